@@ -1,0 +1,1 @@
+"""Searching: data, training, objectives, studies, export, command line."""

@@ -1,0 +1,1 @@
+"""What can be built: operators, graphs, blocks, published networks, spaces. Needs numpy only."""
