@@ -1,0 +1,270 @@
+"""Staged space: a stem, stages of searched depth, width and stride, a head.
+
+Every layer of a stage picks its own block, the block's settings, prune ratio and precision, so
+one network may mix blocks. A decision with a single value is not asked. Genes are called
+``stage0.layer1.fire.expand_ratio``: the block stands in the name, because one name must always
+have one set of values.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import product
+from math import prod
+
+from search_spaces.blocks.registry import Block, get_block
+from search_spaces.choice import Choice, Pick, Value
+from search_spaces.errors import UserError
+from search_spaces.graph import Graph, GraphBuilder, Node
+from search_spaces.layer import Layer
+from search_spaces.operators import Activation, Conv2d, Dropout, GlobalAvgPool, Linear
+from search_spaces.precision import get_precision
+
+
+@dataclass(frozen=True, slots=True)
+class BlockOption:
+    """A block of the catalogue with the values it may take here.
+
+    Attributes:
+        name: Its name in the catalogue.
+        settings: Each of the block's choices, perhaps narrowed or widened.
+    """
+
+    name: str
+    settings: tuple[Choice, ...]
+
+    def build(self, values: dict[str, Value]) -> Block:
+        return get_block(self.name)(**values)
+
+    def every_setting(self) -> Iterator[dict[str, Value]]:
+        names = [choice.name for choice in self.settings]
+        for row in product(*(choice.values for choice in self.settings)):
+            yield dict(zip(names, row, strict=True))
+
+    @property
+    def num_settings(self) -> int:
+        return prod(len(choice.values) for choice in self.settings)
+
+
+@dataclass(frozen=True, slots=True)
+class Stem:
+    """The first convolution."""
+
+    widths: tuple[int, ...] = (16,)
+    kernel_sizes: tuple[int, ...] = (3,)
+    strides: tuple[int, ...] = (1,)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Layers of one width; the first one strides."""
+
+    depths: tuple[int, ...]
+    widths: tuple[int, ...]
+    strides: tuple[int, ...]
+    blocks: tuple[BlockOption, ...]
+    prune_ratios: tuple[float, ...] = (0.0,)
+    precisions: tuple[str, ...] = ("fp32",)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Pointwise convolution (left out at width 0), pooling, dropout, classifier."""
+
+    widths: tuple[int, ...] = (0,)
+    dropout: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class StagedSpace:
+    """All networks of a stem, stages and a head.
+
+    Attributes:
+        in_channels: Channels of the images.
+        resolutions: Height (= width) that images are resized to.
+        round_to: Hardware multiple for inner channels.
+    """
+
+    name: str
+    in_channels: int
+    num_classes: int
+    resolutions: tuple[int, ...]
+    stages: tuple[Stage, ...]
+    stem: Stem = Stem()
+    head: Head = Head()
+    activations: tuple[Activation, ...] = ("relu",)
+    round_to: int = 8
+
+    def network(self, pick: Pick) -> Graph:
+        resolution = int(choose(pick, "resolution", self.resolutions))
+        activation: Activation = choose(pick, "activation", self.activations)  # type: ignore[assignment]
+        net = GraphBuilder((self.in_channels, resolution, resolution))
+        x = self.add_stem(net, pick, activation)
+        for index, stage in enumerate(self.stages):
+            plain = Layer(1, activation=activation, round_to=self.round_to)
+            x = add_stage(net, pick, x, f"stage{index}", stage, plain)
+        return self.add_head(net, pick, x, activation)
+
+    def add_stem(self, net: GraphBuilder, pick: Pick, activation: Activation) -> Node:
+        width = int(choose(pick, "stem.width", self.stem.widths))
+        kernel = int(choose(pick, "stem.kernel_size", self.stem.kernel_sizes))
+        stride = int(choose(pick, "stem.stride", self.stem.strides))
+        conv = Conv2d(width, (kernel, kernel), (stride, stride), activation=activation)
+        return net.add("stem", conv, net.input)
+
+    def add_head(self, net: GraphBuilder, pick: Pick, x: Node, activation: Activation) -> Graph:
+        width = int(choose(pick, "head.width", self.head.widths))
+        with net.scope("head"):
+            if width:
+                x = net.add("conv", Conv2d(width, activation=activation), x)
+            x = net.add("pool", GlobalAvgPool(), x)
+            if self.head.dropout:
+                x = net.add("dropout", Dropout(self.head.dropout), x)
+            net.add("classifier", Linear(self.num_classes), x)
+        return net.graph()
+
+
+def add_stage(net: GraphBuilder, pick: Pick, x: Node, at: str, stage: Stage, plain: Layer) -> Node:
+    depth = int(choose(pick, f"{at}.depth", stage.depths))
+    width = int(choose(pick, f"{at}.width", stage.widths))
+    stride = int(choose(pick, f"{at}.stride", stage.strides))
+    for index in range(depth):
+        here = f"{at}.layer{index}"
+        options = layer_options(stage, index)
+        name = str(choose(pick, f"{here}.block", tuple(option.name for option in options)))
+        (option,) = (option for option in options if option.name == name)
+        settings = {
+            choice.name: choose(pick, f"{here}.{name}.{choice.name}", choice.values)
+            for choice in option.settings
+        }
+        layer = replace(plain, out_channels=width, stride=stride if index == 0 else 1)
+        if has_weights(option):
+            layer = replace(
+                layer,
+                precision=get_precision(str(choose(pick, f"{here}.precision", stage.precisions))),
+            )
+        if is_prunable(option):
+            ratio = float(choose(pick, f"{here}.prune_ratio", stage.prune_ratios))
+            layer = replace(layer, prune_ratio=ratio)
+        with net.scope(here):
+            x = option.build(settings).add_to(net, x, layer)
+    return x
+
+
+def choose(pick: Pick, name: str, values: tuple[Value, ...]) -> Value:
+    """Asks for a decision, unless there is only one way to decide it."""
+    return values[0] if len(values) == 1 else pick(Choice(name, values))
+
+
+def layer_options(stage: Stage, index: int) -> tuple[BlockOption, ...]:
+    """Returns the blocks that layer ``index`` may be; the first changes the width, so no skip."""
+    if index:
+        return stage.blocks
+    return tuple(option for option in stage.blocks if has_weights(option))
+
+
+@cache
+def probe(option: BlockOption, prune_ratio: float) -> Graph | None:
+    """Returns a small network with only this block in it, or None if it adds no node."""
+    net = GraphBuilder((48, 8, 8))
+    settings = {choice.name: choice.values[0] for choice in option.settings}
+    option.build(settings).add_to(net, net.input, Layer(48, prune_ratio=prune_ratio))
+    try:
+        return net.graph()
+    except ValueError:
+        return None
+
+
+def has_weights(option: BlockOption) -> bool:
+    graph = probe(option, 0.0)
+    return graph is not None and bool(graph.array_shapes())
+
+
+def is_prunable(option: BlockOption) -> bool:
+    """Whether the block has inner channels that a prune ratio can take away."""
+    full, half = probe(option, 0.0), probe(option, 0.5)
+    return full is not None and half is not None and full.array_shapes() != half.array_shapes()
+
+
+def count_architectures(space: StagedSpace) -> int:
+    """Returns how many ways of deciding the space has."""
+    stem = len(space.stem.widths) * len(space.stem.kernel_sizes) * len(space.stem.strides)
+    outside = len(space.resolutions) * len(space.activations) * len(space.head.widths)
+    return stem * outside * prod(count_stage(stage) for stage in space.stages)
+
+
+def count_stage(stage: Stage) -> int:
+    first, later = (count_layer(stage, index) for index in (0, 1))
+    layers = sum(first * later ** (depth - 1) for depth in stage.depths)
+    return len(stage.widths) * len(stage.strides) * layers
+
+
+def count_layer(stage: Stage, index: int) -> int:
+    return sum(
+        option.num_settings
+        * (len(stage.precisions) if has_weights(option) else 1)
+        * (len(stage.prune_ratios) if is_prunable(option) else 1)
+        for option in layer_options(stage, index)
+    )
+
+
+def check_space(space: StagedSpace) -> None:
+    """Tries every block in every place it may take, alone, so that no search meets a misfit.
+
+    Raises:
+        UserError: If some decisions make no network; the message names place, block and rule.
+    """
+    largest = max(space.stem.strides) * prod(max(stage.strides) for stage in space.stages)
+    if min(space.resolutions) < largest:
+        raise UserError(
+            f"space {space.name!r}: resolution {min(space.resolutions)} is too small for strides "
+            f"that multiply to {largest}; use a larger resolution or smaller strides"
+        )
+    widths = space.stem.widths
+    for index, stage in enumerate(space.stages):
+        at = f"space {space.name!r}, stage{index}"
+        for name in stage.precisions:
+            get_precision(name)
+        if not layer_options(stage, 0):
+            raise UserError(f"{at}: the first layer needs a block other than 'skip'")
+        changes = [(i, o, s) for i in widths for o in stage.widths for s in stage.strides]
+        check_stage(at, layer_options(stage, 0), changes, space.round_to)
+        if max(stage.depths) > 1:
+            kept = [(width, width, 1) for width in stage.widths]
+            check_stage(at, layer_options(stage, 1), kept, space.round_to)
+        widths = stage.widths
+
+
+def check_stage(
+    at: str, options: tuple[BlockOption, ...], places: list[tuple[int, int, int]], round_to: int
+) -> None:
+    for option, (in_channels, out_channels, stride) in product(options, places):
+        for settings in option.every_setting():
+            net = GraphBuilder((in_channels, 8, 8))
+            try:
+                layer = Layer(out_channels, stride, round_to=round_to)
+                option.build(settings).add_to(net, net.input, layer)
+            except ValueError as error:
+                shown = ", ".join(f"{name} = {value}" for name, value in settings.items())
+                raise UserError(
+                    f"{at}: block {option.name!r} ({shown or 'no settings'}) from {in_channels} "
+                    f"to {out_channels} channels, stride {stride}: {error}; take that value or "
+                    "block out of the space"
+                ) from None
+
+
+def block_option(name: str, narrowed: dict[str, tuple[Value, ...]] | None = None) -> BlockOption:
+    """Returns a block with its catalogue's choices, some replaced by other values.
+
+    Raises:
+        UserError: If the block or a setting is unknown.
+    """
+    block = get_block(name)
+    known = {choice.name: choice for choice in block.choices}
+    if unknown := sorted((narrowed or {}).keys() - known.keys()):
+        raise UserError(
+            f"block {name!r} has no setting {unknown[0]!r}; its settings are "
+            f"{', '.join(known) or 'none'}"
+        )
+    chosen = known | {key: Choice(key, values) for key, values in (narrowed or {}).items()}
+    return BlockOption(name, tuple(chosen.values()))
