@@ -1,0 +1,157 @@
+"""Graphs that every back end must run: each operator's forms, each block, each published network.
+
+Blocks and networks come from their registries, so a new one is tested without a line here.
+"""
+
+from collections.abc import Iterable
+
+from search_spaces.blocks import BLOCKS
+from search_spaces.graph import Graph, GraphBuilder
+from search_spaces.layer import Layer
+from search_spaces.operators import (
+    ACTIVATIONS,
+    Activate,
+    Add,
+    AvgPool,
+    ChannelShuffle,
+    ChannelSplit,
+    Concat,
+    Conv2d,
+    Dropout,
+    GlobalAvgPool,
+    Linear,
+    MaxPool,
+    Operator,
+    Scale,
+    Shape,
+)
+
+CONVOLUTIONS = {
+    "pointwise": Conv2d(5),
+    "3x3": Conv2d(6, (3, 3)),
+    "strided": Conv2d(6, (3, 3), stride=(2, 2)),
+    "uneven_stride": Conv2d(6, (3, 3), stride=(1, 2)),
+    "1x3": Conv2d(6, (1, 3)),
+    "5x1": Conv2d(6, (5, 1)),
+    "even_kernel": Conv2d(6, (2, 4), stride=(2, 2), padding=(0, 1)),
+    "unpadded": Conv2d(6, (3, 3), padding=(0, 0)),
+    "wide_padding": Conv2d(6, (3, 3), padding=(3, 2)),
+    "dilated": Conv2d(6, (3, 3), dilation=(2, 1)),
+    "grouped": Conv2d(8, (3, 3), groups=4),
+    "depthwise": Conv2d(8, (5, 5), groups=8, stride=(2, 2)),
+    "depthwise_multiplied": Conv2d(16, (3, 3), groups=8),
+    "without_norm": Conv2d(6, (3, 3), norm="none"),
+    "bias_and_norm": Conv2d(6, (3, 3), bias=True),
+} | {f"conv_{name}": Conv2d(6, (3, 3), activation=name) for name in ACTIVATIONS}
+
+OTHERS: dict[str, tuple[Shape, Operator]] = {
+    "linear": ((3, 4, 5), Linear(7)),
+    "linear_relu": ((9, 1, 1), Linear(7, bias=False, activation="relu")),
+    "channel_shuffle": ((12, 5, 3), ChannelShuffle(3)),
+    "activate": ((4, 5, 5), Activate("hardsigmoid")),
+    "max_pool": ((4, 9, 8), MaxPool((3, 3), (2, 2), (1, 1))),
+    "max_pool_ceil": ((4, 8, 7), MaxPool((3, 3), (2, 2), ceil_mode=True)),
+    "max_pool_ceil_padded": ((4, 7, 8), MaxPool((3, 2), (3, 3), (1, 0), ceil_mode=True)),
+    "avg_pool": ((4, 9, 8), AvgPool((3, 3), (2, 2), (1, 1))),
+    "global_avg_pool": ((4, 7, 5), GlobalAvgPool()),
+    "dropout": ((4, 3, 3), Dropout(0.5)),
+}
+
+
+def graph_of(shape: Shape, operator: Operator) -> Graph:
+    net = GraphBuilder(shape)
+    net.add("node", operator, net.input)
+    return net.graph()
+
+
+def add() -> Graph:
+    net = GraphBuilder((4, 6, 6))
+    x = net.add("a", Conv2d(8, (3, 3)), net.input)
+    y = net.add("b", Conv2d(8, activation="none"), x)
+    net.add("sum", Add("relu"), x, y)
+    return net.graph()
+
+
+def add_of_maps() -> Graph:
+    net = GraphBuilder((4, 6, 6))
+    pool = net.add("pool", AvgPool((3, 3), (1, 1), (1, 1)), net.input)
+    net.add("sum", Add("hardswish"), pool, net.input)
+    return net.graph()
+
+
+def add_to_itself() -> Graph:
+    net = GraphBuilder((4, 6, 6))
+    net.add("sum", Add(), net.input, net.input)
+    return net.graph()
+
+
+def concat() -> Graph:
+    net = GraphBuilder((4, 6, 6))
+    parts = [net.add(f"part{size}", Conv2d(size), net.input) for size in (3, 5, 6)]
+    net.add("joined", Concat("relu6"), *parts, net.input)
+    return net.graph()
+
+
+def split_and_shuffle() -> Graph:
+    net = GraphBuilder((8, 6, 6))
+    x = net.add("first", Conv2d(8), net.input)
+    left = net.add("left", ChannelSplit(0, 3), x)
+    right = net.add("right", Conv2d(5), net.add("rest", ChannelSplit(3, 8), x))
+    net.add("mixed", ChannelShuffle(2), net.add("joined", Concat(), left, right))
+    return net.graph()
+
+
+def scale() -> Graph:
+    net = GraphBuilder((4, 6, 6))
+    gate = Conv2d(4, norm="none", bias=True, activation="hardsigmoid")
+    squeezed = net.add("squeeze", GlobalAvgPool(), net.input)
+    net.add("scaled", Scale(), net.input, net.add("gate", gate, squeezed))
+    return net.graph()
+
+
+def perceptron() -> Graph:
+    """Linear layers in a row, with a sum between them and a convolution on their result."""
+    net = GraphBuilder((3, 4, 4))
+    a = net.add("a", Linear(8, activation="relu"), net.input)
+    b = net.add("b", Linear(8), net.add("drop", Dropout(0.2), a))
+    c = net.add("c", Conv2d(6), net.add("sum", Add("relu"), a, b))
+    net.add("logits", Linear(5), c)
+    return net.graph()
+
+
+def operator_graphs() -> dict[str, Graph]:
+    """Every operator in the forms that a back end can get wrong."""
+    return (
+        {name: graph_of((8, 9, 10), op) for name, op in CONVOLUTIONS.items()}
+        | {name: graph_of(shape, op) for name, (shape, op) in OTHERS.items()}
+        | {
+            build.__name__: build()
+            for build in (
+                add,
+                add_of_maps,
+                add_to_itself,
+                concat,
+                split_and_shuffle,
+                scale,
+                perceptron,
+            )
+        }
+    )
+
+
+def block_graphs(channels: int = 24, size: int = 8) -> dict[str, Graph]:
+    """Every registered block at both strides, with and without a change of width."""
+    graphs = {}
+    for name, block in BLOCKS.items():
+        for stride, out_channels in ((1, channels), (1, 2 * channels), (2, 2 * channels)):
+            net = GraphBuilder((channels, size, size))
+            try:
+                block().add_to(net, net.input, Layer(out_channels, stride=stride))
+                graphs[f"{name}-{out_channels}-s{stride}"] = net.graph()
+            except ValueError:  # a block may refuse a shape; its own tests say which
+                continue
+    return graphs
+
+
+def operators_in(graphs: Iterable[Graph]) -> set[type]:
+    return {type(node.operator) for graph in graphs for node in graph.nodes}

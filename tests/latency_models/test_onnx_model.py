@@ -1,0 +1,79 @@
+"""ONNX files say what the graph says: ONNX Runtime on the file agrees with torch on the model."""
+
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from latency_models.onnx_model import onnx_model
+from latency_models.onnx_runtime import open_session, run_session
+from nas.interpreter import from_model
+from search_spaces.blocks import BLOCKS
+from search_spaces.errors import UnsupportedOperatorError
+from search_spaces.graph import Graph, GraphBuilder
+from search_spaces.model import random_model
+from search_spaces.operators import OPERATORS, Conv2d
+from search_spaces.precision import get_precision
+from tests.latency_models.cases import block_graphs, graph_of, operator_graphs, operators_in
+
+GRAPHS = operator_graphs() | block_graphs()
+
+
+@pytest.mark.parametrize("graph", GRAPHS.values(), ids=GRAPHS.keys())
+def test_onnx_runtime_agrees_with_torch(graph: Graph) -> None:
+    rng = np.random.default_rng(0)
+    model = random_model(graph, rng)
+    x = rng.normal(size=(2, *graph.input_shape)).astype(np.float32)
+
+    got = run_session(open_session(onnx_model(model).SerializeToString()), x)
+
+    with torch.inference_mode():
+        want = from_model(model)(torch.from_numpy(x)).numpy()
+    assert got.shape == want.shape
+    assert np.abs(got - want).max() <= 1e-4 * max(1, np.abs(want).max())
+
+
+def test_every_operator_is_among_the_graphs() -> None:
+    assert operators_in(operator_graphs().values()) == set(OPERATORS.values())
+
+
+def test_every_block_is_among_the_graphs() -> None:
+    assert {name.split("-")[0] for name in block_graphs()} == set(BLOCKS)
+
+
+def test_a_file_tells_its_input_and_what_it_was_given() -> None:
+    model = random_model(graph_of((3, 8, 8), Conv2d(4)), np.random.default_rng(0))
+
+    proto = onnx_model(model, name="tiny", metadata={"classes": '["cat", "dog"]'})
+
+    properties = {row.key: row.value for row in proto.metadata_props}
+    assert proto.graph.name == "tiny"
+    assert properties["classes"] == '["cat", "dog"]'
+    assert properties["hwnas.input_shape"] == "3,8,8"
+    assert onnx.helper.printable_value_info(proto.graph.input[0]).endswith("batchx3x8x8]")
+
+
+def test_arrays_keep_their_names() -> None:
+    model = random_model(graph_of((3, 8, 8), Conv2d(4)), np.random.default_rng(0))
+
+    proto = onnx_model(model)
+
+    assert {array.name for array in proto.graph.initializer} == {"node.weight", "node.bias"}
+
+
+def test_a_node_may_be_called_like_the_output() -> None:
+    net = GraphBuilder((3, 4, 4))
+    net.add("logits", Conv2d(4, activation="relu"), net.input)
+    model = random_model(net.graph(), np.random.default_rng(0))
+
+    assert [value.name for value in onnx_model(model).graph.output] == ["logits"]
+
+
+def test_a_precision_without_a_row_is_refused_by_name() -> None:
+    operator = replace(Conv2d(4), precision=get_precision("w8a8"))
+    model = random_model(graph_of((3, 8, 8), operator), np.random.default_rng(0))
+
+    with pytest.raises(UnsupportedOperatorError, match=r"no precision w8a8 \(node\)"):
+        onnx_model(model)
