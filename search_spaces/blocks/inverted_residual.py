@@ -10,7 +10,7 @@ the network's (the paper's is ReLU6).
 from dataclasses import dataclass
 from typing import ClassVar
 
-from search_spaces.blocks.parts import convolution, depthwise, squeeze_excite
+from search_spaces.blocks.parts import convolution, depthwise, keeps_shape, squeeze_excite
 from search_spaces.blocks.registry import register_block
 from search_spaces.choice import Choice
 from search_spaces.graph import GraphBuilder, Node
@@ -43,13 +43,15 @@ class InvertedResidual:
 
     def add_to(self, net: GraphBuilder, x: Node, layer: Layer) -> Node:
         in_channels, y = x.shape[0], x
-        if self.expand_ratio != 1:
+        expands = self.expand_ratio != 1
+        if expands:
             hidden = layer.inner(in_channels * self.expand_ratio)
-            y = net.add("expand", convolution(layer, hidden), y)
-        y = net.add("depthwise", depthwise(layer, y, self.kernel_size, layer.stride), y)
+            y = net.add("expand", convolution(layer, hidden, inner=True), y)
+        filtering = depthwise(layer, y, self.kernel_size, layer.stride, inner=expands)
+        y = net.add("depthwise", filtering, y)
         if self.se_ratio:
             y = squeeze_excite(net, y, layer, max(1, round(in_channels * self.se_ratio)))
         y = net.add("project", convolution(layer, layer.out_channels, activation="none"), y)
-        if layer.stride == 1 and in_channels == layer.out_channels:
+        if keeps_shape(x, layer):
             return net.add("sum", Add(), x, y)
         return y

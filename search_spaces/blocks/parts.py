@@ -1,30 +1,41 @@
-"""Parts that several blocks share: pointwise, depthwise, squeeze-and-excitation."""
+"""Parts that several blocks share: convolutions, shortcut, squeeze-and-excitation."""
+
+from dataclasses import replace
 
 from search_spaces.graph import GraphBuilder, Node
 from search_spaces.layer import Layer
-from search_spaces.operators import Activation, Conv2d, GlobalAvgPool, Scale, Size
+from search_spaces.operators import Activation, Conv2d, GlobalAvgPool, Norm, Scale, Size
 
 
 def convolution(
     layer: Layer,
     out_channels: int,
     kernel_size: int | Size = 1,
-    stride: int = 1,
+    stride: int | Size = 1,
     groups: int = 1,
     activation: Activation | None = None,
+    norm: Norm = "batch",
+    inner: bool = False,
 ) -> Conv2d:
-    """A convolution with batch norm that keeps ``ceil(size / stride)``, at the layer's precision.
+    """A convolution that keeps ``ceil(size / stride)``, at the layer's precision.
 
-    ``activation=None`` takes the layer's.
+    Args:
+        activation: None takes the layer's.
+        norm: Without a norm the convolution has a bias.
+        inner: Whether ``out_channels`` is an inner width of the block, which the layer's prune
+            ratio made smaller; only then does the node carry that ratio, so that a ratio without
+            effect leaves the graph unchanged.
     """
     return Conv2d(
         out_channels,
         (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size,
-        (stride, stride),
+        (stride, stride) if isinstance(stride, int) else stride,
         groups=groups,
+        norm=norm,
+        bias=norm == "none",
         activation=layer.activation if activation is None else activation,
         precision=layer.precision,
-        prune_ratio=layer.prune_ratio,
+        prune_ratio=layer.prune_ratio if inner else 0.0,
     )
 
 
@@ -34,9 +45,50 @@ def depthwise(
     kernel_size: int = 3,
     stride: int = 1,
     activation: Activation | None = None,
+    inner: bool = False,
 ) -> Conv2d:
     """The depthwise convolution that fits ``x``."""
-    return convolution(layer, x.shape[0], kernel_size, stride, x.shape[0], activation)
+    channels = x.shape[0]
+    return convolution(layer, channels, kernel_size, stride, channels, activation, inner=inner)
+
+
+def separable(
+    net: GraphBuilder,
+    name: str,
+    x: Node,
+    layer: Layer,
+    out_channels: int,
+    kernel_size: int = 3,
+    activation: Activation | None = None,
+    inner: bool = False,
+) -> Node:
+    """A depthwise convolution without norm or activation, then a pointwise one with both.
+
+    Source: Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions", CVPR 2017,
+    https://arxiv.org/abs/1610.02357, sections 2 and 4.7.
+    """
+    with net.scope(name):
+        filtering = depthwise(layer, x, kernel_size, activation="none")
+        y = net.add("depthwise", replace(filtering, norm="none"), x)
+        pointwise = convolution(layer, out_channels, activation=activation, inner=inner)
+        return net.add("pointwise", pointwise, y)
+
+
+def shortcut(net: GraphBuilder, x: Node, layer: Layer) -> Node:
+    """``x`` itself where the layer keeps its shape, else a strided 1x1 convolution of it.
+
+    Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016,
+    https://arxiv.org/abs/1512.03385, section 3.3, option B.
+    """
+    if keeps_shape(x, layer):
+        return x
+    project = convolution(layer, layer.out_channels, stride=layer.stride, activation="none")
+    return net.add("shortcut", project, x)
+
+
+def keeps_shape(x: Node, layer: Layer) -> bool:
+    """Whether the layer gives maps of the shape of ``x``."""
+    return layer.stride == 1 and x.shape[0] == layer.out_channels
 
 
 def squeeze_excite(net: GraphBuilder, x: Node, layer: Layer, reduced: int) -> Node:
