@@ -1,0 +1,179 @@
+"""Splits: one seeded, stratified partition into train, validation and test images.
+
+The search sees validation; test is for the end.
+
+Shape letters: N images, C channels.
+"""
+
+from dataclasses import dataclass
+from math import floor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.data.images import ImageData
+from search_spaces.errors import UserError
+
+SPLITS = ("train", "validation", "test")
+Amount = int | float  # a count of images, or a share of them
+
+
+@dataclass(frozen=True, slots=True)
+class Normalization:
+    """What inputs are shifted and scaled by, per channel, on the scale 0..1.
+
+    Attributes:
+        mean: Subtracted from ``pixels / 255``.
+        std: Divides what is left.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Splits:
+    """The images of one experiment; ``normalization`` is that of the train split."""
+
+    train: ImageData
+    validation: ImageData
+    test: ImageData
+    normalization: Normalization
+
+
+def split(
+    data: ImageData,
+    official_test: ImageData | None = None,
+    *,
+    seed: int,
+    validation: Amount = 0.15,
+    test: Amount = 0.15,
+    train: Amount | None = None,
+) -> Splits:
+    """Returns the splits of ``data``, every class in its proportion in each.
+
+    Args:
+        official_test: Taken as the test split whole; validation is then carved from ``data``.
+        validation: A share (float) or a count (int) of the images of ``data``.
+        test: Likewise; of no effect where there is an official test set.
+        train: Likewise; None takes all that is left.
+
+    Raises:
+        UserError: If an amount does not fit, or a class would be missing in a split.
+    """
+    if official_test is not None and (
+        official_test.image_shape != data.image_shape
+        or official_test.class_names != data.class_names
+    ):
+        raise UserError(
+            f"{official_test.name}: test images must have the shape and classes of {data.name}, "
+            f"got {official_test.image_shape} and {official_test.num_classes} classes after "
+            f"{data.image_shape} and {data.num_classes}"
+        )
+    total = len(data)
+    amounts = {
+        "validation": count(data, "validation", validation),
+        "test": 0 if official_test is not None else count(data, "test", test),
+    }
+    held_out = sum(amounts.values())
+    amounts["train"] = total - held_out if train is None else count(data, "train", train)
+    if held_out + amounts["train"] > total or amounts["train"] < 1:
+        raise UserError(
+            f"{data.name}: train, validation and test must share {total} images, got "
+            f"{held_out + max(amounts['train'], 1)}; lower an amount"
+        )
+    rows = partition(data, amounts, np.random.default_rng(seed))
+    parts = {name: data.take(rows[name], f"{data.name} {name}") for name in rows if amounts[name]}
+    return Splits(
+        parts["train"],
+        parts["validation"],
+        official_test if official_test is not None else parts["test"],
+        normalization(parts["train"]),
+    )
+
+
+def count(data: ImageData, name: str, amount: Amount) -> int:
+    """Returns how many images of ``data`` an amount is."""
+    if isinstance(amount, float):
+        if not 0 < amount < 1:
+            raise UserError(
+                f"{data.name}: the {name} split must be a share between 0 and 1 or a whole count, "
+                f"got {amount}"
+            )
+        number = round(amount * len(data))
+    else:
+        number = amount
+    if not 1 <= number < len(data):
+        raise UserError(
+            f"{data.name}: the {name} split must have 1 to {len(data) - 1} of {len(data)} images, "
+            f"got {number}; change its amount"
+        )
+    return number
+
+
+def partition(
+    data: ImageData, amounts: dict[str, int], rng: np.random.Generator
+) -> dict[str, NDArray[np.int64]]:
+    """Returns disjoint sorted rows for each name, ``amounts[name]`` in all, by class."""
+    by_class = [
+        rng.permutation(np.flatnonzero(data.labels == label)) for label in range(data.num_classes)
+    ]
+    taken = np.zeros(data.num_classes, np.int64)
+    sizes = np.array([len(rows) for rows in by_class])
+    parts = {}
+    for name, amount in amounts.items():
+        left = sizes - taken
+        quota = apportion(amount, sizes, left)
+        for label, number in enumerate(quota):
+            if amount and number == 0:
+                raise UserError(
+                    f"{data.name}: every split needs an image of every class, class "
+                    f"{data.class_names[label]!r} ({sizes[label]} images) has none left for "
+                    f"{name}; add images of it or enlarge the {name} split"
+                )
+        chosen = [
+            rows[start : start + number]
+            for rows, start, number in zip(by_class, taken, quota, strict=True)
+        ]
+        parts[name] = np.sort(np.concatenate(chosen)).astype(np.int64)
+        taken = taken + quota
+    return parts
+
+
+def apportion(amount: int, sizes: NDArray[np.int64], left: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Returns ``amount`` shared out in proportion to ``sizes``, at most ``left`` each.
+
+    >>> apportion(10, np.array([50, 30, 21]), np.array([50, 30, 21])).tolist()
+    [5, 3, 2]
+    """
+    ideal = amount * sizes / sizes.sum()
+    quota: NDArray[np.int64] = np.minimum(np.floor(ideal).astype(np.int64), left)
+    order = np.argsort(quota - ideal, kind="stable")  # largest remainder first
+    while (missing := amount - int(quota.sum())) > 0:
+        open_ones = [index for index in order if quota[index] < left[index]]
+        for index in open_ones[:missing]:
+            quota[index] += 1
+    return quota
+
+
+def normalization(train: ImageData) -> Normalization:
+    """Returns the mean and deviation of each channel.
+
+    Raises:
+        UserError: If a channel is the same everywhere.
+    """
+    # Counting the 256 values is exact, and needs no copy of the images as floats.
+    values = np.arange(256) / 255
+    means, deviations = [], []
+    for channel in range(train.images.shape[3]):
+        counts = np.bincount(train.images[..., channel].ravel(), minlength=256)
+        share = counts / counts.sum()
+        mean = float(share @ values)
+        means.append(mean)
+        deviations.append(float(np.sqrt(share @ (values - mean) ** 2)))
+        if deviations[-1] < 1e-6:
+            raise UserError(
+                f"{train.name}: pixels must differ, channel {channel} is "
+                f"{floor(mean * 255 + 0.5)} everywhere; remove that channel or check the images"
+            )
+    return Normalization(tuple(means), tuple(deviations))
