@@ -1,0 +1,86 @@
+"""Configuration of a run, as records; `nas.run_file` reads it from YAML."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from nas.metrics import Constraint, Metric
+from nas.training import TrainingConfig
+from search_spaces.staged import StagedSpace
+
+
+@dataclass(frozen=True, slots=True)
+class DataConfig:
+    """Which images, and how they are split.
+
+    Attributes:
+        kind: A row of ``nas.data.sources.SOURCES``.
+        settings: The settings of that source.
+        train: Share (float) or count (int) of the images; None takes what is left.
+    """
+
+    kind: str = "digits"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    validation: float | int = 0.2
+    test: float | int = 0.2
+    train: float | int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyConfig:
+    """Where and how latency is measured; ``runtime=None`` takes the device's own."""
+
+    device: str = "host"
+    runtime: str | None = None
+    time_limit_s: float = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class BaselineConfig:
+    """A published network to start from and compare with."""
+
+    network: str
+    width: float = 1.0
+    resolution: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchConfig:
+    """How the space is explored.
+
+    Attributes:
+        trials: Distinct architectures to evaluate, baselines not counted.
+        workers: 1 evaluates in this process; more start as many processes.
+        initial: Random architectures before the sampler learns.
+        storage: Database URL of the study; None keeps a journal file in the run folder.
+    """
+
+    trials: int = 60
+    workers: int = 1
+    sampler: str = "evolution"
+    seed: int = 0
+    initial: int = 10
+    storage: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunConfig:
+    """Everything a run needs to know.
+
+    Attributes:
+        space: The space, still without the data's channels and classes.
+        reference: Worst value of interest per metric, for the hypervolume; metrics that are not
+            named take the worst feasible value found.
+    """
+
+    name: str
+    data: DataConfig
+    space: StagedSpace
+    training: TrainingConfig
+    objectives: tuple[Metric, ...]
+    constraints: tuple[Constraint, ...]
+    latency: LatencyConfig
+    search: SearchConfig
+    baselines: tuple[BaselineConfig, ...]
+    reference: Mapping[str, float]

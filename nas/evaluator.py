@@ -1,0 +1,152 @@
+"""Evaluator: finds out about one architecture, cheapest question first.
+
+Costs come from the graph in microseconds, latency from a measurement in seconds, accuracy from
+training in minutes; a hard constraint that fails ends the evaluation there.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from math import prod
+from time import perf_counter
+
+import psutil
+from latency_models.measure import Measurer
+
+from latency_models.latency import DeviceBusyError, Latency, MeasurementError
+from nas.config import RunConfig
+from nas.data.splits import Splits
+from nas.evaluation import Evaluation
+from nas.metrics import Phase, violations
+from nas.run_folder import RunFolder
+from nas.training import CandidateTooLargeError, TrainingDivergedError, TrainingResult, train
+from search_spaces.architecture import graph_hash
+from search_spaces.cost import network_cost
+from search_spaces.graph import Graph
+from search_spaces.model import Array
+from search_spaces.space import Architecture
+
+
+class Evaluator:
+    """Evaluates architectures one after another and writes each into the run folder."""
+
+    def __init__(
+        self, config: RunConfig, splits: Splits, measurer: Measurer | None, run: RunFolder
+    ) -> None:
+        self.config = config
+        self.splits = splits
+        self.measurer = measurer
+        self.run = run
+
+    def evaluate(self, architecture: Architecture) -> Evaluation:
+        """Returns what was found out; a candidate that fails is infeasible, with the reason."""
+        steps = Steps(self.config)
+        arrays: dict[str, Array] | None = None
+        try:
+            arrays = self.take_steps(architecture.graph, steps)
+        except DeviceBusyError:
+            raise  # the machine's fault, not the candidate's
+        except (MeasurementError, TrainingDivergedError, CandidateTooLargeError) as error:
+            steps.reason = str(error)
+        evaluation = steps.evaluation(graph_hash(architecture.graph))
+        self.run.save_evaluation(architecture, evaluation, arrays)
+        return evaluation
+
+    def take_steps(self, graph: Graph, steps: "Steps") -> dict[str, Array] | None:
+        with steps.phase("cost"):
+            steps.values |= {name: float(value) for name, value in graph_values(graph).items()}
+            check_memory(graph, self.config.training.batch_size)
+        if steps.hopeless():
+            return None
+        if self.measurer is not None:
+            with steps.phase("latency"):
+                steps.latency = self.measurer.latency(graph)
+                steps.values["latency_ms"] = steps.latency.median_ms
+            if steps.hopeless():
+                return None
+        with steps.phase("training"):
+            steps.training = train(graph, self.splits, self.config.training)
+            steps.values["accuracy"] = steps.training.accuracy
+        steps.hopeless()
+        return dict(steps.training.model.arrays)
+
+
+class Steps:
+    """What is known so far about the architecture under evaluation."""
+
+    def __init__(self, config: RunConfig) -> None:
+        self.config = config
+        self.values: dict[str, float] = {}
+        self.seconds: dict[str, float] = {}
+        self.reason: str | None = None
+        self.latency: Latency | None = None
+        self.training: TrainingResult | None = None
+
+    @contextmanager
+    def phase(self, name: Phase) -> Iterator[None]:
+        start = perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = perf_counter() - start
+
+    def hopeless(self) -> bool:
+        """Whether a hard constraint is violated by what is known."""
+        broken = [
+            f"{rule} is violated by {self.values[rule.metric.name]:.6g}"
+            for rule in self.config.constraints
+            if rule.metric.name in self.values
+            and rule.violation(self.values[rule.metric.name]) > 0
+        ]
+        if broken:
+            self.reason = "; ".join(broken)
+        return bool(broken)
+
+    def evaluation(self, key: str) -> Evaluation:
+        return Evaluation(
+            hash=key,
+            status="finished" if self.reason is None else "infeasible",
+            reason=self.reason,
+            values=self.values,
+            violations=violations(self.config.constraints, self.values),
+            latency=self.latency,
+            epochs=self.training.epochs if self.training else 0,
+            accuracy_history=self.training.accuracy_history if self.training else (),
+            seconds=self.seconds,
+        )
+
+
+def graph_values(graph: Graph) -> dict[str, int]:
+    """Returns the metrics that the graph alone tells."""
+    values: dict[str, int] = asdict(network_cost(graph))
+    values["size_bytes"] = values.pop("weight_bytes")
+    return values
+
+
+def affordable(config: RunConfig, graph: Graph) -> bool:
+    """Whether a graph keeps every constraint that it alone decides."""
+    values = graph_values(graph)
+    return all(
+        rule.violation(values[rule.metric.name]) <= 0
+        for rule in config.constraints
+        if rule.metric.name in values
+    )
+
+
+def check_memory(graph: Graph, batch_size: int) -> None:
+    """Refuses a network whose training would not fit in memory, before it takes the machine down.
+
+    Training holds every map and its gradient, and four copies of the weights (weight, gradient,
+    two optimiser states), in float32.
+
+    Raises:
+        CandidateTooLargeError: If that is more than the memory that is free.
+    """
+    maps = sum(prod(shape) for shape in graph.shapes.values()) * batch_size * 2
+    weights = sum(prod(shape) for shape in graph.array_shapes().values()) * 4
+    needed, free = 4 * (maps + weights), psutil.virtual_memory().available
+    if needed > free:
+        raise CandidateTooLargeError(
+            f"training needs about {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free; "
+            "lower training.batch_size or the space's widths"
+        )

@@ -1,0 +1,201 @@
+"""Results: what a run has found so far, read from its files; works while it is still searching."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from nas.config import RunConfig
+from nas.evaluation import Evaluation
+from nas.front import Points, knee, nadir, non_dominated
+from nas.metrics import Metric
+from nas.run_file import read_run_file
+from nas.run_folder import RunFolder, open_run
+from nas.sampler import HASH
+from nas.studies import BASELINE, open_storage
+from search_spaces.choice import Value
+from search_spaces.errors import UserError
+
+
+@dataclass(frozen=True, slots=True)
+class TrialResult:
+    """One finished trial: an architecture of the space, or a baseline.
+
+    Attributes:
+        number: Optuna's number of the trial.
+        baseline: Name of the published network it is, if it is one.
+        genes: Its decisions; empty for a network from outside the space.
+    """
+
+    number: int
+    hash: str
+    baseline: str | None
+    genes: Mapping[str, Value]
+    evaluation: Evaluation
+
+    @property
+    def name(self) -> str:
+        return self.baseline or f"trial {self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class RunResults:
+    """Everything a run has found.
+
+    Attributes:
+        trials: Finished trials in order of number, each architecture once.
+        num_duplicates: Trials that proposed an architecture already evaluated.
+        num_failed: Trials that were interrupted.
+        num_running: Trials under way, or left by a killed search.
+    """
+
+    run: RunFolder
+    config: RunConfig
+    trials: tuple[TrialResult, ...]
+    num_duplicates: int
+    num_failed: int
+    num_running: int
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        return self.config.objectives
+
+    @property
+    def feasible(self) -> tuple[TrialResult, ...]:
+        return tuple(trial for trial in self.trials if trial.evaluation.feasible)
+
+    @property
+    def searched(self) -> tuple[TrialResult, ...]:
+        """The trials that count towards ``search.trials``."""
+        return tuple(trial for trial in self.trials if trial.baseline is None)
+
+    @property
+    def baselines(self) -> tuple[TrialResult, ...]:
+        return tuple(trial for trial in self.trials if trial.baseline is not None)
+
+    @property
+    def front(self) -> tuple[TrialResult, ...]:
+        """The feasible trials that none dominates, best in the first objective first."""
+        feasible = self.feasible
+        mask = non_dominated(self.points(feasible), self.metrics)
+        best = [trial for trial, kept in zip(feasible, mask, strict=True) if kept]
+        first = self.metrics[0]
+        return tuple(
+            sorted(best, key=lambda trial: first.sign * trial.evaluation.values[first.name])
+        )
+
+    def points(self, trials: Sequence[TrialResult]) -> Points:
+        """Returns the objective values of ``trials``, a row each."""
+        rows = [[trial.evaluation.values[m.name] for m in self.metrics] for trial in trials]
+        return np.array(rows, dtype=np.float64).reshape(len(rows), len(self.metrics))
+
+    @property
+    def reference(self) -> tuple[float, ...]:
+        """The hypervolume's reference: configured, else the worst feasible value found.
+
+        Raises:
+            UserError: If nothing feasible was found.
+        """
+        if not self.feasible:
+            raise UserError(f"{self.run.path}: no feasible architecture was found yet")
+        worst = nadir(self.points(self.feasible), self.metrics)
+        return tuple(
+            self.config.reference.get(metric.name, value)
+            for metric, value in zip(self.metrics, worst, strict=True)
+        )
+
+    def pick(self, which: str, max_latency_ms: float | None = None) -> TrialResult:
+        """Returns the trial of the front that ``which`` names.
+
+        Args:
+            which: ``best`` (the first objective), ``knee``, ``fastest`` (the lowest latency, or
+                else fewest MACs), or a trial's number.
+            max_latency_ms: Leaves out slower ones.
+
+        Raises:
+            UserError: If there is no such trial, or none within the bound.
+        """
+        if which.isdigit():
+            found = [trial for trial in self.trials if trial.number == int(which)]
+            if not found:
+                raise UserError(
+                    f"{self.run.path} has no finished trial {which}; its front is "
+                    f"{', '.join(str(trial.number) for trial in self.front)}"
+                )
+            return found[0]
+        if which not in ("best", "knee", "fastest"):
+            raise UserError(
+                f"--pick must be best, knee, fastest or a trial's number, got {which!r}"
+            )
+        front = [trial for trial in self.front if within(trial, max_latency_ms)]
+        if not front:
+            raise UserError(self.why_none(max_latency_ms))
+        if which == "best":
+            return front[0]
+        if which == "knee":
+            return front[knee(self.points(front), self.metrics)]
+        measure = "latency_ms" if "latency_ms" in front[0].evaluation.values else "macs"
+        return min(front, key=lambda trial: trial.evaluation.values[measure])
+
+    def why_none(self, max_latency_ms: float | None) -> str:
+        if not self.front:
+            return f"{self.run.path}: no feasible architecture was found yet"
+        fastest = min(trial.evaluation.values.get("latency_ms", np.inf) for trial in self.front)
+        return (
+            f"{self.run.path}: nothing on the front is within {max_latency_ms} ms; the fastest "
+            f"takes {fastest:.4g} ms"
+        )
+
+
+def within(trial: TrialResult, max_latency_ms: float | None) -> bool:
+    if max_latency_ms is None:
+        return True
+    return trial.evaluation.values.get("latency_ms", np.inf) <= max_latency_ms
+
+
+def load_results(path: Path) -> RunResults:
+    """Reads a run folder.
+
+    Raises:
+        UserError: If it is no run, of a newer format, or damaged.
+    """
+    run = open_run(path)
+    config = read_run_file(run.config_file).config()
+    if config.search.storage is None and not run.journal.exists():
+        return RunResults(run, config, (), 0, 0, 0)
+    storage = open_storage(config.search.storage, run.journal)
+    names = [summary.study_name for summary in optuna.get_all_study_summaries(storage)]
+    if config.name not in names:
+        return RunResults(run, config, (), 0, 0, 0)
+    study = optuna.load_study(study_name=config.name, storage=storage)
+    return results_of(run, config, study.get_trials(deepcopy=False))
+
+
+def results_of(run: RunFolder, config: RunConfig, trials: Sequence[FrozenTrial]) -> RunResults:
+    """Returns the results that ``trials`` and the run's files hold."""
+    found: dict[str, TrialResult] = {}
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    for trial in complete:
+        key = trial.user_attrs[HASH]
+        if key in found:
+            continue
+        evaluation = run.load_evaluation(key)
+        if evaluation is None:
+            raise UserError(
+                f"{run.path}: trial {trial.number} is finished but {run.evaluation_file(key)} is "
+                "missing; restore it from a copy of the run"
+            )
+        found[key] = TrialResult(
+            trial.number, key, trial.user_attrs.get(BASELINE), trial.params, evaluation
+        )
+    return RunResults(
+        run,
+        config,
+        tuple(found.values()),
+        num_duplicates=len(complete) - len(found),
+        num_failed=sum(trial.state == TrialState.FAIL for trial in trials),
+        num_running=sum(trial.state == TrialState.RUNNING for trial in trials),
+    )

@@ -1,0 +1,228 @@
+"""Run folder: everything a search knows, as plain files that survive a kill at any moment.
+
+    run.json               format version, when and with what versions it was made
+    config.yaml            the configuration as resolved
+    study.journal          Optuna's journal (unless the study lives in a database)
+    architectures/HASH.json, evaluations/HASH.json, weights/HASH.safetensors
+    front.json, report.html, search.log, export/
+
+A file is written beside its place, flushed to disk and renamed, so it is there whole or not at
+all; an evaluation is written before its trial is told, so no finished work is lost. Nothing is a
+pickle.
+"""
+
+import errno
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file
+from safetensors.numpy import save as safetensors_bytes
+
+from nas.evaluation import Evaluation, evaluation_from_json, evaluation_to_json
+from nas.versions import versions
+from search_spaces.architecture import load_architecture, to_json
+from search_spaces.errors import UserError
+from search_spaces.model import Array, Model
+from search_spaces.space import Architecture
+
+FORMAT = "hwnas.run"
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """The files of one run."""
+
+    path: Path
+
+    @property
+    def journal(self) -> Path:
+        return self.path / "study.journal"
+
+    @property
+    def config_file(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def log_file(self) -> Path:
+        return self.path / "search.log"
+
+    @property
+    def front_file(self) -> Path:
+        return self.path / "front.json"
+
+    @property
+    def report_file(self) -> Path:
+        return self.path / "report.html"
+
+    def architecture_file(self, key: str) -> Path:
+        return self.path / "architectures" / f"{key}.json"
+
+    def evaluation_file(self, key: str) -> Path:
+        return self.path / "evaluations" / f"{key}.json"
+
+    def weights_file(self, key: str) -> Path:
+        return self.path / "weights" / f"{key}.safetensors"
+
+    def save_evaluation(
+        self,
+        architecture: Architecture,
+        evaluation: Evaluation,
+        arrays: Mapping[str, Array] | None,
+    ) -> None:
+        """Writes what was found out about an architecture; the evaluation itself comes last."""
+        key = evaluation.hash
+        write_json(self.architecture_file(key), to_json(architecture))
+        if arrays is not None:
+            contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+            write_whole(self.weights_file(key), safetensors_bytes(contiguous))
+        write_json(self.evaluation_file(key), evaluation_to_json(evaluation))
+
+    def load_evaluation(self, key: str) -> Evaluation | None:
+        """Returns the evaluation of the graph with this hash, or None where there is none."""
+        try:
+            return evaluation_from_json(json.loads(self.evaluation_file(key).read_text()))
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{self.evaluation_file(key)} is damaged ({error}); delete it and go on with "
+                "--resume, which evaluates that architecture again"
+            ) from None
+
+    def load_architecture(self, key: str) -> Architecture:
+        return load_architecture(self.architecture_file(key))
+
+    def load_model(self, key: str) -> Model:
+        """Returns the trained model of the graph with this hash.
+
+        Raises:
+            UserError: If its weights are missing or do not fit its graph.
+        """
+        path = self.weights_file(key)
+        try:
+            return Model(self.load_architecture(key).graph, load_file(path))
+        except FileNotFoundError:
+            raise UserError(
+                f"architecture {key} has no weights in {path.parent}; it was not trained"
+            ) from None
+        except Exception as error:  # safetensors raises its own type for a damaged file
+            raise UserError(f"{path} is damaged: {error}") from None
+
+
+def create_run(path: Path, config_yaml: str) -> RunFolder:
+    """Makes a new run folder.
+
+    Raises:
+        UserError: If there is one already; the message says how to go on.
+    """
+    if (path / "run.json").exists():
+        raise UserError(
+            f"{path} already holds a run; continue it with --resume, or choose another name with "
+            "--set name=NAME"
+        )
+    for part in ("architectures", "evaluations", "weights"):
+        (path / part).mkdir(parents=True, exist_ok=True)
+    run = RunFolder(path)
+    write_whole(run.config_file, config_yaml.encode())
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    write_json(
+        path / "run.json",
+        {"format": FORMAT, "version": VERSION, "started": started, "versions": versions()},
+    )
+    return run
+
+
+def open_run(path: Path) -> RunFolder:
+    """Opens an existing run folder.
+
+    Raises:
+        UserError: If there is none, or it is of a newer format.
+    """
+    try:
+        data = json.loads((path / "run.json").read_text())
+    except OSError:
+        raise UserError(
+            f"{path} holds no run (no run.json there); give the folder that 'nas search' made, "
+            "e.g. runs/digits"
+        ) from None
+    except ValueError as error:
+        raise UserError(f"{path / 'run.json'} is damaged: {error}") from None
+    if data.get("format") != FORMAT or data.get("version") != VERSION:
+        raise UserError(
+            f"{path} is a run of format {data.get('format')!r} version {data.get('version')!r}; "
+            f"this hwnas reads {FORMAT!r} version {VERSION}; use the hwnas that made it, or newer"
+        )
+    return RunFolder(path)
+
+
+@contextmanager
+def lock_run(run: RunFolder) -> Iterator[None]:
+    """Keeps a second search out of the run; the system frees the lock when this process ends.
+
+    Raises:
+        UserError: If another process searches in this folder.
+    """
+    with (run.path / "run.lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise UserError(
+                f"{run.path} is being searched by process {file.read().strip() or 'unknown'}; "
+                "wait for it, stop it, or choose another name with --set name=NAME"
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def is_locked(run: RunFolder) -> bool:
+    """Whether some process searches in this run right now."""
+    try:
+        with (run.path / "run.lock").open("a+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
+
+
+def write_json(path: Path, data: Mapping[str, Any]) -> None:
+    write_whole(path, (json.dumps(data, indent=1) + "\n").encode())
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes a file so that it is there whole or not at all, also after a power cut.
+
+    Raises:
+        UserError: If the disk is full; what was there before stays.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFullError(
+                f"the disk is full: cannot write {path} ({len(content)} bytes); everything "
+                "finished so far is kept; free some space and go on with --resume"
+            ) from None
+        raise
+
+
+class DiskFullError(UserError):
+    """No room for a file of the run."""

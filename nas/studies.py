@@ -1,0 +1,138 @@
+"""Studies: where Optuna keeps the trials, and how a search is taken up again."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import optuna
+from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from nas.metrics import Metric
+from nas.sampler import HASH, ArchiveEvolutionSampler
+from search_spaces.choice import Choice, Pick, Value
+from search_spaces.errors import UserError
+from search_spaces.graph import Graph
+from search_spaces.space import SearchSpace
+
+BASELINE = "baseline"  # user attribute of a trial: the published network it is
+
+SAMPLERS: dict[str, str] = {
+    "evolution": "archive evolution of whole architectures (the default)",
+    "tpe": "Optuna's tree-structured Parzen estimator, multivariate",
+    "nsga2": "Optuna's NSGA-II",
+    "random": "uniform in each decision",
+}
+
+
+def make_sampler(
+    name: str,
+    space: SearchSpace,
+    metrics: Sequence[Metric],
+    *,
+    seed: int,
+    initial: int,
+    affordable: Callable[[Graph], bool],
+) -> BaseSampler:
+    """Returns the sampler called ``name``.
+
+    Raises:
+        UserError: If there is none; the message lists the known ones.
+    """
+    if name == "evolution":
+        return ArchiveEvolutionSampler(
+            space, metrics, seed=seed, initial=initial, affordable=affordable
+        )
+    if name == "tpe":
+        return TPESampler(seed=seed, multivariate=True, group=True, n_startup_trials=initial)
+    if name == "nsga2":
+        return NSGAIISampler(seed=seed, population_size=max(8, initial))
+    if name == "random":
+        return RandomSampler(seed=seed)
+    raise UserError(f"unknown sampler {name!r}; known samplers: {', '.join(SAMPLERS)}")
+
+
+def open_storage(url: str | None, journal: Path) -> BaseStorage:
+    """Returns the storage of a study: the run's own journal file, or a database by URL.
+
+    Raises:
+        UserError: If the database cannot be reached.
+    """
+    if url is None:
+        return JournalStorage(JournalFileBackend(str(journal)))
+    try:
+        return RDBStorage(url)
+    except Exception as error:  # SQLAlchemy and each driver have their own types
+        raise UserError(
+            f"cannot open study storage {hide_password(url)}: {str(error).splitlines()[0]}; check "
+            "that the database runs and that the URL reads sqlite:///FILE or "
+            "postgresql+psycopg://USER:PASSWORD@HOST/DATABASE (pip install 'hwnas[postgres]')"
+        ) from None
+
+
+def mend_journal(journal: Path) -> None:
+    """Cuts off a half-written last line and a lock that a killed process left behind.
+
+    Only for a journal that nobody else has open: the run's lock is held.
+    """
+    for suffix in (".lock", ".rename"):
+        for left in journal.parent.glob(f"{journal.name}{suffix}*"):
+            left.unlink(missing_ok=True)
+    if not journal.exists():
+        return
+    with journal.open("rb+") as file:
+        content = file.read()
+        file.truncate(content.rfind(b"\n") + 1)
+
+
+def hide_password(url: str) -> str:
+    """
+    >>> hide_password("postgresql+psycopg://me:secret@host/db")
+    'postgresql+psycopg://me:***@host/db'
+    """
+    scheme, found, rest = url.partition("://")
+    user, at, place = rest.rpartition("@")
+    return f"{scheme}{found}{user.partition(':')[0]}:***@{place}" if at else url
+
+
+def open_study(
+    name: str, storage: BaseStorage, sampler: BaseSampler, metrics: Sequence[Metric]
+) -> optuna.Study:
+    """Opens the study, making it where there is none."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna.create_study(
+        study_name=name,
+        storage=storage,
+        sampler=sampler,
+        directions=[metric.direction for metric in metrics],
+        load_if_exists=True,
+    )
+
+
+def suggest(trial: optuna.Trial) -> Pick:
+    """Lets an Optuna trial decide."""
+
+    def pick(choice: Choice) -> Value:
+        value: Value = trial.suggest_categorical(choice.name, choice.values)
+        return value
+
+    return pick
+
+
+def retake_interrupted(study: optuna.Study) -> int:
+    """Puts trials that a killed search left running back in the queue; returns how many.
+
+    A trial that was killed while it was still being asked is dropped: the sampler asks anew.
+    Only for a study that nobody else is working on.
+    """
+    interrupted = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    retaken = 0
+    for trial in interrupted:
+        study.tell(trial.number, state=TrialState.FAIL)
+        if HASH in trial.user_attrs or BASELINE in trial.user_attrs:
+            genes = trial.system_attrs.get("fixed_params", {}) | trial.params
+            attrs = {k: v for k, v in trial.user_attrs.items() if k == BASELINE}
+            study.enqueue_trial(genes, user_attrs=attrs)
+            retaken += 1
+    return retaken
