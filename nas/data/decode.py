@@ -6,11 +6,11 @@ from pathlib import Path
 from struct import error as StructError  # noqa: N812  (a class with a lower-case name)
 
 import numpy as np
-import psutil
 from PIL import Image
 from PIL.Image import DecompressionBombError
 
 from nas.data.images import Pixels
+from nas.memory import free_bytes
 from search_spaces.errors import UserError
 
 Encoded = Path | bytes
@@ -90,7 +90,7 @@ def converted(image: Image.Image, channels: int, resolution: tuple[int, int] | N
 
 
 def check_memory(name: str, num_bytes: int) -> None:
-    free = psutil.virtual_memory().available
+    free = free_bytes()
     if num_bytes > free:
         raise UserError(
             f"{name}: the images decode to {num_bytes / 2**30:.1f} GiB and {free / 2**30:.1f} GiB "

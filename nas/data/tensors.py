@@ -55,7 +55,11 @@ class TensorSplit:
         augmentation: Augmentation | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Returns the images at ``rows`` as a network takes them, ``(B, C, H, W)`` float32."""
+        """Returns the images at ``rows`` as a network takes them, ``(B, C, H, W)`` float32.
+
+        They lie channels-last in memory, in which small networks train up to twice as fast on a
+        CPU as in the other order, and 16-bit ones on a GPU.
+        """
         pixels = self.images[rows].float()
         if pixels.shape[2:] != input_shape[1:]:
             pixels = functional.interpolate(
@@ -63,7 +67,8 @@ class TensorSplit:
             )
         if augmentation is not None:
             pixels = augment(pixels, augmentation, generator)
-        return (pixels - self.shift) * self.factor
+        inputs = torch.empty(pixels.shape, device=pixels.device, memory_format=torch.channels_last)
+        return torch.sub(pixels, self.shift, out=inputs).mul_(self.factor)
 
     def batches(self, input_shape: Shape, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yields inputs and labels in order, the last batch as small as it is."""

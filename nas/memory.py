@@ -1,0 +1,51 @@
+"""Memory: what is free on this machine, and what training a graph takes at least.
+
+An allocation beyond the machine's memory often succeeds and the process is killed later, so what
+cannot fit is refused before it is tried.
+"""
+
+from math import prod
+from pathlib import Path
+
+import psutil
+
+from search_spaces.graph import Graph
+from search_spaces.operators import Conv2d, Linear
+
+CGROUP = Path("/sys/fs/cgroup")
+
+
+def free_bytes(cgroup: Path = CGROUP) -> int:
+    """Returns the bytes of memory this process may still take.
+
+    Args:
+        cgroup: Where a container's own limit is stated; without one the machine's counts alone.
+    """
+    free = int(psutil.virtual_memory().available)
+    try:
+        limit = (cgroup / "memory.max").read_text().strip()
+        used = int((cgroup / "memory.current").read_text())
+        stat = dict(line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
+    except OSError:
+        return free
+    if limit == "max":
+        return free
+    reclaimable = int(stat.get("inactive_file", 0))
+    return min(free, int(limit) - used + reclaimable)
+
+
+def training_bytes(graph: Graph, batch_size: int) -> int:
+    """Returns a lower bound of what one training step holds, in bytes of float32.
+
+    It counts weights, gradients and one moment of the optimizer, and of the maps those that the
+    gradients of norms and activations need.
+    """
+    num_weights, num_elements = 0, 0
+    for node in graph.nodes:
+        operator = node.operator
+        for shape in operator.array_shapes(*graph.input_shapes(node)).values():
+            num_weights += prod(shape)
+        if isinstance(operator, Conv2d | Linear):
+            kept = getattr(operator, "norm", "none") != "none", operator.activation != "none"
+            num_elements += sum(kept) * prod(node.shape)
+    return 4 * (3 * num_weights + batch_size * num_elements)
