@@ -1,0 +1,100 @@
+"""CPU targets: which machine code to emit, and how wide its vectors are."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from search_spaces.errors import UserError
+
+INSTRUCTION_SETS = ("avx", "sse", "ssse", "fma", "f16c", "bmi", "neon", "dotprod", "fullfp16")
+PARTS_OF_AVX10 = ("avx10",)
+
+
+@dataclass(frozen=True, slots=True)
+class VectorUnit:
+    """What the register tiles are cut to.
+
+    Attributes:
+        lanes: float32 numbers of one vector register.
+        registers: How many vector registers there are.
+        masked_stores: Whether storing only some lanes is one instruction.
+    """
+
+    name: str
+    lanes: int
+    registers: int
+    masked_stores: bool
+
+
+AVX512 = VectorUnit("avx512", 16, 32, True)
+AVX2 = VectorUnit("avx2", 8, 16, True)
+NEON = VectorUnit("neon", 4, 32, False)
+GENERIC = VectorUnit("generic", 4, 16, False)
+
+
+@dataclass(frozen=True, slots=True)
+class Cpu:
+    """One processor to compile for.
+
+    Attributes:
+        mcpu: LLVM's name of the exact processor; "" is the plainest of its family.
+        triple: LLVM's name of the platform; "" is the one that this process runs on.
+    """
+
+    mcpu: str = ""
+    triple: str = ""
+
+    def __post_init__(self) -> None:
+        if self.mcpu == "native":
+            raise UserError("mcpu 'native' is silently generic in TVM; give the exact processor")
+
+    @property
+    def target(self) -> Any:  # noqa: ANN401  tvm.target.Target, which is untyped
+        """The TVM target.
+
+        Raises:
+            UserError: If LLVM does not know the processor.
+        """
+        import tvm
+
+        config: dict[str, object] = {"kind": "llvm", "num-cores": 1, "opt-level": 2}
+        if self.triple:
+            config["mtriple"] = self.triple
+        if self.mcpu:
+            config["mcpu"] = self.mcpu
+        target = tvm.target.Target(config)
+        if self.mcpu and self.mcpu not in map(str, known_cpus(target)):
+            raise UserError(f"LLVM knows no processor {self.mcpu!r}; see `llc -mcpu=help`")
+        return target
+
+    @property
+    def features(self) -> frozenset[str]:
+        """The instruction sets that code for this processor may use, by LLVM's names."""
+        from tvm.target import codegen
+
+        names = map(str, codegen.llvm_get_cpu_features(self.target))
+        return frozenset(name for name in names if name.startswith(INSTRUCTION_SETS))
+
+    @property
+    def vector_unit(self) -> VectorUnit:
+        """The widest vectors that this processor has."""
+        features = self.features
+        if {"avx512f", "avx512vl", "avx512bw"} <= features:
+            return AVX512
+        if {"avx2", "fma"} <= features:
+            return AVX2
+        if "neon" in features:
+            return NEON
+        return GENERIC
+
+
+def host_cpu() -> Cpu:
+    """Returns the exact processor that this process runs on."""
+    from tvm.target import codegen
+
+    return Cpu(str(codegen.llvm_get_system_cpu()))
+
+
+def known_cpus(target: Any) -> list[Any]:  # noqa: ANN401  tvm is untyped
+    from tvm.target import codegen
+
+    return list(codegen.llvm_get_cpu_archlist(target))

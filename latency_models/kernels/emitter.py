@@ -1,0 +1,192 @@
+"""Emitting kernels: TVM functions over raw pointers, written with TVMScript's builder.
+
+The builder is what the TVMScript parser calls; calling it directly takes 1-2 ms a kernel instead
+of 25 ms, and lets a tile be ordinary Python loops. Accumulators are one small buffer each, which
+LLVM keeps in registers; one buffer over 1024 bytes would be put on the heap.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from tvm import ir, tirx
+from tvm.script.ir_builder import IRBuilder
+from tvm.tirx.script import builder as T  # noqa: N812  its name everywhere in TVM
+
+from latency_models.kernels.cpu import VectorUnit
+from latency_models.kernels.view import View
+from search_spaces.operators import Activation
+
+KERNEL_ATTRIBUTE = "hwnas.kernel"
+WHOLE_MEMORY = 1 << 30  # kernels address raw memory; the true extent is the memory plan's
+
+Expr = Any  # tvm expressions and buffers are untyped
+Buffer = Any
+
+
+def emit_function(names: Sequence[str], body: Callable[..., None]) -> Any:  # noqa: ANN401
+    """Returns a function of float32 pointers; ``body`` gets one flat buffer for each name."""
+    with IRBuilder() as builder:
+        with T.prim_func(s_tir=True, private=True):
+            pointers = [T.arg(name, pointer(name)) for name in names]
+            T.func_attr({"tirx.noalias": True, KERNEL_ATTRIBUTE: 1})
+            buffers = [
+                T.decl_buffer((WHOLE_MEMORY,), "float32", data=p, align=4) for p in pointers
+            ]
+            with unaligned(pointers):
+                body(*buffers)
+        return builder.get()
+
+
+def pointer(name: str) -> Any:  # noqa: ANN401
+    return tirx.Var(name, ir.PointerType(ir.PrimType("float32"), "global"))
+
+
+@contextmanager
+def unaligned(pointers: Sequence[Expr]) -> Iterator[None]:
+    """States that a view may begin at any number; TVM assumes full vectors otherwise."""
+    if not pointers:
+        yield
+        return
+    with T.attr(pointers[0], "storage_alignment", 4), unaligned(pointers[1:]):
+        yield
+
+
+class Vectors:
+    """Vector code for one vector unit."""
+
+    def __init__(self, unit: VectorUnit) -> None:
+        self.lanes = unit.lanes
+        self._unit = unit
+
+    def constant(self, value: float) -> Expr:
+        return T.broadcast(T.float32(value), self.lanes)
+
+    def load(self, buffer: Buffer, offset: Expr) -> Expr:
+        return T.bind(buffer[self.ramp(offset)])
+
+    def load_spread(self, buffer: Buffer, offset: Expr) -> Expr:
+        """One number of memory in every lane."""
+        return T.bind(T.broadcast(buffer[offset], self.lanes))
+
+    def ramp(self, offset: Expr) -> Expr:
+        return T.ramp(offset, 1, self.lanes)
+
+    def register(self) -> Buffer:
+        return T.alloc_buffer((self.lanes,), "float32", scope="local")
+
+    def registers(self, count: int) -> list[Buffer]:
+        return [self.register() for _ in range(count)]
+
+    def get(self, register: Buffer) -> Expr:
+        return register[self.ramp(0)]
+
+    def put(self, register: Buffer, value: Expr) -> None:
+        T.buffer_store(register, value, [self.ramp(0)])
+
+    def store(self, buffer: Buffer, offset: Expr, value: Expr, valid: Expr | None = None) -> None:
+        """Writes ``value``; with ``valid``, only that many of the first lanes (at most all)."""
+        if valid is None:
+            T.buffer_store(buffer, value, [self.ramp(offset)])
+        elif self._unit.masked_stores:
+            mask = T.get_active_lane_mask(f"boolx{self.lanes}", T.int32(0), as_int(valid))
+            T.evaluate(T.masked_store(buffer, value, self.ramp(offset), mask))
+        else:
+            whole = self.register()
+            self.put(whole, value)
+            for lane in range(self.lanes):
+                if isinstance(valid, int):
+                    if lane < valid:
+                        T.buffer_store(buffer, whole[lane], [offset + lane])
+                else:
+                    with T.If(valid > lane), T.Then():
+                        T.buffer_store(buffer, whole[lane], [offset + lane])
+
+    def activate(self, name: Activation, x: Expr) -> Expr:
+        if name == "relu":
+            return T.max(x, self.constant(0))
+        if name == "relu6":
+            return self.clip(x, 6)
+        if name == "hardsigmoid":
+            return self.clip(x * self.constant(1 / 6) + self.constant(0.5), 1)
+        if name == "hardswish":
+            return x * self.clip(x * self.constant(1 / 6) + self.constant(0.5), 1)
+        assert name == "none", name
+        return x
+
+    def clip(self, x: Expr, high: float) -> Expr:
+        return T.min(T.max(x, self.constant(0)), self.constant(high))
+
+    def for_channels(self, channels: int, body: Callable[[Expr, Expr | None], None]) -> None:
+        """Calls ``body(first channel, valid lanes)`` for each vector of ``channels``."""
+        whole, rest = divmod(channels, self.lanes)
+        if whole:
+            with T.serial(whole) as block:
+                body(block * self.lanes, None)
+        if rest:
+            body(whole * self.lanes, rest)
+
+    def zero_run(self, buffer: Buffer, offset: Expr, length: int) -> None:
+        """Zeroes ``length`` adjacent numbers."""
+        zero = self.constant(0)
+        self.for_channels(length, lambda c, valid: self.store(buffer, offset + c, zero, valid))
+
+    def zero_halo(self, buffer: Buffer, view: View) -> None:
+        """Writes the zero border of ``view``, its own channels only."""
+        halo, row, pixel = view.halo, view.row_stride, view.pixel_stride
+        if not halo:
+            return
+        assert not view.planar
+        height, width = view.height, view.width
+        if view.dense_rows:
+            side = halo * pixel
+            self.zero_run(buffer, -halo * row - side, halo * row + side)
+            if height > 1:
+                with T.serial(height - 1) as y:
+                    self.zero_run(buffer, y * row + width * pixel, 2 * side)
+            self.zero_run(buffer, (height - 1) * row + width * pixel, halo * row + side)
+            return
+
+        def pixels(first_row: int, rows: int, first: int, count: int) -> None:
+            with T.grid(rows, count) as (y, x):
+                start = (first_row + y) * row + (first + x) * pixel
+                self.zero_run(buffer, start, view.channels)
+
+        pixels(-halo, halo, -halo, width + 2 * halo)
+        pixels(height, halo, -halo, width + 2 * halo)
+        pixels(0, height, -halo, halo)
+        pixels(0, height, width, halo)
+
+
+def as_int(value: Expr | int) -> Expr:
+    return T.int32(value) if isinstance(value, int) else value
+
+
+def split_evenly(total: int, largest: int) -> tuple[tuple[int, int, int], ...]:
+    """Cuts ``total`` into the fewest parts of at most ``largest``, as equal as can be.
+
+    Returns (first, count, size) for each run of equal parts: at most two runs.
+    """
+    parts = -(-total // largest)
+    size, larger = divmod(total, parts)
+    runs = ((0, larger, size + 1), (larger * (size + 1), parts - larger, size))
+    return tuple(run for run in runs if run[1])
+
+
+def for_parts(
+    runs: Sequence[tuple[int, int, int]], body: Callable[[Expr, int, Expr], None]
+) -> None:
+    """Loops over the parts of ``split_evenly``: ``body(first, size, index of the part)``."""
+    done = 0
+    for first, count, size in runs:
+        if count == 1:
+            body(T.int32(first), size, T.int32(done))
+        else:
+            with T.serial(count) as i:
+                body(first + i * size, size, done + i)
+        done += count
+
+
+def loops(*extents: int) -> Any:  # noqa: ANN401
+    """Nested loops; their variables as a tuple even where there is one."""
+    return T.grid(*extents)

@@ -1,0 +1,139 @@
+"""Kernels that treat each number alone: copy, sum, gate, activation; and changes of layout."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from latency_models.kernels.cpu import VectorUnit
+from latency_models.kernels.emitter import Buffer, Expr, T, Vectors, emit_function
+from latency_models.kernels.view import View
+from search_spaces.operators import Activation
+
+
+@dataclass(frozen=True, slots=True)
+class PointwiseKernel:
+    """``activation(source)``, ``activation(source + addend)`` or ``activation(source * gate)``.
+
+    Attributes:
+        gate: A map of one pixel: a factor for each channel.
+    """
+
+    source: View
+    target: View
+    addend: View | None = None
+    gate: View | None = None
+    activation: Activation = "none"
+
+    def __post_init__(self) -> None:
+        assert not any(view.planar for view in (self.source, self.target))
+        assert self.addend is None or self.gate is None
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        second = ("addend",) if self.addend else ("gate",) if self.gate else ()
+        return ("source", *second, "target")
+
+    def function(self, unit: VectorUnit) -> Any:  # noqa: ANN401
+        """Returns the kernel as a TVM function of ``arguments``."""
+        v = Vectors(unit)
+
+        def emit(source: Buffer, *rest: Buffer) -> None:
+            second, target = rest[0], rest[-1]
+
+            def pixel(y: Expr, x: Expr, channel: Expr, valid: Expr | None) -> None:
+                value = v.load(source, at(self.source, y, x, channel))
+                if self.addend is not None:
+                    value = value + v.load(second, at(self.addend, y, x, channel))
+                if self.gate is not None:
+                    value = value * v.load(second, channel)
+                value = v.activate(self.activation, value)
+                v.store(target, at(self.target, y, x, channel), value, valid)
+
+            with T.grid(self.target.height, self.target.width) as (y, x):
+                v.for_channels(self.target.channels, lambda c, valid: pixel(y, x, c, valid))
+            v.zero_halo(target, self.target)
+
+        return emit_function(self.arguments, emit)
+
+
+@dataclass(frozen=True, slots=True)
+class ShuffleKernel:
+    """Channels seen as (groups, n) and transposed to (n, groups)."""
+
+    source: View
+    target: View
+    groups: int
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        return ("source", "target")
+
+    def function(self, unit: VectorUnit) -> Any:  # noqa: ANN401
+        """Returns the kernel as a TVM function of ``arguments``."""
+        v = Vectors(unit)
+        each = self.source.channels // self.groups
+
+        def emit(source: Buffer, target: Buffer) -> None:
+            with T.grid(self.target.height, self.target.width) as (y, x):
+                start, end = at(self.source, y, x, 0), at(self.target, y, x, 0)
+                with T.grid(each, self.groups) as (i, g):
+                    number = source[start + g * each + i]
+                    T.buffer_store(target, number, [end + i * self.groups + g])
+            v.zero_halo(target, self.target)
+
+        return emit_function(self.arguments, emit)
+
+
+@dataclass(frozen=True, slots=True)
+class LayoutKernel:
+    """Copies between planar maps (NCHW) and maps of adjacent channels (NHWC), or adds a border."""
+
+    source: View
+    target: View
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        return ("source", "target")
+
+    def function(self, unit: VectorUnit) -> Any:  # noqa: ANN401
+        """Returns the kernel as a TVM function of ``arguments``."""
+        v = Vectors(unit)
+        channels, height, width = self.target.shape
+
+        def emit(source: Buffer, target: Buffer) -> None:
+            if self.source.planar and self.target.planar:
+                self.copy_planes(v, source, target)
+                return
+            with T.grid(height, width, channels) as (y, x, c):
+                number = source[planar_at(self.source, y, x, c)]
+                T.buffer_store(target, number, [planar_at(self.target, y, x, c)])
+            if not self.target.planar:
+                v.zero_halo(target, self.target)
+
+        return emit_function(self.arguments, emit)
+
+    def copy_planes(self, v: Vectors, source: Buffer, target: Buffer) -> None:
+        channels, height, width = self.target.shape
+        to = self.target
+        with T.serial(channels) as c:
+            start = c * to.channel_stride
+            v.zero_run(target, start - to.origin, to.origin)
+            with T.serial(height) as y:
+                from_row, to_row = planar_at(self.source, y, 0, c), start + y * to.row_stride
+                whole = width - width % v.lanes
+                v.for_channels(
+                    whole,
+                    lambda x, _: v.store(target, to_row + x, v.load(source, from_row + x)),
+                )
+                with T.serial(width - whole) as x:  # no vector may reach past the user's array
+                    number = source[from_row + whole + x]
+                    T.buffer_store(target, number, [to_row + whole + x])
+                v.zero_run(target, to_row + width, 2 * to.halo)
+            v.zero_run(target, start + height * to.row_stride, to.halo * (to.row_stride - 1))
+
+
+def at(view: View, y: Expr, x: Expr, channel: Expr) -> Expr:
+    return y * view.row_stride + x * view.pixel_stride + channel
+
+
+def planar_at(view: View, y: Expr, x: Expr, channel: Expr) -> Expr:
+    return y * view.row_stride + x * view.pixel_stride + channel * view.channel_stride

@@ -1,0 +1,122 @@
+"""Machine code: turns kernels and a list of calls to them into compiled TVM modules.
+
+Kernels are private functions of raw pointers; one entry function calls them one after another on
+offsets of four memories (input, weights, workspace, output). So the cost of a call is that of a
+C call, and argument checks happen once per network.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import tvm
+from tvm import ir, tirx
+from tvm.script.ir_builder import IRBuilder
+from tvm.tirx import transform
+from tvm.tirx.compilation_pipeline import register_tir_pipeline
+from tvm.tirx.script import builder as T  # noqa: N812  its name everywhere in TVM
+
+from latency_models.kernels.emitter import KERNEL_ATTRIBUTE
+
+PIPELINE = "hwnas_kernels"
+Memory = Literal["input", "weights", "workspace", "output"]
+MEMORIES: tuple[Memory, ...] = ("input", "weights", "workspace", "output")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A place in one of the memories, in float32 numbers from its start."""
+
+    memory: Memory
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One kernel called on its arguments."""
+
+    function: str
+    arguments: tuple[Address, ...]
+
+
+def entry_function(
+    name: str,
+    calls: Sequence[Call],
+    functions: Mapping[str, ir.GlobalVar],
+    shapes: Mapping[Memory, tuple[int, ...]],
+) -> Any:  # noqa: ANN401  tvm is untyped
+    """Returns the function ``name(input, weights, workspace, output)`` that makes ``calls``."""
+    with IRBuilder() as builder:
+        with T.prim_func(s_tir=True):
+            T.func_name(name)
+            buffers = {
+                memory: T.arg(memory, T.buffer(shapes[memory], "float32")) for memory in MEMORIES
+            }
+            T.func_attr({"global_symbol": name})
+            for call in calls:
+                arguments = [pointer(buffers[a.memory], a.offset) for a in call.arguments]
+                T.evaluate(ir.Call(functions[call.function], arguments, ret_ty="int32"))
+        return builder.get()
+
+
+def pointer(buffer: Any, offset: int) -> Any:  # noqa: ANN401
+    if len(buffer.shape) == 1:
+        return T.address_of(buffer[offset])
+    assert offset == 0, "only flat memories have offsets"
+    return buffer.data
+
+
+def kernel_module(
+    kernels: Mapping[str, Any],
+    entries: Mapping[str, Sequence[Call]],
+    shapes: Mapping[Memory, tuple[int, ...]],
+) -> tvm.IRModule:
+    """Returns a module with every kernel, and an entry function for each list of calls."""
+    names = {name: ir.GlobalVar(name) for name in kernels}
+    functions = {names[name]: function for name, function in kernels.items()}
+    for name, calls in entries.items():
+        functions[ir.GlobalVar(name)] = entry_function(name, calls, names, shapes)
+    return tvm.IRModule(functions)
+
+
+def compile_kernels(module: tvm.IRModule, target: tvm.target.Target) -> Any:  # noqa: ANN401
+    """Returns the compiled module; its entry functions take the four memories as tensors."""
+    return tvm.tirx.build(module, target=target, pipeline=PIPELINE)
+
+
+def lower(module: tvm.IRModule, _context: object) -> tvm.IRModule:
+    # Kernels are flat, vectorised and simple as written: the passes for everything else are
+    # left out, which saves a third of the compile time.
+    functions = {
+        name: function.without_attr("global_symbol") if is_kernel(function) else function
+        for name, function in module.functions.items()
+    }
+    passes = (
+        transform.AnnotateEntryFunc(),
+        transform.SplitHostDevice(),
+        transform.MakePackedAPI(),
+    )
+    return ir.transform.Sequential(passes)(tvm.IRModule(functions, attrs=module.attrs))
+
+
+def finalize(module: tvm.IRModule, _context: object) -> tvm.IRModule:
+    # Lowering builtins would move a kernel's accumulators to the heap, so only the rest gets it.
+    kernels = {name: f for name, f in module.functions.items() if is_kernel(f)}
+    rest = {name: f for name, f in module.functions.items() if name not in kernels}
+    lowered = transform.LowerTVMBuiltin()(tvm.IRModule(rest, attrs=module.attrs))
+    lowered.update(tvm.IRModule(kernels))
+    return transform.LowerIntrin()(lowered)
+
+
+def is_kernel(function: Any) -> bool:  # noqa: ANN401
+    return function.attrs is not None and KERNEL_ATTRIBUTE in function.attrs
+
+
+def pass_of(rewrite: Any) -> Any:  # noqa: ANN401
+    return tvm.transform.module_pass(rewrite, opt_level=0)
+
+
+register_tir_pipeline(
+    PIPELINE,
+    lambda: (pass_of(lower), lambda: pass_of(finalize), tirx.transform.LowerIntrin),
+)
