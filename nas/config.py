@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nas.metrics import Constraint, Metric
-from nas.training import TrainingConfig
+from nas.training_config import TrainingConfig
 from search_spaces.staged import StagedSpace
 
 

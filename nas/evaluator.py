@@ -7,15 +7,13 @@ training in minutes; a hard constraint that fails ends the evaluation there.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from math import prod
 from time import perf_counter
 
-import psutil
 from latency_models.measure import Measurer
 
 from latency_models.latency import DeviceBusyError, Latency, MeasurementError
 from nas.config import RunConfig
-from nas.data.splits import Splits
+from nas.data.tensors import TensorSplits
 from nas.evaluation import Evaluation
 from nas.metrics import Phase, violations
 from nas.run_folder import RunFolder
@@ -31,10 +29,10 @@ class Evaluator:
     """Evaluates architectures one after another and writes each into the run folder."""
 
     def __init__(
-        self, config: RunConfig, splits: Splits, measurer: Measurer | None, run: RunFolder
+        self, config: RunConfig, data: TensorSplits, measurer: Measurer | None, run: RunFolder
     ) -> None:
         self.config = config
-        self.splits = splits
+        self.data = data
         self.measurer = measurer
         self.run = run
 
@@ -55,7 +53,6 @@ class Evaluator:
     def take_steps(self, graph: Graph, steps: "Steps") -> dict[str, Array] | None:
         with steps.phase("cost"):
             steps.values |= {name: float(value) for name, value in graph_values(graph).items()}
-            check_memory(graph, self.config.training.batch_size)
         if steps.hopeless():
             return None
         if self.measurer is not None:
@@ -65,7 +62,7 @@ class Evaluator:
             if steps.hopeless():
                 return None
         with steps.phase("training"):
-            steps.training = train(graph, self.splits, self.config.training)
+            steps.training = train(graph, self.data, self.config.training)
             steps.values["accuracy"] = steps.training.accuracy
         steps.hopeless()
         return dict(steps.training.model.arrays)
@@ -110,8 +107,8 @@ class Steps:
             values=self.values,
             violations=violations(self.config.constraints, self.values),
             latency=self.latency,
-            epochs=self.training.epochs if self.training else 0,
-            accuracy_history=self.training.accuracy_history if self.training else (),
+            epochs=self.training.epochs_run if self.training else 0,
+            accuracy_history=self.training.validation_accuracy if self.training else (),
             seconds=self.seconds,
         )
 
@@ -131,22 +128,3 @@ def affordable(config: RunConfig, graph: Graph) -> bool:
         for rule in config.constraints
         if rule.metric.name in values
     )
-
-
-def check_memory(graph: Graph, batch_size: int) -> None:
-    """Refuses a network whose training would not fit in memory, before it takes the machine down.
-
-    Training holds every map and its gradient, and four copies of the weights (weight, gradient,
-    two optimiser states), in float32.
-
-    Raises:
-        CandidateTooLargeError: If that is more than the memory that is free.
-    """
-    maps = sum(prod(shape) for shape in graph.shapes.values()) * batch_size * 2
-    weights = sum(prod(shape) for shape in graph.array_shapes().values()) * 4
-    needed, free = 4 * (maps + weights), psutil.virtual_memory().available
-    if needed > free:
-        raise CandidateTooLargeError(
-            f"training needs about {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free; "
-            "lower training.batch_size or the space's widths"
-        )

@@ -1,7 +1,7 @@
 """Run file: a run's configuration as YAML, checked as a whole before anything starts."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, fields
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import MISSING, fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -26,7 +26,7 @@ from nas.config import (
 from nas.data.sources import make_source
 from nas.metrics import get_metric, parse_constraint
 from nas.studies import SAMPLERS
-from nas.training import TrainingConfig
+from nas.training_config import TrainingConfig
 from search_spaces.choice import Value
 from search_spaces.errors import UserError
 from search_spaces.networks import get_network
@@ -42,6 +42,7 @@ from search_spaces.staged import (
 )
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 def listed(value: object) -> object:
@@ -88,16 +89,30 @@ class SpaceFile(Strict):
     round_to: Positive = 8
 
 
-def strict_record(record: type) -> type[BaseModel]:
-    """Returns the model of a record of plain fields, so that its fields are written down once."""
+def strict_record(record: Any) -> type[BaseModel]:  # noqa: ANN401  (any dataclass)
+    """Returns the model of a record, so that its fields are written down once."""
     rows: dict[str, Any] = {}
     for item in fields(record):
-        if item.default is not MISSING:
-            default = item.default
+        if is_dataclass(item.type):
+            nested = strict_record(item.type)
+            rows[item.name] = (nested, nested())
         else:
-            default = ... if item.default_factory is MISSING else item.default_factory()
-        rows[item.name] = (item.type, default)
+            rows[item.name] = (item.type, ... if item.default is MISSING else item.default)
     return create_model(f"{record.__name__}File", __base__=Strict, **rows)
+
+
+def to_record(record: Callable[..., R], model: BaseModel) -> R:
+    """Returns the record that a model of ``strict_record`` holds.
+
+    Raises:
+        UserError: If the record refuses a value.
+    """
+    kinds = {item.name: item.type for item in fields(record)}  # type: ignore[arg-type]
+    values = {
+        name: to_record(kinds[name], value) if isinstance(value, BaseModel) else value  # type: ignore[arg-type]
+        for name, value in dict(model).items()
+    }
+    return record(**values)
 
 
 class DataFile(BaseModel):
@@ -145,16 +160,16 @@ class RunFile(Strict):
             raise AssertionError("a space given as a path is read before")
         if len(set(self.objectives)) != len(self.objectives):
             raise UserError(f"objectives must differ, got {', '.join(self.objectives)}")
-        search = SearchConfig(**self.search.model_dump())
+        search = to_record(SearchConfig, self.search)
         check_search(search)
         return RunConfig(
             name=self.name,
             data=self.data.config(),
             space=staged_space(self.name, self.space),
-            training=TrainingConfig(**dict(self.training)),
+            training=to_record(TrainingConfig, self.training),
             objectives=tuple(get_metric(name) for name in self.objectives),
             constraints=tuple(parse_constraint(text) for text in self.constraints),
-            latency=LatencyConfig(**self.latency.model_dump()),
+            latency=to_record(LatencyConfig, self.latency),
             search=search,
             baselines=tuple(baseline(item) for item in self.baselines),
             reference={get_metric(name).name: value for name, value in self.reference.items()},
@@ -172,7 +187,7 @@ def check_search(search: SearchConfig) -> None:
 
 
 def baseline(item: str | BaseModel) -> BaselineConfig:
-    config = BaselineConfig(item) if isinstance(item, str) else BaselineConfig(**dict(item))
+    config = BaselineConfig(item) if isinstance(item, str) else to_record(BaselineConfig, item)
     get_network(config.network)
     return config
 

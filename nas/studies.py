@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import cast
 
 import optuna
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
@@ -114,8 +115,7 @@ def suggest(trial: optuna.Trial) -> Pick:
     """Lets an Optuna trial decide."""
 
     def pick(choice: Choice) -> Value:
-        value: Value = trial.suggest_categorical(choice.name, choice.values)
-        return value
+        return cast(Value, trial.suggest_categorical(choice.name, choice.values))
 
     return pick
 

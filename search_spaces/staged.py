@@ -268,3 +268,29 @@ def block_option(name: str, narrowed: dict[str, tuple[Value, ...]] | None = None
         )
     chosen = known | {key: Choice(key, values) for key, values in (narrowed or {}).items()}
     return BlockOption(name, tuple(chosen.values()))
+
+
+def describe_space(space: StagedSpace) -> str:
+    """Returns the space as lines for people: every place with the values it may take."""
+
+    def several(values: tuple[Value, ...]) -> str:
+        return str(values[0]) if len(values) == 1 else "{" + ", ".join(map(str, values)) + "}"
+
+    lines = [
+        f"{space.name}: {space.in_channels} channels, resolution {several(space.resolutions)}, "
+        f"{space.num_classes} classes, activation {several(space.activations)}, inner channels "
+        f"round to {space.round_to}",
+        f"stem: width {several(space.stem.widths)}, kernel_size "
+        f"{several(space.stem.kernel_sizes)}, stride {several(space.stem.strides)}",
+    ]
+    for index, stage in enumerate(space.stages):
+        lines.append(
+            f"stage{index}: depth {several(stage.depths)}, width {several(stage.widths)}, stride "
+            f"{several(stage.strides)}, prune_ratio {several(stage.prune_ratios)}, precision "
+            f"{several(stage.precisions)}"
+        )
+        for option in stage.blocks:
+            settings = ", ".join(f"{c.name} {several(c.values)}" for c in option.settings)
+            lines.append(f"  {option.name}: {settings}" if settings else f"  {option.name}")
+    lines.append(f"head: width {several(space.head.widths)}, dropout {space.head.dropout:g}")
+    return "\n".join(lines)

@@ -1,0 +1,85 @@
+"""Command line: a thin layer over the Python API; every command imports what it needs itself."""
+
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+
+from nas.cli.device import device_app
+from nas.cli.export import export_command, retrain_command
+from nas.cli.inspect import (
+    front_command,
+    networks_command,
+    report_command,
+    show_command,
+    status_command,
+)
+from nas.cli.latency import latency_app
+from nas.cli.search import search_command
+from nas.cli.space import space_app
+
+app = typer.Typer(
+    name="nas",
+    help="Hardware-aware neural architecture search that ships what it searched.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+for name, command in {
+    "search": search_command,
+    "status": status_command,
+    "front": front_command,
+    "report": report_command,
+    "export": export_command,
+    "retrain": retrain_command,
+    "show": show_command,
+    "networks": networks_command,
+}.items():
+    app.command(name)(command)
+app.add_typer(latency_app, name="latency")
+app.add_typer(space_app, name="space")
+app.add_typer(device_app, name="device")
+
+
+@app.callback()
+def options(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the whole traceback of an error.")
+    ] = False,
+) -> None:
+    """Options before the command."""
+
+
+def main() -> None:
+    """Runs the command line; a mistake of the user is one line and exit code 2."""
+    debug = "--debug" in sys.argv
+    if debug:  # also allowed behind the command
+        sys.argv.remove("--debug")
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit("stopped")
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        else:
+            sys.stderr.write(f"{explain(error)}\n")
+        sys.exit(2 if is_users(error) else 1)
+
+
+def explain(error: Exception) -> str:
+    if is_users(error):
+        return f"error: {error}"
+    return (
+        f"internal error: {type(error).__name__}: {error}; run again with --debug and report what "
+        "it prints"
+    )
+
+
+def is_users(error: Exception) -> bool:
+    """Whether an error is about what the user gave (files included), not a fault of ours."""
+    from search_spaces.errors import UserError
+
+    return isinstance(error, UserError | OSError)

@@ -1,0 +1,129 @@
+"""Commands that look: ``status``, ``front``, ``report``, ``show``, ``networks``."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nas.cli.style import console, metric, scaled, seconds, table
+
+RunPath = Annotated[Path, typer.Argument(help="Run folder, e.g. runs/digits.")]
+ArchitecturePath = Annotated[Path, typer.Argument(help="Architecture file (JSON).")]
+
+
+def status_command(run: RunPath) -> None:
+    """Show how far a run is; works while it is searching."""
+    from nas.results import load_results
+    from nas.run_folder import is_locked
+
+    results = load_results(run)
+    state = "searching" if is_locked(results.run) else "not running"
+    done, wanted = len(results.searched), results.config.search.trials
+    took = sum(sum(trial.evaluation.seconds.values()) for trial in results.trials)
+    console.print(f"{run}: {state}, {done} of {wanted} architectures")
+    console.print(
+        f"baselines {len(results.baselines)}, infeasible "
+        f"{len(results.trials) - len(results.feasible)}, repeated {results.num_duplicates}, "
+        f"interrupted {results.num_failed}, under way {results.num_running}"
+    )
+    if results.trials:
+        console.print(f"{seconds(took / len(results.trials))} per architecture on average")
+    for metric_ in results.metrics:
+        if results.feasible:
+            best = min(
+                results.feasible, key=lambda t: metric_.sign * t.evaluation.values[metric_.name]
+            )
+            value = metric(metric_.name, best.evaluation.values[metric_.name])
+            console.print(f"best {metric_.title}: {value} ({best.name})")
+    if done < wanted and state != "searching":
+        console.print(f"go on with: nas search {results.run.config_file} --resume")
+
+
+def front_command(
+    run: RunPath,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show the Pareto front of a run."""
+    if as_json:
+        from nas.finish import front_json
+        from nas.results import load_results
+
+        typer.echo(json.dumps(front_json(load_results(run)), indent=1))
+    else:
+        print_front(run)
+
+
+def print_front(run: Path) -> None:
+    from nas.finish import front_json
+    from nas.results import load_results
+
+    data = front_json(load_results(run))
+    names = list(data["objectives"])
+    tested = any("test_accuracy" in row for row in data["front"])
+    extra = [n for n in ("macs", "params") if n not in names]
+    columns = [*names, *(["test_accuracy"] if tested else []), *extra]
+    made = table("trial", *(f">{name}" for name in columns), "pick", title=f"front of {run}")
+    for row in data["front"]:
+        values = row["values"] | {"test_accuracy": row.get("test_accuracy")}
+        cells = (metric(name, values.get(name)) for name in columns)
+        made.add_row(row["name"], *cells, ", ".join(row["picks"]))
+    console.print(made)
+    if not data["front"]:
+        console.print("no feasible architecture was found yet")
+
+
+def report_command(run: RunPath) -> None:
+    """Write the HTML report of a run anew."""
+    from nas.report import write_report
+    from nas.results import load_results
+
+    console.print(f"report: {write_report(load_results(run))}")
+
+
+def show_command(architecture: ArchitecturePath) -> None:
+    """Show an architecture layer by layer."""
+    from nas.tables import layer_rows
+    from search_spaces.architecture import graph_hash, load_architecture
+    from search_spaces.cost import network_cost
+
+    loaded = load_architecture(architecture)
+    made = table("layer", "operator", "output", ">MACs", ">params", ">bytes moved")
+    for row in layer_rows(loaded.graph):
+        shape = "x".join(map(str, row.shape))
+        cells = (scaled(row.macs), scaled(row.params), scaled(row.memory_access_bytes))
+        made.add_row(row.name, row.operator, shape, *cells)
+    cost = network_cost(loaded.graph)
+    totals = (scaled(cost.macs), scaled(cost.params), scaled(cost.memory_access_bytes))
+    made.add_row("total", "", "", *totals, style="bold")
+    console.print(f"{loaded.space} {graph_hash(loaded.graph)}")
+    console.print(made)
+    console.print(f"peak activation memory: {metric('peak_bytes', cost.peak_activation_bytes)}")
+
+
+def networks_command(
+    resolution: Annotated[int | None, typer.Option(help="Input height and width.")] = None,
+    save: Annotated[
+        Path | None, typer.Option(help="Write each network into this folder as a file.")
+    ] = None,
+) -> None:
+    """List the published networks with their costs."""
+    from search_spaces.architecture import save_architecture
+    from search_spaces.cost import network_cost
+    from search_spaces.networks import NETWORKS
+    from search_spaces.space import Architecture
+
+    made = table("network", "input", ">params", ">MACs", ">bytes moved")
+    for name, network in NETWORKS.items():
+        try:
+            graph = network(resolution=resolution) if resolution else network()
+        except ValueError as error:
+            made.add_row(name, f"{resolution}: {error}")
+            continue
+        cost = network_cost(graph)
+        cells = (scaled(cost.params), scaled(cost.macs), scaled(cost.memory_access_bytes))
+        made.add_row(name, "x".join(map(str, graph.input_shape)), *cells)
+        if save is not None:
+            save.mkdir(parents=True, exist_ok=True)
+            save_architecture(Architecture(name, (), graph), save / f"{name}.json")
+    console.print(made)

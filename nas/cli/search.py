@@ -1,0 +1,105 @@
+"""``nas search``: run, resume or try out a search."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nas.cli.style import console, metric, seconds
+
+if TYPE_CHECKING:
+    from nas.results import RunResults
+    from nas.run_file import RunFile
+
+Runs = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.")]
+
+
+def search_command(
+    config: Annotated[Path, typer.Argument(help="Run file (YAML), e.g. examples/digits.yaml.")],
+    trials: Annotated[int | None, typer.Option(help="Architectures to evaluate.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that evaluate.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the search.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Take one random architecture through every step.")
+    ] = False,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="Override a value: search.trials=20.")
+    ] = None,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Search for networks that are accurate and cheap on a device."""
+    from nas.run_file import read_run_file
+
+    given = {"search.trials": trials, "search.workers": workers, "search.seed": seed}
+    overrides = [f"{key}={value}" for key, value in given.items() if value is not None]
+    file = read_run_file(config, [*overrides, *(changes or [])])
+    if dry_run:
+        from nas.dry_run import dry_run as try_out
+
+        try_out(file, say=console.print)
+        return
+    results = watched_search(file, runs, resume)
+    finish(results)
+
+
+def watched_search(file: "RunFile", runs: Path, resume: bool) -> "RunResults":
+    """Searches behind a progress bar with the time left; prints a line for every trial."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    from nas import search
+
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(elapsed_when_finished=False),
+        console=console,
+    ) as bar:
+        task = bar.add_task("searching", total=file.search.trials)
+
+        def show(progress: search.Progress) -> None:
+            bar.update(task, completed=progress.done)
+            bar.console.print(line(progress))
+
+        return search.search(file, runs, resume=resume, on_progress=show)
+
+
+def line(progress: object) -> str:
+    from nas.search import Progress
+
+    assert isinstance(progress, Progress)
+    evaluation = progress.evaluation
+    shown = ("accuracy", "latency_ms", "macs", "params")
+    numbers = "  ".join(
+        f"{metric(name, evaluation.values[name]):>10}"
+        for name in shown
+        if name in evaluation.values
+    )
+    took = seconds(sum(evaluation.seconds.values()))
+    why = f"  infeasible: {evaluation.reason}" if evaluation.reason else ""
+    return f"{progress.name:<24}{numbers}  in {took}{why}"
+
+
+def finish(results: "RunResults") -> None:
+    """Scores the front on the test images, writes report and front, prints what was found."""
+    from nas.cli.inspect import print_front
+    from nas.finish import finish_run
+
+    done, wanted = len(results.searched), results.config.search.trials
+    if done < wanted:
+        console.print(
+            f"stopped after {done} of {wanted} architectures; go on with --resume", style="yellow"
+        )
+    finish_run(results)
+    print_front(results.run.path)
+    console.print(f"report: {results.run.report_file}")

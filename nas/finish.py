@@ -1,0 +1,80 @@
+"""Finish: the front of a run is scored on the test images and written down.
+
+The search has seen validation images only; test accuracy plays no part in any choice.
+"""
+
+import json
+from typing import Any
+
+from nas.accuracy import accuracy
+from nas.interpreter import from_model
+from nas.report import write_report
+from nas.results import RunResults, TrialResult
+from nas.run_folder import write_json
+from nas.setting import load_setting
+
+FORMAT = "hwnas.front"
+VERSION = 1
+PICKS = ("best", "knee", "fastest")
+
+
+def finish_run(results: RunResults) -> None:
+    """Scores the front on the test images, and writes ``front.json`` and the report."""
+    scores = test_accuracies(results)
+    write_json(results.run.front_file, front_data(results, scores))
+    write_report(results)
+
+
+def test_accuracies(results: RunResults) -> dict[str, float]:
+    """Returns the test accuracy of every trained network on the front, by hash."""
+    front = [trial for trial in results.front if trial.evaluation.epochs]
+    if not front:
+        return {}
+    test = load_setting(results.config).tensors.test
+    return {
+        trial.hash: accuracy(from_model(results.run.load_model(trial.hash)), test)
+        for trial in front
+    }
+
+
+def front_json(results: RunResults) -> dict[str, Any]:
+    """Returns the front as JSON-ready data, with the test accuracies that are on file."""
+    return front_data(results, known_test_accuracies(results))
+
+
+def known_test_accuracies(results: RunResults) -> dict[str, float]:
+    """Returns the test accuracies that ``finish_run`` wrote, by hash."""
+    try:
+        rows = json.loads(results.run.front_file.read_text())["front"]
+    except FileNotFoundError:
+        return {}
+    return {row["hash"]: row["test_accuracy"] for row in rows if "test_accuracy" in row}
+
+
+def front_data(results: RunResults, scores: dict[str, float]) -> dict[str, Any]:
+    picks = {which: results.pick(which).hash for which in PICKS} if results.front else {}
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "objectives": {metric.name: metric.direction for metric in results.metrics},
+        "front": [row(trial, picks, scores) for trial in results.front],
+        "baselines": [row(trial, picks, scores) for trial in results.baselines],
+    }
+
+
+def row(trial: TrialResult, picks: dict[str, str], scores: dict[str, float]) -> dict[str, Any]:
+    evaluation = trial.evaluation
+    data: dict[str, Any] = {
+        "trial": trial.number,
+        "name": trial.name,
+        "hash": trial.hash,
+        "values": dict(evaluation.values),
+        "feasible": evaluation.feasible,
+        "picks": [which for which, key in picks.items() if key == trial.hash],
+        "genes": dict(trial.genes),
+    }
+    if evaluation.latency is not None:
+        data["latency_spread_ms"] = evaluation.latency.spread_ms
+    if trial.hash in scores:
+        data["test_accuracy"] = scores[trial.hash]
+    return data
