@@ -46,14 +46,15 @@ class Arrays(nn.Module):
     def child(self, name: str) -> "Arrays":
         """Returns what is held under ``name``, an empty holder where nothing is yet."""
         if name not in self._modules:
-            self.add_module(name, Arrays())
+            # Not add_module: it refuses a node that is called like a method, such as "half".
+            self._modules[name] = Arrays()
         child = self._modules[name]
         assert isinstance(child, Arrays)
         return child
 
     def __getitem__(self, name: str) -> Tensor:
-        tensor = getattr(self, name)
-        assert isinstance(tensor, Tensor)
+        tensor = self._buffers[name] if name in STATISTICS else self._parameters[name]
+        assert tensor is not None
         return tensor
 
     def register(self, name: str, shape: tuple[int, ...]) -> None:
@@ -113,7 +114,7 @@ class Interpreter(Arrays):
             for part in path:
                 holder = holder.child(part)
             holder.register(array, shape)
-        self.steps = self._plan()
+        self._steps = self._plan()
         initialise(self, generator)
 
     def _plan(self) -> tuple[Step, ...]:
@@ -138,7 +139,7 @@ class Interpreter(Arrays):
         A map is let go after its last reader, so memory holds what is still to be read.
         """
         maps = {INPUT: x}
-        for step in self.steps:
+        for step in self._steps:
             node = step.node
             context = Context(step.arrays, self.training, self.norm_momentum)
             maps[node.name] = step.layer(

@@ -1,0 +1,177 @@
+"""Oracle: every operator in plain numpy, one window at a time, in float64; slow and obvious.
+
+Shape letters: B batch, C channels, H and W spatial size, O output channels.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search_spaces.graph import INPUT
+from search_spaces.model import NORM_EPSILON, Model
+from search_spaces.operators import (
+    Activate,
+    Activation,
+    Add,
+    AvgPool,
+    ChannelShuffle,
+    ChannelSplit,
+    Concat,
+    Conv2d,
+    Dropout,
+    GlobalAvgPool,
+    Linear,
+    MaxPool,
+    Operator,
+    Scale,
+    Size,
+)
+
+Map = NDArray[np.float64]
+Arrays = Mapping[str, Map]
+
+
+def run(model: Model, x: NDArray[np.floating]) -> dict[str, Map]:
+    """Returns every map ``(B, C, H, W)`` by node name, for inputs ``(B, C, H, W)``."""
+    maps: dict[str, Map] = {INPUT: x.astype(np.float64)}
+    for node in model.graph.nodes:
+        inputs = [maps[name] for name in node.inputs]
+        names = node.operator.array_shapes(*model.graph.input_shapes(node))
+        arrays = {name: model.arrays[f"{node.name}.{name}"].astype(np.float64) for name in names}
+        maps[node.name] = OPERATIONS[type(node.operator)](node.operator, arrays, *inputs)
+        assert maps[node.name].shape == (len(x), *node.shape)
+    return maps
+
+
+def conv2d(op: Conv2d, arrays: Arrays, x: Map) -> Map:
+    weight = arrays["weight"]
+    per_group = op.out_channels // op.groups
+    in_group = x.shape[1] // op.groups
+    shape = op.output_shape(x.shape[1:])
+    y = np.zeros((len(x), *shape))
+    for row, column, window in windows(
+        x, shape[1:], op.kernel_size, op.stride, op.pads, 0, op.dilation
+    ):
+        for group in range(op.groups):
+            read = window[:, group * in_group : (group + 1) * in_group]
+            written = slice(group * per_group, (group + 1) * per_group)
+            y[:, written, row, column] = np.einsum("bchw,ochw->bo", read, weight[written])
+    if op.bias:
+        y += arrays["bias"][:, None, None]
+    if op.norm == "batch":
+        mean, variance, gamma, beta = (
+            arrays[f"norm.{name}"][:, None, None]
+            for name in ("mean", "variance", "weight", "bias")
+        )
+        y = (y - mean) / np.sqrt(variance + NORM_EPSILON) * gamma + beta
+    return activated(op.activation, y)
+
+
+def linear(op: Linear, arrays: Arrays, x: Map) -> Map:
+    y = x.reshape(len(x), -1) @ arrays["weight"].T
+    if op.bias:
+        y = y + arrays["bias"]
+    return activated(op.activation, y)[:, :, None, None]
+
+
+def add(op: Add, arrays: Arrays, x: Map, y: Map) -> Map:
+    return activated(op.activation, x + y)
+
+
+def concat(op: Concat, arrays: Arrays, *inputs: Map) -> Map:
+    return activated(op.activation, np.concatenate(inputs, axis=1))
+
+
+def channel_split(op: ChannelSplit, arrays: Arrays, x: Map) -> Map:
+    return x[:, op.start : op.stop]
+
+
+def channel_shuffle(op: ChannelShuffle, arrays: Arrays, x: Map) -> Map:
+    per_group = x.shape[1] // op.groups
+    order = [group * per_group + n for n in range(per_group) for group in range(op.groups)]
+    return x[:, order]
+
+
+def scale(op: Scale, arrays: Arrays, x: Map, gate: Map) -> Map:
+    return x * gate
+
+
+def activate(op: Activate, arrays: Arrays, x: Map) -> Map:
+    return activated(op.activation, x)
+
+
+def max_pool(op: MaxPool, arrays: Arrays, x: Map) -> Map:
+    shape = op.output_shape(x.shape[1:])
+    y = np.zeros((len(x), *shape))
+    for row, column, window in windows(
+        x, shape[1:], op.kernel_size, op.stride, op.padding, -np.inf
+    ):
+        y[:, :, row, column] = window.max((2, 3))
+    return y
+
+
+def avg_pool(op: AvgPool, arrays: Arrays, x: Map) -> Map:
+    shape = op.output_shape(x.shape[1:])
+    y = np.zeros((len(x), *shape))
+    for row, column, window in windows(x, shape[1:], op.kernel_size, op.stride, op.padding, 0):
+        y[:, :, row, column] = window.mean((2, 3))
+    return y
+
+
+def global_avg_pool(op: GlobalAvgPool, arrays: Arrays, x: Map) -> Map:
+    y: Map = x.mean((2, 3), keepdims=True)
+    return y
+
+
+def dropout(op: Dropout, arrays: Arrays, x: Map) -> Map:
+    return x
+
+
+def windows(
+    x: Map,
+    size: Size,
+    kernel: Size,
+    stride: Size,
+    padding: Size,
+    fill: float,
+    dilation: Size = (1, 1),
+) -> Iterator[tuple[int, int, Map]]:
+    """Yields the place of each window in the output and what it sees, ``(B, C, kh, kw)``."""
+    (kh, kw), (dh, dw), (ph, pw) = kernel, dilation, padding
+    # A window of ceil mode may reach past the padding; one more kernel of filling covers it.
+    padded = np.pad(
+        x, ((0, 0), (0, 0), (ph, ph + kh * dh), (pw, pw + kw * dw)), constant_values=fill
+    )
+    for row in range(size[0]):
+        for column in range(size[1]):
+            top, left = row * stride[0], column * stride[1]
+            yield row, column, padded[:, :, top : top + kh * dh : dh, left : left + kw * dw : dw]
+
+
+def activated(name: Activation, x: Map) -> Map:
+    gate = np.clip(x + 3, 0, 6) / 6
+    results: dict[Activation, Map] = {
+        "none": x,
+        "relu": np.maximum(x, 0),
+        "relu6": np.clip(x, 0, 6),
+        "hardswish": x * gate,
+        "hardsigmoid": gate,
+    }
+    return results[name]
+
+
+OPERATIONS: dict[type[Operator], Callable[..., Map]] = {
+    Conv2d: conv2d,
+    Linear: linear,
+    Add: add,
+    Concat: concat,
+    ChannelSplit: channel_split,
+    ChannelShuffle: channel_shuffle,
+    Scale: scale,
+    Activate: activate,
+    MaxPool: max_pool,
+    AvgPool: avg_pool,
+    GlobalAvgPool: global_avg_pool,
+    Dropout: dropout,
+}
