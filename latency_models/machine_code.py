@@ -16,7 +16,7 @@ from tvm.tirx import transform
 from tvm.tirx.compilation_pipeline import register_tir_pipeline
 from tvm.tirx.script import builder as T  # noqa: N812  its name everywhere in TVM
 
-from latency_models.kernels.emitter import KERNEL_ATTRIBUTE
+from latency_models.kernels.emitter import KERNEL_ATTRIBUTE, WHOLE_MEMORY
 
 PIPELINE = "hwnas_kernels"
 Memory = Literal["input", "weights", "workspace", "output"]
@@ -49,21 +49,16 @@ def entry_function(
     with IRBuilder() as builder:
         with T.prim_func(s_tir=True):
             T.func_name(name)
-            buffers = {
-                memory: T.arg(memory, T.buffer(shapes[memory], "float32")) for memory in MEMORIES
-            }
+            tensors = [T.arg(memory, T.buffer(shapes[memory], "float32")) for memory in MEMORIES]
             T.func_attr({"global_symbol": name})
+            flat = {
+                memory: T.decl_buffer((WHOLE_MEMORY,), "float32", data=tensor.data)
+                for memory, tensor in zip(MEMORIES, tensors, strict=True)
+            }
             for call in calls:
-                arguments = [pointer(buffers[a.memory], a.offset) for a in call.arguments]
+                arguments = [T.address_of(flat[a.memory][a.offset]) for a in call.arguments]
                 T.evaluate(ir.Call(functions[call.function], arguments, ret_ty="int32"))
         return builder.get()
-
-
-def pointer(buffer: Any, offset: int) -> Any:  # noqa: ANN401
-    if len(buffer.shape) == 1:
-        return T.address_of(buffer[offset])
-    assert offset == 0, "only flat memories have offsets"
-    return buffer.data
 
 
 def kernel_module(

@@ -158,10 +158,7 @@ class _Emission:
         kernel, v = self.kernel, self.vectors
         width = kernel.kernel_size[1]
         taps = [
-            [
-                v.load(self.weights, packed + (1 + i * width + j) * self.lanes)
-                for j in range(width)
-            ]
+            [v.load(self.weights, packed + (1 + i * width + j) * self.lanes) for j in range(width)]
             for i, _ in users
         ]
         pixel = kernel.source.pixel_stride

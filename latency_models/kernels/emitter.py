@@ -28,8 +28,11 @@ def emit_function(names: Sequence[str], body: Callable[..., None]) -> Any:  # no
     """Returns a function of float32 pointers; ``body`` gets one flat buffer for each name."""
     with IRBuilder() as builder:
         with T.prim_func(s_tir=True, private=True):
-            pointers = [T.arg(name, pointer(name)) for name in names]
-            T.func_attr({"tirx.noalias": True, KERNEL_ATTRIBUTE: 1})
+            # TVM tags what a parameter points to as memory of its own, and LLVM, having put two
+            # kernels into one function, would move one's loads above the other's stores. A bound
+            # pointer of a function without "tirx.noalias" may be the same as any other.
+            T.func_attr({KERNEL_ATTRIBUTE: 1})
+            pointers = [T.bind(T.arg(name, pointer(name))) for name in names]
             buffers = [
                 T.decl_buffer((WHOLE_MEMORY,), "float32", data=p, align=4) for p in pointers
             ]

@@ -24,7 +24,8 @@ class PointwiseKernel:
     activation: Activation = "none"
 
     def __post_init__(self) -> None:
-        assert not any(view.planar for view in (self.source, self.target))
+        assert not self.source.planar
+        assert not self.target.planar
         assert self.addend is None or self.gate is None
 
     @property

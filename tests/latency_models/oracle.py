@@ -64,9 +64,7 @@ def pool(
 def shuffle(x: Array, groups: int) -> Array:
     channels, height, width = x.shape
     return (
-        x.reshape(groups, channels // groups, height, width)
-        .transpose(1, 0, 2, 3)
-        .reshape(x.shape)
+        x.reshape(groups, channels // groups, height, width).transpose(1, 0, 2, 3).reshape(x.shape)
     )
 
 

@@ -1,0 +1,285 @@
+"""Compiled models: a whole network as one TVM library, run, timed, saved and loaded.
+
+The library is a Relax module: ``main`` takes (1, C, H, W) and gives (1, classes), or (1, C, H, W)
+where a graph ends in a map; ``metadata`` tells what the file is. The weights are its one constant.
+A saved ``.so`` needs only TVM to run::
+
+    library = tvm.runtime.load_module("network.so")
+    logits = tvm.relax.VirtualMachine(library, tvm.cpu())["main"](tvm.runtime.tensor(x))
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tvm
+from numpy.typing import NDArray
+from tvm import ir, relax
+
+from latency_models.kernels.cpu import Cpu, host_cpu
+from latency_models.lowering import LoweredNetwork, Tile, TiledKernel, lower
+from latency_models.machine_code import PIPELINE, Call, Memory, compile_kernels, kernel_module
+from search_spaces.errors import UserError
+from search_spaces.model import Model
+from search_spaces.operators import Shape
+
+Array = NDArray[np.float32]
+FORMAT = 1  # raised when files of older versions can no longer be read
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What a compiled file says about itself.
+
+    Attributes:
+        features: Instruction sets that the code needs.
+    """
+
+    format: int
+    input_shape: Shape
+    output_shape: Shape
+    mcpu: str
+    features: tuple[str, ...]
+    hwnas_version: str
+    tvm_version: str
+
+    @classmethod
+    def of(cls, network: LoweredNetwork, cpu: Cpu) -> "Metadata":
+        return cls(
+            FORMAT,
+            network.input_shape,
+            network.output_shape,
+            cpu.mcpu,
+            tuple(sorted(cpu.features)),
+            version("hwnas"),
+            tvm.__version__,
+        )
+
+    @classmethod
+    def parse(cls, text: str) -> "Metadata":
+        """Raises ValueError, TypeError or KeyError if ``text`` is not such a record."""
+        row = json.loads(text)
+        shapes = {name: tuple(row.pop(name)) for name in ("input_shape", "output_shape")}
+        return cls(**row | shapes | {"features": tuple(row["features"])})
+
+
+class CompiledModel:
+    """A network ready to run on this machine."""
+
+    def __init__(self, library: Any, metadata: Metadata) -> None:  # noqa: ANN401  tvm is untyped
+        self.metadata = metadata
+        self._library = library
+        self._machine = relax.VirtualMachine(library, tvm.cpu())
+
+    def run(self, x: Array) -> Array:
+        """Returns the output for one input (C, H, W) or (1, C, H, W): (classes,) or (C, H, W).
+
+        Raises:
+            UserError: If ``x`` has another shape.
+        """
+        result = self._machine["main"](tvm.runtime.tensor(self._input(x)))
+        output: Array = result.numpy()[0]
+        return output
+
+    def bound_call(self, x: Array) -> Callable[[], object]:
+        """Returns a call that runs on ``x`` and blocks until the result is there."""
+        machine, tensor = self._machine["main"], tvm.runtime.tensor(self._input(x))
+        return lambda: machine(tensor)
+
+    def time_ms(self, repeat: int = 10, min_repeat_ms: int = 20) -> list[float]:
+        """Returns the milliseconds of one inference, ``repeat`` times, on an ordinary input."""
+        rng = np.random.default_rng(0)
+        x = tvm.runtime.tensor(self._input(rng.normal(size=self.metadata.input_shape)))
+        timer = self._machine.time_evaluator(
+            "main", tvm.cpu(), number=1, repeat=repeat, min_repeat_ms=min_repeat_ms
+        )
+        return [1e3 * seconds for seconds in timer(x).results]
+
+    def save(self, path: Path) -> None:
+        """Writes the library as a ``.so`` file; needs a C compiler.
+
+        Raises:
+            UserError: If it cannot be written.
+        """
+        part = path.with_name(f".{path.stem}.part.so")
+        try:
+            self._library.export_library(str(part))
+            part.replace(path)
+        except (OSError, RuntimeError) as error:
+            part.unlink(missing_ok=True)
+            reason = str(error).strip().splitlines()[0]
+            raise UserError(f"cannot write {path}: {reason}") from None
+
+    def _input(self, x: Array) -> Array:
+        wanted = self.metadata.input_shape
+        if x.shape not in (wanted, (1, *wanted)):
+            raise UserError(f"the network takes an input of shape {wanted}, got {x.shape}")
+        return np.ascontiguousarray(x, np.float32).reshape(1, *wanted)
+
+
+def compile_model(model: Model, cpu: Cpu, *, tuned: bool = False) -> CompiledModel:
+    """Returns ``model`` compiled for ``cpu``.
+
+    Args:
+        model: Weights and graph; its batch norms are folded first.
+        cpu: The exact processor.
+        tuned: Whether each convolution's tile is the fastest of a few that are timed here (kept
+            on disk for the next time), instead of the one that a count of cycles likes best.
+
+    Raises:
+        UnsupportedOperatorError: If a node has an operator or precision without a kernel.
+    """
+    network = lower(model, cpu.vector_unit, tile_choice(cpu, tuned))
+    return CompiledModel(build(network, cpu), Metadata.of(network, cpu))
+
+
+def tile_choice(cpu: Cpu, tuned: bool) -> Callable[[TiledKernel], Tile]:
+    unit = cpu.vector_unit
+    if not tuned:
+        return lambda kernel: kernel.default_tile(unit)
+    from latency_models.tuning import Tuner
+
+    return Tuner(cpu).best_tile
+
+
+def load_compiled(path: Path) -> CompiledModel:
+    """Returns the model of a ``.so`` file that ``CompiledModel.save`` wrote.
+
+    Raises:
+        UserError: If it is no such file, of a newer format, or for another processor.
+    """
+    if not path.is_file():
+        raise UserError(f"there is no compiled model {path}")
+    try:
+        library = tvm.runtime.load_module(str(path.resolve()))
+        machine = relax.VirtualMachine(library, tvm.cpu())
+        metadata = Metadata.parse(str(machine["metadata"]()))
+    except (OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"{path} is no compiled model of hwnas: {reason}") from None
+    if metadata.format > FORMAT:
+        raise UserError(
+            f"{path} has format {metadata.format}, this hwnas reads up to {FORMAT}; install "
+            f"hwnas {metadata.hwnas_version} or newer"
+        )
+    missing = sorted(set(metadata.features) - host_cpu().features)
+    if missing:
+        raise UserError(
+            f"{path} was compiled for {metadata.mcpu!r} and needs {', '.join(missing)}, which this "
+            "processor does not have; export the network again on this machine"
+        )
+    return CompiledModel(library, metadata)
+
+
+def build(network: LoweredNetwork, cpu: Cpu) -> Any:  # noqa: ANN401  tvm is untyped
+    """Returns the network as a compiled Relax module."""
+    module = kernel_module(functions(network, cpu), {"network": calls(network)}, shapes(network))
+    builder = relax.BlockBuilder()
+    x = relax.Var("input", relax.TensorType((1, *network.input_shape), "float32"))
+    with builder.function("main", [x]):
+        target = builder.add_func(module["network"], "network")
+        weights = relax.const(network.weights)
+        # The workspace is a second output of the call, so that Relax allocates it.
+        made = [
+            relax.TensorType(shapes(network)[memory], "float32")
+            for memory in ("workspace", "output")
+        ]
+        both = builder.emit(relax.call_tir(target, [x, weights], made))
+        builder.emit_func_output(builder.emit(relax.TupleGetItem(both, 1)))
+    with builder.function("metadata", []):
+        text = json.dumps(asdict(Metadata.of(network, cpu)))
+        builder.emit_func_output(ir.StringImm(text))
+    whole = builder.get()
+    kernels = {n: f for n, f in module.functions.items() if n.name_hint != "network"}
+    whole.update(tvm.IRModule(kernels))
+    return relax.build(whole, target=cpu.target, tir_pipeline=PIPELINE)
+
+
+def functions(network: LoweredNetwork, cpu: Cpu) -> dict[str, Any]:
+    """Returns each distinct kernel of the network, by name."""
+    made = {}
+    unit = cpu.vector_unit
+    for (kernel, tile), name in function_names(network).items():
+        made[name] = (
+            kernel.function(unit, tile)  # type: ignore[arg-type, call-arg]
+            if isinstance(kernel, TiledKernel)
+            else kernel.function(unit)
+        )
+    return made
+
+
+def function_names(network: LoweredNetwork) -> dict[tuple[Any, Tile], str]:
+    names: dict[tuple[Any, Tile], str] = {}
+    for step in network.steps:
+        kind = type(step.kernel).__name__.removesuffix("Kernel").lower()
+        names.setdefault((step.kernel, step.tile), f"{kind}_{len(names)}")
+    return names
+
+
+def calls(network: LoweredNetwork) -> list[Call]:
+    names = function_names(network)
+    return [Call(names[step.kernel, step.tile], step.arguments) for step in network.steps]
+
+
+def shapes(network: LoweredNetwork) -> Mapping[Memory, tuple[int, ...]]:
+    """Returns the shape of each memory as the entry function takes it."""
+    output = network.output_shape
+    return {
+        "input": (1, *network.input_shape),
+        "weights": network.weights.shape,
+        "workspace": (network.workspace_size,),
+        "output": (1, *(output[:1] if output[1:] == (1, 1) else output)),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class KernelTime:
+    """How long one kernel of a network takes alone.
+
+    Attributes:
+        kernel: Name of the compiled function; equal kernels share it.
+        node: The graph's node that it computes; "input" for the change of layout.
+        tile: How it is cut; "" where there is nothing to choose.
+    """
+
+    kernel: str
+    node: str
+    tile: str
+    median_ms: float
+
+
+def kernel_times(
+    model: Model, cpu: Cpu, *, tuned: bool = False, repeat: int = 5, min_repeat_ms: int = 5
+) -> tuple[KernelTime, ...]:
+    """Returns the time of each kernel of ``model``, in the order in which they run.
+
+    Each is timed alone on the memory it has in the network, so their sum leaves out what the
+    caches cost from one kernel to the next.
+    """
+    network = lower(model, cpu.vector_unit, tile_choice(cpu, tuned))
+    steps = calls(network)
+    entries = {f"step_{index}": [call] for index, call in enumerate(steps)}
+    module = kernel_module(functions(network, cpu), entries | {"all": steps}, shapes(network))
+    compiled = compile_kernels(module, cpu.target)
+    rng = np.random.default_rng(0)
+    memory = shapes(network)
+    tensors = [
+        tvm.runtime.tensor(rng.normal(size=memory["input"]).astype(np.float32)),
+        tvm.runtime.tensor(network.weights),
+        tvm.runtime.tensor(np.zeros(memory["workspace"], np.float32)),
+        tvm.runtime.tensor(np.zeros(memory["output"], np.float32)),
+    ]
+    compiled["all"](*tensors)
+    times = []
+    for index, step in enumerate(network.steps):
+        timer = compiled.time_evaluator(
+            f"step_{index}", tvm.cpu(), number=1, repeat=repeat, min_repeat_ms=min_repeat_ms
+        )
+        tile = "" if step.tile is None else str(step.tile)
+        median_ms = 1e3 * float(timer(*tensors).median)
+        times.append(KernelTime(steps[index].function, step.node, tile, median_ms))
+    return tuple(times)
