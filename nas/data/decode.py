@@ -1,7 +1,8 @@
 """Decoding: encoded images (PNG, JPEG, ...) to uint8 arrays of one size."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from io import BytesIO
+from math import prod
 from pathlib import Path
 from struct import error as StructError  # noqa: N812  (a class with a lower-case name)
 
@@ -42,24 +43,20 @@ def decode_images(
         raise UserError(f"{name}: resolution must be at least 1x1, got {resolution}")
     if not encoded:
         raise UserError(f"{name}: there are no images")
-    first, size = decode_image(*encoded[0], channels, resolution), resolution
-    size = size or (first.shape[0], first.shape[1])
-    check_memory(name, len(encoded) * first.nbytes)
-    images = np.empty((len(encoded), *size, channels), np.uint8)
-    for row, pixels in enumerate(decoded(encoded, channels, resolution)):
+    if resolution is not None:
+        check_memory(name, (len(encoded), *resolution, channels))
+    first = decode_image(*encoded[0], channels, resolution)
+    check_memory(name, (len(encoded), *first.shape))
+    images = np.empty((len(encoded), *first.shape), np.uint8)
+    for row, (where, image) in enumerate(encoded):
+        pixels = decode_image(where, image, channels, resolution)
         if pixels.shape != first.shape:
             raise UserError(
-                f"{encoded[row][0]}: images must have one size, got {sized(pixels)} after "
-                f"{sized(first)} in {encoded[0][0]}; set resolution and all are resized to it"
+                f"{where}: images must have one size, got {sized(pixels)} after {sized(first)} in "
+                f"{encoded[0][0]}; set resolution and all are resized to it"
             )
         images[row] = pixels
     return images
-
-
-def decoded(
-    encoded: Iterable[tuple[str, Encoded]], channels: int, resolution: tuple[int, int] | None
-) -> Iterable[Pixels]:
-    return (decode_image(where, image, channels, resolution) for where, image in encoded)
 
 
 def decode_image(
@@ -89,8 +86,8 @@ def converted(image: Image.Image, channels: int, resolution: tuple[int, int] | N
     return np.asarray(image).reshape(image.height, image.width, channels)
 
 
-def check_memory(name: str, num_bytes: int) -> None:
-    free = free_bytes()
+def check_memory(name: str, shape: tuple[int, ...]) -> None:
+    num_bytes, free = prod(shape), free_bytes()
     if num_bytes > free:
         raise UserError(
             f"{name}: the images decode to {num_bytes / 2**30:.1f} GiB and {free / 2**30:.1f} GiB "

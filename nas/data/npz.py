@@ -65,9 +65,9 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     if not path.is_file():
         raise UserError(f"{path}: there is no such file; give the path of an .npz file")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (ValueError, OSError, EOFError, BadZipFile, AttributeError) as error:
+    except (ValueError, TypeError, OSError, EOFError, BadZipFile) as error:
         raise UserError(
             f"{path}: the file is no readable .npz of plain arrays ({error}); save it with "
             "numpy.savez(path, images=..., labels=...)"

@@ -1,6 +1,6 @@
 """Sources: where labelled images come from; a new kind is one row in ``SOURCES``."""
 
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from difflib import get_close_matches
 from typing import Any, Protocol
 
@@ -39,15 +39,19 @@ def make_source(kind: str, **settings: Any) -> Source:  # noqa: ANN401  (checked
     'jpeg'
 
     Raises:
-        UserError: If the kind or a setting is unknown; the message names the known ones.
+        UserError: If the kind or a setting is unknown (the message names the known ones), or a
+            setting is missing.
     """
     if kind not in SOURCES:
         raise UserError(f"unknown data kind {kind!r}; known kinds: {', '.join(SOURCES)}")
     source = SOURCES[kind]
-    known = [field.name for field in fields(source)]  # type: ignore[arg-type]
+    known = {field.name: field for field in fields(source)}  # type: ignore[arg-type]
     for name in settings:
         if name not in known:
             near = get_close_matches(name, known, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known) or 'none'}"
             raise UserError(f"data kind {kind!r} has no setting {name!r}; {hint}")
+    for name, field in known.items():
+        if field.default is MISSING and name not in settings:
+            raise UserError(f"data kind {kind!r} needs the setting {name!r}; add it")
     return source(**settings)
