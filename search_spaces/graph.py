@@ -3,9 +3,8 @@
 Shape letters: C channels, H and W spatial size; the batch is left out.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -110,9 +109,6 @@ class GraphBuilder:
             raise ValueError(f"{path}: {error}") from None
         node = Node(path, operator, tuple(node.name for node in inputs), shape)
         self._nodes[path] = node
-        watcher = _WATCHER.get()
-        if watcher is not None:
-            watcher(node)
         return node
 
     @contextmanager
@@ -125,13 +121,18 @@ class GraphBuilder:
         finally:
             self._scope = outer
 
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """The nodes added so far."""
+        return tuple(self._nodes.values())
+
     def graph(self) -> Graph:
         """Returns the finished graph.
 
         Raises:
             ValueError: If a map is computed and then read by nobody.
         """
-        graph = Graph(self.input.shape, tuple(self._nodes.values()))
+        graph = Graph(self.input.shape, self.nodes)
         if not graph.nodes:
             raise ValueError("a graph needs at least one node")
         for node in graph.nodes[:-1]:
@@ -148,19 +149,3 @@ class _Input:
 
     def array_shapes(self, *inputs: Shape) -> Mapping[str, tuple[int, ...]]:
         return {}
-
-
-_WATCHER: ContextVar[Callable[[Node], None] | None] = ContextVar("node_watcher", default=None)
-
-
-@contextmanager
-def watching_nodes(watcher: Callable[[Node], None]) -> Iterator[None]:
-    """Calls ``watcher`` with every node that any builder adds inside.
-
-    Fitting a space to a known network uses it to give up at the first node that differs.
-    """
-    token = _WATCHER.set(watcher)
-    try:
-        yield
-    finally:
-        _WATCHER.reset(token)

@@ -54,6 +54,10 @@ class Stem:
     kernel_sizes: tuple[int, ...] = (3,)
     strides: tuple[int, ...] = (1,)
 
+    def conv2d(self, width: int, kernel_size: int, stride: int, activation: Activation) -> Conv2d:
+        kernel, strides = (kernel_size, kernel_size), (stride, stride)
+        return Conv2d(width, kernel, strides, activation=activation)
+
 
 @dataclass(frozen=True, slots=True)
 class Stage:
@@ -73,6 +77,17 @@ class Head:
 
     widths: tuple[int, ...] = (0,)
     dropout: float = 0.0
+
+    def add_to(
+        self, net: GraphBuilder, x: Node, width: int, num_classes: int, activation: Activation
+    ) -> Node:
+        with net.scope("head"):
+            if width:
+                x = net.add("conv", Conv2d(width, activation=activation), x)
+            x = net.add("pool", GlobalAvgPool(), x)
+            if self.dropout:
+                x = net.add("dropout", Dropout(self.dropout), x)
+            return net.add("classifier", Linear(num_classes), x)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,25 +118,15 @@ class StagedSpace:
         for index, stage in enumerate(self.stages):
             plain = Layer(1, activation=activation, round_to=self.round_to)
             x = add_stage(net, pick, x, f"stage{index}", stage, plain)
-        return self.add_head(net, pick, x, activation)
+        width = int(choose(pick, "head.width", self.head.widths))
+        self.head.add_to(net, x, width, self.num_classes, activation)
+        return net.graph()
 
     def add_stem(self, net: GraphBuilder, pick: Pick, activation: Activation) -> Node:
         width = int(choose(pick, "stem.width", self.stem.widths))
         kernel = int(choose(pick, "stem.kernel_size", self.stem.kernel_sizes))
         stride = int(choose(pick, "stem.stride", self.stem.strides))
-        conv = Conv2d(width, (kernel, kernel), (stride, stride), activation=activation)
-        return net.add("stem", conv, net.input)
-
-    def add_head(self, net: GraphBuilder, pick: Pick, x: Node, activation: Activation) -> Graph:
-        width = int(choose(pick, "head.width", self.head.widths))
-        with net.scope("head"):
-            if width:
-                x = net.add("conv", Conv2d(width, activation=activation), x)
-            x = net.add("pool", GlobalAvgPool(), x)
-            if self.head.dropout:
-                x = net.add("dropout", Dropout(self.head.dropout), x)
-            net.add("classifier", Linear(self.num_classes), x)
-        return net.graph()
+        return net.add("stem", self.stem.conv2d(width, kernel, stride, activation), net.input)
 
 
 def add_stage(net: GraphBuilder, pick: Pick, x: Node, at: str, stage: Stage, plain: Layer) -> Node:

@@ -97,5 +97,5 @@ def test_files_are_read_back_and_faults_name_the_path(tmp_path: Path) -> None:
     path.write_text("{")
     with pytest.raises(UserError, match=r"arch.json is not JSON"):
         load_architecture(path)
-    with pytest.raises(UserError, match="cannot read architecture file .*: No such file"):
+    with pytest.raises(UserError, match=r"cannot read architecture file .*: No such file"):
         load_architecture(tmp_path / "none.json")

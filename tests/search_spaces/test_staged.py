@@ -163,9 +163,9 @@ def test_restore_refuses_a_value_outside_the_choice() -> None:
 def test_restore_refuses_missing_and_foreign_genes() -> None:
     genes = dict(sample(TINY, Random(0)).genes)
 
-    with pytest.raises(UserError, match="gene 'resolution' of space 'tiny' is missing"):
+    with pytest.raises(UserError, match=r"gene 'resolution' of space 'tiny' is missing"):
         restore(TINY, {k: v for k, v in genes.items() if k != "resolution"})
-    with pytest.raises(UserError, match="does not ask for gene 'stage7.width' here"):
+    with pytest.raises(UserError, match=r"does not ask for gene 'stage7\.width' here"):
         restore(TINY, genes | {"stage7.width": 8})
 
 
@@ -173,12 +173,14 @@ def test_a_width_that_groups_do_not_divide_is_named_before_the_search() -> None:
     stage = Stage((1,), (20,), (1,), (block_option("shuffle_v1", {"groups": (3,)}),))
     bad = replace(MIXED, stages=(stage,))
 
-    with pytest.raises(UserError, match="stage0: block 'shuffle_v1'.*groups = 3"):
+    with pytest.raises(UserError, match=r"stage0: block 'shuffle_v1'.*groups = 3"):
         check_space(bad)
 
 
 def test_a_resolution_too_small_for_the_strides_is_named() -> None:
-    with pytest.raises(UserError, match="resolution 2 is too small for strides that multiply to 4"):
+    with pytest.raises(
+        UserError, match="resolution 2 is too small for strides that multiply to 4"
+    ):
         check_space(replace(MIXED, resolutions=(2,), stem=Stem(strides=(2,))))
 
 
