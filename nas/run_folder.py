@@ -1,6 +1,7 @@
 """Run folder: everything a search knows, as plain files that survive a kill at any moment.
 
-    run.json               format version, when and with what versions it was made
+    run.json               format version; when, where, with what versions and command it was made
+    data.json              sizes and fingerprints of the data's splits
     config.yaml            the configuration as resolved
     study.journal          Optuna's journal (unless the study lives in a database)
     architectures/HASH.json, evaluations/HASH.json, weights/HASH.safetensors
@@ -15,6 +16,8 @@ import errno
 import fcntl
 import json
 import os
+import shlex
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,7 +30,7 @@ from safetensors.numpy import load_file
 from safetensors.numpy import save as safetensors_bytes
 
 from nas.evaluation import Evaluation, evaluation_from_json, evaluation_to_json
-from nas.versions import versions
+from nas.versions import machine, versions
 from search_spaces.architecture import load_architecture, to_json
 from search_spaces.errors import UserError
 from search_spaces.model import Array, Model
@@ -50,6 +53,10 @@ class RunFolder:
     @property
     def config_file(self) -> Path:
         return self.path / "config.yaml"
+
+    @property
+    def data_file(self) -> Path:
+        return self.path / "data.json"
 
     @property
     def log_file(self) -> Path:
@@ -136,7 +143,14 @@ def create_run(path: Path, config_yaml: str) -> RunFolder:
     started = datetime.now(UTC).isoformat(timespec="seconds")
     write_json(
         path / "run.json",
-        {"format": FORMAT, "version": VERSION, "started": started, "versions": versions()},
+        {
+            "format": FORMAT,
+            "version": VERSION,
+            "started": started,
+            "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            "machine": machine(),
+            "versions": versions(),
+        },
     )
     return run
 

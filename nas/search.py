@@ -22,11 +22,12 @@ import yaml
 from optuna.trial import TrialState
 
 from nas.config import RunConfig
+from nas.data.summary import data_summary
 from nas.evaluation import Evaluation
 from nas.evaluator import Evaluator, affordable
 from nas.results import RunResults, results_of
 from nas.run_file import RunFile, differences, to_yaml
-from nas.run_folder import RunFolder, create_run, lock_run, open_run, write_whole
+from nas.run_folder import RunFolder, create_run, lock_run, open_run, write_json, write_whole
 from nas.sampler import HASH
 from nas.setting import Setting, baselines, load_setting
 from nas.studies import (
@@ -95,6 +96,7 @@ def search(
         if resume:  # trials and workers may have been changed
             write_whole(run.config_file, to_yaml(file).encode())
         setting = load_setting(config)
+        write_json(run.data_file, data_summary(setting.splits))
         study = take_up_study(config, run, setting)
         evaluator = None
         if config.search.workers == 1:
