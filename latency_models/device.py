@@ -1,0 +1,216 @@
+"""Devices: where a network will run, as a TOML row.
+
+Rows come with the package (``latency_models/devices``) or from the user's folder
+(``~/.config/hwnas/devices``, or ``HWNAS_DEVICES``). A row's name is its file's::
+
+    # ~/.config/hwnas/devices/shop-kiosk.toml
+    description = "the kiosk's CPU"
+    mcpu = "skylake"        # as LLVM calls it; "detect" is this machine's
+    runtime = "tvm"         # or "onnxruntime"
+    threads = 1             # TVM kernels know only one
+"""
+
+import platform
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+from latency_models.folders import devices_folder
+from search_spaces.errors import UserError
+
+if TYPE_CHECKING:
+    from latency_models.kernels.cpu import Cpu
+
+Runtime = Literal["tvm", "onnxruntime"]
+
+RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
+DETECT = "detect"
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One device.
+
+    Attributes:
+        mcpu: LLVM's name of the CPU that TVM compiles for; "detect" is this machine's.
+        threads: Threads that a runtime may use.
+        runtime: What runs networks where nothing else is asked for.
+        address: Host and port of a remote device; not available yet.
+    """
+
+    name: str
+    description: str
+    mcpu: str = DETECT
+    threads: int = 1
+    runtime: Runtime = "tvm"
+    address: str = ""
+
+    def __post_init__(self) -> None:
+        if self.runtime not in RUNTIMES:
+            raise UserError(
+                f"device {self.name}: runtime must be one of {', '.join(RUNTIMES)}, "
+                f"got {self.runtime!r}"
+            )
+        if self.threads < 1:
+            raise UserError(f"device {self.name}: threads must be at least 1, got {self.threads}")
+        if self.mcpu in ("", "native", "generic"):
+            raise UserError(
+                f"device {self.name}: mcpu {self.mcpu!r} is no exact CPU and would be timed as "
+                "the plainest of its family; name the CPU, or use 'detect' for this machine's"
+            )
+        if self.address:
+            raise UserError(
+                f"device {self.name}: devices at an address (={self.address}) cannot be used "
+                "yet; leave it out to use this machine"
+            )
+
+
+def read_device(path: Path) -> Device:
+    """Returns the device that a TOML file describes.
+
+    Raises:
+        UserError: If the file is no TOML, or has an unknown field or a wrong value.
+    """
+    try:
+        row = tomllib.loads(path.read_text())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UserError(f"cannot read device {path}: {error}") from None
+    known = {field.name: field.type for field in fields(Device) if field.name != "name"}
+    for key, value in row.items():
+        if key not in known:
+            near = get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"its fields are {', '.join(known)}"
+            raise UserError(f"{path}: a device has no field {key!r}; {hint}")
+        wanted = int if key == "threads" else str
+        if type(value) is not wanted:
+            raise UserError(
+                f"{path}: {key} must be {'a whole number' if wanted is int else 'a text'}, "
+                f"got {value!r}"
+            )
+    if "description" not in row:
+        raise UserError(f"{path}: a device needs a description")
+    return Device(name=path.stem, **row)
+
+
+def list_devices() -> tuple[Device, ...]:
+    """Returns the devices of the package, then the user's, by name.
+
+    Raises:
+        UserError: If a row is wrong, or two have one name.
+    """
+    bundled = sorted(Path(str(files("latency_models") / "devices")).glob("*.toml"))
+    own = sorted(devices_folder().glob("*.toml"))
+    if twice := {path.stem for path in bundled} & {path.stem for path in own}:
+        name = sorted(twice)[0]
+        raise UserError(
+            f"device {name!r} is in {devices_folder()} and comes with hwnas; rename your file"
+        )
+    return tuple(read_device(path) for path in (*bundled, *own))
+
+
+def get_device(name: str) -> Device:
+    """Returns the device called ``name``.
+
+    Raises:
+        UserError: If there is none; the message lists the known ones.
+    """
+    devices: Mapping[str, Device] = {device.name: device for device in list_devices()}
+    if name not in devices:
+        raise UserError(
+            f"unknown device {name!r}; known devices: {', '.join(devices)}; add your own as a "
+            f"TOML file in {devices_folder()}"
+        )
+    return devices[name]
+
+
+def cpu_of(device: Device, present: frozenset[str] | None = None) -> "Cpu":
+    """Returns the exact CPU that TVM compiles for; the first call imports TVM (seconds).
+
+    Args:
+        present: Instruction sets of the machine that will run the code; None is this one's.
+
+    Raises:
+        UserError: If LLVM does not know the CPU, this machine's lacks some of its instructions,
+            so that the code would crash, or the device has several threads.
+    """
+    from latency_models.kernels.cpu import Cpu, host_cpu
+
+    if device.threads != 1:
+        raise UserError(
+            f"device {device.name}: TVM kernels run on 1 thread, got threads {device.threads}; "
+            "set threads to 1, or measure with runtime 'onnxruntime'"
+        )
+
+    try:
+        cpu = host_cpu() if device.mcpu == DETECT else Cpu(device.mcpu)
+        needed = cpu.features
+    except UserError as error:
+        raise UserError(f"device {device.name}: {error}") from None
+    present = host_instruction_sets() if present is None else present
+    if lacking := sorted((needed & KNOWN_FLAGS) - present):
+        raise UserError(
+            f"device {device.name}: code for {cpu.mcpu!r} needs {', '.join(lacking)}, which this "
+            "machine's CPU does not have; choose a device with an older CPU"
+        )
+    return cpu
+
+
+# Instruction sets that decide which kernels pay: LLVM's name, and the kernel's in /proc/cpuinfo.
+FLAGS = {
+    "sse4.2": "sse4_2",
+    "avx2": "avx2",
+    "fma": "fma",
+    "avx512f": "avx512f",
+    "avx512bw": "avx512bw",
+    "avx512vl": "avx512vl",
+    "avx512vnni": "avx512_vnni",
+    "avxvnni": "avx_vnni",
+    "avx512vpopcntdq": "avx512_vpopcntdq",
+    "avx512bf16": "avx512_bf16",
+    "avx512fp16": "avx512_fp16",
+    "neon": "asimd",
+    "dotprod": "asimddp",
+    "fullfp16": "asimdhp",
+    "i8mm": "i8mm",
+    "sve": "sve",
+}
+KNOWN_FLAGS = frozenset(FLAGS)
+
+
+@cache
+def host_instruction_sets() -> frozenset[str]:
+    """Returns which of ``FLAGS`` this machine's CPU has, by LLVM's names.
+
+    Raises:
+        UserError: If the system does not tell.
+    """
+    flags = cpuinfo().get("flags") or cpuinfo().get("Features")
+    if flags is None:
+        raise UserError(
+            "this system has no /proc/cpuinfo that tells its instruction sets; hwnas measures on "
+            "Linux"
+        )
+    present = set(flags.split())
+    return frozenset(name for name, flag in FLAGS.items() if flag in present)
+
+
+@cache
+def cpu_name() -> str:
+    """Returns what the maker calls this machine's CPU."""
+    return cpuinfo().get("model name") or platform.processor() or platform.machine()
+
+
+@cache
+def cpuinfo() -> Mapping[str, str]:
+    """Returns the first processor's rows of /proc/cpuinfo; empty where there is none."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return {}
+    rows = (line.partition(":") for line in text.split("\n\n")[0].splitlines())
+    return {key.strip(): value.strip() for key, _, value in rows}

@@ -1,0 +1,19 @@
+"""Where files of this user and machine live: devices, tuned kernels, calibrations, locks."""
+
+import os
+from pathlib import Path
+
+
+def cache_folder() -> Path:
+    """Returns the folder of what can be made again: ``HWNAS_CACHE`` or ``~/.cache/hwnas``."""
+    if given := os.environ.get("HWNAS_CACHE"):
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hwnas"
+
+
+def devices_folder() -> Path:
+    """Returns the folder of this user's devices: ``HWNAS_DEVICES`` or in ``~/.config/hwnas``."""
+    if given := os.environ.get("HWNAS_DEVICES"):
+        return Path(given)
+    config = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(config) / "hwnas" / "devices"

@@ -1,0 +1,182 @@
+"""Measuring: the latency of a network on a device, timed in a worker process."""
+
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from latency_models.device import Device, Runtime, cpu_name
+from latency_models.device_lock import device_lock
+from latency_models.latency import Conditions, Latency, summarise
+from latency_models.messages import Message
+from latency_models.timing import TimingPlan
+from latency_models.worker_process import WorkerProcess
+from search_spaces.architecture import graph_hash, to_json
+from search_spaces.cost import precision_of
+from search_spaces.graph import Graph
+from search_spaces.model import Array, Model, fold_batch_norm, random_model
+from search_spaces.space import Architecture
+
+DEFAULT_PLAN = TimingPlan()
+
+
+@dataclass(frozen=True, slots=True)
+class KernelLatency:
+    """Median milliseconds of one fused kernel, by the name of its node."""
+
+    name: str
+    median_ms: float
+
+
+class Measurer:
+    """Measures networks on one device; a context manager, as it keeps a worker process.
+
+    Args:
+        runtime: "tvm" or "onnxruntime"; None is the device's own.
+        plan: How long to time, and what disturbance to put up with.
+        tuned: Whether TVM's tiles are chosen by timing them (kept on disk), or by counting.
+        time_limit_s: What compiling one network, or timing it, may take.
+        memory_bytes: What the worker may allocate; None is all that the machine has.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        runtime: Runtime | None = None,
+        *,
+        plan: TimingPlan = DEFAULT_PLAN,
+        tuned: bool = False,
+        time_limit_s: float = 120.0,
+        memory_bytes: int | None = None,
+    ) -> None:
+        self.device = device
+        self.runtime: Runtime = runtime or device.runtime
+        self.plan = plan
+        self.time_limit_s = time_limit_s
+        self.worker = WorkerProcess(
+            device, self.runtime, tuned=tuned, memory_bytes=memory_bytes
+        )
+        self._known: dict[str, Latency] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the worker process."""
+        self.worker.close()
+
+    @property
+    def device_name(self) -> str:
+        return self.device.name
+
+    def latency(self, network: Graph | Model) -> Latency:
+        """Returns the measured latency of one image.
+
+        A graph gets random weights, and graphs that compute the same are measured once.
+
+        Raises:
+            UnsupportedOperatorError: If the runtime has no kernel for an operator.
+            MeasurementError: If the network crashed the worker, did not fit in memory, took too
+                long, or the machine was too busy.
+        """
+        if isinstance(network, Model):
+            return self._measure(network)
+        key = graph_hash(network)
+        if key not in self._known:
+            self._known[key] = self._measure(with_weights(network))
+        return self._known[key]
+
+    def kernel_latencies(self, network: Graph | Model) -> tuple[KernelLatency, ...]:
+        """Returns the time of each kernel, in the order in which they run.
+
+        Raises: as `latency`.
+        """
+        self._compile(with_weights(network))
+        with device_lock():
+            answer = self._ask({"do": "kernels"})
+        return tuple(KernelLatency(name, ms) for name, ms in answer.data["kernels_ms"])
+
+    def logits(self, network: Model | Path, x: Array) -> Array:
+        """Returns what the runtime computes for ``x``, (batch, C, H, W), from a model or a file.
+
+        Raises: as `latency`; UserError if the file cannot be loaded.
+        """
+        if isinstance(network, Path):
+            self._ask({"do": "load", "path": str(network.resolve())})
+        else:
+            self._compile(network)
+        answer = self.worker.ask(Message({"do": "run"}, {"x": x}), limit_s=self.time_limit_s)
+        return answer.arrays["logits"]
+
+    def export(self, model: Model, path: Path) -> None:
+        """Compiles ``model`` and writes it as the runtime's file: ``.so`` or ``.onnx``.
+
+        Raises: as `latency`; UserError if the file cannot be written.
+        """
+        self._compile(model)
+        self._ask({"do": "save", "path": str(path.resolve())})
+
+    def _measure(self, model: Model) -> Latency:
+        self._compile(model)
+        # Waiting for the lock costs no candidate its time limit, and timing has its patience.
+        with device_lock():
+            answer = self._ask(
+                {"do": "time", "plan": asdict(self.plan)}, extra_s=self.plan.patience_s
+            )
+        runs_ms = answer.data["runs_ms"]
+        return summarise(
+            runs_ms,
+            Conditions(
+                device=self.device.name,
+                cpu=cpu_name(),
+                runtime=self.runtime,
+                runtime_version=self.worker.version,
+                target=self.worker.target,
+                tuned=self.worker.tuned,
+                threads=self.device.threads,
+                input_shape=(1, *model.graph.input_shape),
+                precision=precisions(model.graph),
+                runs=len(runs_ms),
+                cache="warm",
+                reference_ms=answer.data["reference_ms"],
+                drift=answer.data["drift"],
+                date=datetime.now(UTC).isoformat(timespec="seconds"),
+            ),
+        )
+
+    def _compile(self, model: Model) -> None:
+        model = fold_batch_norm(model)
+        graph = to_json(Architecture("", (), model.graph))["graph"]
+        request = Message({"do": "compile", "graph": graph}, model.arrays)
+        self.worker.ask(request, limit_s=self.time_limit_s)
+
+    def _ask(self, data: dict[str, object], extra_s: float = 0.0) -> Message:
+        return self.worker.ask(Message(data), limit_s=self.time_limit_s + extra_s)
+
+
+def with_weights(network: Graph | Model) -> Model:
+    """Returns ``network``, with random weights (always the same) where it has none."""
+    if isinstance(network, Model):
+        return network
+    return random_model(network, np.random.default_rng(0))
+
+
+def precisions(graph: Graph) -> str:
+    """Returns the number formats of the nodes that have weights, joined by "+"."""
+    found = {
+        precision_of(node.operator).name
+        for node in graph.nodes
+        if "weight" in node.operator.array_shapes(*graph.input_shapes(node))
+    }
+    return "+".join(sorted(found)) or "fp32"

@@ -1,0 +1,119 @@
+"""Runners: a model made ready to run by one runtime, the same way for all of them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from latency_models.device import Device, Runtime, cpu_of, host_instruction_sets
+from latency_models.onnx_model import onnx_model
+from latency_models.onnx_runtime import bound_call, open_session, run_session
+from search_spaces.errors import UnsupportedOperatorError
+from search_spaces.model import Array, Model
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+
+class Runner(Protocol):
+    """A loaded model. Inputs are (batch, C, H, W), outputs (batch, classes), float32."""
+
+    def run(self, x: Array) -> Array: ...
+
+    def call(self, x: Array) -> Callable[[], object]:
+        """Returns a call that runs on ``x``, copies nothing, and blocks until it is done."""
+        ...
+
+    def kernels_ms(self, x: Array) -> list[tuple[str, float]]:
+        """Returns the milliseconds of each fused kernel, by the name of its node."""
+        ...
+
+    def save(self, path: Path) -> None: ...
+
+
+class OnnxRunner:
+    """A model in ONNX Runtime."""
+
+    def __init__(self, session: "InferenceSession", data: bytes) -> None:
+        self._session = session
+        self._data = data
+
+    def run(self, x: Array) -> Array:
+        return run_session(self._session, x)
+
+    def call(self, x: Array) -> Callable[[], object]:
+        return bound_call(self._session, x)
+
+    def kernels_ms(self, x: Array) -> list[tuple[str, float]]:
+        raise UnsupportedOperatorError(
+            "ONNX Runtime fuses as it likes and tells no times per kernel of the graph; use "
+            "runtime 'tvm'"
+        )
+
+    def save(self, path: Path) -> None:
+        path.write_bytes(self._data)
+
+
+class Backend(Protocol):
+    """One runtime on one device."""
+
+    @property
+    def version(self) -> str: ...
+
+    @property
+    def target(self) -> str:
+        """The CPU that code is made for; "" where the runtime chooses by itself."""
+        ...
+
+    @property
+    def instruction_sets(self) -> frozenset[str]:
+        """What its code may use, by LLVM's names."""
+        ...
+
+    def compile(self, model: Model) -> Runner: ...
+
+    def load(self, path: Path) -> Runner: ...
+
+
+class OnnxBackend:
+    """ONNX Runtime."""
+
+    target = ""
+
+    def __init__(self, device: Device) -> None:
+        import onnxruntime
+
+        self.version: str = onnxruntime.__version__
+        self._threads = device.threads
+        self.instruction_sets = host_instruction_sets()
+
+    def compile(self, model: Model) -> Runner:
+        return self._open(onnx_model(model).SerializeToString())
+
+    def load(self, path: Path) -> Runner:
+        return self._open(path.read_bytes())
+
+    def _open(self, data: bytes) -> Runner:
+        return OnnxRunner(open_session(data, threads=self._threads), data)
+
+
+def open_backend(runtime: Runtime, device: Device, *, tuned: bool = False) -> Backend:
+    """Returns ``runtime`` on ``device``; TVM takes seconds to import.
+
+    Args:
+        tuned: Whether TVM's tiles are chosen by timing them; ONNX Runtime has none.
+
+    Raises:
+        UserError: If the device's CPU is unknown, or is not this machine's.
+    """
+    if runtime == "onnxruntime":
+        return OnnxBackend(device)
+    from latency_models.tvm_runner import TvmBackend
+
+    return TvmBackend(cpu_of(device), tuned=tuned)
+
+
+def random_input(shape: tuple[int, int, int]) -> Array:
+    """Returns one image of ordinary numbers, always the same."""
+    return np.random.default_rng(0).normal(size=(1, *shape)).astype(np.float32)

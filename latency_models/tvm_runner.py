@@ -1,0 +1,58 @@
+"""TVM as a runtime among others: compiled models behind the runner's interface."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import tvm
+
+from latency_models.compiled import CompiledModel, compile_model, kernel_times, load_compiled
+from latency_models.kernels.cpu import Cpu
+from search_spaces.errors import UserError
+from search_spaces.model import Array, Model
+
+
+class TvmRunner:
+    """A compiled model, and the model it was compiled from unless it came from a file."""
+
+    def __init__(self, compiled: CompiledModel, backend: "TvmBackend", model: Model | None) -> None:
+        self._compiled = compiled
+        self._backend = backend
+        self._model = model
+
+    def run(self, x: Array) -> Array:
+        return np.stack([self._compiled.run(image) for image in x])
+
+    def call(self, x: Array) -> Callable[[], object]:
+        return self._compiled.bound_call(x)
+
+    def kernels_ms(self, x: Array) -> list[tuple[str, float]]:
+        if self._model is None:
+            raise UserError("a compiled file has no times per kernel; measure its architecture")
+        backend = self._backend
+        times = kernel_times(self._model, backend.cpu, tuned=backend.tuned)
+        return [(time.node, time.median_ms) for time in times]
+
+    def save(self, path: Path) -> None:
+        self._compiled.save(path)
+
+
+class TvmBackend:
+    """TVM compiling for one CPU.
+
+    Args:
+        tuned: Whether tiles are chosen by timing them (kept on disk), or by counting.
+    """
+
+    def __init__(self, cpu: Cpu, *, tuned: bool) -> None:
+        self.cpu = cpu
+        self.tuned = tuned
+        self.version: str = tvm.__version__
+        self.target = cpu.mcpu
+        self.instruction_sets = cpu.features
+
+    def compile(self, model: Model) -> TvmRunner:
+        return TvmRunner(compile_model(model, self.cpu, tuned=self.tuned), self, model)
+
+    def load(self, path: Path) -> TvmRunner:
+        return TvmRunner(load_compiled(path), self, None)

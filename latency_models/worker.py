@@ -1,0 +1,195 @@
+"""Worker: compiles and times models in a process of its own, started by `worker_process`.
+
+It answers messages from standard input on standard output until the input ends. What a runtime
+prints goes to standard error, where it cannot be mistaken for an answer.
+"""
+
+import os
+import resource
+import select
+import threading
+from argparse import ArgumentParser
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+from typing import BinaryIO
+
+from latency_models.device import Device, cpu_name
+from latency_models.latency import MeasurementError
+from latency_models.messages import Message, pack, unpack
+from latency_models.reference import (
+    best_reference_ms,
+    calibration_path,
+    keep_best_reference,
+    reference_call,
+)
+from latency_models.runner import Backend, Runner, open_backend, random_input
+from latency_models.timing import TimingPlan, time_call
+from search_spaces.architecture import read_graph
+from search_spaces.errors import UnsupportedOperatorError, UserError
+from search_spaces.model import Model
+from search_spaces.operators import Shape
+
+
+class Worker:
+    """What is open: a backend on a device, and the last model or file given."""
+
+    def __init__(self) -> None:
+        self._device: Device | None = None
+        self._backend: Backend | None = None
+        self._runner: Runner | None = None
+        self._reference: Callable[[], object] | None = None
+        self._shape: Shape = (0, 0, 0)
+
+    def answer(self, request: Message) -> Message:
+        """Returns the answer to one request; its "do" names the method that gives it."""
+        return self.ANSWERS[request.data["do"]](self, request)
+
+    def open(self, request: Message) -> Message:
+        self._device = Device(**request.data["device"])
+        self._backend = open_backend(
+            request.data["runtime"], self._device, tuned=request.data["tuned"]
+        )
+        self._reference = reference_call(self._device.threads)
+        return Message(
+            {
+                "version": self._backend.version,
+                "target": self._backend.target,
+                "instruction_sets": sorted(self._backend.instruction_sets),
+            }
+        )
+
+    def compile(self, request: Message) -> Message:
+        assert self._backend is not None
+        self._runner = None  # the old model's memory, before the new one needs its own
+        start = perf_counter()
+        graph = read_graph(request.data["graph"])
+        self._runner = self._backend.compile(Model(graph, request.arrays))
+        self._shape = graph.input_shape
+        return Message({"compile_s": perf_counter() - start})
+
+    def load(self, request: Message) -> Message:
+        assert self._backend is not None
+        self._runner = self._backend.load(Path(request.data["path"]))
+        return Message({})
+
+    def time(self, request: Message) -> Message:
+        runner = self._loaded()
+        assert self._device is not None
+        assert self._reference is not None
+        path = calibration_path(cpu_name(), self._device.threads)
+        settings = request.data["plan"]
+        plan = TimingPlan(**{**settings, "window_ms": tuple(settings["window_ms"])})
+        call = runner.call(random_input(self._shape))
+        reading = time_call(call, self._reference, best_reference_ms(path), plan)
+        keep_best_reference(path, reading.best_reference_ms)
+        return Message(
+            {
+                "runs_ms": reading.runs_ms,
+                "reference_ms": reading.reference_ms,
+                "drift": reading.drift,
+            }
+        )
+
+    def kernels(self, request: Message) -> Message:
+        return Message({"kernels_ms": self._loaded().kernels_ms(random_input(self._shape))})
+
+    def run(self, request: Message) -> Message:
+        return Message({}, {"logits": self._loaded().run(request.arrays["x"])})
+
+    def save(self, request: Message) -> Message:
+        self._loaded().save(Path(request.data["path"]))
+        return Message({})
+
+    def _loaded(self) -> Runner:
+        if self._runner is None:
+            raise LookupError("no model is loaded; the worker before this one died with it")
+        return self._runner
+
+    ANSWERS = {  # noqa: RUF012  (constant)
+        "open": open,
+        "compile": compile,
+        "load": load,
+        "time": time,
+        "kernels": kernels,
+        "run": run,
+        "save": save,
+    }
+
+
+def failure(error: Exception) -> Message:
+    """Returns the answer that tells what went wrong, in one line."""
+    text = str(error).strip().splitlines() or [""]
+    match error:
+        case MeasurementError():
+            return Message({"error": error.kind, "message": text[0]})
+        case UnsupportedOperatorError():
+            return Message({"error": "unsupported", "message": text[0]})
+        case UserError() | OSError():
+            return Message({"error": "user", "message": text[0]})
+        case MemoryError():
+            return Message({"error": "out of memory", "message": ""})
+    if "bad_alloc" in str(error) or "bad allocation" in str(error):
+        return Message({"error": "out of memory", "message": ""})
+    # TVM puts its traceback first and the reason last.
+    return Message({"error": "crashed", "message": f"{type(error).__name__}: {text[-1]}"})
+
+
+def serve(source: BinaryIO, sink: BinaryIO) -> None:
+    """Answers requests until ``source`` ends."""
+
+    def read(size: int) -> bytes:
+        data = source.read(size)
+        if len(data) < size:
+            raise EOFError
+        return data
+
+    def tell(answer: Message) -> None:
+        sink.writelines(pack(answer))
+        sink.flush()
+
+    worker = Worker()
+    while True:
+        try:
+            request = unpack(read)
+        except EOFError:
+            return
+        except MemoryError as error:
+            tell(failure(error))
+            return  # in the middle of a message: what follows cannot be understood
+        try:
+            answer = worker.answer(request)
+        except Exception as error:  # every failure is an answer; the next request may succeed
+            answer = failure(error)
+        del request  # its arrays, before the next one's
+        tell(answer)
+
+
+def die_with(parent: int, source: int) -> None:
+    """Ends this process when its parent has died, whatever it is doing."""
+    poll = select.poll()
+    poll.register(source, 0)  # tells only that the other end is gone
+    while os.getppid() == parent and not poll.poll(1000):
+        pass
+    os._exit(1)
+
+
+def main() -> None:
+    """Serves one parent process over the standard streams."""
+    parser = ArgumentParser(prog="latency_models.worker")
+    parser.add_argument("--parent", type=int, required=True)
+    parser.add_argument("--memory-bytes", type=int, required=True)
+    arguments = parser.parse_args()
+    resource.setrlimit(resource.RLIMIT_DATA, (arguments.memory_bytes, arguments.memory_bytes))
+    source, sink = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    threading.Thread(
+        target=die_with, args=(arguments.parent, source.fileno()), daemon=True
+    ).start()
+    serve(source, sink)
+
+
+if __name__ == "__main__":
+    main()
