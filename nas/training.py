@@ -107,8 +107,8 @@ def train(
     Args:
         arrays: The first weights; None draws them from the seed.
         on_epoch: Called after each epoch.
-        deadline_s: No epoch begins that would, as long as the last one, end after this many
-            seconds; the first always runs.
+        deadline_s: No epoch begins that, taking as long as those before, would end after this
+            many seconds; the first always runs.
 
     Raises:
         UserError: If the network's input or output does not fit the data.
@@ -162,7 +162,8 @@ class Trainer:
         self.optimizer = make_optimizer(module, config)
         self.parameters = list(module.parameters())
         self.generator = torch.Generator(split.device).manual_seed(config.seed)
-        self.steps = ceil(len(split) / config.batch_size)
+        # A batch of one image has no variance for batch norm to divide by.
+        self.steps = min(ceil(len(split) / config.batch_size), len(split) // 2)
         self.rate = 0.0
         half = half_precision(split.device, config)
         self.autocast = nullcontext() if half is None else torch.autocast("cuda", half)
