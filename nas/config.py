@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from latency_models.device import Runtime
 from nas.metrics import Constraint, Metric
 from nas.training_config import TrainingConfig
 from search_spaces.staged import StagedSpace
@@ -29,10 +30,16 @@ class DataConfig:
 
 @dataclass(frozen=True, slots=True)
 class LatencyConfig:
-    """Where and how latency is measured; ``runtime=None`` takes the device's own."""
+    """Where and how latency is measured.
+
+    Attributes:
+        runtime: None takes the device's own.
+        tuned: Time several tiles of each kernel and keep the best (on disk), instead of counting.
+    """
 
     device: str = "host"
-    runtime: str | None = None
+    runtime: Runtime | None = None
+    tuned: bool = False
     time_limit_s: float = 120.0
 
 

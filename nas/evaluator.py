@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from time import perf_counter
 
-from latency_models.measure import Measurer
-
+from latency_models.device_lock import making_way
 from latency_models.latency import DeviceBusyError, Latency, MeasurementError
+from latency_models.measure import Measurer
 from nas.config import RunConfig
 from nas.data.tensors import TensorSplits
 from nas.evaluation import Evaluation
@@ -61,8 +61,8 @@ class Evaluator:
                 steps.values["latency_ms"] = steps.latency.median_ms
             if steps.hopeless():
                 return None
-        with steps.phase("training"):
-            steps.training = train(graph, self.data, self.config.training)
+        with steps.phase("training"), making_way() as make_way:
+            steps.training = train(graph, self.data, self.config.training, before_step=make_way)
             steps.values["accuracy"] = steps.training.accuracy
         steps.hopeless()
         return dict(steps.training.model.arrays)

@@ -89,6 +89,10 @@ class TrainingResult:
         return self.validation_accuracy[-1]
 
 
+def go_on() -> None:
+    """For training that nothing has to wait for."""
+
+
 def train(
     graph: Graph,
     data: TensorSplits,
@@ -97,6 +101,7 @@ def train(
     arrays: Mapping[str, Array] | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
     deadline_s: float | None = None,
+    before_step: Callable[[], None] = go_on,
     clock: Callable[[], float] = monotonic,
 ) -> TrainingResult:
     """Trains ``graph`` on the device that ``data`` is on.
@@ -109,6 +114,7 @@ def train(
         on_epoch: Called after each epoch.
         deadline_s: No epoch begins that, taking as long as those before, would end after this
             many seconds; the first always runs.
+        before_step: Called before each step; it may wait, to make way for a measurement.
 
     Raises:
         UserError: If the network's input or output does not fit the data.
@@ -122,7 +128,7 @@ def train(
     with refusing_too_large(graph), seeded(config.seed, device):
         check_memory(graph, min(config.batch_size, len(data.train)), device)
         module = new_module(graph, config, arrays, device)
-        trainer = Trainer(module, data.train, config)
+        trainer = Trainer(module, data.train, config, before_step)
         started = clock()
         losses: list[float] = []
         accuracies: list[float] = []
@@ -155,7 +161,13 @@ def train(
 class Trainer:
     """A module in training: it keeps the optimizer's state from epoch to epoch."""
 
-    def __init__(self, module: Interpreter, split: TensorSplit, config: TrainingConfig) -> None:
+    def __init__(
+        self,
+        module: Interpreter,
+        split: TensorSplit,
+        config: TrainingConfig,
+        before_step: Callable[[], None],
+    ) -> None:
         self.module = module
         self.split = split
         self.config = config
@@ -171,6 +183,7 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(split.device.type, enabled=half is torch.float16)
         wants_augmentation = config.augmentation != Augmentation()
         self.augmentation = config.augmentation if wants_augmentation else None
+        self.before_step = before_step
 
     def run_epoch(self, epoch: int) -> float:
         """Trains on every image once and returns the mean loss.
@@ -186,6 +199,7 @@ class Trainer:
         for step, rows in enumerate(order.tensor_split(self.steps)):
             self.rate = learning_rate(epoch * self.steps + step, self.steps, self.config)
             rates.append(self.rate)
+            self.before_step()
             losses.append(self.run_step(rows))
             if (step + 1) % STEPS_BETWEEN_CHECKS == 0:
                 check_finite(losses, rates, epoch)

@@ -13,8 +13,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from latency_models.device import get_device
 from latency_models.measure import Measurer
-
 from nas.config import RunConfig
 from nas.evaluation import Evaluation
 from nas.evaluator import Evaluator
@@ -132,4 +132,9 @@ def needs_latency(config: RunConfig) -> bool:
 
 def open_measurer(config: RunConfig) -> Measurer:
     latency = config.latency
-    return Measurer(latency.device, latency.runtime, time_limit_s=latency.time_limit_s)
+    return Measurer(
+        get_device(latency.device),
+        latency.runtime,
+        tuned=latency.tuned,
+        time_limit_s=latency.time_limit_s,
+    )

@@ -1,0 +1,41 @@
+# `make demo` and `make test` set everything up by themselves; nothing else is needed first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check --quiet
+export OMP_NUM_THREADS := 1
+
+.PHONY: demo test test-quick check format benchmarks clean
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: $(VENV)/installed  ## search digits, print the front, export the knee
+	rm -rf runs/digits
+	$(BIN)/nas search examples/digits.yaml
+	$(BIN)/nas export runs/digits --pick knee --formats onnx,tvm,torch --to runs/digits/export
+
+test: $(VENV)/installed  ## the whole suite
+	$(BIN)/python -m pytest
+
+test-quick: $(VENV)/installed  ## without the tests that take more than a few seconds
+	$(BIN)/python -m pytest -m "not slow"
+
+check: $(VENV)/installed  ## lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy .
+
+format: $(VENV)/installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+benchmarks: $(VENV)/installed  ## every benchmark, one after another
+	for name in kernels networks search_overhead; do \
+	    $(BIN)/python -m benchmarks.$$name --tuned || exit 1; \
+	done
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
