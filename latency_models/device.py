@@ -30,6 +30,10 @@ Runtime = Literal["tvm", "onnxruntime"]
 
 RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
 DETECT = "detect"
+FIELD_KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {  # the others are texts
+    "threads": ((int,), "a whole number"),
+    "max_drift": ((int, float), "a number"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,8 @@ class Device:
         mcpu: LLVM's name of the CPU that TVM compiles for; "detect" is this machine's.
         threads: Threads that a runtime may use.
         runtime: What runs networks where nothing else is asked for.
+        max_drift: How many times its best the reference kernel may take beside a reading; more
+            is a machine too busy to measure on.
         address: Host and port of a remote device; not available yet.
     """
 
@@ -48,6 +54,7 @@ class Device:
     mcpu: str = DETECT
     threads: int = 1
     runtime: Runtime = "tvm"
+    max_drift: float = 1.35
     address: str = ""
 
     def __post_init__(self) -> None:
@@ -58,6 +65,8 @@ class Device:
             )
         if self.threads < 1:
             raise UserError(f"device {self.name}: threads must be at least 1, got {self.threads}")
+        if not self.max_drift > 1:
+            raise UserError(f"device {self.name}: max_drift must be above 1, got {self.max_drift}")
         if self.mcpu in ("", "native", "generic"):
             raise UserError(
                 f"device {self.name}: mcpu {self.mcpu!r} is no exact CPU and would be timed as "
@@ -80,18 +89,15 @@ def read_device(path: Path) -> Device:
         row = tomllib.loads(path.read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"cannot read device {path}: {error}") from None
-    known = {field.name: field.type for field in fields(Device) if field.name != "name"}
+    known = [field.name for field in fields(Device) if field.name != "name"]
     for key, value in row.items():
         if key not in known:
             near = get_close_matches(key, known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"its fields are {', '.join(known)}"
             raise UserError(f"{path}: a device has no field {key!r}; {hint}")
-        wanted = int if key == "threads" else str
-        if type(value) is not wanted:
-            raise UserError(
-                f"{path}: {key} must be {'a whole number' if wanted is int else 'a text'}, "
-                f"got {value!r}"
-            )
+        kinds, noun = FIELD_KINDS.get(key, ((str,), "a text"))
+        if type(value) not in kinds:
+            raise UserError(f"{path}: {key} must be {noun}, got {value!r}")
     if "description" not in row:
         raise UserError(f"{path}: a device needs a description")
     return Device(name=path.stem, **row)

@@ -20,8 +20,6 @@ from search_spaces.graph import Graph
 from search_spaces.model import Array, Model, fold_batch_norm, random_model
 from search_spaces.space import Architecture
 
-DEFAULT_PLAN = TimingPlan()
-
 
 @dataclass(frozen=True, slots=True)
 class KernelLatency:
@@ -36,7 +34,8 @@ class Measurer:
 
     Args:
         runtime: "tvm" or "onnxruntime"; None is the device's own.
-        plan: How long to time, and what disturbance to put up with.
+        plan: How long to time, and what disturbance to put up with; None is the usual plan with
+            the device's ``max_drift``.
         tuned: Whether TVM's tiles are chosen by timing them (kept on disk), or by counting.
         time_limit_s: What compiling one network, or timing it, may take.
         memory_bytes: What the worker may allocate; None is all that the machine has.
@@ -47,18 +46,16 @@ class Measurer:
         device: Device,
         runtime: Runtime | None = None,
         *,
-        plan: TimingPlan = DEFAULT_PLAN,
+        plan: TimingPlan | None = None,
         tuned: bool = False,
         time_limit_s: float = 120.0,
         memory_bytes: int | None = None,
     ) -> None:
         self.device = device
         self.runtime: Runtime = runtime or device.runtime
-        self.plan = plan
+        self.plan = plan or TimingPlan(max_drift=device.max_drift)
         self.time_limit_s = time_limit_s
-        self.worker = WorkerProcess(
-            device, self.runtime, tuned=tuned, memory_bytes=memory_bytes
-        )
+        self.worker = WorkerProcess(device, self.runtime, tuned=tuned, memory_bytes=memory_bytes)
         self._known: dict[str, Latency] = {}
 
     def __enter__(self) -> Self:

@@ -52,7 +52,9 @@ class OnnxRunner:
         )
 
     def save(self, path: Path) -> None:
-        path.write_bytes(self._data)
+        part = path.with_name(f".{path.name}.part")
+        part.write_bytes(self._data)
+        part.replace(path)
 
 
 class Backend(Protocol):
@@ -109,9 +111,10 @@ def open_backend(runtime: Runtime, device: Device, *, tuned: bool = False) -> Ba
     """
     if runtime == "onnxruntime":
         return OnnxBackend(device)
+    cpu = cpu_of(device)
     from latency_models.tvm_runner import TvmBackend
 
-    return TvmBackend(cpu_of(device), tuned=tuned)
+    return TvmBackend(cpu, tuned=tuned)
 
 
 def random_input(shape: tuple[int, int, int]) -> Array:

@@ -15,7 +15,9 @@ from search_spaces.model import Array, Model
 class TvmRunner:
     """A compiled model, and the model it was compiled from unless it came from a file."""
 
-    def __init__(self, compiled: CompiledModel, backend: "TvmBackend", model: Model | None) -> None:
+    def __init__(
+        self, compiled: CompiledModel, backend: "TvmBackend", model: Model | None
+    ) -> None:
         self._compiled = compiled
         self._backend = backend
         self._model = model

@@ -82,8 +82,7 @@ class WorkerProcess:
         with self._lock:
             try:
                 if not self.is_running():
-                    self._end()
-                    self._start()
+                    self._restart()
                 return self._exchange(request, limit_s)
             except (UnsupportedOperatorError, MeasurementError, UserError):
                 raise
@@ -99,6 +98,15 @@ class WorkerProcess:
         """Ends the worker."""
         with self._lock:
             self._end()
+
+    def _restart(self) -> None:
+        self._end()
+        self._start()
+        try:
+            self._open()
+        except BaseException:
+            self._end()
+            raise
 
     def _start(self) -> None:
         environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(self.device.threads))
@@ -118,6 +126,8 @@ class WorkerProcess:
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
             os.set_blocking(pipe.fileno(), False)
+
+    def _open(self) -> None:
         data = {"device": asdict(self.device), "runtime": self.runtime, "tuned": self.tuned}
         opened = self._exchange(Message({"do": "open", **data}), START_LIMIT_S)
         self.version, self.target = opened.data["version"], opened.data["target"]

@@ -4,10 +4,14 @@ Blocks and networks come from their registries, so a new one is tested without a
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 
 from search_spaces.blocks import BLOCKS
+from search_spaces.errors import UserError
 from search_spaces.graph import Graph, GraphBuilder
 from search_spaces.layer import Layer
+from search_spaces.networks import NETWORKS
+from search_spaces.networks.registry import Network
 from search_spaces.operators import (
     ACTIVATIONS,
     Activate,
@@ -25,6 +29,8 @@ from search_spaces.operators import (
     Scale,
     Shape,
 )
+
+RESOLUTIONS = (28, 32, 64)
 
 CONVOLUTIONS = {
     "pointwise": Conv2d(5),
@@ -145,12 +151,25 @@ def block_graphs(channels: int = 24, size: int = 8) -> dict[str, Graph]:
     for name, block in BLOCKS.items():
         for stride, out_channels in ((1, channels), (1, 2 * channels), (2, 2 * channels)):
             net = GraphBuilder((channels, size, size))
+            x = net.add("before", Conv2d(channels), net.input)  # a block may add nothing
             try:
-                block().add_to(net, net.input, Layer(out_channels, stride=stride))
+                block().add_to(net, x, Layer(out_channels, stride=stride))
                 graphs[f"{name}-{out_channels}-s{stride}"] = net.graph()
             except ValueError:  # a block may refuse a shape; its own tests say which
                 continue
     return graphs
+
+
+def network_graphs() -> dict[str, Graph]:
+    """Every published network, thin and at the smallest resolution that it takes of a few."""
+    return {name: smallest(network) for name, network in NETWORKS.items()}
+
+
+def smallest(network: Network) -> Graph:
+    for resolution in RESOLUTIONS:
+        with suppress(UserError):
+            return network(width=0.5, resolution=resolution, num_classes=10)
+    raise AssertionError(f"the network takes none of {RESOLUTIONS}")
 
 
 def operators_in(graphs: Iterable[Graph]) -> set[type]:

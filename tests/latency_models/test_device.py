@@ -49,6 +49,7 @@ def test_an_unknown_device_lists_the_known(folder: Path) -> None:
         ('description = "x"\nthreads = "2"', "threads must be a whole number, got '2'"),
         ('description = "x"\nthreads = true', "threads must be a whole number, got True"),
         ('description = "x"\nthreads = 0', "threads must be at least 1"),
+        ('description = "x"\nmax_drift = 1', "max_drift must be above 1, got 1"),
         ('description = "x"\nruntime = "torch"', "runtime must be one of tvm, onnxruntime"),
         ('description = "x"\nmcpu = "native"', "'native' is no exact CPU"),
         ('description = "x"\naddress = "pi:9090"', r"address \(=pi:9090\) cannot be used yet"),

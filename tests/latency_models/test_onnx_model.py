@@ -16,9 +16,15 @@ from search_spaces.graph import Graph, GraphBuilder
 from search_spaces.model import random_model
 from search_spaces.operators import OPERATORS, Conv2d
 from search_spaces.precision import get_precision
-from tests.latency_models.cases import block_graphs, graph_of, operator_graphs, operators_in
+from tests.latency_models.cases import (
+    block_graphs,
+    graph_of,
+    network_graphs,
+    operator_graphs,
+    operators_in,
+)
 
-GRAPHS = operator_graphs() | block_graphs()
+GRAPHS = operator_graphs() | block_graphs() | network_graphs()
 
 
 @pytest.mark.parametrize("graph", GRAPHS.values(), ids=GRAPHS.keys())

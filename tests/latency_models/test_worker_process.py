@@ -148,6 +148,15 @@ def test_a_machine_too_busy_for_the_plan_is_told_as_such(worker: WorkerProcess) 
         worker.ask(time_request(TimingPlan(max_drift=0.5, patience_s=0.1)), limit_s=LIMIT_S)
 
 
+def test_a_device_that_cannot_be_opened_is_refused_each_time() -> None:
+    worker = WorkerProcess(Device("mine", "", threads=2), "tvm")
+
+    for _ in range(2):
+        with pytest.raises(UserError, match="device mine: TVM kernels run on 1 thread"):
+            worker.ask(compile_request(SMALL), limit_s=LIMIT_S)
+        assert worker.pid is None
+
+
 def test_a_busy_worker_dies_with_its_parent(tmp_path: Path) -> None:
     script = tmp_path / "parent.py"
     script.write_text(

@@ -1,0 +1,79 @@
+"""Checking a device: can it be reached, does its compiler make the code it should, is it quiet."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from latency_models.device import Device, Runtime, cpu_name
+from latency_models.latency import Latency
+from latency_models.measure import Measurer
+from latency_models.onnx_model import onnx_model
+from latency_models.onnx_runtime import open_session, run_session
+from latency_models.parity import check_parity
+from latency_models.runner import random_input
+from latency_models.timing import TimingPlan
+from search_spaces.graph import Graph, GraphBuilder
+from search_spaces.model import random_model
+from search_spaces.operators import Conv2d, GlobalAvgPool, Linear
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceReport:
+    """What a check found out.
+
+    Attributes:
+        cpu: The processor as its maker calls it.
+        target: The exact CPU that code is compiled for; "" where the runtime chooses by itself.
+        instruction_sets: What that code may use.
+        latency: Of a small network, under the conditions of every measurement.
+        difference: How far its output is from ONNX Runtime's, as `parity` counts it.
+    """
+
+    device: Device
+    runtime: Runtime
+    cpu: str
+    target: str
+    instruction_sets: tuple[str, ...]
+    latency: Latency
+    difference: float
+
+    @property
+    def noise(self) -> float:
+        """Spread over median of the small network's time."""
+        return self.latency.spread_ms / self.latency.median_ms
+
+
+def check_device(device: Device, plan: TimingPlan | None = None) -> DeviceReport:
+    """Returns what a small network meets on ``device``: compiled, run, compared and timed.
+
+    Raises:
+        UserError: If the device's CPU is unknown or not this machine's.
+        ParityError: If the network computes something else there.
+        MeasurementError: If it crashed there, or the machine is too busy.
+    """
+    model = random_model(small_network(), np.random.default_rng(0))
+    x = random_input(model.graph.input_shape)
+    reference = run_session(open_session(onnx_model(model).SerializeToString()), x)
+    with Measurer(device, plan=plan) as measurer:
+        runtime = measurer.runtime
+        report = check_parity(reference, {runtime: measurer.logits(model, x)})
+        return DeviceReport(
+            device=device,
+            runtime=runtime,
+            cpu=cpu_name(),
+            target=measurer.worker.target,
+            instruction_sets=measurer.worker.instruction_sets,
+            latency=measurer.latency(model),
+            difference=report.differences[runtime],
+        )
+
+
+def small_network() -> Graph:
+    """A strided, a depthwise and two pointwise convolutions: what mobile networks are made of."""
+    net = GraphBuilder((3, 64, 64))
+    x = net.add("stem", Conv2d(32, (3, 3), stride=(2, 2)), net.input)
+    x = net.add("depthwise", Conv2d(32, (3, 3), groups=32), x)
+    x = net.add("expand", Conv2d(128), x)
+    x = net.add("project", Conv2d(64, activation="none"), x)
+    net.add("classifier", Linear(10), net.add("pool", GlobalAvgPool(), x))
+    return net.graph()
