@@ -1,0 +1,50 @@
+"""Numbers: how values are written for people."""
+
+from nas.metrics import Metric
+
+PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+
+def shown(metric: Metric, value: float) -> str:
+    """Returns a metric's value with its unit.
+
+    >>> from nas.metrics import METRICS
+    >>> shown(METRICS["accuracy"], 0.97784), shown(METRICS["latency_ms"], 0.0714159)
+    ('97.78 %', '0.0714 ms')
+    >>> shown(METRICS["macs"], 1234567), shown(METRICS["size_bytes"], 840)
+    ('1.23 M', '840 B')
+    """
+    if metric.name == "accuracy":
+        return percent(value)
+    if metric.unit == "ms":
+        return milliseconds(value)
+    return scaled(value, metric.unit)
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.2f} %"
+
+
+def milliseconds(value: float) -> str:
+    """
+    >>> milliseconds(12.3456), milliseconds(1234.5)
+    ('12.3 ms', '1234 ms')
+    """
+    return f"{value:.3g} ms" if value < 1000 else f"{value:.0f} ms"
+
+
+def scaled(value: float, unit: str = "") -> str:
+    """Returns three digits and an SI prefix.
+
+    >>> scaled(1500, "B"), scaled(999), scaled(2.5e9)
+    ('1.50 kB', '999', '2.50 G')
+    """
+    for size, prefix in PREFIXES:
+        if abs(value) >= size:
+            return f"{three_digits(value / size)} {prefix}{unit}"
+    return f"{value:g} {unit}".rstrip()
+
+
+def three_digits(value: float) -> str:
+    digits = len(str(int(abs(value))))
+    return f"{value:.{max(0, 3 - digits)}f}"

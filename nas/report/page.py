@@ -1,0 +1,113 @@
+"""Page: the report of a run as one HTML file that needs nothing from the network."""
+
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+
+import plotly.graph_objects as go
+import plotly.io
+from plotly.offline import get_plotlyjs
+
+from nas.report import sections
+from nas.report.html import Html, html, join, tag
+from nas.results import RunResults, TrialResult
+from nas.run_folder import is_locked, write_whole
+
+
+def write_report(
+    results: RunResults,
+    *,
+    layers: Mapping[str, float] | None = None,
+    chosen: TrialResult | None = None,
+) -> Path:
+    """Writes ``report.html`` into the run's folder and returns its path.
+
+    Args:
+        layers: Measured milliseconds of the chosen network's kernels, by node
+            (``nas.tables.times_by_node``); None leaves the times out of the table.
+        chosen: The network of the per-layer table; None takes the knee of the front.
+
+    Raises:
+        UserError: If a file of the run is damaged, or the disk is full.
+    """
+    write_whole(results.run.report_file, report_html(results, layers, chosen).encode())
+    return results.run.report_file
+
+
+def report_html(
+    results: RunResults,
+    layers: Mapping[str, float] | None = None,
+    chosen: TrialResult | None = None,
+) -> str:
+    """Returns the report; see ``write_report``."""
+    charts = Charts()
+    if chosen is None and results.front:
+        chosen = results.pick("knee")
+    name = results.config.name
+    body = join(
+        tag("header", tag("h1", name), sections.summary(results), state(results)),
+        sections.navigation(),
+        sections.headline(results, chosen),
+        sections.front(results, chosen, charts.add),
+        sections.chosen_network(results, chosen, layers),
+        sections.baselines(results),
+        sections.history(results, charts.add),
+        sections.importance(results, charts.add),
+        sections.infeasible(results),
+        sections.provenance(results),
+        tag("footer", "Written by hwnas ", sections.version_of(results), "."),
+    )
+    assets = files("nas.report")
+    return "\n".join(
+        (
+            "<!doctype html>",
+            '<html lang="en"><head><meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            f"<title>{html(name)}: search report</title>",
+            '<link rel="icon" href="data:,">',
+            f"<style>{(assets / 'style.css').read_text()}</style>",
+            f"<script>{get_plotlyjs()}</script>" if charts.number else "",
+            "</head><body>",
+            body,
+            f"<script>{(assets / 'script.js').read_text()}</script>" if charts.number else "",
+            "</body></html>\n",
+        )
+    )
+
+
+class Charts:
+    """Turns figures into HTML, each with an id of its own."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def add(self, figure: go.Figure) -> Html:
+        self.number += 1
+        content = plotly.io.to_html(
+            figure,
+            include_plotlyjs=False,
+            full_html=False,
+            div_id=f"chart{self.number}",
+            config={
+                "displaylogo": False,
+                "responsive": True,
+                "modeBarButtonsToRemove": ["select2d", "lasso2d"],
+                "toImageButtonOptions": {"format": "svg"},
+            },
+        )
+        return tag("div", Html(content), classes="chart")
+
+
+def state(results: RunResults) -> Html:
+    """Returns a notice where the search is not over."""
+    done, wanted = len(results.searched), results.config.search.trials
+    if done >= wanted:
+        return Html("")
+    if is_locked(results.run):
+        text = f"The search is still running: {done} of {wanted} architectures are evaluated."
+    else:
+        text = (
+            f"The search stopped after {done} of {wanted} architectures; nas search --resume "
+            "goes on with it."
+        )
+    return tag("p", text, classes="notice")

@@ -1,0 +1,360 @@
+"""Sections: what the report says, part by part; each returns its own HTML."""
+
+import json
+from collections.abc import Callable, Mapping
+
+import plotly.graph_objects as go
+
+from nas.metrics import METRICS, Metric
+from nas.numbers import milliseconds, percent, scaled, shown
+from nas.report import provenance as facts_of
+from nas.report.charts import front_chart, history_chart, importance_chart
+from nas.report.comparison import (
+    BaselineRow,
+    baseline_rows,
+    best_baseline,
+    compared,
+    infeasible_reasons,
+)
+from nas.report.html import Html, details, facts, html, join, section, table, tag
+from nas.report.importance import BEST_SHARE, gene_importance, trials_needed
+from nas.report.plane import planes
+from nas.results import RunResults, TrialResult
+from nas.tables import LayerRow, layer_rows
+from search_spaces.cost import network_cost
+from search_spaces.space import describe_genes
+from search_spaces.staged import count_architectures
+
+AddChart = Callable[[go.Figure], Html]
+
+TITLES = {
+    "front": "Pareto front",
+    "network": "Chosen network",
+    "baselines": "Baselines",
+    "history": "Progress",
+    "importance": "Gene importance",
+    "infeasible": "Infeasible",
+    "provenance": "How the numbers were made",
+}
+IN_CARDS = ("accuracy", "latency_ms", "macs", "size_bytes")
+MOST_GENES = 15
+
+
+def navigation() -> Html:
+    return tag(
+        "nav", *(Html(f'<a href="#{key}">{html(name)}</a>') for key, name in TITLES.items())
+    )
+
+
+def summary(results: RunResults) -> Html:
+    """Returns one paragraph: what was searched, on which device, how much of it."""
+    config = results.config
+    aims = " and ".join(metric.title for metric in results.metrics)
+    size = scaled(float(count_architectures(config.space)))
+    where = ""
+    for trial in results.trials:
+        if trial.evaluation.latency is not None and trial.evaluation.latency.conditions:
+            found = trial.evaluation.latency.conditions
+            where = (
+                f" on {found.device} ({found.cpu}; {found.runtime} {found.runtime_version}, "
+                f"{found.threads} thread{'s' if found.threads > 1 else ''})"
+            )
+            break
+    rules = " and ".join(str(rule) for rule in config.constraints)
+    counts = f"{len(results.searched)} of {size} architectures were evaluated"
+    if results.baselines:
+        counts += f", and {len(results.baselines)} published networks"
+    return tag(
+        "p",
+        f"Searched on {config.data.kind} for networks that are best in {aims}{where}"
+        f"{f', within {rules}' if rules else ''}. {counts}; {len(results.feasible)} are feasible "
+        f"and {len(results.front)} make up the front.",
+        classes="quiet",
+    )
+
+
+def headline(results: RunResults, chosen: TrialResult | None) -> Html:
+    """Returns the chosen network's numbers beside those of the best baseline."""
+    if chosen is None:
+        return tag("p", "No feasible architecture was found yet.", classes="notice")
+    rival = best_baseline(results)
+    wanted = dict.fromkeys((*(metric.name for metric in results.metrics), *IN_CARDS))
+    values = chosen.evaluation.values
+    cards = [card(METRICS[name], chosen, rival) for name in wanted if name in values]
+    title = f"Knee of the front: {chosen.name}"
+    if results.front and chosen != results.pick("knee"):
+        title = f"Chosen: {chosen.name}"
+    if rival is None:
+        note = "There is no feasible baseline to compare with."
+    elif rival == chosen:
+        note = "It is itself a baseline: no searched network lies nearer to the ideal."
+    else:
+        note = (
+            f"Compared with {rival.name}, the best feasible baseline by "
+            f"{results.metrics[0].title}."
+        )
+    return join(
+        tag("h3", title), tag("div", *cards, classes="cards"), tag("p", note, classes="quiet")
+    )
+
+
+def card(metric: Metric, chosen: TrialResult, rival: TrialResult | None) -> Html:
+    value = chosen.evaluation.values[metric.name]
+    parts = [
+        tag("div", metric.title, classes="label"),
+        tag("div", shown(metric, value), classes="value"),
+    ]
+    if metric.name == "latency_ms" and chosen.evaluation.latency is not None:
+        spread = milliseconds(chosen.evaluation.latency.spread_ms)
+        parts.append(tag("div", f"spread {spread}", classes="versus"))
+    if rival is not None and rival != chosen and metric.name in rival.evaluation.values:
+        other = rival.evaluation.values[metric.name]
+        words = f"{compared(metric, value, other)} ({shown(metric, other)})"
+        parts.append(tag("div", words, classes="versus"))
+    return tag("div", *parts, classes="card")
+
+
+def front(results: RunResults, chosen: TrialResult | None, add: AddChart) -> Html:
+    parts: list[object] = []
+    if results.trials:
+        parts.append(
+            tag(
+                "p",
+                "Every point is an architecture; point at one to see its genes. Click a name in "
+                "the legend to hide its points. Bars show the spread of the latency "
+                "(interquartile range).",
+                classes="quiet",
+            )
+        )
+    for plane in planes(results.metrics):
+        if len(results.metrics) > 2:
+            parts.append(tag("h3", f"{plane.y.title} against {plane.x.title}"))
+        figure = front_chart(results, plane, chosen)
+        parts.append(add(figure) if figure.data else tag("p", "There is nothing to draw yet."))
+    if len(results.metrics) > 2:
+        parts.append(
+            tag(
+                "p",
+                f"The front is that of all {len(results.metrics)} objectives together; each line "
+                "bounds what is attained in the two that are drawn.",
+                classes="quiet",
+            )
+        )
+    if results.front:
+        parts.append(front_table(results, chosen))
+    return section("front", TITLES["front"], *parts)
+
+
+def front_table(results: RunResults, chosen: TrialResult | None) -> Html:
+    tested = test_accuracies(results)
+    names = [metric.name for metric in results.metrics]
+    names += [name for name in IN_CARDS if name not in names]
+    metrics = [METRICS[name] for name in names]
+    head = ["network", *(metric.title for metric in metrics)]
+    if tested:
+        head.append("test accuracy")
+    rows = []
+    for trial in results.front:
+        values = trial.evaluation.values
+        cells: list[object] = [trial.name]
+        cells += [shown(m, values[m.name]) if m.name in values else "" for m in metrics]
+        if tested:
+            cells.append(percent(tested[trial.hash]) if trial.hash in tested else "")
+        rows.append(cells)
+    marked = [row for row, trial in enumerate(results.front) if trial == chosen]
+    grid = table(head, rows, numbers=range(1, len(head)), marked=marked)
+    return details(f"The {len(results.front)} networks of the front", grid)
+
+
+def test_accuracies(results: RunResults) -> dict[str, float]:
+    """Returns the test accuracies in ``front.json``, by hash; none before the search is over."""
+    try:
+        rows = json.loads(results.run.front_file.read_text())["front"]
+    except FileNotFoundError:
+        return {}
+    return {row["hash"]: row["test_accuracy"] for row in rows if "test_accuracy" in row}
+
+
+def chosen_network(
+    results: RunResults, chosen: TrialResult | None, layers: Mapping[str, float] | None
+) -> Html:
+    """Returns genes and per-layer table of the chosen network."""
+    if chosen is None:
+        return section("network", TITLES["network"], tag("p", "None is feasible yet."))
+    graph = results.run.load_architecture(chosen.hash).graph
+    rows = layer_rows(graph, layers)
+    cost = network_cost(graph)
+    parts: list[object] = [tag("p", f"{chosen.name}, hash {chosen.hash}.")]
+    if chosen.genes:
+        parts.append(tag("pre", describe_genes(chosen.genes.items())))
+    timed = any(row.ms is not None for row in rows)
+    head = ["layer", "operator", "window", "output", "MACs", "bytes moved", "weights", "params"]
+    foot: list[object] = ["total", f"{len(rows)} kernels", "", ""]
+    foot += [scaled(cost.macs), scaled(cost.memory_access_bytes, "B")]
+    foot += [scaled(cost.weight_bytes, "B"), scaled(cost.params)]
+    if timed:
+        head += ["ms", "share"]
+        foot += [f"{sum(row.ms or 0.0 for row in rows):.4g}", ""]
+    cells = [layer_cells(row, timed) for row in rows]
+    parts.append(table(head, cells, numbers=(4, 5, 6, 7, 8), foot=foot))
+    parts.append(tag("p", layer_note(rows, chosen), classes="quiet"))
+    return section("network", TITLES["network"], *parts)
+
+
+def layer_cells(row: LayerRow, timed: bool) -> list[object]:
+    cells: list[object] = [
+        row.name,
+        row.operator,
+        row.kernel,
+        " x ".join(str(size) for size in row.shape),
+        scaled(row.macs),
+        scaled(row.memory_access_bytes, "B"),
+        scaled(row.weight_bytes, "B"),
+        scaled(row.params),
+    ]
+    if timed and row.ms is not None and row.share is not None:
+        bar = Html(f'<span class="share" style="width:{4 * row.share:.3f}rem"></span>')
+        cells += [f"{row.ms:.4f}", join(bar, percent(row.share))]
+    elif timed:
+        cells += ["not measured", ""]
+    return cells
+
+
+def layer_note(rows: tuple[LayerRow, ...], chosen: TrialResult) -> str:
+    """Returns what the times of the table are, and how they sum up."""
+    note = "Each row is one kernel as it runs: convolution, norm, residual sum and activation."
+    if all(row.ms is None for row in rows):
+        return f"{note} Kernels were not timed one by one for this report."
+    note += " Each was timed alone; the sum leaves out what caches cost between kernels."
+    whole = chosen.evaluation.values.get("latency_ms")
+    if whole is not None and all(row.ms is not None for row in rows):
+        total = sum(row.ms or 0.0 for row in rows)
+        note += f" The sum is {total / whole:.2f} times the measured latency."
+    return note
+
+
+def baselines(results: RunResults) -> Html:
+    """Returns what became of each published network."""
+    rows = baseline_rows(results)
+    if not rows:
+        text = "The search started from no published networks."
+        return section("baselines", TITLES["baselines"], tag("p", text))
+    metrics = results.metrics
+    head = ["network", *(metric.title for metric in metrics), "front"]
+    cells = [baseline_cells(row, metrics) for row in rows]
+    beaten = sum(bool(row.beaten_by) for row in rows)
+    on_front = sum(row.on_front for row in rows)
+    broken = sum(not row.baseline.evaluation.feasible for row in rows)
+    text = f"Of {len(rows)} published networks, trained and measured like all others, {beaten} are"
+    text += " beaten by one network of the front (nowhere worse, somewhere better) and"
+    text += f" {on_front} are on the front themselves"
+    text += f"; {broken} are infeasible." if broken else "."
+    grid = table(head, cells, numbers=range(1, len(metrics) + 1), wide=len(metrics) + 1)
+    return section("baselines", TITLES["baselines"], tag("p", text), grid)
+
+
+def baseline_cells(row: BaselineRow, metrics: tuple[Metric, ...]) -> list[object]:
+    values = row.baseline.evaluation.values
+    cells: list[object] = [row.baseline.name]
+    cells += [shown(m, values[m.name]) if m.name in values else "" for m in metrics]
+    if not row.baseline.evaluation.feasible:
+        return [*cells, f"infeasible: {row.baseline.evaluation.reason}"]
+    if row.on_front:
+        return [*cells, "is on the front"]
+    best = row.beaten_by[0]
+    gains = ", ".join(
+        f"{m.title} {compared(m, best.evaluation.values[m.name], values[m.name])}" for m in metrics
+    )
+    more = f", and by {len(row.beaten_by) - 1} more" if len(row.beaten_by) > 1 else ""
+    return [*cells, f"beaten by {best.name} ({gains}){more}"]
+
+
+def history(results: RunResults, add: AddChart) -> Html:
+    if not results.feasible:
+        text = "There is no hypervolume before something feasible is found."
+        return section("history", TITLES["history"], tag("p", text))
+    corner = ", ".join(
+        f"{metric.title} {shown(metric, value)}"
+        + ("" if metric.name in results.config.reference else " (the worst feasible value found)")
+        for metric, value in zip(results.metrics, results.reference, strict=True)
+    )
+    note = (
+        "The hypervolume is the part of the objective space that the front dominates, up to a "
+        f"reference point, here {corner}. It only grows; where it is flat, nothing better was "
+        "found."
+    )
+    return section("history", TITLES["history"], tag("p", note), add(history_chart(results)))
+
+
+def importance(results: RunResults, add: AddChart) -> Html:
+    """Returns which kinds of genes, and which genes, were decisive."""
+    found = [gene_importance(results.searched, metric) for metric in results.metrics]
+    known = [item for item in found if item is not None and item.genes]
+    best = f"{100 * BEST_SHARE:.0f} %"
+    if not known:
+        text = (
+            f"Too few architectures for an estimate: it takes {trials_needed()} with a value, so "
+            f"that the best {best} are at least 5."
+        )
+        return section("importance", TITLES["importance"], tag("p", text))
+    note = (
+        f"How well a gene tells the best {best} of the architectures from all of them, for each "
+        "objective by itself, as its share of the sum (PED-ANOVA, in Optuna). A gene that only "
+        "some architectures have, such as a setting of one block, counts by how many of them have "
+        "it. The bars sum all genes of a kind. It describes this run: a sampler that hardly ever "
+        "tried a value says little about it."
+    )
+    lists = [
+        details(
+            f"Genes for {item.metric.title}, from {item.num_trials} architectures",
+            table(
+                ["gene", "importance"],
+                [(gene, percent(value)) for gene, value in item.genes[:MOST_GENES]],
+                numbers=[1],
+            ),
+        )
+        for item in known
+    ]
+    chart = add(importance_chart(known))
+    return section("importance", TITLES["importance"], tag("p", note), chart, *lists)
+
+
+def infeasible(results: RunResults) -> Html:
+    rows = infeasible_reasons(results.trials)
+    if not rows:
+        text = "Every evaluated architecture is feasible."
+        return section("infeasible", TITLES["infeasible"], tag("p", text))
+    grid = table(
+        ["why", "how often", "for example"],
+        [(why, n, f"{trial.name}: {trial.evaluation.reason}") for why, n, trial in rows],
+        numbers=[1],
+        wide=2,
+    )
+    return section("infeasible", TITLES["infeasible"], grid)
+
+
+def provenance(results: RunResults) -> Html:
+    config = results.config
+    config_text = facts_of.without_passwords(results.run.config_file.read_text())
+    return section(
+        "provenance",
+        TITLES["provenance"],
+        tag("h3", "Latency"),
+        facts(facts_of.latency_facts(results)),
+        tag("h3", "Accuracy"),
+        facts(facts_of.training_facts(config.training)),
+        tag("h3", "Data"),
+        facts(facts_of.data_facts(facts_of.read_record(results.run.data_file), config)),
+        tag("h3", "Search"),
+        facts(facts_of.search_facts(results)),
+        tag("h3", "Counts"),
+        facts(facts_of.cost_facts()),
+        tag("h3", "Machine and versions"),
+        facts(facts_of.machine_facts(facts_of.read_record(results.run.path / "run.json"))),
+        details("The whole configuration", tag("pre", config_text)),
+    )
+
+
+def version_of(results: RunResults) -> str:
+    versions = facts_of.read_record(results.run.path / "run.json").get("versions", {})
+    return str(versions.get("hwnas", ""))

@@ -1,0 +1,143 @@
+"""Tables: a network kernel by kernel, as ``nas show`` and the report print it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from latency_models.measure import KernelLatency
+from search_spaces.cost import kernel_costs
+from search_spaces.errors import UserError
+from search_spaces.fusion import FusedKernel
+from search_spaces.graph import INPUT, Graph
+from search_spaces.operators import (
+    OPERATOR_NAMES,
+    AvgPool,
+    ChannelShuffle,
+    Conv2d,
+    MaxPool,
+    Operator,
+    Shape,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LayerRow:
+    """One kernel of a network.
+
+    Attributes:
+        name: The node whose arrays the kernel holds; "input" for a change of the input's layout.
+        operator: Its name, with what was fused into it, e.g. ``"conv2d + add + relu"``.
+        kernel: Window, stride, dilation and groups, e.g. ``"3x3 /2 depthwise"``; "" where there
+            is none.
+        shape: (C, H, W) of what it writes.
+        ms: Measured milliseconds of this kernel alone; None where it was not measured.
+        share: ``ms`` over the sum of all kernels.
+    """
+
+    name: str
+    operator: str
+    kernel: str
+    shape: Shape
+    macs: int
+    memory_access_bytes: int
+    weight_bytes: int
+    params: int
+    ms: float | None = None
+    share: float | None = None
+
+
+def layer_rows(graph: Graph, kernel_ms: Mapping[str, float] | None = None) -> tuple[LayerRow, ...]:
+    """Returns one row a kernel, in the order in which they run.
+
+    Args:
+        kernel_ms: Measured milliseconds by the name of the kernel's node, and by "input" where
+            the runtime changes the input's layout first. A kernel that is not in it was not
+            measured, and its row says so.
+
+    Raises:
+        UserError: If ``kernel_ms`` names a node that is no kernel of ``graph``.
+    """
+    measured = dict(kernel_ms or {})
+    costs = kernel_costs(graph)
+    known = {INPUT, *(kernel.node.name for kernel, _ in costs)}
+    if unknown := sorted(measured.keys() - known):
+        raise UserError(
+            f"the times of kernels must belong to the network, got one of {unknown[0]!r}, which "
+            "is no kernel of it; measure this network"
+        )
+    total = sum(measured.values())
+
+    def timed(name: str) -> tuple[float | None, float | None]:
+        ms = measured.get(name)
+        return ms, ms / total if ms is not None and total > 0 else None
+
+    rows = []
+    if INPUT in measured:
+        layout = "change of layout"
+        rows.append(LayerRow(INPUT, layout, "", graph.input_shape, 0, 0, 0, 0, *timed(INPUT)))
+    for kernel, cost in costs:
+        name = kernel.node.name
+        rows.append(
+            LayerRow(
+                name,
+                described(kernel),
+                window(kernel.operator, graph.input_shapes(kernel.node)),
+                kernel.shape,
+                cost.macs,
+                cost.memory_access_bytes,
+                cost.weight_bytes,
+                cost.params,
+                *timed(name),
+            )
+        )
+    return tuple(rows)
+
+
+def times_by_node(times: Iterable[KernelLatency]) -> dict[str, float]:
+    """Returns the milliseconds of each node; one that runs as several kernels gets their sum."""
+    by_node: dict[str, float] = {}
+    for time in times:
+        by_node[time.name] = by_node.get(time.name, 0.0) + time.median_ms
+    return by_node
+
+
+def described(kernel: FusedKernel) -> str:
+    parts = [OPERATOR_NAMES[type(kernel.operator)]]
+    if kernel.residual is not None:
+        parts.append("add")
+    if kernel.activation != "none":
+        parts.append(kernel.activation)
+    if parts[0] == "activate":
+        return parts[1] if len(parts) > 1 else "copy"
+    return " + ".join(parts)
+
+
+def window(operator: Operator, inputs: tuple[Shape, ...]) -> str:
+    """
+    >>> window(Conv2d(8, (3, 3), stride=(2, 2), groups=8), ((8, 16, 16),))
+    '3x3 /2 depthwise'
+    >>> window(Conv2d(8, (1, 5), dilation=(1, 2), groups=2), ((8, 16, 16),))
+    '1x5 dilation 1x2 groups 2'
+    """
+    if isinstance(operator, ChannelShuffle):
+        return f"groups {operator.groups}"
+    if not isinstance(operator, Conv2d | MaxPool | AvgPool):
+        return ""
+    parts = ["{}x{}".format(*operator.kernel_size)]
+    if operator.stride != (1, 1):
+        parts.append(f"/{short(operator.stride)}")
+    if isinstance(operator, Conv2d):
+        if operator.dilation != (1, 1):
+            parts.append(f"dilation {short(operator.dilation)}")
+        if operator.groups == inputs[0][0] and operator.groups > 1:
+            parts.append("depthwise")
+        elif operator.groups > 1:
+            parts.append(f"groups {operator.groups}")
+    return " ".join(parts)
+
+
+def short(pair: tuple[int, int]) -> str:
+    """
+    >>> short((2, 2)), short((1, 2))
+    ('2', '1x2')
+    """
+    return str(pair[0]) if pair[0] == pair[1] else f"{pair[0]}x{pair[1]}"
