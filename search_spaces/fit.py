@@ -62,7 +62,7 @@ class Target:
         return self.shapes[place.output]
 
     def after(self, place: Place, net: GraphBuilder, output: Node) -> Place | None:
-        """Returns the place after the nodes of ``net``, or None if the network goes on otherwise."""
+        """Returns the place after the nodes of ``net``; None if the network goes on otherwise."""
         known = {INPUT: place.output}
         for index, node in enumerate(net.nodes, start=place.position):
             inputs = tuple(known[name] for name in node.inputs)

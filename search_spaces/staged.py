@@ -168,27 +168,27 @@ def layer_options(stage: Stage, index: int) -> tuple[BlockOption, ...]:
     return tuple(option for option in stage.blocks if has_weights(option))
 
 
-@cache
-def probe(option: BlockOption, prune_ratio: float) -> Graph | None:
-    """Returns a small network with only this block in it, or None if it adds no node."""
+def probe(option: BlockOption, settings: dict[str, Value], prune_ratio: float) -> GraphBuilder:
+    """Returns a small network with only this block in it."""
     net = GraphBuilder((48, 8, 8))
-    settings = {choice.name: choice.values[0] for choice in option.settings}
     option.build(settings).add_to(net, net.input, Layer(48, prune_ratio=prune_ratio))
-    try:
-        return net.graph()
-    except ValueError:
-        return None
+    return net
 
 
+@cache
 def has_weights(option: BlockOption) -> bool:
-    graph = probe(option, 0.0)
-    return graph is not None and bool(graph.array_shapes())
+    """Whether the block computes anything with weights, at its first settings."""
+    net = probe(option, next(option.every_setting()), 0.0)
+    return any(isinstance(node.operator, Conv2d | Linear) for node in net.nodes)
 
 
+@cache
 def is_prunable(option: BlockOption) -> bool:
-    """Whether the block has inner channels that a prune ratio can take away."""
-    full, half = probe(option, 0.0), probe(option, 0.5)
-    return full is not None and half is not None and full.array_shapes() != half.array_shapes()
+    """Whether the block has, at some settings, inner channels that a prune ratio can take away."""
+    return any(
+        probe(option, settings, 0.0).nodes != probe(option, settings, 0.5).nodes
+        for settings in option.every_setting()
+    )
 
 
 def count_architectures(space: StagedSpace) -> int:

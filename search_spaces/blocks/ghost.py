@@ -52,7 +52,7 @@ class GhostBottleneck:
             down = depthwise(layer, y, self.kernel_size, layer.stride, "none", inner=True)
             y = net.add("downsample", down, y)
         if self.se_ratio:
-            y = squeeze_excite(net, y, layer, make_divisible(hidden * self.se_ratio, 4))
+            y = squeeze_excite(net, y, make_divisible(hidden * self.se_ratio, 4))
         y = self.ghost_module(net, "project", y, layer, layer.out_channels, "none")
         return net.add("sum", Add(), self.shortcut(net, x, layer), y)
 

@@ -50,7 +50,7 @@ class InvertedResidual:
         filtering = depthwise(layer, y, self.kernel_size, layer.stride, inner=expands)
         y = net.add("depthwise", filtering, y)
         if self.se_ratio:
-            y = squeeze_excite(net, y, layer, max(1, round(in_channels * self.se_ratio)))
+            y = squeeze_excite(net, y, max(1, round(in_channels * self.se_ratio)))
         y = net.add("project", convolution(layer, layer.out_channels, activation="none"), y)
         if keeps_shape(x, layer):
             return net.add("sum", Add(), x, y)

@@ -91,12 +91,13 @@ def keeps_shape(x: Node, layer: Layer) -> bool:
     return layer.stride == 1 and x.shape[0] == layer.out_channels
 
 
-def squeeze_excite(net: GraphBuilder, x: Node, layer: Layer, reduced: int) -> Node:
+def squeeze_excite(net: GraphBuilder, x: Node, reduced: int) -> Node:
     """Gates every channel of ``x`` by a two-layer network of ``reduced`` hidden channels.
 
     Source: Hu et al., "Squeeze-and-Excitation Networks", CVPR 2018,
     https://arxiv.org/abs/1709.01507, section 3.
-    Differs from the paper: the gate is a hard sigmoid, as in MobileNet v3 and GhostNet.
+    Differs from the paper: the gate is a hard sigmoid, as in MobileNet v3 and GhostNet. It stays in
+    float32 at every precision: it works on one pixel and costs next to nothing.
     """
     with net.scope("se"):
         y = net.add("squeeze", GlobalAvgPool(), x)

@@ -74,7 +74,7 @@ def test_other_widths_are_those_of_the_reference_implementation(
         ("ghostnet", 0.5, 42, 0),
         ("ghostnet", 1.3, 226, 1),  # 227.0 million, in the authors' code as well
         # ShuffleNet v2 does not say what it counts beside convolutions and the classifier;
-        # its own code counts as ours does.
+        # its torchvision implementation counts as ours does.
         ("shufflenet_v2", 0.5, 41, -1),
         ("shufflenet_v2", 1.0, 146, -1),
         ("shufflenet_v2", 1.5, 299, -3),
