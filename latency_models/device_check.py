@@ -47,7 +47,8 @@ def check_device(device: Device, plan: TimingPlan | None = None) -> DeviceReport
     """Returns what a small network meets on ``device``: compiled, run, compared and timed.
 
     Raises:
-        UserError: If the device's CPU is unknown or not this machine's.
+        UserError: If the device's CPU is unknown or not this machine's, or its code is not for
+            that CPU.
         ParityError: If the network computes something else there.
         MeasurementError: If it crashed there, or the machine is too busy.
     """
@@ -56,6 +57,7 @@ def check_device(device: Device, plan: TimingPlan | None = None) -> DeviceReport
     reference = run_session(open_session(onnx_model(model).SerializeToString()), x)
     with Measurer(device, plan=plan) as measurer:
         runtime = measurer.runtime
+        measurer.check_code(model)
         report = check_parity(reference, {runtime: measurer.logits(model, x)})
         return DeviceReport(
             device=device,

@@ -110,11 +110,19 @@ class Measurer:
         Raises: as `latency`; UserError if the file cannot be loaded.
         """
         if isinstance(network, Path):
-            self._ask({"do": "load", "path": str(network.resolve())})
+            self._ask({"do": "load", "path": str(network.resolve()), "shape": x.shape[1:]})
         else:
             self._compile(network)
         answer = self.worker.ask(Message({"do": "run"}, {"x": x}), limit_s=self.time_limit_s)
         return answer.arrays["logits"]
+
+    def check_code(self, model: Model) -> None:
+        """Compiles ``model`` and looks whether its code is as wide as the device's CPU allows.
+
+        Raises: as `latency`; UserError if it is not.
+        """
+        self._compile(model)
+        self._ask({"do": "check code"})
 
     def export(self, model: Model, path: Path) -> None:
         """Compiles ``model`` and writes it as the runtime's file: ``.so`` or ``.onnx``.
@@ -124,8 +132,22 @@ class Measurer:
         self._compile(model)
         self._ask({"do": "save", "path": str(path.resolve())})
 
+    def file_latency(self, path: Path, graph: Graph) -> Latency:
+        """Returns the measured latency of one image in a file that ``export`` wrote.
+
+        Args:
+            graph: What the file computes.
+
+        Raises: as `latency`; UserError if the file cannot be loaded.
+        """
+        self._ask({"do": "load", "path": str(path.resolve()), "shape": graph.input_shape})
+        return self._time(graph)
+
     def _measure(self, model: Model) -> Latency:
         self._compile(model)
+        return self._time(model.graph)
+
+    def _time(self, graph: Graph) -> Latency:
         # Waiting for the lock costs no candidate its time limit, and timing has its patience.
         with device_lock():
             answer = self._ask(
@@ -142,8 +164,8 @@ class Measurer:
                 target=self.worker.target,
                 tuned=self.worker.tuned,
                 threads=self.device.threads,
-                input_shape=(1, *model.graph.input_shape),
-                precision=precisions(model.graph),
+                input_shape=(1, *graph.input_shape),
+                precision=precisions(graph),
                 runs=len(runs_ms),
                 cache="warm",
                 reference_ms=answer.data["reference_ms"],

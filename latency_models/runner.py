@@ -29,6 +29,10 @@ class Runner(Protocol):
         """Returns the milliseconds of each fused kernel, by the name of its node."""
         ...
 
+    def check_code(self) -> None:
+        """Raises UserError if the code uses narrower vectors than the device's CPU has."""
+        ...
+
     def save(self, path: Path) -> None: ...
 
 
@@ -50,6 +54,9 @@ class OnnxRunner:
             "ONNX Runtime fuses as it likes and tells no times per kernel of the graph; use "
             "runtime 'tvm'"
         )
+
+    def check_code(self) -> None:
+        """Its kernels are compiled beforehand for every CPU; it picks at run time."""
 
     def save(self, path: Path) -> None:
         part = path.with_name(f".{path.name}.part")

@@ -11,6 +11,9 @@ from latency_models.kernels.cpu import Cpu
 from search_spaces.errors import UserError
 from search_spaces.model import Array, Model
 
+# What an assembler calls the registers of a vector unit; the plainest unit has nothing to miss.
+REGISTERS = {"avx512": "%zmm", "avx2": "%ymm", "neon": ".4s"}
+
 
 class TvmRunner:
     """A compiled model, and the model it was compiled from unless it came from a file."""
@@ -34,6 +37,15 @@ class TvmRunner:
         backend = self._backend
         times = kernel_times(self._model, backend.cpu, tuned=backend.tuned)
         return [(time.node, time.median_ms) for time in times]
+
+    def check_code(self) -> None:
+        # TVM says only in its log that it compiles for something plainer than it was asked for.
+        unit, code = self._backend.cpu.vector_unit, self._compiled.assembly()
+        if unit.name in REGISTERS and REGISTERS[unit.name] not in code:
+            raise UserError(
+                f"code compiled for {self._backend.target!r} does not use its {unit.name} "
+                f"registers ({REGISTERS[unit.name]}); its latency would be another CPU's"
+            )
 
     def save(self, path: Path) -> None:
         self._compiled.save(path)

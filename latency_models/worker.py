@@ -71,6 +71,8 @@ class Worker:
     def load(self, request: Message) -> Message:
         assert self._backend is not None
         self._runner = self._backend.load(Path(request.data["path"]))
+        channels, height, width = request.data["shape"]
+        self._shape = channels, height, width
         return Message({})
 
     def time(self, request: Message) -> Message:
@@ -97,6 +99,10 @@ class Worker:
     def run(self, request: Message) -> Message:
         return Message({}, {"logits": self._loaded().run(request.arrays["x"])})
 
+    def check_code(self, request: Message) -> Message:
+        self._loaded().check_code()
+        return Message({})
+
     def save(self, request: Message) -> Message:
         self._loaded().save(Path(request.data["path"]))
         return Message({})
@@ -113,6 +119,7 @@ class Worker:
         "time": time,
         "kernels": kernels,
         "run": run,
+        "check code": check_code,
         "save": save,
     }
 

@@ -1,5 +1,7 @@
 """Measurements have the machine for themselves; training makes way and goes on."""
 
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from time import monotonic, sleep
@@ -7,6 +9,14 @@ from time import monotonic, sleep
 import pytest
 
 from latency_models.device_lock import device_lock, making_way
+
+HOLDER = """
+from time import sleep
+from latency_models.device_lock import device_lock
+with device_lock():
+    print("held", flush=True)
+    sleep(600)
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -59,3 +69,25 @@ def test_two_measurements_wait_for_each_other() -> None:
         thread.join(timeout=10)
 
     assert [line.split()[1] for line in order] == ["begins", "ends"] * 2
+
+
+def test_the_lock_of_a_killed_process_is_free_again() -> None:
+    entered = threading.Event()
+
+    def enter() -> None:
+        with device_lock():
+            entered.set()
+
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER], stdout=subprocess.PIPE)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"held\n"
+    waiting = threading.Thread(target=enter)
+    waiting.start()
+    assert not entered.wait(0.2)
+
+    holder.kill()
+    holder.wait()
+    holder.stdout.close()
+
+    assert entered.wait(20)
+    waiting.join()
