@@ -96,8 +96,8 @@ def squeeze_excite(net: GraphBuilder, x: Node, reduced: int) -> Node:
 
     Source: Hu et al., "Squeeze-and-Excitation Networks", CVPR 2018,
     https://arxiv.org/abs/1709.01507, section 3.
-    Differs from the paper: the gate is a hard sigmoid, as in MobileNet v3 and GhostNet. It stays in
-    float32 at every precision: it works on one pixel and costs next to nothing.
+    Differs from the paper: the gate is a hard sigmoid, as in MobileNet v3 and GhostNet. It
+    stays in float32 at every precision: it works on one pixel and costs next to nothing.
     """
     with net.scope("se"):
         y = net.add("squeeze", GlobalAvgPool(), x)
