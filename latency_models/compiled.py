@@ -99,6 +99,16 @@ class CompiledModel:
         )
         return [1e3 * seconds for seconds in timer(x).results]
 
+    def assembly(self) -> str:
+        """Returns the machine code as text; empty where the library came from a file."""
+        modules = [self._library.mod] if hasattr(self._library, "mod") else []
+        text = ""
+        while modules:
+            module = modules.pop()
+            modules.extend(module.imports)
+            text += module.inspect_source("asm") if module.kind == "llvm" else ""
+        return text
+
     def save(self, path: Path) -> None:
         """Writes the library as a ``.so`` file; needs a C compiler.
 
@@ -169,8 +179,8 @@ def load_compiled(path: Path) -> CompiledModel:
     missing = sorted(set(metadata.features) - host_cpu().features)
     if missing:
         raise UserError(
-            f"{path} was compiled for {metadata.mcpu!r} and needs {', '.join(missing)}, which this "
-            "processor does not have; export the network again on this machine"
+            f"{path} was compiled for {metadata.mcpu!r} and needs {', '.join(missing)}, which "
+            "this processor does not have; export the network again on this machine"
         )
     return CompiledModel(library, metadata)
 
@@ -222,7 +232,9 @@ def function_names(network: LoweredNetwork) -> dict[tuple[Any, Tile], str]:
 
 def calls(network: LoweredNetwork) -> list[Call]:
     names = function_names(network)
-    return [Call(names[step.kernel, step.tile], step.arguments) for step in network.steps]
+    return [
+        Call(names[step.kernel, step.tile], step.arguments, step.numbers) for step in network.steps
+    ]
 
 
 def shapes(network: LoweredNetwork) -> Mapping[Memory, tuple[int, ...]]:

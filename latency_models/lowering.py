@@ -15,7 +15,12 @@ from numpy.typing import NDArray
 from latency_models.kernels.conv2d import Conv2dKernel, ConvTile
 from latency_models.kernels.cpu import VectorUnit
 from latency_models.kernels.depthwise import DepthwiseKernel, DepthwiseTile
-from latency_models.kernels.pointwise import LayoutKernel, PointwiseKernel, ShuffleKernel
+from latency_models.kernels.pointwise import (
+    BorderKernel,
+    LayoutKernel,
+    PointwiseKernel,
+    ShuffleKernel,
+)
 from latency_models.kernels.pool import GlobalPoolKernel, PoolKernel
 from latency_models.kernels.view import View
 from latency_models.machine_code import Address
@@ -45,7 +50,9 @@ from search_spaces.precision import FP32
 
 Array = NDArray[np.float32]
 TiledKernel = Conv2dKernel | DepthwiseKernel
-PlainKernel = PoolKernel | GlobalPoolKernel | PointwiseKernel | ShuffleKernel | LayoutKernel
+PlainKernel = (
+    PoolKernel | GlobalPoolKernel | PointwiseKernel | ShuffleKernel | LayoutKernel | BorderKernel
+)
 Kernel = TiledKernel | PlainKernel
 Tile = ConvTile | DepthwiseTile | None
 TileChoice = Callable[[TiledKernel], Tile]
@@ -62,6 +69,7 @@ class Step:
     tile: Tile
     node: str
     arguments: tuple[Address, ...]
+    numbers: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +134,7 @@ class _Lowering:
         self.pushed: dict[str, Activation] = {}  # activations of concatenations, by their parts
         self.homes = concat_homes(self.graph, self.kernels, self.pushed)
         self.steps: list[tuple[Kernel, Tile, str, tuple[str, ...], int]] = []
+        self.bordered: set[str] = set()
         self.weights: list[Array] = []
         self.weights_size = 0
         self.planar_input = reads_planar(self.graph, self.kernels)
@@ -194,12 +203,22 @@ class _Lowering:
         """Adds a call; ``maps`` are its arguments but for the weights."""
         tile: Tile = None
         offset = 0
+        self.add_border(maps[-1], node)
         if isinstance(kernel, TiledKernel):
             assert weights is not None
             tile = self.choose_tile(kernel)
             packed = kernel.pack(*weights, self.unit, tile)  # type: ignore[arg-type]
             offset = self.add_weights(packed)
         self.steps.append((kernel, tile, node, maps, offset))
+
+    def add_border(self, name: str, node: str) -> None:
+        """Zeroes the border of the buffer that ``name`` lies in, once, before it is written."""
+        if name.startswith("<"):
+            return
+        buffer = self.place(name).buffer
+        if self.halos.get(buffer, 0) and buffer not in self.bordered:
+            self.bordered.add(buffer)
+            self.steps.append((BorderKernel(), None, node, (buffer,), 0))
 
     def add_weights(self, packed: Array) -> int:
         offset = self.weights_size
@@ -256,7 +275,15 @@ class _Lowering:
         offsets = dict(zip(lifetimes, plan.offsets, strict=True))
         return LoweredNetwork(
             tuple(
-                Step(kernel, tile, node, self.addresses(kernel, maps, weights, offsets))
+                Step(
+                    kernel,
+                    tile,
+                    node,
+                    self.addresses(kernel, maps, weights, offsets),
+                    kernel.numbers(self.buffer_view(maps[-1]))
+                    if isinstance(kernel, BorderKernel)
+                    else (),
+                )
                 for kernel, tile, node, maps, weights in self.steps
             ),
             np.concatenate([*self.weights, np.zeros(SPARE, np.float32)]),

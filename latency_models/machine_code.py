@@ -33,10 +33,11 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One kernel called on its arguments."""
+    """One kernel called on its arguments, then on plain numbers."""
 
     function: str
     arguments: tuple[Address, ...]
+    numbers: tuple[int, ...] = ()
 
 
 def entry_function(
@@ -57,6 +58,7 @@ def entry_function(
             }
             for call in calls:
                 arguments = [T.address_of(flat[a.memory][a.offset]) for a in call.arguments]
+                arguments += [T.int32(number) for number in call.numbers]
                 T.evaluate(ir.Call(functions[call.function], arguments, ret_ty="int32"))
         return builder.get()
 

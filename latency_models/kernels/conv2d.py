@@ -162,13 +162,14 @@ class Conv2dKernel:
 
 WEIGHTS_IN_CACHE = 1 << 19  # bytes of weights that may be read once for each tile of pixels
 FAST_CACHE = 24 << 10  # bytes of the first-level cache that a block's weights may take
+COST_OF_BODIES = 0.03  # each tile size of a kernel is compiled code of its own
 ADD_LATENCY = 4  # cycles until a fused multiply-add can be added to
 
 
 def estimated_cycles(kernel: Conv2dKernel, unit: VectorUnit, tile: ConvTile) -> float:
     """Returns a count of cycles to rank tiles by; it is no latency."""
     height, width = kernel.map_size
-    cycles = 0.0
+    cycles, bodies = 0.0, 0
     for _, rows_count, rows in split_evenly(height, tile.rows):
         for _, columns_count, columns in split_evenly(width, tile.columns):
             for _, blocks, size in split_evenly(kernel.num_vectors(unit), tile.vectors):
@@ -177,9 +178,9 @@ def estimated_cycles(kernel: Conv2dKernel, unit: VectorUnit, tile: ConvTile) -> 
                 load = 0.5 * pixels + size * (0.5 if near else 2.5)
                 step = max(pixels * size / 2, load, ADD_LATENCY)
                 overhead = 2 * pixels * size + 15
+                bodies += 1
                 cycles += rows_count * columns_count * blocks * (step * kernel.window + overhead)
-        cycles += 1  # fewer, larger bodies are preferred among equals
-    return cycles
+    return cycles * (1 + COST_OF_BODIES * bodies)
 
 
 class _Emission:
@@ -229,7 +230,6 @@ class _Emission:
         else:
             with T.serial(kernel.groups) as group:
                 in_group(group)
-        self.vectors.zero_halo(self.target, kernel.target)
 
     def block(
         self, group: Expr, first: Expr, size: int, y: Expr, rows: int, x: Expr, columns: int
@@ -245,12 +245,20 @@ class _Emission:
             for row in sums:
                 v.put(row[j], bias)
         packed = self.all_biases + group * self.group_weights + first * (lanes * kernel.window)
-        self.accumulate(sums, pixels, packed, self.origin(group, y, x))
+        self.accumulate(sums, pixels, T.bind(packed), T.bind(self.origin(group, y, x)))
+        channel = T.bind(group * kernel.out_channels + first * lanes)
+        left = T.bind(kernel.out_channels - (first + size - 1) * lanes)
+        ragged = kernel.out_channels % lanes != 0
+        views = [view for view in (kernel.target, kernel.residual) if view is not None]
+        starts = [T.bind(y * view.row_stride + x * view.pixel_stride + channel) for view in views]
         for (row, column), values in zip(pixels, sums, strict=True):
             for j in range(size):
-                channel = (first + j) * lanes
-                where = group * kernel.out_channels + channel
-                self.finish(v.get(values[j]), y + row, x + column, where, channel, j == size - 1)
+                offsets = [
+                    start + (row * view.row_stride + column * view.pixel_stride + j * lanes)
+                    for start, view in zip(starts, views, strict=True)
+                ]
+                valid = left if ragged and j == size - 1 else None
+                self.finish(v.get(values[j]), offsets, valid)
 
     def origin(self, group: Expr, y: Expr, x: Expr) -> Expr:
         """Offset in the source of the first number that the tile reads."""
@@ -275,25 +283,17 @@ class _Emission:
             for row, column in pixels
         ]
         with T.grid(height, width, kernel.in_channels) as (i, j, c):
-            where = ((i * width + j) * kernel.in_channels + c) * (size * lanes) + packed
+            where = T.bind(((i * width + j) * kernel.in_channels + c) * (size * lanes) + packed)
             taps = [v.load(self.weights, where + k * lanes) for k in range(size)]
-            start = origin + i * row_step + j * column_step + c * source.channel_stride
+            start = T.bind(origin + i * row_step + j * column_step + c * source.channel_stride)
             for offset, row in zip(offsets, sums, strict=True):
                 number = v.load_spread(self.source, start + offset)
                 for register, tap in zip(row, taps, strict=True):
                     v.put(register, v.get(register) + number * tap)
 
-    def finish(
-        self, value: Expr, y: Expr, x: Expr, where: Expr, channel: Expr, last: bool
-    ) -> None:
-        """Residual, activation and store of one vector."""
-        kernel, v = self.kernel, self.vectors
-        if kernel.residual is not None:
-            view = kernel.residual
-            offset = y * view.row_stride + x * view.pixel_stride + where
-            value = value + v.load(self.residual, offset)
-        value = v.activate(kernel.activation, value)
-        target = kernel.target
-        offset = y * target.row_stride + x * target.pixel_stride + where
-        ragged = last and kernel.out_channels % self.unit.lanes
-        v.store(self.target, offset, value, kernel.out_channels - channel if ragged else None)
+    def finish(self, value: Expr, offsets: list[Expr], valid: Expr | None) -> None:
+        """Residual, activation and store of one vector; ``offsets`` in the target and residual."""
+        v = self.vectors
+        if self.kernel.residual is not None:
+            value = value + v.load(self.residual, offsets[1])
+        v.store(self.target, offsets[0], v.activate(self.kernel.activation, value), valid)

@@ -1,10 +1,11 @@
 """Depthwise convolution with bias, residual sum and activation.
 
-Vectors run over the channels; a tile of adjacent output pixels shares the loaded inputs, and its
-sums stay in registers while the loops run over the window.
+Vectors run over the channels; the pixels of a tile share the loaded inputs. The window is
+unrolled: a tile is one straight piece of code.
 """
 
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -118,68 +119,58 @@ class _Emission:
             self.vectors.for_channels(kernel.source.channels, channels)
 
         for_parts(split_evenly(view.height, self.tile.rows), lambda y, rows, _: row(y, rows))
-        self.vectors.zero_halo(self.target, view)
 
     def block(
         self, y: Expr, rows: int, x: Expr, columns: int, channel: Expr, valid: Expr | None
     ) -> None:
+        """One register tile: one vector of channels for rows x columns pixels."""
         kernel, v = self.kernel, self.vectors
         height, width = kernel.kernel_size
-        packed = channel * (1 + height * width)
-        sums = [[v.register() for _ in range(columns)] for _ in range(rows)]
+        packed = T.bind(channel * (1 + height * width))
         bias = v.load(self.weights, packed)
-        for row in sums:
-            for register in row:
-                v.put(register, bias)
-        top = y * kernel.stride[0] - kernel.padding[0]
-        left = (x * kernel.stride[1] - kernel.padding[1]) * kernel.source.pixel_stride + channel
-        if rows == 1:
-            with T.serial(height) as i:
-                offset = (top + i * kernel.dilation[0]) * kernel.source.row_stride + left
-                self.accumulate([(i, sums[0])], packed, offset)
-        else:
-            inputs: dict[int, list[tuple[int, list[Buffer]]]] = {}
-            for i in range(height):
-                for r in range(rows):
-                    line = r * kernel.stride[0] + i * kernel.dilation[0]
-                    inputs.setdefault(line, []).append((i, sums[r]))
-            for line in sorted(inputs):
-                self.accumulate(
-                    inputs[line], packed, (top + line) * kernel.source.row_stride + left
-                )
-        for r, row in enumerate(sums):
-            for n, register in enumerate(row):
-                self.finish(v.get(register), y + r, x + n, channel, valid)
+        taps = {
+            (i, j): v.load(self.weights, packed + (1 + i * width + j) * self.lanes)
+            for i in range(height)
+            for j in range(width)
+        }
+        sums = self.sums(rows, columns, bias, taps, T.bind(self.origin(y, x) + channel))
+        views = [view for view in (kernel.target, kernel.residual) if view is not None]
+        starts = [T.bind(y * view.row_stride + x * view.pixel_stride + channel) for view in views]
+        for (r, n), value in sums.items():
+            offsets = [
+                start + (r * view.row_stride + n * view.pixel_stride)
+                for start, view in zip(starts, views, strict=True)
+            ]
+            self.finish(value, offsets, valid)
 
-    def accumulate(
-        self, users: list[tuple[Expr, list[Buffer]]], packed: Expr, offset: Expr
-    ) -> None:
-        """Adds what one input row gives to each (window row, sums of an output row)."""
+    def origin(self, y: Expr, x: Expr) -> Expr:
+        """Offset in the source of the first pixel that a tile reads."""
+        kernel, view = self.kernel, self.kernel.source
+        top = (y * kernel.stride[0] - kernel.padding[0]) * view.row_stride
+        return top + (x * kernel.stride[1] - kernel.padding[1]) * view.pixel_stride
+
+    def sums(
+        self, rows: int, columns: int, bias: Expr, taps: dict[tuple[int, int], Expr], origin: Expr
+    ) -> dict[tuple[int, int], Expr]:
+        """The sum of each pixel of a tile; each input vector is loaded once for all of them."""
         kernel, v = self.kernel, self.vectors
-        width = kernel.kernel_size[1]
-        taps = [
-            [v.load(self.weights, packed + (1 + i * width + j) * self.lanes) for j in range(width)]
-            for i, _ in users
-        ]
-        pixel = kernel.source.pixel_stride
-        columns = range(len(users[0][1]))
-        readers: dict[int, list[tuple[int, int]]] = {}
-        for n in columns:
-            for j in range(width):
+        readers: dict[tuple[int, int], list[tuple[int, int, int, int]]] = {}
+        for r, n in product(range(rows), range(columns)):
+            for i, j in taps:
+                line = r * kernel.stride[0] + i * kernel.dilation[0]
                 place = n * kernel.stride[1] + j * kernel.dilation[1]
-                readers.setdefault(place, []).append((n, j))
-        for place in sorted(readers):
-            value = v.load(self.source, offset + place * pixel)
-            for (_, row), row_taps in zip(users, taps, strict=True):
-                for n, j in readers[place]:
-                    v.put(row[n], v.get(row[n]) + value * row_taps[j])
+                readers.setdefault((line, place), []).append((r, n, i, j))
+        sums = dict.fromkeys(product(range(rows), range(columns)), bias)
+        for line, place in sorted(readers):
+            offset = line * kernel.source.row_stride + place * kernel.source.pixel_stride
+            value = v.load(self.source, origin + offset)
+            for r, n, i, j in readers[line, place]:
+                sums[r, n] = T.bind(sums[r, n] + value * taps[i, j])
+        return sums
 
-    def finish(self, value: Expr, y: Expr, x: Expr, channel: Expr, valid: Expr | None) -> None:
-        kernel, v = self.kernel, self.vectors
-        if kernel.residual is not None:
-            view = kernel.residual
-            offset = y * view.row_stride + x * view.pixel_stride + channel
-            value = value + v.load(self.residual, offset)
-        target = kernel.target
-        offset = y * target.row_stride + x * target.pixel_stride + channel
-        v.store(self.target, offset, v.activate(kernel.activation, value), valid)
+    def finish(self, value: Expr, offsets: list[Expr], valid: Expr | None) -> None:
+        """Residual, activation and store of one vector; ``offsets`` in the target and residual."""
+        v = self.vectors
+        if self.kernel.residual is not None:
+            value = value + v.load(self.residual, offsets[1])
+        v.store(self.target, offsets[0], v.activate(self.kernel.activation, value), valid)

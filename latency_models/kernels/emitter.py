@@ -14,7 +14,6 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script import builder as T  # noqa: N812  its name everywhere in TVM
 
 from latency_models.kernels.cpu import VectorUnit
-from latency_models.kernels.view import View
 from search_spaces.operators import Activation
 
 KERNEL_ATTRIBUTE = "hwnas.kernel"
@@ -24,20 +23,27 @@ Expr = Any  # tvm expressions and buffers are untyped
 Buffer = Any
 
 
-def emit_function(names: Sequence[str], body: Callable[..., None]) -> Any:  # noqa: ANN401
-    """Returns a function of float32 pointers; ``body`` gets one flat buffer for each name."""
+def emit_function(
+    names: Sequence[str], body: Callable[..., None], numbers: Sequence[str] = ()
+) -> Any:  # noqa: ANN401
+    """Returns a function of float32 pointers and int32 numbers.
+
+    ``body`` gets one flat buffer for each name, then the numbers.
+    """
     with IRBuilder() as builder:
         with T.prim_func(s_tir=True, private=True):
             # TVM tags what a parameter points to as memory of its own, and LLVM, having put two
             # kernels into one function, would move one's loads above the other's stores. A bound
             # pointer of a function without "tirx.noalias" may be the same as any other.
             T.func_attr({KERNEL_ATTRIBUTE: 1})
-            pointers = [T.bind(T.arg(name, pointer(name))) for name in names]
+            parameters = [T.arg(name, pointer(name)) for name in names]
+            counts = [T.arg(name, tirx.Var(name, "int32")) for name in numbers]
+            pointers = [T.bind(parameter) for parameter in parameters]
             buffers = [
                 T.decl_buffer((WHOLE_MEMORY,), "float32", data=p, align=4) for p in pointers
             ]
             with unaligned(pointers):
-                body(*buffers)
+                body(*buffers, *counts)
         return builder.get()
 
 
@@ -123,42 +129,23 @@ class Vectors:
     def for_channels(self, channels: int, body: Callable[[Expr, Expr | None], None]) -> None:
         """Calls ``body(first channel, valid lanes)`` for each vector of ``channels``."""
         whole, rest = divmod(channels, self.lanes)
+        if rest and whole and self._unit.masked_stores:
+            with T.serial(whole + 1) as block:  # one body is compiled in half the time of two
+                body(block * self.lanes, channels - block * self.lanes)
+            return
         if whole:
             with T.serial(whole) as block:
                 body(block * self.lanes, None)
         if rest:
-            body(whole * self.lanes, rest)
+            body(T.int32(whole * self.lanes), rest)
 
-    def zero_run(self, buffer: Buffer, offset: Expr, length: int) -> None:
-        """Zeroes ``length`` adjacent numbers."""
-        zero = self.constant(0)
-        self.for_channels(length, lambda c, valid: self.store(buffer, offset + c, zero, valid))
-
-    def zero_halo(self, buffer: Buffer, view: View) -> None:
-        """Writes the zero border of ``view``, its own channels only."""
-        halo, row, pixel = view.halo, view.row_stride, view.pixel_stride
-        if not halo:
-            return
-        assert not view.planar
-        height, width = view.height, view.width
-        if view.dense_rows:
-            side = halo * pixel
-            self.zero_run(buffer, -halo * row - side, halo * row + side)
-            if height > 1:
-                with T.serial(height - 1) as y:
-                    self.zero_run(buffer, y * row + width * pixel, 2 * side)
-            self.zero_run(buffer, (height - 1) * row + width * pixel, halo * row + side)
-            return
-
-        def pixels(first_row: int, rows: int, first: int, count: int) -> None:
-            with T.grid(rows, count) as (y, x):
-                start = (first_row + y) * row + (first + x) * pixel
-                self.zero_run(buffer, start, view.channels)
-
-        pixels(-halo, halo, -halo, width + 2 * halo)
-        pixels(height, halo, -halo, width + 2 * halo)
-        pixels(0, height, -halo, halo)
-        pixels(0, height, width, halo)
+    def zero_run(self, buffer: Buffer, offset: Expr, length: Expr) -> None:
+        """Zeroes ``length`` adjacent numbers, a length known only when the kernel is called."""
+        vectors, whole = length // self.lanes, length // self.lanes * self.lanes
+        with T.serial(vectors) as i:
+            self.store(buffer, offset + i * self.lanes, self.constant(0))
+        with T.serial(length - whole) as i:
+            T.buffer_store(buffer, T.float32(0), [offset + whole + i])
 
 
 def as_int(value: Expr | int) -> Expr:
@@ -188,8 +175,3 @@ def for_parts(
             with T.serial(count) as i:
                 body(first + i * size, size, done + i)
         done += count
-
-
-def loops(*extents: int) -> Any:  # noqa: ANN401
-    """Nested loops; their variables as a tuple even where there is one."""
-    return T.grid(*extents)

@@ -51,7 +51,6 @@ class PointwiseKernel:
 
             with T.grid(self.target.height, self.target.width) as (y, x):
                 v.for_channels(self.target.channels, lambda c, valid: pixel(y, x, c, valid))
-            v.zero_halo(target, self.target)
 
         return emit_function(self.arguments, emit)
 
@@ -70,7 +69,6 @@ class ShuffleKernel:
 
     def function(self, unit: VectorUnit) -> Any:  # noqa: ANN401
         """Returns the kernel as a TVM function of ``arguments``."""
-        v = Vectors(unit)
         each = self.source.channels // self.groups
 
         def emit(source: Buffer, target: Buffer) -> None:
@@ -79,7 +77,6 @@ class ShuffleKernel:
                 with T.grid(each, self.groups) as (i, g):
                     number = source[start + g * each + i]
                     T.buffer_store(target, number, [end + i * self.groups + g])
-            v.zero_halo(target, self.target)
 
         return emit_function(self.arguments, emit)
 
@@ -107,29 +104,77 @@ class LayoutKernel:
             with T.grid(height, width, channels) as (y, x, c):
                 number = source[planar_at(self.source, y, x, c)]
                 T.buffer_store(target, number, [planar_at(self.target, y, x, c)])
-            if not self.target.planar:
-                v.zero_halo(target, self.target)
 
         return emit_function(self.arguments, emit)
 
     def copy_planes(self, v: Vectors, source: Buffer, target: Buffer) -> None:
         channels, height, width = self.target.shape
-        to = self.target
-        with T.serial(channels) as c:
-            start = c * to.channel_stride
-            v.zero_run(target, start - to.origin, to.origin)
-            with T.serial(height) as y:
-                from_row, to_row = planar_at(self.source, y, 0, c), start + y * to.row_stride
-                whole = width - width % v.lanes
-                v.for_channels(
-                    whole,
-                    lambda x, _: v.store(target, to_row + x, v.load(source, from_row + x)),
-                )
-                with T.serial(width - whole) as x:  # no vector may reach past the user's array
-                    number = source[from_row + whole + x]
-                    T.buffer_store(target, number, [to_row + whole + x])
-                v.zero_run(target, to_row + width, 2 * to.halo)
-            v.zero_run(target, start + height * to.row_stride, to.halo * (to.row_stride - 1))
+        whole = width - width % v.lanes  # no vector may reach past the user's array
+        with T.grid(channels, height) as (c, y):
+            from_row = T.bind(planar_at(self.source, y, 0, c))
+            to_row = T.bind(planar_at(self.target, y, 0, c))
+            v.for_channels(
+                whole, lambda x, _: v.store(target, to_row + x, v.load(source, from_row + x))
+            )
+            with T.serial(width - whole) as x:
+                number = source[from_row + whole + x]
+                T.buffer_store(target, number, [to_row + whole + x])
+
+
+@dataclass(frozen=True, slots=True)
+class BorderKernel:
+    """Zeroes the border of a map; one function for all maps, told its runs when called."""
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        return ("target",)
+
+    def numbers(self, view: View) -> tuple[int, ...]:
+        """Returns what the function is called with for the whole of a buffer.
+
+        Borders of adjacent rows touch: first all before the pixel (0, 0), then a run after each
+        row, then the rest, for each plane.
+        """
+        planes, plane = (view.channels, view.channel_stride) if view.planar else (1, 0)
+        side = view.halo * view.pixel_stride
+        rows = view.halo * view.row_stride
+        return (
+            planes,
+            plane,
+            view.origin,
+            view.height - 1,
+            view.row_stride,
+            view.width * view.pixel_stride,
+            2 * side,
+            (view.height - 1) * view.row_stride + view.width * view.pixel_stride,
+            side + rows,
+        )
+
+    def function(self, unit: VectorUnit) -> Any:  # noqa: ANN401
+        """Returns the kernel as a TVM function of ``arguments`` and ``numbers``."""
+        v = Vectors(unit)
+        names = ("planes", "plane", "before", "rows", "row", "right", "sides", "end", "after")
+
+        def emit(
+            target: Buffer,
+            planes: Expr,
+            plane: Expr,
+            before: Expr,
+            rows: Expr,
+            row: Expr,
+            right: Expr,
+            sides: Expr,
+            end: Expr,
+            after: Expr,
+        ) -> None:
+            with T.serial(planes) as p:
+                start = T.bind(p * plane)
+                v.zero_run(target, start - before, before)
+                with T.serial(rows) as y:
+                    v.zero_run(target, start + y * row + right, sides)
+                v.zero_run(target, start + end, after)
+
+        return emit_function(self.arguments, emit, names)
 
 
 def at(view: View, y: Expr, x: Expr, channel: Expr) -> Expr:

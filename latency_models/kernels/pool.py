@@ -61,7 +61,6 @@ class PoolKernel:
 
             with T.grid(self.target.height, self.target.width) as (y, x):
                 v.for_channels(view.channels, lambda c, valid: window(y, x, c, valid))
-            v.zero_halo(target, self.target)
 
         return emit_function(self.arguments, emit)
 
@@ -96,6 +95,5 @@ class GlobalPoolKernel:
                 v.store(target, channel, mean, valid)
 
             v.for_channels(view.channels, channels)
-            v.zero_halo(target, self.target)
 
         return emit_function(self.arguments, emit)

@@ -54,7 +54,7 @@ def run_kernel(
 ) -> Array:
     """Returns what the kernel writes, (C, H, W).
 
-    Asserts that the target's halo is zero and that nothing else was touched.
+    Asserts that nothing else was touched.
     """
     unit = cpu.vector_unit
     function = kernel.function(unit) if tile is None else kernel.function(unit, tile)
@@ -90,12 +90,7 @@ def run_kernel(
     after = tensors[2].numpy()
     memory = after[starts[-2] :].copy()
     result = view_in(target, memory).copy()
-    whole = view_in(with_halo(target)[0], memory)
-    halo = whole.copy()
-    inner = slice(target.halo, -target.halo or None)
-    halo[:, inner, inner] = 0
-    assert not halo.any(), "the halo is not zero"
-    whole[...] = MARK
+    view_in(target, memory)[...] = MARK
     expected = workspace.copy()
     expected[starts[-2] :] = MARK
     np.testing.assert_array_equal(np.concatenate([after[: starts[-2]], memory]), expected)

@@ -1,0 +1,173 @@
+"""Tuning: the fastest of a few tiles for each convolution, timed here and kept on disk.
+
+One line of JSON per kernel and processor in ``<cache>/tiles.jsonl``. Lines are only ever appended,
+each in one write, so several processes may share the file; a line that cannot be read counts as
+absent.
+"""
+
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import tvm
+
+from latency_models.folders import cache_folder
+from latency_models.kernels.conv2d import ConvTile
+from latency_models.kernels.cpu import Cpu
+from latency_models.kernels.depthwise import DepthwiseTile
+from latency_models.lowering import SPARE, Tile, TiledKernel
+from latency_models.machine_code import Address, Call, compile_kernels, kernel_module
+
+NUM_TILES = 8  # candidates of one kernel
+ROUNDS = 7  # each candidate's time is the median over these
+ROUND_S = 1e-3  # how long one candidate runs in one round
+BETTER = 0.97  # a tile must take less than this share of the default one's time to replace it
+
+
+class Tuner:
+    """Chooses tiles for one processor, which must be this machine's."""
+
+    def __init__(self, cpu: Cpu, path: Path | None = None) -> None:
+        self.cpu = cpu
+        self._unit = cpu.vector_unit
+        self._path = path or cache_folder() / "tiles.jsonl"
+        self._known = read_tiles(self._path)
+
+    def best_tile(self, kernel: TiledKernel) -> Tile:
+        """Returns the fastest of the kernel's candidate tiles; times them if nobody has yet."""
+        candidates: tuple[Tile, ...] = kernel.candidate_tiles(self._unit, NUM_TILES)
+        key = self._key(kernel)
+        if key not in self._known:
+            tile = self._fastest(kernel, candidates)
+            self._known[key] = json.loads(json.dumps(asdict(tile)))  # type: ignore[call-overload]
+            append_line(self._path, {"key": key, "kernel": str(kernel), "tile": self._known[key]})
+        kind = ConvTile if isinstance(candidates[0], ConvTile) else DepthwiseTile
+        try:
+            return kind(**self._known[key])
+        except TypeError:
+            warnings.warn(f"{self._path} holds a tile that is none; ignored", stacklevel=2)
+            del self._known[key]
+            return self.best_tile(kernel)
+
+    def _key(self, kernel: TiledKernel) -> str:
+        text = json.dumps([repr(kernel), asdict(self.cpu), tvm.__version__, kernels_version()])
+        return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+    def _fastest(self, kernel: TiledKernel, tiles: Sequence[Tile]) -> Tile:
+        if len(tiles) == 1:
+            return tiles[0]
+        times = time_calls(tile_calls(kernel, tiles, self.cpu))
+        best = min(range(len(tiles)), key=times.__getitem__)
+        return tiles[best] if times[best] < BETTER * times[0] else tiles[0]
+
+
+def tile_calls(kernel: TiledKernel, tiles: Sequence[Tile], cpu: Cpu) -> list[Callable[[], object]]:
+    """Returns a call for each tile that runs the kernel once, all on the same random memory."""
+    unit = cpu.vector_unit
+    views = [kernel.source, kernel.target] + ([kernel.residual] if kernel.residual else [])
+    starts = np.cumsum([SPARE, *(view.size + SPARE for view in views)])
+    source, target, *residual = [
+        Address("workspace", int(start) + view.origin)
+        for start, view in zip(starts, views, strict=False)
+    ]
+    arguments = (source, Address("weights", 0), *residual, target)
+    rng = np.random.default_rng(0)
+    weight = rng.normal(size=weight_shape(kernel)).astype(np.float32)
+    bias = np.zeros(kernel.target.channels, np.float32)
+    weights = kernel.pack(weight, bias, unit, tiles[0])  # type: ignore[arg-type]
+    workspace = rng.normal(size=int(starts[-1])).astype(np.float32)
+    one = np.zeros(1, np.float32)
+    memories = (one, weights, workspace, one)
+    names = [f"tile_{index}" for index in range(len(tiles))]
+    module = kernel_module(
+        {
+            name: kernel.function(unit, tile)  # type: ignore[arg-type]
+            for name, tile in zip(names, tiles, strict=True)
+        },
+        {f"run_{name}": [Call(name, arguments)] for name in names},
+        {
+            "input": one.shape,
+            "weights": weights.shape,
+            "workspace": workspace.shape,
+            "output": one.shape,
+        },
+    )
+    compiled = compile_kernels(module, cpu.target)
+    tensors = [tvm.runtime.tensor(memory) for memory in memories]
+
+    def call_of(name: str) -> Callable[[], object]:
+        function = compiled[f"run_{name}"]
+        return lambda: function(*tensors)
+
+    return [call_of(name) for name in names]
+
+
+def weight_shape(kernel: TiledKernel) -> tuple[int, ...]:
+    groups = getattr(kernel, "groups", kernel.source.channels)
+    return (kernel.target.channels, kernel.source.channels // groups, *kernel.kernel_size)
+
+
+def time_calls(calls: Sequence[Callable[[], object]]) -> list[float]:
+    """Returns the median seconds of each call; the rounds of all calls alternate."""
+    for call in calls:
+        call()
+    once = min(time_call(call, 1) for call in calls)
+    number = max(1, int(ROUND_S / max(once, 1e-7)))
+    rounds = [[time_call(call, number) for call in calls] for _ in range(ROUNDS)]
+    return [float(median) for median in np.median(rounds, axis=0)]
+
+
+def time_call(call: Callable[[], object], number: int) -> float:
+    start = perf_counter()
+    for _ in range(number):
+        call()
+    return (perf_counter() - start) / number
+
+
+@cache
+def kernels_version() -> str:
+    """Returns a digest of the kernels' source, so that changed kernels are tuned anew."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(str(files("latency_models") / "kernels")).glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def read_tiles(path: Path) -> dict[str, dict[str, int]]:
+    """Returns the tiles kept in ``path`` by key; lines that cannot be read are left out."""
+    try:
+        lines = path.read_text(errors="replace").splitlines()
+    except OSError:
+        return {}
+    tiles, damaged = {}, 0
+    for line in lines:
+        try:
+            row = json.loads(line)
+            tiles[str(row["key"])] = dict(row["tile"])
+        except (ValueError, KeyError, TypeError):
+            damaged += 1
+    if damaged:
+        warnings.warn(
+            f"{path}: {damaged} lines cannot be read and are ignored; delete the file to tune "
+            "everything anew",
+            stacklevel=2,
+        )
+    return tiles
+
+
+def append_line(path: Path, row: dict[str, object]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    line = (json.dumps(row) + "\n").encode()
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        os.write(handle, line)
+    finally:
+        os.close(handle)
