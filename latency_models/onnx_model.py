@@ -7,17 +7,16 @@ The file takes ``input`` of shape (batch, C, H, W), float32, with any batch size
 the names they have in the model. Batch norm is folded and dropout left out, as deployed.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
-from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import helper
 
+from latency_models.onnx_graph import OnnxGraph
 from search_spaces.errors import UnsupportedOperatorError
-from search_spaces.graph import INPUT, Node
+from search_spaces.graph import Node
 from search_spaces.model import Model, fold_batch_norm
 from search_spaces.operators import (
     OPERATOR_NAMES,
@@ -40,7 +39,6 @@ from search_spaces.precision import FP32, Precision
 
 OPSET = 18
 IR_VERSION = 8  # the one that opset 18 came with: the oldest that every reader of it takes
-OUTPUT = "logits"
 
 
 def onnx_model(
@@ -78,89 +76,6 @@ def onnx_model(
     return proto
 
 
-@dataclass(slots=True)
-class OnnxGraph:
-    """An ONNX graph while it is written.
-
-    Attributes:
-        values: For each map of the model, the ONNX value that holds it.
-        flat: ONNX values of shape (batch, C) instead of (batch, C, H, W).
-    """
-
-    model: Model
-    nodes: list[onnx.NodeProto] = field(default_factory=list)
-    arrays: list[onnx.TensorProto] = field(default_factory=list)
-    values: dict[str, str] = field(default_factory=lambda: {INPUT: INPUT})
-    flat: set[str] = field(default_factory=set)
-
-    def add(self, kind: str, name: str, inputs: Sequence[str], **attributes: Any) -> str:  # noqa: ANN401
-        """Adds one ONNX node for node ``name`` and returns the value that it gives.
-
-        The value is called ``<name>/<kind>``; no node's name holds a slash.
-        """
-        value = f"{name}/{kind}"
-        self.nodes.append(helper.make_node(kind, inputs, [value], name=value, **attributes))
-        return value
-
-    def constant(self, name: str, values: Sequence[int] | np.ndarray) -> str:
-        """Adds an array (float32) or a list of integers (int64) and returns its name."""
-        array = values if isinstance(values, np.ndarray) else np.array(values, np.int64)
-        self.arrays.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
-        return name
-
-    def weights(self, node: Node) -> list[str]:
-        """Adds the node's weight, and bias if it has one, and returns their names."""
-        names = [f"{node.name}.{part}" for part in ("weight", "bias")]
-        return [
-            self.constant(name, self.model.arrays[name])
-            for name in names
-            if name in self.model.arrays
-        ]
-
-    def map(self, name: str) -> str:
-        """Returns the value of a map as (batch, C, H, W)."""
-        value = self.values[name]
-        if value not in self.flat:
-            return value
-        axes = self.constant(f"{name}/axes", (2, 3))
-        self.values[name] = self.add("Unsqueeze", name, [value, axes])
-        return self.values[name]
-
-    def vector(self, name: str) -> str:
-        """Returns the value of a map as (batch, C * H * W)."""
-        value = self.values[name]
-        return value if value in self.flat else self.add("Flatten", name, [value])
-
-    def maps(self, node: Node) -> list[str]:
-        return [self.map(name) for name in node.inputs]
-
-    def put(self, node: Node, value: str, activation: Activation = "none") -> None:
-        """Makes ``value`` with ``activation`` applied the node's result."""
-        result = activate(self, value, node.name, activation)
-        if value in self.flat:
-            self.flat.add(result)
-        self.values[node.name] = result
-
-    def finish(self, name: str) -> onnx.GraphProto:
-        """Returns the ONNX graph, its last value called ``logits``."""
-        graph = self.model.graph
-        is_map = graph.output.shape[1:] != (1, 1)
-        last = graph.output.name
-        result = self.map(last) if is_map else self.vector(last)
-        self.nodes.append(helper.make_node("Identity", [result], [OUTPUT], name=OUTPUT))
-        return helper.make_graph(
-            self.nodes,
-            name,
-            [value_info(INPUT, graph.input_shape)],
-            [value_info(OUTPUT, graph.output.shape if is_map else graph.output.shape[:1])],
-            self.arrays,
-        )
-
-
-def value_info(name: str, shape: Sequence[int]) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ("batch", *shape))
-
-
 def activate(file: OnnxGraph, value: str, name: str, activation: Activation) -> str:
     """Adds ``activation`` after ``value`` and returns the value that it gives."""
     match activation:
@@ -192,25 +107,28 @@ def write_conv2d(file: OnnxGraph, node: Node) -> None:
         dilations=op.dilation,
         group=op.groups,
     )
-    file.put(node, value, op.activation)
+    file.put(node, activate(file, value, node.name, op.activation))
 
 
 def write_linear(file: OnnxGraph, node: Node) -> None:
     op: Linear = node.operator  # type: ignore[assignment]
     inputs = [file.vector(node.inputs[0]), *file.weights(node)]
     value = file.add("Gemm", node.name, inputs, transB=1)
-    file.flat.add(value)
-    file.put(node, value, op.activation)
+    result = activate(file, value, node.name, op.activation)
+    file.flat.add(result)
+    file.put(node, result)
 
 
 def write_add(file: OnnxGraph, node: Node) -> None:
     op: Add = node.operator  # type: ignore[assignment]
-    file.put(node, file.add("Add", node.name, file.maps(node)), op.activation)
+    value = file.add("Add", node.name, file.maps(node))
+    file.put(node, activate(file, value, node.name, op.activation))
 
 
 def write_concat(file: OnnxGraph, node: Node) -> None:
     op: Concat = node.operator  # type: ignore[assignment]
-    file.put(node, file.add("Concat", node.name, file.maps(node), axis=1), op.activation)
+    value = file.add("Concat", node.name, file.maps(node), axis=1)
+    file.put(node, activate(file, value, node.name, op.activation))
 
 
 def write_channel_split(file: OnnxGraph, node: Node) -> None:
@@ -241,7 +159,7 @@ def write_scale(file: OnnxGraph, node: Node) -> None:
 
 def write_activate(file: OnnxGraph, node: Node) -> None:
     op: Activate = node.operator  # type: ignore[assignment]
-    file.put(node, file.map(node.inputs[0]), op.activation)
+    file.put(node, activate(file, file.map(node.inputs[0]), node.name, op.activation))
 
 
 def write_max_pool(file: OnnxGraph, node: Node) -> None:

@@ -16,6 +16,7 @@ from search_spaces.graph import Graph, GraphBuilder
 from search_spaces.model import random_model
 from search_spaces.operators import OPERATORS, Conv2d
 from search_spaces.precision import get_precision
+from tests import oracle
 from tests.latency_models.cases import (
     block_graphs,
     graph_of,
@@ -24,7 +25,8 @@ from tests.latency_models.cases import (
     operators_in,
 )
 
-GRAPHS = operator_graphs() | block_graphs() | network_graphs()
+SMALL = operator_graphs() | block_graphs()
+GRAPHS = SMALL | network_graphs()
 
 
 @pytest.mark.parametrize("graph", GRAPHS.values(), ids=GRAPHS.keys())
@@ -39,6 +41,18 @@ def test_onnx_runtime_agrees_with_torch(graph: Graph) -> None:
         want = from_model(model)(torch.from_numpy(x)).numpy()
     assert got.shape == want.shape
     assert np.abs(got - want).max() <= 1e-4 * max(1, np.abs(want).max())
+
+
+@pytest.mark.parametrize("graph", SMALL.values(), ids=SMALL.keys())
+def test_onnx_runtime_agrees_with_the_slow_oracle(graph: Graph) -> None:
+    rng = np.random.default_rng(0)
+    model = random_model(graph, rng)
+    x = rng.normal(size=(1, *graph.input_shape)).astype(np.float32)
+
+    got = run_session(open_session(onnx_model(model).SerializeToString()), x)
+
+    want = oracle.run(model, x)[graph.output.name]
+    assert np.abs(got - want.reshape(got.shape)).max() <= 1e-4 * max(1, np.abs(want).max())
 
 
 def test_every_operator_is_among_the_graphs() -> None:
