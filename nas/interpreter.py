@@ -284,20 +284,28 @@ def initialise(module: Interpreter, generator: torch.Generator | None = None) ->
     """Draws weights that keep the maps' scale (He et al., ICCV 2015, fan-in form).
 
     Norms start as the identity and biases at zero. The last layer starts small, so that all
-    classes start equally likely.
+    classes start equally likely; where an activation follows it (SqueezeNet's ReLU), its bias
+    starts at one, so that no class starts dead.
     """
-    arrays = module.state_dict(keep_vars=True)
-    shapes = module.graph.array_shapes()
-    last = [name for name, shape in shapes.items() if len(shape) > 1][-1:]
+    graph, arrays = module.graph, module.state_dict(keep_vars=True)
+    shapes = {
+        node.name: node.operator.array_shapes(*graph.input_shapes(node)) for node in graph.nodes
+    }
+    weighted = [node for node in graph.nodes if shapes[node.name]]
     with torch.no_grad():
-        for name, shape in shapes.items():
-            if len(shape) > 1:
-                node = module.graph.node(name.removesuffix(".weight"))
-                gain = 1.0 if getattr(node.operator, "activation", "none") == "none" else 2.0
-                deviation = 0.01 if [name] == last else (gain / prod(shape[1:])) ** 0.5
-                arrays[name].normal_(0, deviation, generator=generator)
-            else:
-                arrays[name].fill_(name.endswith((".norm.weight", ".norm.variance")))
+        for node in weighted:
+            is_last = node is weighted[-1]
+            activated = getattr(node.operator, "activation", "none") != "none"
+            for name, shape in shapes[node.name].items():
+                array = arrays[f"{node.name}.{name}"]
+                if name == "weight":
+                    gain = 2.0 if activated else 1.0
+                    deviation = 0.01 if is_last else (gain / prod(shape[1:])) ** 0.5
+                    array.normal_(0, deviation, generator=generator)
+                elif name in ("norm.weight", "norm.variance"):
+                    array.fill_(1)
+                else:
+                    array.fill_(1 if name == "bias" and is_last and activated else 0)
 
 
 def model_arrays(module: Interpreter) -> dict[str, Array]:

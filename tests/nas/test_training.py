@@ -17,12 +17,13 @@ from nas.data.splits import split
 from nas.data.tensors import TensorSplit, TensorSplits, place
 from nas.interpreter import Interpreter, from_model
 from nas.memory import free_bytes, training_bytes
-from nas.optimizer import learning_rate, make_optimizer
+from nas.optimizer import learning_rate, make_optimizer, set_learning_rate
 from nas.training import (
     CandidateTooLargeError,
     EpochReport,
     Trainer,
     TrainingDivergedError,
+    go_on,
     refusing_too_large,
     train,
 )
@@ -31,6 +32,7 @@ from search_spaces.cost import network_cost
 from search_spaces.errors import UserError
 from search_spaces.graph import Graph, GraphBuilder
 from search_spaces.model import fold_batch_norm
+from search_spaces.networks import NETWORKS
 from search_spaces.operators import Conv2d, Dropout, GlobalAvgPool, Linear
 
 QUICK = TrainingConfig(epochs=2, batch_size=64)
@@ -166,7 +168,7 @@ def test_an_epoch_sees_every_image_once(number: int, few: TensorSplits) -> None:
             assert len(rows) > 1
             return super().run_step(rows)
 
-    Watched(Interpreter(small_net()), part, replace(QUICK, batch_size=2)).run_epoch(0)
+    Watched(Interpreter(small_net()), part, replace(QUICK, batch_size=2), go_on).run_epoch(0)
 
     assert sorted(seen) == list(range(number))
 
@@ -186,6 +188,34 @@ def test_norms_and_biases_are_not_decayed() -> None:
     assert sum(len(group["params"]) for group in optimizer.param_groups) == len(
         list(module.parameters())
     )
+
+
+def test_weights_without_a_norm_learn_slower_the_more_they_sum() -> None:
+    net = GraphBuilder((1, 8, 8))
+    x = net.add("normed", Conv2d(64, (3, 3)), net.input)
+    x = net.add("also_normed", Conv2d(64, (3, 3)), x)
+    x = net.add("bare", Conv2d(64, (2, 2), norm="none", bias=True), x)
+    net.add("narrow", Conv2d(8, norm="none", groups=8), x)
+    module = Interpreter(net.graph())
+    optimizer = make_optimizer(module, QUICK)
+
+    set_learning_rate(optimizer, 0.5)
+
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    by_name = {name: rates[id(parameter)] for name, parameter in module.named_parameters()}
+    assert by_name.pop("bare.weight") == 0.5 * 32 / 256
+    assert set(by_name.values()) == {0.5}
+
+
+@pytest.mark.parametrize("name", ["squeezenet_1_1", "vgg16", "lenet5", "shufflenet_v2"])
+def test_published_networks_with_and_without_norms_learn(name: str, few: TensorSplits) -> None:
+    width = {"squeezenet_1_1": 0.5, "vgg16": 0.1, "lenet5": 1.0, "shufflenet_v2": 0.5}[name]
+    graph = NETWORKS[name](width=width, resolution=32, num_classes=10, in_channels=1)
+    config = replace(QUICK, epochs=20, batch_size=16)
+
+    result = train(graph, few, config)
+
+    assert result.train_loss[-1] < 1.9
 
 
 def test_the_learning_rate_rises_falls_to_zero_or_stays() -> None:
