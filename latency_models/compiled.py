@@ -93,7 +93,9 @@ class CompiledModel:
     def time_ms(self, repeat: int = 10, min_repeat_ms: int = 20) -> list[float]:
         """Returns the milliseconds of one inference, ``repeat`` times, on an ordinary input."""
         rng = np.random.default_rng(0)
-        x = tvm.runtime.tensor(self._input(rng.normal(size=self.metadata.input_shape)))
+        x = tvm.runtime.tensor(
+            self._input(rng.normal(size=self.metadata.input_shape).astype(np.float32))
+        )
         timer = self._machine.time_evaluator(
             "main", tvm.cpu(), number=1, repeat=repeat, min_repeat_ms=min_repeat_ms
         )
@@ -108,6 +110,11 @@ class CompiledModel:
             modules.extend(module.imports)
             text += module.inspect_source("asm") if module.kind == "llvm" else ""
         return text
+
+    def assembly(self) -> str:
+        """Returns the code of a model that was compiled here; "" where it came from a file."""
+        parts: list[Any] = list(getattr(self._library, "mod", self._library).imports)
+        return "".join(str(part.inspect_source("asm")) for part in parts if part.kind == "llvm")
 
     def save(self, path: Path) -> None:
         """Writes the library as a ``.so`` file; needs a C compiler.
@@ -215,7 +222,7 @@ def functions(network: LoweredNetwork, cpu: Cpu) -> dict[str, Any]:
     unit = cpu.vector_unit
     for (kernel, tile), name in function_names(network).items():
         made[name] = (
-            kernel.function(unit, tile)  # type: ignore[arg-type, call-arg]
+            kernel.function(unit, tile)  # type: ignore[arg-type]
             if isinstance(kernel, TiledKernel)
             else kernel.function(unit)
         )

@@ -14,9 +14,8 @@ from tvm import ir, tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.tirx import transform
 from tvm.tirx.compilation_pipeline import register_tir_pipeline
-from tvm.tirx.script import builder as T  # noqa: N812  its name everywhere in TVM
 
-from latency_models.kernels.emitter import KERNEL_ATTRIBUTE, WHOLE_MEMORY
+from latency_models.kernels.emitter import KERNEL_ATTRIBUTE, WHOLE_MEMORY, T
 
 PIPELINE = "hwnas_kernels"
 Memory = Literal["input", "weights", "workspace", "output"]

@@ -47,11 +47,12 @@ class Tuner:
         key = self._key(kernel)
         if key not in self._known:
             tile = self._fastest(kernel, candidates)
-            self._known[key] = json.loads(json.dumps(asdict(tile)))  # type: ignore[call-overload]
+            assert tile is not None
+            self._known[key] = asdict(tile)
             append_line(self._path, {"key": key, "kernel": str(kernel), "tile": self._known[key]})
         kind = ConvTile if isinstance(candidates[0], ConvTile) else DepthwiseTile
         try:
-            return kind(**self._known[key])
+            return kind(**self._known[key])  # type: ignore[arg-type]
         except TypeError:
             warnings.warn(f"{self._path} holds a tile that is none; ignored", stacklevel=2)
             del self._known[key]

@@ -242,8 +242,8 @@ class _Emission:
         sums = [v.registers(size) for _ in pixels]
         for j in range(size):
             bias = v.load(self.weights, group * per_group + (first + j) * lanes)
-            for row in sums:
-                v.put(row[j], bias)
+            for registers in sums:
+                v.put(registers[j], bias)
         packed = self.all_biases + group * self.group_weights + first * (lanes * kernel.window)
         self.accumulate(sums, pixels, T.bind(packed), T.bind(self.origin(group, y, x)))
         channel = T.bind(group * kernel.out_channels + first * lanes)
@@ -286,9 +286,9 @@ class _Emission:
             where = T.bind(((i * width + j) * kernel.in_channels + c) * (size * lanes) + packed)
             taps = [v.load(self.weights, where + k * lanes) for k in range(size)]
             start = T.bind(origin + i * row_step + j * column_step + c * source.channel_stride)
-            for offset, row in zip(offsets, sums, strict=True):
+            for offset, registers in zip(offsets, sums, strict=True):
                 number = v.load_spread(self.source, start + offset)
-                for register, tap in zip(row, taps, strict=True):
+                for register, tap in zip(registers, taps, strict=True):
                     v.put(register, v.get(register) + number * tap)
 
     def finish(self, value: Expr, offsets: list[Expr], valid: Expr | None) -> None:

@@ -11,11 +11,12 @@ from typing import Any
 
 from tvm import ir, tirx
 from tvm.script.ir_builder import IRBuilder
-from tvm.tirx.script import builder as T  # noqa: N812  its name everywhere in TVM
+from tvm.tirx.script import builder
 
 from latency_models.kernels.cpu import VectorUnit
 from search_spaces.operators import Activation
 
+T = builder  # its name everywhere in TVM
 KERNEL_ATTRIBUTE = "hwnas.kernel"
 WHOLE_MEMORY = 1 << 30  # kernels address raw memory; the true extent is the memory plan's
 
@@ -30,7 +31,7 @@ def emit_function(
 
     ``body`` gets one flat buffer for each name, then the numbers.
     """
-    with IRBuilder() as builder:
+    with IRBuilder() as made:
         with T.prim_func(s_tir=True, private=True):
             # TVM tags what a parameter points to as memory of its own, and LLVM, having put two
             # kernels into one function, would move one's loads above the other's stores. A bound
@@ -44,7 +45,7 @@ def emit_function(
             ]
             with unaligned(pointers):
                 body(*buffers, *counts)
-        return builder.get()
+        return made.get()
 
 
 def pointer(name: str) -> Any:  # noqa: ANN401
