@@ -206,5 +206,7 @@ class TestTensors:
     def test_a_network_of_other_channels_is_refused(self) -> None:
         split = place_split(self.colour(), self.NORM)
 
-        with pytest.raises(UserError, match=r"as many channels .* got 1 for images of 3; build it"):
+        with pytest.raises(
+            UserError, match=r"as many channels .* got 1 for images of 3; build it"
+        ):
             check_input(split, (1, 6, 5))
