@@ -1,8 +1,11 @@
 """Data summary: which images a run saw, small enough to stand beside its numbers."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 from nas.data.splits import SPLITS, Splits
+from search_spaces.errors import UserError
 
 
 def data_summary(splits: Splits) -> dict[str, Any]:
@@ -17,3 +20,22 @@ def data_summary(splits: Splits) -> dict[str, Any]:
         "sizes": {name: len(part) for name, part in parts.items()},
         "fingerprints": {name: part.fingerprint for name, part in parts.items()},
     }
+
+
+def check_same_data(recorded: Path, splits: Splits) -> None:
+    """Compares ``splits`` with what a run has recorded in its ``data.json``.
+
+    Raises:
+        UserError: If an image or label differs, or is in another split.
+    """
+    try:
+        before = json.loads(recorded.read_text())["fingerprints"]
+    except FileNotFoundError:
+        return
+    now = data_summary(splits)["fingerprints"]
+    changed = [name for name in SPLITS if before[name] != now[name]]
+    if changed:
+        raise UserError(
+            f"the {' and '.join(changed)} images differ from those that the search saw (their "
+            f"fingerprints in {recorded}); restore the data, or search anew"
+        )

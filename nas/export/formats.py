@@ -1,0 +1,171 @@
+"""Formats: the files that a network can be shipped as; a new one is a row in ``FORMATS``.
+
+A row also needs a way to load its file in ``examples/predict.py``, which users copy from and by
+which every file is checked.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from latency_models.device import Runtime, get_device
+from latency_models.measure import Measurer
+from nas.config import LatencyConfig
+from search_spaces.architecture import save_architecture
+from search_spaces.errors import UserError
+from search_spaces.model import Model
+from search_spaces.space import Architecture
+
+COMPILERS = ("g++", "gcc", "clang++", "clang", "c++", "cc")  # in the order in which TVM looks
+
+
+@dataclass(frozen=True, slots=True)
+class Shipment:
+    """A network on its way out.
+
+    Attributes:
+        name: Of the run.
+        architecture: As deployed: batch norms folded.
+        model: Its arrays.
+        properties: What files that can carry text should say about it.
+        measurers: What compiles and times as the run does.
+    """
+
+    name: str
+    architecture: Architecture
+    model: Model
+    properties: Mapping[str, str]
+    measurers: "Measurers"
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One way to ship a network.
+
+    Attributes:
+        file: The file that holds the network.
+        runtime: What times it on the device; None where the format is for training.
+        install: What it takes to run it.
+        about: What it is good for, in a line.
+    """
+
+    name: str
+    file: str
+    runtime: Runtime | None
+    install: str
+    about: str
+    write: Callable[[Shipment, Path], None]
+
+
+def write_onnx(shipment: Shipment, folder: Path) -> None:
+    from latency_models.onnx_model import onnx_model
+
+    proto = onnx_model(shipment.model, name=shipment.name, metadata=shipment.properties)
+    (folder / "model.onnx").write_bytes(proto.SerializeToString())
+
+
+def write_tvm(shipment: Shipment, folder: Path) -> None:
+    """Raises UserError where there is no C compiler to link the library."""
+    check_compiler()
+    shipment.measurers.open("tvm").export(shipment.model, folder / "model.so")
+
+
+def write_torch(shipment: Shipment, folder: Path) -> None:
+    arrays = {name: np.ascontiguousarray(a) for name, a in shipment.model.arrays.items()}
+    save_file(arrays, folder / "model.safetensors", dict(shipment.properties))
+    save_architecture(shipment.architecture, folder / "architecture.json")
+
+
+FORMATS: dict[str, Format] = {
+    row.name: row
+    for row in (
+        Format(
+            "onnx",
+            "model.onnx",
+            "onnxruntime",
+            "pip install numpy pillow onnxruntime",
+            "runs wherever ONNX does; any batch size",
+            write_onnx,
+        ),
+        Format(
+            "tvm",
+            "model.so",
+            "tvm",
+            "pip install numpy pillow apache-tvm==0.27.* apache-tvm-ffi==0.1.14.post1",
+            "compiled for one processor, the fastest there; one image at a time",
+            write_tvm,
+        ),
+        Format(
+            "torch",
+            "model.safetensors",
+            None,
+            "pip install pillow hwnas",
+            "arrays to train on with; architecture.json is their graph",
+            write_torch,
+        ),
+    )
+}
+
+
+def get_formats(names: Sequence[str]) -> tuple[Format, ...]:
+    """Returns the formats called ``names``, each once.
+
+    Raises:
+        UserError: If one is unknown, or there are none; the message lists the known ones.
+    """
+    known = ", ".join(FORMATS)
+    if not names:
+        raise UserError(f"an export needs at least one format; known formats: {known}")
+    for name in names:
+        if name not in FORMATS:
+            raise UserError(f"unknown format {name!r}; known formats: {known}")
+    return tuple(FORMATS[name] for name in dict.fromkeys(names))
+
+
+class Measurers:
+    """One measurer a runtime, opened when it is first needed: TVM takes seconds to start.
+
+    Use it as a context manager: leaving it ends their processes.
+    """
+
+    def __init__(self, config: LatencyConfig) -> None:
+        self._config = config
+        self._open: dict[Runtime, Measurer] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for measurer in self._open.values():
+            measurer.close()
+
+    def open(self, runtime: Runtime) -> Measurer:
+        """Returns a measurer that compiles and times as the run does, in ``runtime``."""
+        if runtime not in self._open:
+            self._open[runtime] = Measurer(
+                get_device(self._config.device),
+                runtime,
+                tuned=self._config.tuned and runtime == "tvm",
+                time_limit_s=self._config.time_limit_s,
+            )
+        return self._open[runtime]
+
+
+def check_compiler(environment: Mapping[str, str] = os.environ) -> None:
+    """Raises:
+    UserError: If there is no C compiler, which TVM links a library with.
+    """
+    given = environment.get("CXX") or environment.get("CC")
+    wanted = (given.split()[0],) if given else COMPILERS
+    path = environment.get("PATH", os.defpath)
+    if not any(shutil.which(name, path=path) for name in wanted):
+        raise UserError(
+            f"a .so file is linked by a C compiler, found none ({', '.join(wanted)}); install one "
+            "(apt-get install gcc g++), or leave 'tvm' out of the formats"
+        )
