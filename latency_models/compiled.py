@@ -102,16 +102,6 @@ class CompiledModel:
         return [1e3 * seconds for seconds in timer(x).results]
 
     def assembly(self) -> str:
-        """Returns the machine code as text; empty where the library came from a file."""
-        modules = [self._library.mod] if hasattr(self._library, "mod") else []
-        text = ""
-        while modules:
-            module = modules.pop()
-            modules.extend(module.imports)
-            text += module.inspect_source("asm") if module.kind == "llvm" else ""
-        return text
-
-    def assembly(self) -> str:
         """Returns the code of a model that was compiled here; "" where it came from a file."""
         parts: list[Any] = list(getattr(self._library, "mod", self._library).imports)
         return "".join(str(part.inspect_source("asm")) for part in parts if part.kind == "llvm")
