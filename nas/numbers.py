@@ -27,9 +27,11 @@ def percent(share: float) -> str:
 
 def milliseconds(value: float) -> str:
     """
-    >>> milliseconds(12.3456), milliseconds(1234.5)
-    ('12.3 ms', '1234 ms')
+    >>> milliseconds(12.3456), milliseconds(1234.5), milliseconds(0.0000874)
+    ('12.3 ms', '1234 ms', '0.0874 us')
     """
+    if value < 1e-3:
+        return f"{1e3 * value:.3g} us"
     return f"{value:.3g} ms" if value < 1000 else f"{value:.0f} ms"
 
 

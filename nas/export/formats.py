@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import save as safetensors_bytes
 
 from latency_models.device import Runtime, get_device
 from latency_models.measure import Measurer
@@ -78,7 +78,8 @@ def write_tvm(shipment: Shipment, folder: Path) -> None:
 
 def write_torch(shipment: Shipment, folder: Path) -> None:
     arrays = {name: np.ascontiguousarray(a) for name, a in shipment.model.arrays.items()}
-    save_file(arrays, folder / "model.safetensors", dict(shipment.properties))
+    content = safetensors_bytes(arrays, dict(shipment.properties))
+    (folder / "model.safetensors").write_bytes(content)
     save_architecture(shipment.architecture, folder / "architecture.json")
 
 

@@ -52,12 +52,14 @@ def metadata(
     weights: Mapping[str, Any],
     checks: CheckReport | None = None,
     measured: Mapping[str, Latency] | None = None,
+    missed: Mapping[str, str] | None = None,
     files: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Returns everything about the network as JSON-ready data.
 
     Args:
         weights: Where the weights come from, and their validation accuracy.
+        missed: Why a file has no latency, by file name.
         files: SHA-256 by file name.
     """
     searched = trial.evaluation.latency
@@ -78,6 +80,7 @@ def metadata(
         "latency": {
             "searched": latencies.to_json(searched) if searched else None,
             "files": {name: latencies.to_json(found) for name, found in (measured or {}).items()},
+            "not_measured": dict(missed or {}),
         },
         "data": data_summary(splits),
         "machine": machine(),

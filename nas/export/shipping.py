@@ -120,6 +120,7 @@ def export(
             weights=weights,
             checks=checks,
             measured=measured,
+            missed=missed,
             files=papers.sha256s(folder),
         )
         write_json(folder / "metadata.json", known)
