@@ -8,10 +8,12 @@ from typing import Any
 
 from nas.accuracy import accuracy
 from nas.interpreter import from_model
+from nas.kernel_times import measure_kernel_times
 from nas.report import write_report
 from nas.results import RunResults, TrialResult
 from nas.run_folder import write_json
 from nas.setting import load_setting
+from nas.workers import needs_latency, open_measurer
 
 FORMAT = "hwnas.front"
 VERSION = 1
@@ -22,7 +24,17 @@ def finish_run(results: RunResults) -> None:
     """Scores the front on the test images, and writes ``front.json`` and the report."""
     scores = test_accuracies(results)
     write_json(results.run.front_file, front_data(results, scores))
+    time_knee(results)
     write_report(results)
+
+
+def time_knee(results: RunResults) -> None:
+    """Times each kernel of the knee for the report, where the run's runtime tells them."""
+    if not results.front or not needs_latency(results.config):
+        return
+    with open_measurer(results.config) as measurer:
+        if measurer.runtime == "tvm":
+            measure_kernel_times(results.run, results.pick("knee"), measurer)
 
 
 def test_accuracies(results: RunResults) -> dict[str, float]:

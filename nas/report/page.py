@@ -1,6 +1,5 @@
 """Page: the report of a run as one HTML file that needs nothing from the network."""
 
-from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 
@@ -17,28 +16,22 @@ from nas.run_folder import is_locked, write_whole
 def write_report(
     results: RunResults,
     *,
-    layers: Mapping[str, float] | None = None,
     chosen: TrialResult | None = None,
 ) -> Path:
     """Writes ``report.html`` into the run's folder and returns its path.
 
     Args:
-        layers: Measured milliseconds of the chosen network's kernels, by node
-            (``nas.tables.times_by_node``); None leaves the times out of the table.
-        chosen: The network of the per-layer table; None takes the knee of the front.
+        chosen: The network of the per-layer table; None takes the knee of the front. Its kernels
+            have times where ``nas.kernel_times.measure_kernel_times`` has measured them.
 
     Raises:
         UserError: If a file of the run is damaged, or the disk is full.
     """
-    write_whole(results.run.report_file, report_html(results, layers, chosen).encode())
+    write_whole(results.run.report_file, report_html(results, chosen).encode())
     return results.run.report_file
 
 
-def report_html(
-    results: RunResults,
-    layers: Mapping[str, float] | None = None,
-    chosen: TrialResult | None = None,
-) -> str:
+def report_html(results: RunResults, chosen: TrialResult | None = None) -> str:
     """Returns the report; see ``write_report``."""
     charts = Charts()
     if chosen is None and results.front:
@@ -49,7 +42,7 @@ def report_html(
         sections.navigation(),
         sections.headline(results, chosen),
         sections.front(results, chosen, charts.add),
-        sections.chosen_network(results, chosen, layers),
+        sections.chosen_network(results, chosen),
         sections.baselines(results),
         sections.history(results, charts.add),
         sections.importance(results, charts.add),

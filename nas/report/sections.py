@@ -1,10 +1,11 @@
 """Sections: what the report says, part by part; each returns its own HTML."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import plotly.graph_objects as go
 
+from nas.kernel_times import KernelTimes, load_kernel_times
 from nas.metrics import METRICS, Metric
 from nas.numbers import milliseconds, percent, scaled, shown
 from nas.report import provenance as facts_of
@@ -175,29 +176,27 @@ def test_accuracies(results: RunResults) -> dict[str, float]:
     return {row["hash"]: row["test_accuracy"] for row in rows if "test_accuracy" in row}
 
 
-def chosen_network(
-    results: RunResults, chosen: TrialResult | None, layers: Mapping[str, float] | None
-) -> Html:
+def chosen_network(results: RunResults, chosen: TrialResult | None) -> Html:
     """Returns genes and per-layer table of the chosen network."""
     if chosen is None:
         return section("network", TITLES["network"], tag("p", "None is feasible yet."))
     graph = results.run.load_architecture(chosen.hash).graph
-    rows = layer_rows(graph, layers)
+    times = load_kernel_times(results.run, chosen.hash)
+    rows = layer_rows(graph, times.ms if times else None)
     cost = network_cost(graph)
     parts: list[object] = [tag("p", f"{chosen.name}, hash {chosen.hash}.")]
     if chosen.genes:
         parts.append(tag("pre", describe_genes(chosen.genes.items())))
-    timed = any(row.ms is not None for row in rows)
     head = ["layer", "operator", "window", "output", "MACs", "bytes moved", "weights", "params"]
     foot: list[object] = ["total", f"{len(rows)} kernels", "", ""]
     foot += [scaled(cost.macs), scaled(cost.memory_access_bytes, "B")]
     foot += [scaled(cost.weight_bytes, "B"), scaled(cost.params)]
-    if timed:
+    if times:
         head += ["ms", "share"]
         foot += [f"{sum(row.ms or 0.0 for row in rows):.4g}", ""]
-    cells = [layer_cells(row, timed) for row in rows]
-    parts.append(table(head, cells, numbers=(4, 5, 6, 7, 8), foot=foot))
-    parts.append(tag("p", layer_note(rows, chosen), classes="quiet"))
+    cells = [layer_cells(row, times is not None) for row in rows]
+    parts.append(table(head, cells, numbers=range(4, 9), foot=foot))
+    parts.append(tag("p", layer_note(times, chosen), classes="quiet"))
     return section("network", TITLES["network"], *parts)
 
 
@@ -216,21 +215,23 @@ def layer_cells(row: LayerRow, timed: bool) -> list[object]:
         bar = Html(f'<span class="share" style="width:{4 * row.share:.3f}rem"></span>')
         cells += [f"{row.ms:.4f}", join(bar, percent(row.share))]
     elif timed:
-        cells += ["not measured", ""]
+        cells += ["not measured" if row.memory_access_bytes else "in place", ""]
     return cells
 
 
-def layer_note(rows: tuple[LayerRow, ...], chosen: TrialResult) -> str:
+def layer_note(times: KernelTimes | None, chosen: TrialResult) -> str:
     """Returns what the times of the table are, and how they sum up."""
     note = "Each row is one kernel as it runs: convolution, norm, residual sum and activation."
-    if all(row.ms is None for row in rows):
-        return f"{note} Kernels were not timed one by one for this report."
-    note += " Each was timed alone; the sum leaves out what caches cost between kernels."
+    if times is None:
+        return f"{note} Kernels were not timed one by one."
+    note += (
+        f" Each was timed alone in {times.runtime} on {times.device} ({times.date}); the sum "
+        "leaves out what caches cost between kernels."
+    )
     whole = chosen.evaluation.values.get("latency_ms")
-    if whole is not None and all(row.ms is not None for row in rows):
-        total = sum(row.ms or 0.0 for row in rows)
-        note += f" The sum is {total / whole:.2f} times the measured latency."
-    return note
+    if whole is None:
+        return note
+    return f"{note} It is {sum(times.ms.values()) / whole:.2f} times the measured latency."
 
 
 def baselines(results: RunResults) -> Html:

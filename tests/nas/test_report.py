@@ -1,5 +1,6 @@
 """The HTML report and the picture, drawn from small runs."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from nas.evaluation import Evaluation
+from nas.kernel_times import kernel_times_file
 from nas.metrics import METRICS
 from nas.report import save_front_picture, write_report
 from nas.report.comparison import baseline_rows, best_baseline, dominates, infeasible_reasons
@@ -92,13 +94,18 @@ def test_the_report_is_well_formed_and_has_every_section(results: RunResults) ->
         assert row.name in page.text
 
 
-def test_measured_kernels_stand_in_the_per_layer_table(results: RunResults) -> None:
-    graph = results.run.load_architecture(results.pick("knee").hash).graph
-    times = {row.name: 0.0123 for row in layer_rows(graph)}
-    page = write_report(results, layers=times).read_text()
-    assert "0.0123" in page
-    assert "not timed one by one" not in page
-    assert "not timed one by one" in write_report(results).read_text()
+def test_measured_kernels_stand_in_the_per_layer_table(tmp_path: Path) -> None:
+    results = make_run(tmp_path, trials=3)
+    assert "not timed one by one" in written(results)
+    key = results.pick("knee").hash
+    names = [row.name for row in layer_rows(results.run.load_architecture(key).graph)]
+    path = kernel_times_file(results.run, key)
+    times = {"kernels_ms": dict.fromkeys(names, 0.0123)}
+    path.parent.mkdir()
+    path.write_text(json.dumps({"runtime": "tvm", "device": "host", "date": "today", **times}))
+    text = Text(written(results)).text
+    assert text.count("0.0123") == len(names)
+    assert "timed alone in tvm on host (today)" in text
 
 
 def test_every_number_says_how_it_was_made(results: RunResults) -> None:

@@ -1,0 +1,84 @@
+"""Kernel times: what each kernel of a run's network takes, kept in the run folder.
+
+They are measured for the few networks that are looked at closely, not for every candidate:
+``kernels/HASH.json``.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from latency_models.measure import Measurer
+from nas.results import TrialResult
+from nas.run_folder import RunFolder, write_json
+from nas.tables import times_by_node
+from search_spaces.errors import UserError
+
+FORMAT = "hwnas.kernel_times"
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class KernelTimes:
+    """Median milliseconds of each kernel alone, by the name of its node.
+
+    Attributes:
+        runtime: What ran the kernels.
+        device: Where.
+        date: When, in UTC, as ISO 8601.
+    """
+
+    ms: Mapping[str, float]
+    runtime: str
+    device: str
+    date: str
+
+
+def kernel_times_file(run: RunFolder, key: str) -> Path:
+    return run.path / "kernels" / f"{key}.json"
+
+
+def measure_kernel_times(run: RunFolder, trial: TrialResult, measurer: Measurer) -> KernelTimes:
+    """Measures the kernels of ``trial``'s network, keeps the times and returns them.
+
+    Raises:
+        UnsupportedOperatorError: If the runtime tells no times per kernel.
+        MeasurementError: If the network could not be measured.
+    """
+    graph = run.load_architecture(trial.hash).graph
+    times = KernelTimes(
+        times_by_node(measurer.kernel_latencies(graph)),
+        measurer.runtime,
+        measurer.device_name,
+        datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    write_json(
+        kernel_times_file(run, trial.hash),
+        {
+            "format": FORMAT,
+            "version": VERSION,
+            "runtime": times.runtime,
+            "device": times.device,
+            "date": times.date,
+            "kernels_ms": dict(times.ms),
+        },
+    )
+    return times
+
+
+def load_kernel_times(run: RunFolder, key: str) -> KernelTimes | None:
+    """Returns the kept times of the graph with this hash; None where it was not measured.
+
+    Raises:
+        UserError: If the file is damaged.
+    """
+    path = kernel_times_file(run, key)
+    try:
+        data = json.loads(path.read_text())
+        return KernelTimes(data["kernels_ms"], data["runtime"], data["device"], data["date"])
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged ({error}); delete it and report again") from None
