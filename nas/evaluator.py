@@ -4,6 +4,7 @@ Costs come from the graph in microseconds, latency from a measurement in seconds
 training in minutes; a hard constraint that fails ends the evaluation there.
 """
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -23,6 +24,10 @@ from search_spaces.cost import network_cost
 from search_spaces.graph import Graph
 from search_spaces.model import Array
 from search_spaces.space import Architecture
+
+BUSY_TRIES = 5  # each as long as the measurer itself waits
+
+log = logging.getLogger("nas.search")
 
 
 class Evaluator:
@@ -57,7 +62,7 @@ class Evaluator:
             return None
         if self.measurer is not None:
             with steps.phase("latency"):
-                steps.latency = self.measurer.latency(graph)
+                steps.latency = self.measured(self.measurer, graph)
                 steps.values["latency_ms"] = steps.latency.median_ms
             if steps.hopeless():
                 return None
@@ -66,6 +71,19 @@ class Evaluator:
             steps.values["accuracy"] = steps.training.accuracy
         steps.hopeless()
         return dict(steps.training.model.arrays)
+
+    def measured(self, measurer: Measurer, graph: Graph) -> Latency:
+        """Returns the latency; a busy machine is waited for, several times over.
+
+        Raises:
+            DeviceBusyError: If it stays busy; what is finished is kept, and the search resumable.
+        """
+        for _ in range(BUSY_TRIES - 1):
+            try:
+                return measurer.latency(graph)
+            except DeviceBusyError as error:
+                log.warning("waiting for a quiet machine: %s", error)
+        return measurer.latency(graph)
 
 
 class Steps:

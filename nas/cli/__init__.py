@@ -27,17 +27,14 @@ app = typer.Typer(
     add_completion=False,
 )
 
-for name, command in {
-    "search": search_command,
-    "status": status_command,
-    "front": front_command,
-    "report": report_command,
-    "export": export_command,
-    "retrain": retrain_command,
-    "show": show_command,
-    "networks": networks_command,
-}.items():
-    app.command(name)(command)
+app.command("search")(search_command)
+app.command("status")(status_command)
+app.command("front")(front_command)
+app.command("report")(report_command)
+app.command("export")(export_command)
+app.command("retrain")(retrain_command)
+app.command("show")(show_command)
+app.command("networks")(networks_command)
 app.add_typer(latency_app, name="latency")
 app.add_typer(space_app, name="space")
 app.add_typer(device_app, name="device")

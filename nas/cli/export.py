@@ -1,0 +1,91 @@
+"""``nas export`` and ``nas retrain``: from a run to files that run."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nas.cli.style import console, metric, seconds, table
+
+RunPath = Annotated[Path, typer.Argument(help="Run folder, e.g. runs/digits.")]
+Pick = Annotated[str, typer.Option(help="best, knee, fastest, or a trial's number.")]
+MaxLatency = Annotated[
+    float | None, typer.Option("--max-latency-ms", help="Leave out what is slower.")
+]
+
+
+def export_command(
+    run: RunPath,
+    to: Annotated[Path, typer.Option("--to", help="Folder to write.")],
+    pick: Pick = "knee",
+    max_latency_ms: MaxLatency = None,
+    formats: Annotated[str, typer.Option(help="Files to write.")] = "onnx,tvm,torch",
+    retrained: Annotated[
+        bool, typer.Option("--retrained", help="Take the weights of nas retrain.")
+    ] = False,
+) -> None:
+    """Write the picked network as files, each checked against what was searched."""
+    from nas.export import export
+    from nas.results import load_results
+
+    results = load_results(run)
+    trial = results.pick(pick, max_latency_ms)
+    names = tuple(name.strip() for name in formats.split(",") if name.strip())
+    with console.status(f"exporting {trial.name}") as status:
+        report = export(
+            results,
+            trial,
+            to,
+            names,
+            retrained=retrained,
+            say=lambda step: status.update(f"exporting {trial.name}: {step}"),
+        )
+    console.print(f"{trial.name} ({pick}) exported to {report.folder}", style="bold")
+    made = table("file", ">test accuracy", ">latency now", ">largest difference")
+    for name, difference in report.parity.differences.items():
+        latency = report.latencies.get(name)
+        accuracy = metric("accuracy", report.test_accuracy)  # the same, or there is no export
+        time = "-" if latency is None else metric("latency_ms", latency.median_ms)
+        made.add_row(name, accuracy, time, f"{difference:.1e}")
+    console.print(made)
+    for name, reason in report.not_measured.items():
+        console.print(f"{name}: not timed: {reason}", style="yellow")
+    if report.searched_latency is not None:
+        console.print(f"the search saw {metric('latency_ms', report.searched_latency.median_ms)}")
+
+
+def retrain_command(
+    run: RunPath,
+    pick: Pick = "knee",
+    max_latency_ms: MaxLatency = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Five times those of the search by default.")
+    ] = None,
+    with_validation: Annotated[
+        bool, typer.Option("--with-validation", help="Train on the validation images too.")
+    ] = False,
+) -> None:
+    """Train the picked network in full and score it on the test images."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as TimeLeft
+
+    from nas.results import load_results
+    from nas.retrain import retrain
+    from nas.training import EpochReport
+
+    results = load_results(run)
+    trial = results.pick(pick, max_latency_ms)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeLeft())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(f"training {trial.name}", total=None)
+
+        def show(epoch: EpochReport) -> None:
+            what = f"training {trial.name}, {metric('accuracy', epoch.validation_accuracy)}"
+            bar.update(task, total=epoch.epochs, completed=epoch.epoch, description=what)
+
+        result = retrain(results, trial, epochs, with_validation=with_validation, on_epoch=show)
+    console.print(f"{trial.name}: {result.epochs} epochs in {seconds(result.seconds)}")
+    if result.validation_accuracy is not None:
+        console.print(f"validation accuracy {metric('accuracy', result.validation_accuracy)}")
+    console.print(f"test accuracy {metric('accuracy', result.test_accuracy)}")
+    console.print(f"weights: {result.weights_file}; export them with --retrained")
