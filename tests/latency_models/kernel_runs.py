@@ -8,7 +8,14 @@ from numpy.typing import NDArray
 
 from latency_models.kernels.cpu import Cpu
 from latency_models.kernels.view import View
-from latency_models.machine_code import Address, Call, compile_kernels, kernel_module
+from latency_models.machine_code import (
+    MEMORIES,
+    Address,
+    Call,
+    Memory,
+    compile_kernels,
+    kernel_module,
+)
 
 Array = NDArray[Any]
 GUARD = 64  # numbers before and after each memory that must stay as they were
@@ -62,32 +69,12 @@ def run_kernel(
     target: View = kernel.target
     before.append(np.full(target.size + 2 * GUARD, MARK, np.float32))
     starts = np.cumsum([0] + [len(memory) for memory in before])
-    offsets = [
+    order = [
         int(start) + GUARD + view.origin
-        for start, view in zip(starts, [v for v, _ in inputs] + [target], strict=False)
+        for start, view in zip(starts, [*(view for view, _ in inputs), target], strict=False)
     ]
-    places = {
-        name: Address("workspace", offset)
-        for name, offset in zip(
-            [n for n in kernel.arguments if n != "weights"], offsets, strict=True
-        )
-    }
-    places["weights"] = Address("weights", 0)
-    call = Call("kernel", tuple(places[name] for name in kernel.arguments))
     workspace = np.concatenate(before)
-    weights = np.zeros(1, np.float32) if packed is None else packed
-    shapes = {
-        "input": (1,),
-        "weights": weights.shape,
-        "workspace": workspace.shape,
-        "output": (1,),
-    }
-    module = kernel_module({"kernel": function}, {"run": [call]}, shapes)
-    compiled = compile_kernels(module, cpu.target)
-    one = np.zeros(1, np.float32)
-    tensors = [tvm.runtime.tensor(a) for a in (one, weights, workspace, one)]
-    compiled["run"](*tensors)
-    after = tensors[2].numpy()
+    after = run_memory(function, cpu, order, workspace, weights=packed)
     memory = after[starts[-2] :].copy()
     result = view_in(target, memory).copy()
     view_in(target, memory)[...] = MARK
@@ -95,6 +82,32 @@ def run_kernel(
     expected[starts[-2] :] = MARK
     np.testing.assert_array_equal(np.concatenate([after[: starts[-2]], memory]), expected)
     return result
+
+
+def run_memory(
+    function: Any,  # noqa: ANN401  a TVM function
+    cpu: Cpu,
+    offsets: list[int],
+    workspace: Array,
+    numbers: tuple[int, ...] = (),
+    weights: Array | None = None,
+) -> Array:
+    """Returns the workspace after a call on its ``offsets``; weights are the second argument."""
+    arguments = [Address("workspace", offset) for offset in offsets]
+    if weights is not None:
+        arguments.insert(1, Address("weights", 0))
+    one = np.zeros(1, np.float32)
+    memories = (one, one if weights is None else weights, workspace, one)
+    shapes: dict[Memory, tuple[int, ...]] = {
+        name: memory.shape for name, memory in zip(MEMORIES, memories, strict=True)
+    }
+    call = Call("kernel", tuple(arguments), numbers)
+    module = kernel_module({"kernel": function}, {"run": [call]}, shapes)
+    compiled = compile_kernels(module, cpu.target)
+    tensors = [tvm.runtime.tensor(memory) for memory in memories]
+    compiled["run"](*tensors)
+    after: Array = tensors[2].numpy()
+    return after
 
 
 def assert_close(result: Array, expected: Array) -> None:
