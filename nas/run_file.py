@@ -23,7 +23,7 @@ from nas.config import (
     RunConfig,
     SearchConfig,
 )
-from nas.data.sources import make_source
+from nas.data.sources import SOURCES, make_source
 from nas.metrics import get_metric, parse_constraint
 from nas.studies import SAMPLERS
 from nas.training_config import TrainingConfig
@@ -127,8 +127,12 @@ class DataFile(BaseModel):
     seed: int = 0
 
     def config(self) -> DataConfig:
-        settings = dict(self.model_extra or {})
-        make_source(self.kind, **settings)
+        given = dict(self.model_extra or {})
+        make_source(self.kind, **given)  # knows the names of its settings
+        try:
+            settings = dict(strict_record(SOURCES[self.kind])(**given))
+        except ValidationError as error:
+            raise UserError("\n".join(f"data.{line}" for line in explain(error))) from None
         return DataConfig(self.kind, settings, self.validation, self.test, self.train, self.seed)
 
 

@@ -1,0 +1,44 @@
+"""The reference pages name every key of the run file and every block with its settings."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from nas.data.sources import SOURCES
+from nas.metrics import METRICS
+from nas.run_file import SECTIONS, RunFile
+from nas.studies import SAMPLERS
+from search_spaces.blocks import BLOCKS
+
+DOCS = Path(__file__).parent.parent / "docs"
+RUN_FILE = (DOCS / "run-file.md").read_text()
+SPACES = (DOCS / "spaces.md").read_text()
+IN_SPACES = {"space", "stem", "stages", "head"}
+
+
+@pytest.mark.parametrize("name", ["top", *SECTIONS])
+def test_every_key_of_the_run_file_is_explained(name: str) -> None:
+    model = RunFile if name == "top" else SECTIONS[name]
+    page = SPACES if name in IN_SPACES else RUN_FILE
+
+    assert [key for key in model.model_fields if key not in page] == []
+
+
+def test_every_source_metric_and_sampler_is_explained() -> None:
+    settings = {item.name for source in SOURCES.values() for item in fields(source)}  # type: ignore[arg-type]
+    names = {*SOURCES, *METRICS, *SAMPLERS, *settings}
+
+    assert [name for name in sorted(names) if f"`{name}`" not in RUN_FILE] == []
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_every_block_is_listed_with_its_settings(name: str) -> None:
+    (row,) = (line for line in SPACES.splitlines() if line.startswith(f"| `{name}` "))
+    choices = BLOCKS[name].choices
+
+    assert [choice.name for choice in choices if f"`{choice.name}`" not in row] == []
+    for choice in choices:
+        for value in choice.values:
+            text = value if isinstance(value, str) else f"{value:g}"
+            assert choice.name == "form" or text in row, f"{choice.name} {text}"
