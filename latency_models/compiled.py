@@ -168,6 +168,12 @@ def load_compiled(path: Path) -> CompiledModel:
     except (OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"{path} is no compiled model of hwnas: {reason}") from None
+    check_metadata(path, metadata)
+    return CompiledModel(library, metadata)
+
+
+def check_metadata(path: Path, metadata: Metadata) -> None:
+    """Raises UserError if this hwnas or this processor cannot run the file."""
     if metadata.format > FORMAT:
         raise UserError(
             f"{path} has format {metadata.format}, this hwnas reads up to {FORMAT}; install "
@@ -179,7 +185,10 @@ def load_compiled(path: Path) -> CompiledModel:
             f"{path} was compiled for {metadata.mcpu!r} and needs {', '.join(missing)}, which "
             "this processor does not have; export the network again on this machine"
         )
-    return CompiledModel(library, metadata)
+
+
+def to_json(metadata: Metadata) -> str:
+    return json.dumps(asdict(metadata))
 
 
 def build(network: LoweredNetwork, cpu: Cpu) -> Any:  # noqa: ANN401  tvm is untyped
@@ -198,8 +207,7 @@ def build(network: LoweredNetwork, cpu: Cpu) -> Any:  # noqa: ANN401  tvm is unt
         both = builder.emit(relax.call_tir(target, [x, weights], made))
         builder.emit_func_output(builder.emit(relax.TupleGetItem(both, 1)))
     with builder.function("metadata", []):
-        text = json.dumps(asdict(Metadata.of(network, cpu)))
-        builder.emit_func_output(ir.StringImm(text))
+        builder.emit_func_output(ir.StringImm(to_json(Metadata.of(network, cpu))))
     whole = builder.get()
     kernels = {n: f for n, f in module.functions.items() if n.name_hint != "network"}
     whole.update(tvm.IRModule(kernels))
