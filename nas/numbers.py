@@ -50,3 +50,17 @@ def scaled(value: float, unit: str = "") -> str:
 def three_digits(value: float) -> str:
     digits = len(str(int(abs(value))))
     return f"{value:.{max(0, 3 - digits)}f}"
+
+
+def in_words(count: int) -> str:
+    """Returns a count as people say it.
+
+    >>> in_words(950), in_words(367416), in_words(414_000_000_000), in_words(10**20)
+    ('950', '367 thousand', '414 billion', '10^20')
+    """
+    if count < 1000:
+        return str(count)
+    for size, word in ((10**3, "thousand"), (10**6, "million"), (10**9, "billion")):
+        if count < 1000 * size:
+            return f"{three_digits(count / size)} {word}"
+    return f"10^{len(str(count)) - 1}"

@@ -226,7 +226,6 @@ def history_chart(results: RunResults) -> go.Figure:
     units = " x ".join(metric.unit or metric.name for metric in metrics)
     figure.update_yaxes(
         title={"text": f"hypervolume ({units})", "standoff": 8},
-        rangemode="tozero",
         tickformat="~g",
     )
     return styled(figure, height=320)

@@ -81,6 +81,7 @@ def evaluated(trials: Sequence[TrialResult], metric: Metric) -> dict[str, float]
     with warnings.catch_warnings():
         # Optuna warns of genes that hardly any trial has; they get what little they explain.
         warnings.simplefilter("ignore")
+        optuna.logging.set_verbosity(optuna.logging.WARNING)  # it would tell of its new study
         study = optuna.create_study(direction=metric.direction)
         study.add_trials(
             [

@@ -18,8 +18,8 @@ FONT = 12
 
 STYLE = """
 text { font: 12px system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; fill: #1d232b; }
+.page { fill: #ffffff; }
 .quiet { fill: #5c6673; }
-.title { font-size: 14px; font-weight: 600; }
 .grid { stroke: #e3e6eb; }
 .frame { stroke: #b4bcc6; fill: none; }
 .other { fill: #8fb3ea; fill-opacity: 0.75; }
@@ -29,6 +29,7 @@ text { font: 12px system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; fill
 .knee { fill: #d6336c; }
 @media (prefers-color-scheme: dark) {
   text { fill: #e6e9ed; }
+  .page { fill: #0d1117; }
   .quiet { fill: #9aa5b1; }
   .grid { stroke: #2b323a; }
   .frame { stroke: #55606c; }
@@ -78,7 +79,10 @@ def front_svg(results: RunResults) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         f'aria-label="{escape(plane.y.title)} against {escape(plane.x.title)}">\n'
-        f"<style>{STYLE}</style>\n" + "\n".join(parts) + "\n</svg>\n"
+        f"<style>{STYLE}</style>\n"
+        f'<rect class="page" width="{WIDTH}" height="{HEIGHT}"/>\n'
+        + "\n".join(parts)
+        + "\n</svg>\n"
     )
 
 

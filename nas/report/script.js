@@ -27,6 +27,30 @@
     return changes;
   }
 
+  // Which digits of a logarithmic axis have room for a label; Plotly itself lets them overlap.
+  function ticks(chart) {
+    const changes = {};
+    for (const key of Object.keys(chart.layout).filter((name) => /^[xy]axis\d*$/.test(name))) {
+      const axis = chart._fullLayout[key];
+      if (axis.type !== "log") {
+        continue;
+      }
+      const decade = axis._length / Math.abs(axis.range[1] - axis.range[0]); // in pixels
+      const room = key[0] === "x" ? 45 : 20;
+      const all = decade * Math.log10(9 / 8) >= room;
+      const some = decade * Math.log10(2) >= room;
+      const wanted = all ? null : some ? "D2" : Math.max(1, Math.ceil(room / decade));
+      const given = chart.layout[key].dtick;
+      if ((given === undefined ? null : given) !== wanted) {
+        changes[key + ".dtick"] = wanted;
+        changes[key + ".tickmode"] = wanted === null ? "auto" : "linear";
+      }
+    }
+    if (Object.keys(changes).length) {
+      Plotly.relayout(chart, changes);
+    }
+  }
+
   function fit(chart) {
     const small = chart.clientWidth < narrow;
     chart.data.forEach(function (trace, index) {
@@ -45,7 +69,11 @@
     });
   }
 
-  document.querySelectorAll(".js-plotly-plot").forEach(fit);
+  document.querySelectorAll(".js-plotly-plot").forEach(function (chart) {
+    fit(chart);
+    ticks(chart);
+    chart.on("plotly_relayout", () => ticks(chart));
+  });
   paint();
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", paint);
 })();

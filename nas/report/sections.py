@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from nas.kernel_times import KernelTimes, load_kernel_times
 from nas.metrics import METRICS, Metric
-from nas.numbers import milliseconds, percent, scaled, shown
+from nas.numbers import in_words, milliseconds, percent, scaled, shown
 from nas.report import provenance as facts_of
 from nas.report.charts import front_chart, history_chart, importance_chart
 from nas.report.comparison import (
@@ -51,7 +51,6 @@ def summary(results: RunResults) -> Html:
     """Returns one paragraph: what was searched, on which device, how much of it."""
     config = results.config
     aims = " and ".join(metric.title for metric in results.metrics)
-    size = scaled(float(count_architectures(config.space)))
     where = ""
     for trial in results.trials:
         if trial.evaluation.latency is not None and trial.evaluation.latency.conditions:
@@ -62,14 +61,15 @@ def summary(results: RunResults) -> Html:
             )
             break
     rules = " and ".join(str(rule) for rule in config.constraints)
+    size = in_words(count_architectures(config.space))
     counts = f"{len(results.searched)} of {size} architectures were evaluated"
     if results.baselines:
         counts += f", and {len(results.baselines)} published networks"
     return tag(
         "p",
-        f"Searched on {config.data.kind} for networks that are best in {aims}{where}"
-        f"{f', within {rules}' if rules else ''}. {counts}; {len(results.feasible)} are feasible "
-        f"and {len(results.front)} make up the front.",
+        f"Searched on {config.data.kind} for networks{f' with {rules}' if rules else ''} that are "
+        f"best in {aims}{where}. {counts}; {len(results.feasible)} are feasible and "
+        f"{len(results.front)} make up the front.",
         classes="quiet",
     )
 
@@ -192,15 +192,17 @@ def chosen_network(results: RunResults, chosen: TrialResult | None) -> Html:
     foot += [scaled(cost.macs), scaled(cost.memory_access_bytes, "B")]
     foot += [scaled(cost.weight_bytes, "B"), scaled(cost.params)]
     if times:
-        head += ["ms", "share"]
-        foot += [f"{sum(row.ms or 0.0 for row in rows):.4g}", ""]
-    cells = [layer_cells(row, times is not None) for row in rows]
+        head += ["us", "share"]
+        foot += [microseconds(sum(times.ms.values())), ""]
+    longest = max((row.share or 0.0 for row in rows), default=0.0) if times else None
+    cells = [layer_cells(row, longest) for row in rows]
     parts.append(table(head, cells, numbers=range(4, 9), foot=foot))
     parts.append(tag("p", layer_note(times, chosen), classes="quiet"))
     return section("network", TITLES["network"], *parts)
 
 
-def layer_cells(row: LayerRow, timed: bool) -> list[object]:
+def layer_cells(row: LayerRow, longest: float | None) -> list[object]:
+    """Returns a row of the per-layer table; ``longest`` is the largest share, where timed."""
     cells: list[object] = [
         row.name,
         row.operator,
@@ -211,12 +213,22 @@ def layer_cells(row: LayerRow, timed: bool) -> list[object]:
         scaled(row.weight_bytes, "B"),
         scaled(row.params),
     ]
-    if timed and row.ms is not None and row.share is not None:
-        bar = Html(f'<span class="share" style="width:{4 * row.share:.3f}rem"></span>')
-        cells += [f"{row.ms:.4f}", join(bar, percent(row.share))]
-    elif timed:
-        cells += ["not measured" if row.memory_access_bytes else "in place", ""]
-    return cells
+    if longest is None:
+        return cells
+    if row.ms is None or row.share is None:
+        return [*cells, "not measured" if row.memory_access_bytes else "in place", ""]
+    width = 4 * row.share / longest if longest else 0.0
+    bar = Html(f'<span class="share" style="width:{width:.3f}rem"></span>')
+    return [*cells, microseconds(row.ms), join(bar, percent(row.share))]
+
+
+def microseconds(ms: float) -> str:
+    """
+    >>> microseconds(0.0001234), microseconds(12.3)
+    ('0.123', '12,300')
+    """
+    value = 1e3 * ms
+    return f"{value:.3g}" if value < 100 else f"{value:,.0f}"
 
 
 def layer_note(times: KernelTimes | None, chosen: TrialResult) -> str:
@@ -226,7 +238,7 @@ def layer_note(times: KernelTimes | None, chosen: TrialResult) -> str:
         return f"{note} Kernels were not timed one by one."
     note += (
         f" Each was timed alone in {times.runtime} on {times.device} ({times.date}); the sum "
-        "leaves out what caches cost between kernels."
+        "leaves out what the runtime and the caches cost between kernels."
     )
     whole = chosen.evaluation.values.get("latency_ms")
     if whole is None:
