@@ -22,7 +22,7 @@ from latency_models.kernels.pointwise import (
 from latency_models.kernels.pool import GlobalPoolKernel, PoolKernel
 from latency_models.kernels.view import View
 from latency_models.machine_code import Address, Call, compile_kernels, kernel_module
-from search_spaces.operators import ACTIVATIONS, Shape, window_size
+from search_spaces.operators import ACTIVATIONS, Shape, Size, window_size
 from tests.latency_models import oracle
 from tests.latency_models.kernel_runs import (
     GUARD,
@@ -39,7 +39,7 @@ CPUS = (host_cpu(), Cpu("x86-64-v3"), Cpu("x86-64"))
 UNITS = {cpu: cpu.vector_unit for cpu in CPUS}
 
 
-def examples(count: int) -> Any:  # noqa: ANN401  hypothesis's decorator
+def examples(count: int) -> settings:
     return settings(
         max_examples=count,
         deadline=None,
@@ -51,7 +51,14 @@ def examples(count: int) -> Any:  # noqa: ANN401  hypothesis's decorator
 cpus = st.sampled_from(CPUS)
 activations = st.sampled_from(ACTIVATIONS)
 pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
+paddings = st.tuples(st.integers(0, 2), st.integers(0, 2))
 seeds = st.integers(0, 1000)
+
+
+def sizes(kernel: Size, dilation: Size, spare: int) -> st.SearchStrategy[Size]:
+    """Heights and widths that hold at least one window."""
+    height, width = (d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True))
+    return st.tuples(st.integers(height, height + spare), st.integers(width, width + spare))
 
 
 @st.composite
@@ -66,13 +73,12 @@ def convolutions(draw: st.DrawFn) -> Conv2dKernel:
     groups = draw(st.sampled_from((1, 1, 2, 3)))
     ins, outs = groups * draw(st.integers(1, 20)), groups * draw(st.integers(1, 40))
     kernel, stride, dilation = draw(pairs), draw(pairs), draw(pairs)
-    padding = tuple(draw(st.integers(0, 2)) for _ in range(2))
-    span = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
-    size = tuple(draw(st.integers(s, s + 12)) for s in span)
+    padding = draw(paddings)
+    size = draw(sizes(kernel, dilation, 12))
     height, width = window_size(size, kernel, stride, padding, dilation)
     source = draw(views((ins, *size), max(padding)))
     if draw(st.integers(0, 3)) == 0:
-        source = View(ins, *size, max(padding), planar=True)
+        source = View(ins, size[0], size[1], max(padding), planar=True)
     target = draw(views((outs, height, width)))
     residual = draw(st.none() | views((outs, height, width)))
     return Conv2dKernel(
@@ -117,9 +123,8 @@ def depthwise_convolutions(draw: st.DrawFn) -> DepthwiseKernel:
     channels = draw(st.integers(1, 40))
     kernel = draw(st.tuples(st.integers(1, 5), st.integers(1, 5)))
     stride, dilation = draw(pairs), draw(st.sampled_from(((1, 1), (1, 2), (2, 2))))
-    padding = tuple(draw(st.integers(0, 2)) for _ in range(2))
-    span = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
-    size = tuple(draw(st.integers(s, s + 10)) for s in span)
+    padding = draw(paddings)
+    size = draw(sizes(kernel, dilation, 10))
     height, width = window_size(size, kernel, stride, padding, dilation)
     source = draw(views((channels, *size), max(padding)))
     target = draw(views((channels, height, width)))
@@ -152,8 +157,15 @@ def test_pooling_is_the_plain_window(
     ceil_mode = ceil_mode and kind == "max"
     x = np.random.default_rng(0).normal(size=(21, 8, 11)) - 5
     expected = oracle.pool(kind, x, (3, 2), (2, 3), padding, ceil_mode)
-    source = View(*x.shape, 1, 24)
-    kernel = PoolKernel(kind, source, View(*expected.shape, 1, 30), (3, 2), (2, 3), padding)
+    source = View(21, 8, 11, 1, 24)
+    kernel = PoolKernel(
+        kind,
+        source,
+        View(21, expected.shape[1], expected.shape[2], 1, 30),
+        (3, 2),
+        (2, 3),
+        padding,
+    )
 
     assert_close(run_kernel(kernel, cpu, [(source, x)]), expected)
 
