@@ -124,6 +124,24 @@ class Vectors:
         assert name == "none", name
         return x
 
+    def transpose(self, rows: Sequence[Expr]) -> list[Expr]:
+        """Returns as many vectors as there are lanes: the i-th has lane i of every row.
+
+        Interleaving row i with row i + n / 2, for all i, and that log2(n) times.
+        """
+        half = self.lanes // 2
+        low = [lane // 2 + (lane % 2) * self.lanes for lane in range(self.lanes)]
+        high = [lane + half for lane in low]
+        vectors = list(rows)
+        assert len(vectors) == self.lanes
+        for _ in range(half.bit_length()):
+            vectors = [
+                T.bind(tirx.Shuffle([vectors[i], vectors[i + half]], lanes))
+                for i in range(half)
+                for lanes in (low, high)
+            ]
+        return vectors
+
     def clip(self, x: Expr, high: float) -> Expr:
         return T.min(T.max(x, self.constant(0)), self.constant(high))
 

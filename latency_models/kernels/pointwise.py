@@ -95,17 +95,46 @@ class LayoutKernel:
     def function(self, unit: VectorUnit) -> Any:  # noqa: ANN401
         """Returns the kernel as a TVM function of ``arguments``."""
         v = Vectors(unit)
-        channels, height, width = self.target.shape
 
         def emit(source: Buffer, target: Buffer) -> None:
             if self.source.planar and self.target.planar:
                 self.copy_planes(v, source, target)
-                return
-            with T.grid(height, width, channels) as (y, x, c):
-                number = source[planar_at(self.source, y, x, c)]
-                T.buffer_store(target, number, [planar_at(self.target, y, x, c)])
+            else:
+                self.transpose(v, source, target)
 
         return emit_function(self.arguments, emit)
+
+    def transpose(self, v: Vectors, source: Buffer, target: Buffer) -> None:
+        """Squares of as many pixels as channels in registers; the ragged edge one by one."""
+        channels, height, width = self.target.shape
+        if self.source.halo == self.target.halo == 0:
+            height, width = 1, height * width
+        across, down = width // v.lanes * v.lanes, channels // v.lanes * v.lanes
+
+        def single(first: int, count: int, first_pixel: int, pixels: int) -> None:
+            if count and pixels:
+                with T.grid(height, pixels, count) as (y, x, c):
+                    place = (y, first_pixel + x, first + c)
+                    number = source[planar_at(self.source, *place)]
+                    T.buffer_store(target, number, [planar_at(self.target, *place)])
+
+        if across and down:
+            with T.grid(height, width // v.lanes, channels // v.lanes) as (y, x, c):
+                place = (y, x * v.lanes, c * v.lanes)
+                start = T.bind(planar_at(self.source, *place))
+                end = T.bind(planar_at(self.target, *place))
+                step, jump = self.source.pixel_stride, self.target.pixel_stride
+                if self.source.planar:
+                    step = self.source.channel_stride
+                else:
+                    jump = self.target.channel_stride
+                rows = [v.load(source, start + i * step) for i in range(v.lanes)]
+                for i, vector in enumerate(v.transpose(rows)):
+                    v.store(target, end + i * jump, vector)
+            single(down, channels - down, 0, across)
+            single(0, channels, across, width - across)
+        else:
+            single(0, channels, 0, width)
 
     def copy_planes(self, v: Vectors, source: Buffer, target: Buffer) -> None:
         channels, height, width = self.target.shape
