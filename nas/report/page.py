@@ -9,6 +9,7 @@ from plotly.offline import get_plotlyjs
 
 from nas.report import sections
 from nas.report.html import Html, html, join, tag
+from nas.report.network import chosen_network
 from nas.results import RunResults, TrialResult
 from nas.run_folder import is_locked, write_whole
 
@@ -42,7 +43,7 @@ def report_html(results: RunResults, chosen: TrialResult | None = None) -> str:
         sections.navigation(),
         sections.headline(results, chosen),
         sections.front(results, chosen, charts.add),
-        sections.chosen_network(results, chosen),
+        chosen_network(results, chosen, sections.TITLES["network"]),
         sections.baselines(results),
         sections.history(results, charts.add),
         sections.importance(results, charts.add),

@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import plotly.graph_objects as go
 
-from nas.kernel_times import KernelTimes, load_kernel_times
 from nas.metrics import METRICS, Metric
 from nas.numbers import in_words, milliseconds, percent, scaled, shown
 from nas.report import provenance as facts_of
@@ -21,9 +20,6 @@ from nas.report.html import Html, details, facts, html, join, section, table, ta
 from nas.report.importance import BEST_SHARE, gene_importance, trials_needed
 from nas.report.plane import planes
 from nas.results import RunResults, TrialResult
-from nas.tables import LayerRow, layer_rows
-from search_spaces.cost import network_cost
-from search_spaces.space import describe_genes
 from search_spaces.staged import count_architectures
 
 AddChart = Callable[[go.Figure], Html]
@@ -174,76 +170,6 @@ def test_accuracies(results: RunResults) -> dict[str, float]:
     except FileNotFoundError:
         return {}
     return {row["hash"]: row["test_accuracy"] for row in rows if "test_accuracy" in row}
-
-
-def chosen_network(results: RunResults, chosen: TrialResult | None) -> Html:
-    """Returns genes and per-layer table of the chosen network."""
-    if chosen is None:
-        return section("network", TITLES["network"], tag("p", "None is feasible yet."))
-    graph = results.run.load_architecture(chosen.hash).graph
-    times = load_kernel_times(results.run, chosen.hash)
-    rows = layer_rows(graph, times.ms if times else None)
-    cost = network_cost(graph)
-    parts: list[object] = [tag("p", f"{chosen.name}, hash {chosen.hash}.")]
-    if chosen.genes:
-        parts.append(tag("pre", describe_genes(chosen.genes.items())))
-    head = ["layer", "operator", "window", "output", "MACs", "bytes moved", "weights", "params"]
-    foot: list[object] = ["total", f"{len(rows)} kernels", "", ""]
-    foot += [scaled(cost.macs), scaled(cost.memory_access_bytes, "B")]
-    foot += [scaled(cost.weight_bytes, "B"), scaled(cost.params)]
-    if times:
-        head += ["us", "share"]
-        foot += [microseconds(sum(times.ms.values())), ""]
-    longest = max((row.share or 0.0 for row in rows), default=0.0) if times else None
-    cells = [layer_cells(row, longest) for row in rows]
-    parts.append(table(head, cells, numbers=range(4, 9), foot=foot))
-    parts.append(tag("p", layer_note(times, chosen), classes="quiet"))
-    return section("network", TITLES["network"], *parts)
-
-
-def layer_cells(row: LayerRow, longest: float | None) -> list[object]:
-    """Returns a row of the per-layer table; ``longest`` is the largest share, where timed."""
-    cells: list[object] = [
-        row.name,
-        row.operator,
-        row.kernel,
-        " x ".join(str(size) for size in row.shape),
-        scaled(row.macs),
-        scaled(row.memory_access_bytes, "B"),
-        scaled(row.weight_bytes, "B"),
-        scaled(row.params),
-    ]
-    if longest is None:
-        return cells
-    if row.ms is None or row.share is None:
-        return [*cells, "not measured" if row.memory_access_bytes else "in place", ""]
-    width = 4 * row.share / longest if longest else 0.0
-    bar = Html(f'<span class="share" style="width:{width:.3f}rem"></span>')
-    return [*cells, microseconds(row.ms), join(bar, percent(row.share))]
-
-
-def microseconds(ms: float) -> str:
-    """
-    >>> microseconds(0.0001234), microseconds(12.3)
-    ('0.123', '12,300')
-    """
-    value = 1e3 * ms
-    return f"{value:.3g}" if value < 100 else f"{value:,.0f}"
-
-
-def layer_note(times: KernelTimes | None, chosen: TrialResult) -> str:
-    """Returns what the times of the table are, and how they sum up."""
-    note = "Each row is one kernel as it runs: convolution, norm, residual sum and activation."
-    if times is None:
-        return f"{note} Kernels were not timed one by one."
-    note += (
-        f" Each was timed alone in {times.runtime} on {times.device} ({times.date}); the sum "
-        "leaves out what the runtime and the caches cost between kernels."
-    )
-    whole = chosen.evaluation.values.get("latency_ms")
-    if whole is None:
-        return note
-    return f"{note} It is {sum(times.ms.values()) / whole:.2f} times the measured latency."
 
 
 def baselines(results: RunResults) -> Html:
