@@ -6,7 +6,10 @@ from typing import Any
 
 from latency_models.device import Runtime
 from nas.metrics import Constraint, Metric
+from nas.studies import SAMPLERS
 from nas.training_config import TrainingConfig
+from search_spaces.errors import UserError
+from search_spaces.networks import get_network
 from search_spaces.staged import StagedSpace
 
 
@@ -42,6 +45,9 @@ class LatencyConfig:
     tuned: bool = False
     time_limit_s: float = 120.0
 
+    def __post_init__(self) -> None:
+        check("time_limit_s", self.time_limit_s, self.time_limit_s > 0, "above 0")
+
 
 @dataclass(frozen=True, slots=True)
 class BaselineConfig:
@@ -50,6 +56,12 @@ class BaselineConfig:
     network: str
     width: float = 1.0
     resolution: int | None = None
+
+    def __post_init__(self) -> None:
+        get_network(self.network)
+        check("width", self.width, self.width > 0, "above 0")
+        side = self.resolution
+        check("resolution", side, side is None or side >= 1, "at least 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +81,18 @@ class SearchConfig:
     seed: int = 0
     initial: int = 10
     storage: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("trials", "workers", "initial"):
+            check(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
+        check("seed", self.seed, 0 <= self.seed < 2**32, "between 0 and 4294967295")
+        known = ", ".join(SAMPLERS)
+        check("sampler", repr(self.sampler), self.sampler in SAMPLERS, f"one of {known}")
+
+
+def check(name: str, value: object, holds: bool, rule: str) -> None:
+    if not holds:
+        raise UserError(f"{name} must be {rule}, got {value}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """Metrics: the numbers a search can optimise or bound, each with unit, direction and source."""
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -88,6 +89,8 @@ def parse_constraint(text: str) -> Constraint:
         if match is None:
             raise ValueError
         limit = float(match[3])
+        if not math.isfinite(limit):  # such a bound would hold always, or say nothing
+            raise ValueError
     except ValueError:
         raise UserError(
             f"constraint {text!r} must read 'metric <= number' or 'metric >= number', e.g. "

@@ -1,21 +1,27 @@
 """Run file: a run's configuration as YAML, checked as a whole before anything starts."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar, get_args
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     create_model,
+    field_validator,
+    model_validator,
 )
 
+from nas import yaml_text
 from nas.config import (
     BaselineConfig,
     DataConfig,
@@ -25,14 +31,13 @@ from nas.config import (
 )
 from nas.data.sources import SOURCES, make_source
 from nas.metrics import get_metric, parse_constraint
-from nas.studies import SAMPLERS
 from nas.training_config import TrainingConfig
+from search_spaces.blocks.registry import get_block
 from search_spaces.choice import Value
 from search_spaces.errors import UserError
-from search_spaces.networks import get_network
 from search_spaces.operators import Activation
+from search_spaces.precision import get_precision
 from search_spaces.staged import (
-    BlockOption,
     Head,
     Stage,
     StagedSpace,
@@ -50,14 +55,67 @@ def listed(value: object) -> object:
     return value if isinstance(value, list | tuple) else [value]
 
 
-Many = Annotated[tuple[T, ...], BeforeValidator(listed), Field(min_length=1)]
+def distinct(values: tuple[T, ...]) -> tuple[T, ...]:
+    if repeated := [value for value in values if values.count(value) > 1]:
+        raise UserError(f"values must differ, got {repeated[0]!r} twice")
+    return values
+
+
+def known(get: Callable[[str], object]) -> AfterValidator:
+    """A name that ``get`` knows."""
+
+    def check(name: str) -> str:
+        get(name)
+        return name
+
+    return AfterValidator(check)
+
+
+def checked(record: Callable[..., object]) -> Any:  # noqa: ANN401  (a decorated function)
+    """A validator that makes the record, which refuses values out of range."""
+
+    def check(model: BaseModel) -> BaseModel:
+        to_record(record, model)
+        return model
+
+    return model_validator(mode="after")(check)
+
+
+Listed = Annotated[tuple[T, ...], BeforeValidator(listed)]
+Many = Annotated[Listed[T], Field(min_length=1), AfterValidator(distinct)]
 Positive = Annotated[int, Field(ge=1)]
 
 
 class Strict(BaseModel):
-    """Refuses unknown keys, and numbers that are written as text."""
+    """Refuses unknown keys, numbers that are not finite, and true or false for a number."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def refuse_truth(cls, value: object, info: ValidationInfo) -> object:
+        wanted = cls.model_fields[str(info.field_name)].annotation
+        values = value if isinstance(value, list) else [value]
+        if wanted is not bool and any(isinstance(item, bool) for item in values):
+            raise UserError(f"must not be true or false, got {value}")
+        return value
+
+
+def one_mapping(value: object) -> object:
+    """Returns blocks, given as names and as mappings, as one mapping of name to settings."""
+    blocks: dict[object, object] = {}
+    for item in [value] if isinstance(value, str | dict) else listed(value):  # type: ignore[attr-defined]
+        for name, settings in item.items() if isinstance(item, dict) else [(item, None)]:
+            if not isinstance(name, str):
+                raise UserError(f"a block must be a name, or a name with settings, got {name!r}")
+            if name in blocks:
+                raise UserError(f"blocks must differ, got {name!r} twice")
+            blocks[name] = {} if settings is None else settings
+    return blocks
+
+
+BlockName = Annotated[str, known(get_block)]
+Blocks = Annotated[dict[BlockName, dict[str, Many[Value]]], Field(min_length=1)]
 
 
 class StemFile(Strict):
@@ -70,9 +128,9 @@ class StageFile(Strict):
     depth: Many[Positive]
     width: Many[Positive]
     stride: Many[Positive] = (1,)
-    blocks: Many[str | dict[str, dict[str, Many[Value]]]]
+    blocks: Annotated[Blocks, BeforeValidator(one_mapping)]
     prune_ratio: Many[Annotated[float, Field(ge=0, lt=1)]] = (0.0,)
-    precision: Many[str] = ("fp32",)
+    precision: Many[Annotated[str, known(get_precision)]] = ("fp32",)
 
 
 class HeadFile(Strict):
@@ -98,7 +156,12 @@ def strict_record(record: Any) -> type[BaseModel]:  # noqa: ANN401  (any datacla
             rows[item.name] = (nested, nested())
         else:
             rows[item.name] = (item.type, ... if item.default is MISSING else item.default)
-    return create_model(f"{record.__name__}File", __base__=Strict, **rows)
+    return create_model(
+        f"{record.__name__}File",
+        __base__=Strict,
+        __validators__={"check_record": checked(record)},
+        **rows,
+    )
 
 
 def to_record(record: Callable[..., R], model: BaseModel) -> R:
@@ -115,25 +178,35 @@ def to_record(record: Callable[..., R], model: BaseModel) -> R:
     return record(**values)
 
 
-class DataFile(BaseModel):
+class DataFile(Strict):
     """The kind and splits are ours; other keys are the source's own settings."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow")
 
     kind: str = "digits"
     validation: float | int = 0.2
     test: float | int = 0.2
     train: float | int | None = None
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
 
-    def config(self) -> DataConfig:
+    @model_validator(mode="after")
+    def check_source(self) -> Self:
+        self.settings()
+        return self
+
+    def settings(self) -> dict[str, Any]:
+        """Returns what is said beyond our own keys, as the source's fields."""
         given = dict(self.model_extra or {})
         make_source(self.kind, **given)  # knows the names of its settings
         try:
-            settings = dict(strict_record(SOURCES[self.kind])(**given))
+            return dict(strict_record(SOURCES[self.kind])(**given))
         except ValidationError as error:
-            raise UserError("\n".join(f"data.{line}" for line in explain(error))) from None
-        return DataConfig(self.kind, settings, self.validation, self.test, self.train, self.seed)
+            raise UserError("; ".join(explain(error))) from None
+
+    def config(self) -> DataConfig:
+        return DataConfig(
+            self.kind, self.settings(), self.validation, self.test, self.train, self.seed
+        )
 
 
 TrainingFile: Any = strict_record(TrainingConfig)
@@ -142,30 +215,53 @@ SearchFile: Any = strict_record(SearchConfig)
 BaselineFile: Any = strict_record(BaselineConfig)
 
 
+MetricName = Annotated[str, known(get_metric)]
+
+
+def folder_name(name: str) -> str:
+    if not re.fullmatch(r"\w[\w.-]{0,99}", name):
+        raise UserError(
+            "a name must be 1 to 100 letters, digits, '_', '-' or '.', starting with none of the "
+            f"last two, got {name!r}"
+        )
+    return name
+
+
+def networks(value: object) -> object:
+    """A network's name stands for the network at its usual size."""
+    return [{"network": v} if isinstance(v, str) else v for v in listed(value)]  # type: ignore[attr-defined]
+
+
 class RunFile(Strict):
-    name: Annotated[str, Field(pattern=r"^[\w][\w.-]*$")]
+    name: Annotated[str, AfterValidator(folder_name)]
     data: DataFile = DataFile()
-    space: SpaceFile | str
+    space: SpaceFile
     training: TrainingFile = TrainingFile()
-    objectives: Annotated[list[str], Field(min_length=2)] = ["accuracy", "latency_ms"]
-    constraints: list[str] = []
+    objectives: Annotated[Listed[MetricName], Field(min_length=2), AfterValidator(distinct)] = (
+        "accuracy",
+        "latency_ms",
+    )
+    constraints: Listed[Annotated[str, known(parse_constraint)]] = ()
     latency: LatencyFile = LatencyFile()
     search: SearchFile = SearchFile()
-    baselines: list[str | BaselineFile] = []
-    reference: dict[str, float] = {}
+    baselines: Annotated[tuple[BaselineFile, ...], BeforeValidator(networks)] = ()
+    reference: dict[MetricName, float] = {}
+
+    @model_validator(mode="after")
+    def check_reference(self) -> Self:
+        if unused := [name for name in self.reference if name not in self.objectives]:
+            raise UserError(
+                f"reference is for objectives, got {unused[0]!r}; the objectives are "
+                f"{', '.join(self.objectives)}"
+            )
+        return self
 
     def config(self) -> RunConfig:
         """Returns the configuration as records.
 
         Raises:
-            UserError: If a name is unknown or values do not go together.
+            UserError: If a block does not fit where the space may put it.
         """
-        if not isinstance(self.space, SpaceFile):
-            raise AssertionError("a space given as a path is read before")
-        if len(set(self.objectives)) != len(self.objectives):
-            raise UserError(f"objectives must differ, got {', '.join(self.objectives)}")
-        search = to_record(SearchConfig, self.search)
-        check_search(search)
         return RunConfig(
             name=self.name,
             data=self.data.config(),
@@ -174,26 +270,10 @@ class RunFile(Strict):
             objectives=tuple(get_metric(name) for name in self.objectives),
             constraints=tuple(parse_constraint(text) for text in self.constraints),
             latency=to_record(LatencyConfig, self.latency),
-            search=search,
-            baselines=tuple(baseline(item) for item in self.baselines),
-            reference={get_metric(name).name: value for name, value in self.reference.items()},
+            search=to_record(SearchConfig, self.search),
+            baselines=tuple(to_record(BaselineConfig, item) for item in self.baselines),
+            reference=self.reference,
         )
-
-
-def check_search(search: SearchConfig) -> None:
-    for name in ("trials", "workers", "initial"):
-        if getattr(search, name) < 1:
-            raise UserError(f"search.{name} must be at least 1, got {getattr(search, name)}")
-    if search.sampler not in SAMPLERS:
-        raise UserError(
-            f"unknown sampler {search.sampler!r}; known samplers: {', '.join(SAMPLERS)}"
-        )
-
-
-def baseline(item: str | BaseModel) -> BaselineConfig:
-    config = BaselineConfig(item) if isinstance(item, str) else to_record(BaselineConfig, item)
-    get_network(config.network)
-    return config
 
 
 def staged_space(name: str, file: SpaceFile) -> StagedSpace:
@@ -222,18 +302,10 @@ def staged(stage: StageFile) -> Stage:
         depths=stage.depth,
         widths=stage.width,
         strides=stage.stride,
-        blocks=tuple(option for item in stage.blocks for option in block_options(item)),
+        blocks=tuple(block_option(name, values) for name, values in stage.blocks.items()),
         prune_ratios=stage.prune_ratio,
         precisions=stage.precision,
     )
-
-
-def block_options(
-    item: str | Mapping[str, Mapping[str, tuple[Value, ...]]],
-) -> Iterable[BlockOption]:
-    if isinstance(item, str):
-        return [block_option(item)]
-    return [block_option(name, dict(settings)) for name, settings in item.items()]
 
 
 def read_run_file(path: Path, overrides: Sequence[str] = ()) -> RunFile:
@@ -245,21 +317,29 @@ def read_run_file(path: Path, overrides: Sequence[str] = ()) -> RunFile:
         UserError: With every mistake on a line of its own.
     """
     data = read_yaml(path)
+    read_space(data, path.parent)  # so that a key of it can be overridden
     for text in overrides:
         override(data, text)
-    if isinstance(data.get("space"), str):
-        data["space"] = read_yaml(path.parent / data["space"])
+    read_space(data, path.parent)
     try:
-        return RunFile(**data)
+        return RunFile.model_validate(data)
     except ValidationError as error:
         raise UserError("\n".join(f"{path}: {line}" for line in explain(error))) from None
 
 
+def read_space(data: dict[str, Any], folder: Path) -> None:
+    """Puts a space in the place of the path to it."""
+    if isinstance(data.get("space"), str):
+        data["space"] = read_yaml(folder / data["space"])
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     try:
-        data = yaml.safe_load(path.read_text())
+        data = yaml_text.load(path.read_text())
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not text in UTF-8; save it as such") from None
     except yaml.YAMLError as error:
         raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
@@ -275,23 +355,32 @@ def override(data: dict[str, Any], text: str) -> None:
     *path, last = key.split(".")
     place: Any = data
     for part in path:
-        place = place.setdefault(part, {})
+        if place.get(part) is None:
+            place[part] = {}
+        place = place[part]
         if not isinstance(place, dict):
-            raise UserError(f"--set {text!r}: {part!r} holds a value, not keys")
-    place[last] = yaml.safe_load(value)
+            raise UserError(f"--set {text!r}: {part!r} holds a value, not keys; set it as a whole")
+    try:
+        place[last] = yaml_text.load(value)
+    except yaml.YAMLError as error:
+        raise UserError(f"--set {text!r} is not YAML: {' '.join(str(error).split())}") from None
 
 
 def explain(error: ValidationError) -> list[str]:
     """Returns one line for each mistake: where, the rule, the value, what to do."""
     lines = []
     for item in error.errors():
-        where = ".".join(str(part) for part in item["loc"])
+        where = ".".join(str(part) for part in item["loc"] if part != "[key]")
+        place = f"{where}: " if where else ""
         if item["type"] == "extra_forbidden":
             lines.append(unknown_key(item["loc"]))
         elif item["type"] == "missing":
             lines.append(f"{where} is missing; add it")
+        elif item["type"] == "value_error":  # one of ours, complete in itself
+            lines.append(f"{place}{item['ctx']['error']}")
         else:
-            lines.append(f"{where}: {item['msg'].lower()}, got {shown(item['input'])}")
+            rule = re.sub(r" or instance of \w+", "", item["msg"])
+            lines.append(f"{place}{rule[0].lower()}{rule[1:]}, got {shown(item['input'])}")
     return lines
 
 
@@ -311,31 +400,21 @@ def unknown_key(location: tuple[int | str, ...]) -> str:
 
 def known_keys(place: Sequence[int | str]) -> list[str]:
     """Returns the keys allowed at a place of the run file."""
-    model: Any = RunFile
+    model: type[BaseModel] = RunFile
     for part in place:
-        if isinstance(part, int):
-            continue
-        if isinstance(part, str) and part in SECTIONS:
-            model = SECTIONS[part]
+        if isinstance(part, str):
+            kind = model.model_fields[part].annotation
+            model = next(section for section in (*get_args(kind), kind) if is_section(section))
     return list(model.model_fields)
 
 
-SECTIONS: dict[str, Any] = {
-    "data": DataFile,
-    "space": SpaceFile,
-    "stem": StemFile,
-    "stages": StageFile,
-    "head": HeadFile,
-    "training": TrainingFile,
-    "latency": LatencyFile,
-    "search": SearchFile,
-    "baselines": BaselineFile,
-}
+def is_section(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
 def to_yaml(file: RunFile) -> str:
     """Returns the run file as YAML with every default written out."""
-    return yaml.safe_dump(file.model_dump(mode="json"), sort_keys=False)
+    return yaml_text.dump(file.model_dump(mode="json"))
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], at: str = "") -> list[str]:
