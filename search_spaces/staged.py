@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
-from math import prod
+from math import lcm, prod
 
 from search_spaces.blocks.registry import Block, get_block
 from search_spaces.choice import Choice, Pick, Value
@@ -19,6 +19,9 @@ from search_spaces.graph import Graph, GraphBuilder, Node
 from search_spaces.layer import Layer
 from search_spaces.operators import Activation, Conv2d, Dropout, GlobalAvgPool, Linear
 from search_spaces.precision import get_precision
+
+# Of the small networks that blocks are tried in: any groups up to 16 divide it, and its quarter.
+PROBE_CHANNELS = 4 * lcm(*range(1, 17))
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +173,8 @@ def layer_options(stage: Stage, index: int) -> tuple[BlockOption, ...]:
 
 def probe(option: BlockOption, settings: dict[str, Value], prune_ratio: float) -> GraphBuilder:
     """Returns a small network with only this block in it."""
-    net = GraphBuilder((48, 8, 8))
-    option.build(settings).add_to(net, net.input, Layer(48, prune_ratio=prune_ratio))
+    net = GraphBuilder((PROBE_CHANNELS, 8, 8))
+    option.build(settings).add_to(net, net.input, Layer(PROBE_CHANNELS, prune_ratio=prune_ratio))
     return net
 
 
@@ -230,6 +233,8 @@ def check_space(space: StagedSpace) -> None:
         at = f"space {space.name!r}, stage{index}"
         for name in stage.precisions:
             get_precision(name)
+        for option in stage.blocks:
+            check_settings(at, option)
         if not layer_options(stage, 0):
             raise UserError(f"{at}: the first layer needs a block other than 'skip'")
         changes = [(i, o, s) for i in widths for o in stage.widths for s in stage.strides]
@@ -238,6 +243,22 @@ def check_space(space: StagedSpace) -> None:
             kept = [(width, width, 1) for width in stage.widths]
             check_stage(at, layer_options(stage, 1), kept, space.round_to)
         widths = stage.widths
+
+
+def check_settings(at: str, option: BlockOption) -> None:
+    for settings in option.every_setting():
+        try:
+            probe(option, settings, 0.0)
+        except ValueError as error:
+            raise misfit(f"{at}: block {option.name!r} ({shown(settings)})", error) from None
+
+
+def misfit(what: str, error: ValueError) -> UserError:
+    return UserError(f"{what}: {error}; take that value or block out of the space")
+
+
+def shown(settings: dict[str, Value]) -> str:
+    return ", ".join(f"{name} = {value}" for name, value in settings.items()) or "no settings"
 
 
 def check_stage(
@@ -250,12 +271,11 @@ def check_stage(
                 layer = Layer(out_channels, stride, round_to=round_to)
                 option.build(settings).add_to(net, net.input, layer)
             except ValueError as error:
-                shown = ", ".join(f"{name} = {value}" for name, value in settings.items())
-                raise UserError(
-                    f"{at}: block {option.name!r} ({shown or 'no settings'}) from {in_channels} "
-                    f"to {out_channels} channels, stride {stride}: {error}; take that value or "
-                    "block out of the space"
-                ) from None
+                what = (
+                    f"{at}: block {option.name!r} ({shown(settings)}) from {in_channels} to "
+                    f"{out_channels} channels, stride {stride}"
+                )
+                raise misfit(what, error) from None
 
 
 def block_option(name: str, narrowed: dict[str, tuple[Value, ...]] | None = None) -> BlockOption:
@@ -271,6 +291,14 @@ def block_option(name: str, narrowed: dict[str, tuple[Value, ...]] | None = None
             f"block {name!r} has no setting {unknown[0]!r}; its settings are "
             f"{', '.join(known) or 'none'}"
         )
+    for key, values in (narrowed or {}).items():
+        usual = known[key].values
+        kinds = int | float if isinstance(usual[0], float) else type(usual[0])
+        if wrong := [value for value in values if not isinstance(value, kinds)]:
+            raise UserError(
+                f"block {name!r}: {key} must be like {', '.join(map(str, usual))}, got "
+                f"{wrong[0]!r}"
+            )
     chosen = known | {key: Choice(key, values) for key, values in (narrowed or {}).items()}
     return BlockOption(name, tuple(chosen.values()))
 
