@@ -6,7 +6,7 @@ from collections.abc import Callable
 import plotly.graph_objects as go
 
 from nas.metrics import METRICS, Metric
-from nas.numbers import in_words, milliseconds, percent, scaled, shown
+from nas.numbers import in_words, milliseconds, percent, shown
 from nas.report import provenance as facts_of
 from nas.report.charts import front_chart, history_chart, importance_chart
 from nas.report.comparison import (
