@@ -9,7 +9,8 @@ nobody ages; parents come from the current front by crowding tournament; no arch
 proposed twice. The choice of these was measured on exhaustive tables of published spaces.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from random import Random
 from typing import Any
 
@@ -22,19 +23,26 @@ from optuna.trial import FrozenTrial, TrialState
 from nas.front import crowding_distances, non_dominated
 from nas.metrics import Metric
 from search_spaces.architecture import graph_hash
-from search_spaces.choice import Value
+from search_spaces.choice import Choice, Value
+from search_spaces.errors import UserError
 from search_spaces.graph import Graph
-from search_spaces.space import Architecture, SearchSpace, crossover, mutate, sample
+from search_spaces.space import Architecture, SearchSpace, crossover, decide, mutate, sample
 
 HASH = "hash"  # user attribute of a trial: the hash of its graph
 Genes = Mapping[str, Value]
+ATTEMPTS = 200  # children that are drawn before the space is walked for what is left of it
+STEPS = 2000  # of that walk, for one child
+
+
+class SpaceUsedUpError(UserError):
+    """Every architecture of the space that keeps the constraints was proposed."""
 
 
 class ArchiveEvolutionSampler(BaseSampler):
     """Plans each trial's architecture from the trials that are finished.
 
-    The plan for a trial depends on the seed, the trial's number and the finished trials only, so
-    an interrupted search goes on as if it had not been interrupted.
+    The plan for a trial depends on the seed and the trials before it that were not interrupted,
+    so with one worker an interrupted search goes on as if it had not been interrupted.
 
     Args:
         initial: Random architectures before breeding starts (baselines count).
@@ -60,6 +68,7 @@ class ArchiveEvolutionSampler(BaseSampler):
         self.crossover_rate = crossover_rate
         self.affordable = affordable
         self._plans: dict[int, dict[str, Value]] = {}
+        self._walk = every_architecture(space)
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
@@ -83,22 +92,51 @@ class ArchiveEvolutionSampler(BaseSampler):
         return self._plans[trial.number][param_name]
 
     def plan(self, study: Study, trial: FrozenTrial) -> Architecture:
-        """Returns the architecture that ``trial`` shall be."""
-        rng = Random(f"{self.seed}-{trial.number}")
-        trials = study.get_trials(deepcopy=False)
+        """Returns the architecture that ``trial`` shall be.
+
+        Raises:
+            SpaceUsedUpError: If nothing is left to propose.
+        """
+        # Trials that were interrupted are queued anew, and must not count twice.
+        trials = [t for t in study.get_trials(deepcopy=False) if t.state != TrialState.FAIL]
+        rng = Random(f"{self.seed}-{sum(other.number < trial.number for other in trials)}")
         seen = {other.user_attrs.get(HASH) for other in trials}
+
+        def is_wanted(architecture: Architecture) -> bool:
+            graph = architecture.graph
+            return graph_hash(graph) not in seen and self.affordable(graph)
+
         finished = [other for other in trials if other.state == TrialState.COMPLETE]
         parents = best_trials(finished, self.metrics)
         breed = len(finished) >= self.initial and bool(parents)
-        child = sample(self.space, rng)
-        for attempt in range(200):
+        for attempt in range(ATTEMPTS):
             # Where the neighbourhood is used up, longer steps leave it.
             child = (
                 self.child(parents, rng, 1 + attempt // 20) if breed else sample(self.space, rng)
             )
-            if graph_hash(child.graph) not in seen and self.affordable(child.graph):
-                break
-        return child
+            if is_wanted(child):
+                return child
+        return self.left_over(is_wanted) or child
+
+    def left_over(self, is_wanted: Callable[[Architecture], bool]) -> Architecture | None:
+        """Returns the next architecture that is wanted, None where it is too far to walk.
+
+        What was passed is never wanted again, so the walk goes on where it was.
+
+        Raises:
+            SpaceUsedUpError: If the walk is at its end.
+        """
+        steps = 0
+        for architecture in islice(self._walk, STEPS):
+            steps += 1
+            if is_wanted(architecture):
+                return architecture
+        if steps < STEPS:
+            raise SpaceUsedUpError(
+                f"space {self.space.name!r} has no more architectures that keep the constraints; "
+                "lower search.trials or enlarge the space"
+            )
+        return None
 
     def child(self, parents: list[FrozenTrial], rng: Random, reach: int) -> Architecture:
         mother = tournament(parents, self.metrics, rng).params
@@ -108,6 +146,26 @@ class ArchiveEvolutionSampler(BaseSampler):
             mother = dict(crossover(self.space, mother, father, rng).genes)
             count -= 1
         return mutate(self.space, mother, rng, count)
+
+
+def every_architecture(space: SearchSpace) -> Iterator[Architecture]:
+    """Yields every way of deciding the space, the last decision changing fastest."""
+    path: list[int] = []  # which value each decision takes; what is beyond it takes the first
+    while True:
+        sizes: list[int] = []
+
+        def pick(choice: Choice) -> Value:
+            index = path[len(sizes)] if len(sizes) < len(path) else 0  # noqa: B023  (used at once)
+            sizes.append(len(choice.values))  # noqa: B023
+            return choice.values[index]
+
+        yield decide(space, pick)
+        path += [0] * (len(sizes) - len(path))
+        while path and path[-1] + 1 == sizes[len(path) - 1]:
+            path.pop()
+        if not path:
+            return
+        path[-1] += 1
 
 
 def best_trials(finished: Sequence[FrozenTrial], metrics: Sequence[Metric]) -> list[FrozenTrial]:

@@ -1,10 +1,12 @@
 """Studies: where Optuna keeps the trials, and how a search is taken up again."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
 import optuna
+from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
@@ -35,8 +37,13 @@ def make_sampler(
     seed: int,
     initial: int,
     affordable: Callable[[Graph], bool],
+    begun: int = 0,
 ) -> BaseSampler:
     """Returns the sampler called ``name``.
+
+    Args:
+        begun: Trials that the study has already. Optuna's own samplers draw from one stream of
+            random numbers, which would repeat these trials if it began anew.
 
     Raises:
         UserError: If there is none; the message lists the known ones.
@@ -45,12 +52,15 @@ def make_sampler(
         return ArchiveEvolutionSampler(
             space, metrics, seed=seed, initial=initial, affordable=affordable
         )
+    stream = (seed + begun) % 2**32
     if name == "tpe":
-        return TPESampler(seed=seed, multivariate=True, group=True, n_startup_trials=initial)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)  # of "multivariate" and "group"
+            return TPESampler(seed=stream, multivariate=True, group=True, n_startup_trials=initial)
     if name == "nsga2":
-        return NSGAIISampler(seed=seed, population_size=max(8, initial))
+        return NSGAIISampler(seed=stream, population_size=max(8, initial))
     if name == "random":
-        return RandomSampler(seed=seed)
+        return RandomSampler(seed=stream)
     raise UserError(f"unknown sampler {name!r}; known samplers: {', '.join(SAMPLERS)}")
 
 
@@ -98,17 +108,32 @@ def hide_password(url: str) -> str:
 
 
 def open_study(
-    name: str, storage: BaseStorage, sampler: BaseSampler, metrics: Sequence[Metric]
+    name: str,
+    storage: BaseStorage,
+    sampler: BaseSampler,
+    metrics: Sequence[Metric],
+    *,
+    resume: bool = True,
 ) -> optuna.Study:
-    """Opens the study, making it where there is none."""
+    """Opens the study, making it where there is none.
+
+    Raises:
+        UserError: If there is one already and ``resume`` is off.
+    """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna.create_study(
-        study_name=name,
-        storage=storage,
-        sampler=sampler,
-        directions=[metric.direction for metric in metrics],
-        load_if_exists=True,
-    )
+    try:
+        return optuna.create_study(
+            study_name=name,
+            storage=storage,
+            sampler=sampler,
+            directions=[metric.direction for metric in metrics],
+            load_if_exists=resume,
+        )
+    except DuplicatedStudyError:
+        raise UserError(
+            f"the study's storage holds a study {name!r} of another run; choose another name with "
+            "--set name=NAME, or another storage"
+        ) from None
 
 
 def suggest(trial: optuna.Trial) -> Pick:
@@ -130,8 +155,8 @@ def retake_interrupted(study: optuna.Study) -> int:
     retaken = 0
     for trial in interrupted:
         study.tell(trial.number, state=TrialState.FAIL)
-        if HASH in trial.user_attrs or BASELINE in trial.user_attrs:
-            genes = trial.system_attrs.get("fixed_params", {}) | trial.params
+        genes = trial.system_attrs.get("fixed_params", {}) | trial.params
+        if {HASH, BASELINE} & trial.user_attrs.keys() or "fixed_params" in trial.system_attrs:
             attrs = {k: v for k, v in trial.user_attrs.items() if k == BASELINE}
             study.enqueue_trial(genes, user_attrs=attrs)
             retaken += 1
