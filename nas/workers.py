@@ -1,15 +1,19 @@
 """Workers: where candidates are evaluated, in this process or in several others.
 
-Both are `concurrent.futures` executors. A worker process that dies takes its candidates with it,
-not the search: the pool is made anew and what was lost is tried once more.
+Each worker is a `concurrent.futures` executor of its own, so a worker process that dies (out of
+memory, or killed) takes one candidate with it; a new one is started, and the candidate is tried
+once more.
 """
 
 import multiprocessing
+import os
 import signal
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +32,13 @@ ATTEMPTS = 2  # how often a candidate is given to a worker before it counts as t
 
 
 class Workers:
-    """Evaluates architectures, ``slots`` at a time.
+    """Evaluates architectures, at most ``slots`` at a time.
 
     Use it as a context manager: leaving it ends all its processes.
+
+    Args:
+        start: Makes the executor of one slot; it is called anew where one died.
+        stop_now: Ends what is running, where the block is left by an exception.
     """
 
     def __init__(
@@ -39,29 +47,42 @@ class Workers:
         start: Callable[[], Executor],
         evaluate: Callable[[Mapping[str, Any]], str],
         run: RunFolder,
+        stop_now: Callable[[], None] = lambda: None,
     ) -> None:
         self.slots = slots
-        self._evaluate = evaluate
         self._start = start
+        self._evaluate = evaluate
         self._run = run
-        self._pool = start()
+        self._stop_now = stop_now
+        self._executors = [start() for _ in range(slots)]
+        self._running: list[Future[str] | None] = [None] * slots
         self._attempts: dict[str, int] = {}
 
     def __enter__(self) -> "Workers":
         return self
 
-    def __exit__(self, *exc: object) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
+    def __exit__(self, kind: type[BaseException] | None, *exc: object) -> None:
+        if kind is not None:
+            self._stop_now()
+        for executor in self._executors:
+            executor.shutdown(wait=True, cancel_futures=True)
 
     def submit(self, architecture: Architecture) -> "Future[str]":
-        """Starts an evaluation; the future's result is the hash under which it is filed."""
+        """Starts an evaluation; the future's result is the hash under which it is filed.
+
+        A slot must be free.
+        """
         key = graph_hash(architecture.graph)
         self._attempts[key] = self._attempts.get(key, 0) + 1
+        slot = next(i for i, last in enumerate(self._running) if last is None or last.done())
         try:
-            return self._pool.submit(self._evaluate, to_json(architecture))
+            future = self._executors[slot].submit(self._evaluate, to_json(architecture))
         except BrokenProcessPool:
-            self._pool = self._start()
-            return self._pool.submit(self._evaluate, to_json(architecture))
+            self._executors[slot].shutdown(wait=True)
+            self._executors[slot] = self._start()
+            future = self._executors[slot].submit(self._evaluate, to_json(architecture))
+        self._running[slot] = future
+        return future
 
     def has_another_try(self, architecture: Architecture) -> bool:
         return self._attempts[graph_hash(architecture.graph)] < ATTEMPTS
@@ -88,13 +109,13 @@ def local_workers(config: RunConfig, run: RunFolder, evaluator: Evaluator | None
 
         return Workers(1, InProcess, evaluate_here, run)
     context = multiprocessing.get_context("spawn")  # torch and TVM do not survive a fork
+    # Nothing is ever sent: its end closes when this process lets go of it, or dies.
+    ending, lifeline = context.Pipe(duplex=False)
 
     def start() -> Executor:
-        return ProcessPoolExecutor(
-            config.search.workers, context, initializer=start_worker, initargs=(str(run.path),)
-        )
+        return InOtherProcess(1, context, start_worker, (str(run.path), ending))
 
-    return Workers(config.search.workers, start, evaluate_in_process, run)
+    return Workers(config.search.workers, start, evaluate_in_process, run, lifeline.close)
 
 
 class InProcess(Executor):
@@ -106,23 +127,63 @@ class InProcess(Executor):
         return future
 
 
+class InOtherProcess(ProcessPoolExecutor):
+    """Runs calls in a process that Ctrl-C does not reach, from its first moment on.
+
+    A terminal sends it to every process of the search, but it is for the search to decide.
+    """
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":  # noqa: ANN401
+        with holding_back_interrupts():  # a process that is started here inherits that
+            return super().submit(fn, *args, **kwargs)
+
+
+@contextmanager
+def holding_back_interrupts() -> Iterator[None]:
+    """Lets Ctrl-C wait until the end of the block, in this thread."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 _STATE: dict[str, Any] = {}
 
 
-def start_worker(path: str) -> None:
-    """Loads what a worker process needs, once."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the search, which then asks us
-    run = RunFolder(Path(path))
-    config = read_run_file(run.config_file).config()
-    resources = ExitStack()
-    measurer = resources.enter_context(open_measurer(config)) if needs_latency(config) else None
-    _STATE["resources"] = resources
-    _STATE["evaluator"] = Evaluator(config, load_setting(config).tensors, measurer, run)
+def start_worker(path: str, lifeline: Connection) -> None:
+    """Prepares a worker process; what it needs is loaded by its first candidate.
+
+    An error in here would break the pool, and say nothing.
+    """
+    threading.Thread(target=die_with, args=(lifeline,), daemon=True).start()
+    _STATE["path"] = Path(path)
+
+
+def die_with(lifeline: Connection) -> None:
+    """Ends this process when the search has gone, whatever it is doing."""
+    try:
+        lifeline.recv_bytes()
+    except EOFError:
+        os._exit(1)
 
 
 def evaluate_in_process(architecture: Mapping[str, Any]) -> str:
+    if "evaluator" not in _STATE:
+        _STATE["evaluator"] = open_evaluator(RunFolder(_STATE["path"]))
     evaluator: Evaluator = _STATE["evaluator"]
     return evaluator.evaluate(from_json(architecture)).hash
+
+
+def open_evaluator(run: RunFolder) -> Evaluator:
+    """Loads what a worker process needs; it is let go of when the process ends."""
+    config = read_run_file(run.config_file).config()
+    data = load_setting(config).tensors
+    measurer = None
+    if needs_latency(config):
+        resources = _STATE["resources"] = ExitStack()
+        measurer = resources.enter_context(open_measurer(config))
+    return Evaluator(config, data, measurer, run)
 
 
 def needs_latency(config: RunConfig) -> bool:
