@@ -99,7 +99,7 @@ class RunFolder:
             return evaluation_from_json(json.loads(self.evaluation_file(key).read_text()))
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
                 f"{self.evaluation_file(key)} is damaged ({error}); delete it and go on with "
                 "--resume, which evaluates that architecture again"
@@ -131,11 +131,7 @@ def create_run(path: Path, config_yaml: str) -> RunFolder:
     Raises:
         UserError: If there is one already; the message says how to go on.
     """
-    if (path / "run.json").exists():
-        raise UserError(
-            f"{path} already holds a run; continue it with --resume, or choose another name with "
-            "--set name=NAME"
-        )
+    refuse_other_run(path)
     for part in ("architectures", "evaluations", "weights"):
         (path / part).mkdir(parents=True, exist_ok=True)
     run = RunFolder(path)
@@ -155,6 +151,24 @@ def create_run(path: Path, config_yaml: str) -> RunFolder:
     return run
 
 
+def has_run(path: Path) -> bool:
+    """Whether a run was made here; one that was killed before its ``run.json`` never began."""
+    return (path / "run.json").exists()
+
+
+def refuse_other_run(path: Path) -> None:
+    """Makes sure that a new run may be made at ``path``.
+
+    Raises:
+        UserError: If there is one already; the message says how to go on.
+    """
+    if has_run(path):
+        raise UserError(
+            f"{path} already holds a run; continue it with --resume, or choose another name with "
+            "--set name=NAME"
+        )
+
+
 def open_run(path: Path) -> RunFolder:
     """Opens an existing run folder.
 
@@ -162,18 +176,20 @@ def open_run(path: Path) -> RunFolder:
         UserError: If there is none, or it is of a newer format.
     """
     try:
-        data = json.loads((path / "run.json").read_text())
+        data = dict(json.loads((path / "run.json").read_text()))
     except OSError:
         raise UserError(
             f"{path} holds no run (no run.json there); give the folder that 'nas search' made, "
             "e.g. runs/digits"
         ) from None
-    except ValueError as error:
-        raise UserError(f"{path / 'run.json'} is damaged: {error}") from None
+    except (ValueError, TypeError) as error:
+        raise UserError(
+            f"{path / 'run.json'} is damaged ({error}); restore it from another run of this hwnas"
+        ) from None
     if data.get("format") != FORMAT or data.get("version") != VERSION:
         raise UserError(
             f"{path} is a run of format {data.get('format')!r} version {data.get('version')!r}; "
-            f"this hwnas reads {FORMAT!r} version {VERSION}; use the hwnas that made it, or newer"
+            f"this hwnas reads {FORMAT!r} version {VERSION}; open it with the hwnas that made it"
         )
     return RunFolder(path)
 
@@ -203,8 +219,10 @@ def lock_run(run: RunFolder) -> Iterator[None]:
 def is_locked(run: RunFolder) -> bool:
     """Whether some process searches in this run right now."""
     try:
-        with (run.path / "run.lock").open("a+") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with (run.path / "run.lock").open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
     except BlockingIOError:
         return True
     return False
@@ -230,7 +248,7 @@ def write_whole(path: Path, content: bytes) -> None:
         part.replace(path)
     except OSError as error:
         part.unlink(missing_ok=True)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_full(error):
             raise DiskFullError(
                 f"the disk is full: cannot write {path} ({len(content)} bytes); everything "
                 "finished so far is kept; free some space and go on with --resume"
@@ -240,3 +258,13 @@ def write_whole(path: Path, content: bytes) -> None:
 
 class DiskFullError(UserError):
     """No room for a file of the run."""
+
+
+def is_full(error: OSError) -> bool:
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def remove_parts(run: RunFolder) -> None:
+    """Removes what a killed process was in the middle of writing."""
+    for part in run.path.rglob(".*.part"):
+        part.unlink(missing_ok=True)
