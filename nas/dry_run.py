@@ -14,6 +14,7 @@ from time import perf_counter
 from nas.config import RunConfig
 from nas.evaluation import Evaluation
 from nas.evaluator import Evaluator
+from nas.numbers import in_words
 from nas.run_file import RunFile, to_yaml
 from nas.run_folder import RunFolder, create_run
 from nas.setting import Setting, baselines, load_setting
@@ -41,7 +42,7 @@ def dry_run(file: RunFile, *, say: Say = print) -> Evaluation:
         f"data: {len(setting.splits.train)} train, {len(setting.splits.validation)} validation, "
         f"{len(setting.splits.test)} test images of {setting.splits.train.num_classes} classes"
     )
-    clock.done(f"space: {count_architectures(setting.space):.3g} architectures")
+    clock.done(f"space: {in_words(count_architectures(setting.space))} architectures")
     clock.done(f"baselines: {', '.join(baselines(config, setting.space)) or 'none'}")
     architecture = sample(setting.space, Random(config.search.seed))
     with TemporaryDirectory() as folder:

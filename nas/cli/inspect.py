@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from nas.cli.style import console, metric, scaled, seconds, table
+from nas.cli.style import console, metric, seconds, table
+from nas.numbers import scaled
 
 RunPath = Annotated[Path, typer.Argument(help="Run folder, e.g. runs/digits.")]
 ArchitecturePath = Annotated[Path, typer.Argument(help="Architecture file (JSON).")]

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from nas.cli.style import console, metric, scaled, table
+from nas.cli.style import console, metric, table
+from nas.numbers import scaled
 
 latency_app = typer.Typer(help="Measure latency.", no_args_is_help=True)
 

@@ -56,22 +56,29 @@ def watched_search(file: "RunFile", runs: Path, resume: bool) -> "RunResults":
 
     from nas import search
 
-    with Progress(
+    bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
-        TimeRemainingColumn(elapsed_when_finished=False),
+        TimeRemainingColumn(),
         console=console,
-    ) as bar:
-        task = bar.add_task("searching", total=file.search.trials)
+    )
+    task = bar.add_task("searching", total=file.search.trials, start=False)
 
-        def show(progress: search.Progress) -> None:
-            bar.update(task, completed=progress.done)
-            bar.console.print(line(progress))
+    def start() -> None:
+        bar.start()
+        bar.start_task(task)
 
-        return search.search(file, runs, resume=resume, on_progress=show)
+    def show(progress: search.Progress) -> None:
+        bar.update(task, completed=progress.done)
+        bar.console.print(line(progress))
+
+    try:
+        return search.search(file, runs, resume=resume, on_start=start, on_progress=show)
+    finally:
+        bar.stop()
 
 
 def line(progress: object) -> str:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas.cli.style import console, metric, scaled, table
+from nas.cli.style import console, metric, table
+from nas.numbers import in_words, scaled
 
 if TYPE_CHECKING:
     from search_spaces.staged import StagedSpace
@@ -32,8 +33,7 @@ def show_space(config: ConfigPath) -> None:
 
     space = read_space(config)
     console.print(describe_space(space), highlight=False)
-    size = count_architectures(space)
-    console.print(f"{size:.3g} architectures" if size >= 10**6 else f"{size} architectures")
+    console.print(f"{in_words(count_architectures(space))} architectures")
 
 
 @space_app.command("sample")

@@ -3,6 +3,8 @@
 from rich.console import Console
 from rich.table import Table
 
+from nas.numbers import milliseconds, percent, scaled
+
 console = Console(soft_wrap=True)
 
 
@@ -16,29 +18,18 @@ def table(*columns: str, title: str | None = None) -> Table:
 
 
 def metric(name: str, value: float | None) -> str:
-    """Returns a metric's value with the digits that it deserves.
+    """Returns a metric's value with the digits that it deserves, by the unit in its name.
 
-    >>> metric("accuracy", 0.98765), metric("latency_ms", 0.012345), metric("macs", 1234567)
+    >>> metric("test_accuracy", 0.98765), metric("latency_ms", 0.012345), metric("macs", 1234567)
     ('98.77 %', '0.0123 ms', '1.23 M')
     """
     if value is None:
         return "-"
     if name.endswith("accuracy"):
-        return f"{value * 100:.2f} %"
+        return percent(value)
     if name.endswith("_ms"):
-        return f"{value:.3g} ms"
-    return scaled(value) + ("B" if name.endswith("_bytes") else "")
-
-
-def scaled(value: float) -> str:
-    """
-    >>> scaled(950), scaled(15_400), scaled(2_300_000_000)
-    ('950', '15.4 k', '2.3 G')
-    """
-    for factor, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= factor:
-            return f"{value / factor:.3g} {letter}"
-    return f"{value:.4g}"
+        return milliseconds(value)
+    return scaled(value, "B" if name.endswith("_bytes") else "")
 
 
 def seconds(value: float) -> str:
