@@ -152,7 +152,7 @@ class Conv2dKernel:
             for rows in (1, 2, 3, 4)
             for columns in range(1, 29)
             for size in range(1, 9)
-            if rows <= height and (rows == 1 or columns >= width or columns % width == 0)
+            if rows <= height and (rows == 1 or columns >= width)
             if rows * min(columns, width) * min(size, vectors) + min(size, vectors) <= room
         }
         weight_bytes = 4 * self.window * vectors * unit.lanes

@@ -1,12 +1,12 @@
 """CPU targets: which machine code to emit, and how wide its vectors are."""
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from search_spaces.errors import UserError
 
 INSTRUCTION_SETS = ("avx", "sse", "ssse", "fma", "f16c", "bmi", "neon", "dotprod", "fullfp16")
-PARTS_OF_AVX10 = ("avx10",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +69,7 @@ class Cpu:
     @property
     def features(self) -> frozenset[str]:
         """The instruction sets that code for this processor may use, by LLVM's names."""
-        from tvm.target import codegen
-
-        names = map(str, codegen.llvm_get_cpu_features(self.target))
-        return frozenset(name for name in names if name.startswith(INSTRUCTION_SETS))
+        return features_of(self)
 
     @property
     def vector_unit(self) -> VectorUnit:
@@ -85,6 +82,14 @@ class Cpu:
         if "neon" in features:
             return NEON
         return GENERIC
+
+
+@cache
+def features_of(cpu: Cpu) -> frozenset[str]:
+    from tvm.target import codegen
+
+    names = map(str, codegen.llvm_get_cpu_features(cpu.target))
+    return frozenset(name for name in names if name.startswith(INSTRUCTION_SETS))
 
 
 def host_cpu() -> Cpu:
