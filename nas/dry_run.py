@@ -83,9 +83,8 @@ class Clock:
         self.last = perf_counter()
 
     def done(self, what: str) -> None:
-        now = perf_counter()
-        self.note(what, now - self.last)
-        self.last = now
+        self.note(what, perf_counter() - self.last)
 
     def note(self, what: str, seconds: float) -> None:
         self.say(f"{seconds:7.2f} s  {what}")
+        self.last = perf_counter()
