@@ -21,10 +21,17 @@ from nas.run_folder import RunFolder
 from nas.training import CandidateTooLargeError, TrainingDivergedError, TrainingResult, train
 from search_spaces.architecture import graph_hash
 from search_spaces.cost import network_cost
+from search_spaces.errors import UnsupportedOperatorError
 from search_spaces.graph import Graph
 from search_spaces.model import Array
 from search_spaces.space import Architecture
 
+CANDIDATES_FAULT = (
+    MeasurementError,
+    TrainingDivergedError,
+    CandidateTooLargeError,
+    UnsupportedOperatorError,
+)
 BUSY_TRIES = 5  # each as long as the measurer itself waits
 
 log = logging.getLogger("nas.search")
@@ -49,7 +56,7 @@ class Evaluator:
             arrays = self.take_steps(architecture.graph, steps)
         except DeviceBusyError:
             raise  # the machine's fault, not the candidate's
-        except (MeasurementError, TrainingDivergedError, CandidateTooLargeError) as error:
+        except CANDIDATES_FAULT as error:
             steps.reason = str(error)
         evaluation = steps.evaluation(graph_hash(architecture.graph))
         self.run.save_evaluation(architecture, evaluation, arrays)

@@ -1,7 +1,7 @@
 """Results: what a run has found so far, read from its files; works while it is still searching."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,7 @@ class TrialResult:
         number: Optuna's number of the trial.
         baseline: Name of the published network it is, if it is one.
         genes: Its decisions; empty for a network from outside the space.
+        repeats: Later trials that proposed the same.
     """
 
     number: int
@@ -35,10 +36,15 @@ class TrialResult:
     baseline: str | None
     genes: Mapping[str, Value]
     evaluation: Evaluation
+    repeats: tuple[int, ...] = ()
 
     @property
     def name(self) -> str:
         return self.baseline or f"trial {self.number}"
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        return (self.number, *self.repeats)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +124,17 @@ class RunResults:
         Raises:
             UserError: If there is no such trial, or none within the bound.
         """
-        if which.isdigit():
-            found = [trial for trial in self.trials if trial.number == int(which)]
+        if which.isdecimal():
+            found = [trial for trial in self.trials if int(which) in trial.numbers]
             if not found:
                 raise UserError(
                     f"{self.run.path} has no finished trial {which}; its front is "
-                    f"{', '.join(str(trial.number) for trial in self.front)}"
+                    f"{', '.join(str(trial.number) for trial in self.front) or 'empty'}"
+                )
+            if not within(found[0], max_latency_ms):
+                raise UserError(
+                    f"{self.run.path}: trial {which} is not within {max_latency_ms} ms, it takes "
+                    f"{shown_latency(found[0])}"
                 )
             return found[0]
         if which not in ("best", "knee", "fastest"):
@@ -143,17 +154,25 @@ class RunResults:
     def why_none(self, max_latency_ms: float | None) -> str:
         if not self.front:
             return f"{self.run.path}: no feasible architecture was found yet"
-        fastest = min(trial.evaluation.values.get("latency_ms", np.inf) for trial in self.front)
+        fastest = min(self.front, key=latency_ms)
         return (
             f"{self.run.path}: nothing on the front is within {max_latency_ms} ms; the fastest "
-            f"takes {fastest:.4g} ms"
+            f"takes {shown_latency(fastest)}"
         )
 
 
 def within(trial: TrialResult, max_latency_ms: float | None) -> bool:
-    if max_latency_ms is None:
-        return True
-    return trial.evaluation.values.get("latency_ms", np.inf) <= max_latency_ms
+    return max_latency_ms is None or latency_ms(trial) <= max_latency_ms
+
+
+def latency_ms(trial: TrialResult) -> float:
+    """Returns the latency; infinite where it was not measured, so that it keeps no bound."""
+    return trial.evaluation.values.get("latency_ms", np.inf)
+
+
+def shown_latency(trial: TrialResult) -> str:
+    ms = latency_ms(trial)
+    return f"{ms:.4g} ms" if np.isfinite(ms) else "a time that this run did not measure"
 
 
 def load_results(path: Path) -> RunResults:
@@ -181,12 +200,14 @@ def results_of(run: RunFolder, config: RunConfig, trials: Sequence[FrozenTrial])
     for trial in complete:
         key = trial.user_attrs[HASH]
         if key in found:
+            first = found[key]
+            found[key] = replace(first, repeats=(*first.repeats, trial.number))
             continue
         evaluation = run.load_evaluation(key)
         if evaluation is None:
             raise UserError(
                 f"{run.path}: trial {trial.number} is finished but {run.evaluation_file(key)} is "
-                "missing; restore it from a copy of the run"
+                "missing; restore it, or go on with --resume, which evaluates it again"
             )
         found[key] = TrialResult(
             trial.number, key, trial.user_attrs.get(BASELINE), trial.params, evaluation
