@@ -7,13 +7,13 @@ import json
 from typing import Any
 
 from nas.accuracy import accuracy
-from nas.interpreter import from_model
 from nas.kernel_times import measure_kernel_times
 from nas.report import write_report
 from nas.results import RunResults, TrialResult
 from nas.run_folder import write_json
 from nas.setting import load_setting
 from nas.workers import needs_latency, open_measurer
+from search_spaces.errors import UserError
 
 FORMAT = "hwnas.front"
 VERSION = 1
@@ -43,10 +43,7 @@ def test_accuracies(results: RunResults) -> dict[str, float]:
     if not front:
         return {}
     test = load_setting(results.config).tensors.test
-    return {
-        trial.hash: accuracy(from_model(results.run.load_model(trial.hash)), test)
-        for trial in front
-    }
+    return {trial.hash: accuracy(results.run.load_model(trial.hash), test) for trial in front}
 
 
 def front_json(results: RunResults) -> dict[str, Any]:
@@ -55,12 +52,22 @@ def front_json(results: RunResults) -> dict[str, Any]:
 
 
 def known_test_accuracies(results: RunResults) -> dict[str, float]:
-    """Returns the test accuracies that ``finish_run`` wrote, by hash."""
+    """Returns the test accuracies that ``finish_run`` wrote, by hash.
+
+    Raises:
+        UserError: If that file is damaged.
+    """
+    path = results.run.front_file
     try:
-        rows = json.loads(results.run.front_file.read_text())["front"]
+        rows = json.loads(path.read_text())["front"]
+        return {row["hash"]: row["test_accuracy"] for row in rows if "test_accuracy" in row}
     except FileNotFoundError:
         return {}
-    return {row["hash"]: row["test_accuracy"] for row in rows if "test_accuracy" in row}
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} is damaged ({type(error).__name__}: {error}); delete it and write it anew "
+            "with 'nas search --resume'"
+        ) from None
 
 
 def front_data(results: RunResults, scores: dict[str, float]) -> dict[str, Any]:
