@@ -1,13 +1,7 @@
-"""Lowering: a model as a list of kernel calls on planned memory.
+"""Lowering: a model as a list of kernel calls on planned memory."""
 
-Every map is given a home: a buffer of its own, or some channels of the buffer of the concatenation
-that it goes into, so that concatenating, splitting and dropout move nothing. A buffer's zero
-border is as wide as the widest padding among those who read it.
-"""
-
-from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +19,7 @@ from latency_models.kernels.pool import GlobalPoolKernel, PoolKernel
 from latency_models.kernels.view import View
 from latency_models.machine_code import Address
 from latency_models.memory_plan import Lifetime, aligned, plan_memory
+from latency_models.placement import GIVEN, RESULT, Placement
 from search_spaces.errors import UnsupportedOperatorError
 from search_spaces.fusion import FusedKernel, fuse
 from search_spaces.graph import INPUT, Graph
@@ -58,7 +53,6 @@ Tile = ConvTile | DepthwiseTile | None
 TileChoice = Callable[[TiledKernel], Tile]
 
 SPARE = 64  # numbers after the workspace that a vector may read past the last map
-MOST_PLANAR_CHANNELS = 4  # an input of more channels is worth turning into NHWC
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,30 +109,19 @@ def check_supported(graph: Graph) -> None:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Channels of a buffer: where a map lies. Buffers are named after the map that owns them."""
-
-    buffer: str
-    first_channel: int
-
-
 class _Lowering:
-    """One network being lowered: first homes and halos, then kernels, then memory."""
+    """One network being lowered: first places, then kernels, then memory."""
 
     def __init__(self, model: Model, unit: VectorUnit, choose_tile: TileChoice) -> None:
         self.arrays, self.graph = model.arrays, model.graph
         self.unit, self.choose_tile = unit, choose_tile
         self.kernels = fuse(model.graph)
-        self.shapes = dict(model.graph.shapes)
-        self.pushed: dict[str, Activation] = {}  # activations of concatenations, by their parts
-        self.homes = concat_homes(self.graph, self.kernels, self.pushed)
+        self.places = Placement(self.graph, self.kernels)
+        self.view = self.places.view
         self.steps: list[tuple[Kernel, Tile, str, tuple[str, ...], int]] = []
         self.bordered: set[str] = set()
         self.weights: list[Array] = []
         self.weights_size = 0
-        self.planar_input = reads_planar(self.graph, self.kernels)
-        self.halos: Mapping[str, int] = self.find_halos()
 
     def run(self) -> LoweredNetwork:
         self.convert_input()
@@ -146,54 +129,6 @@ class _Lowering:
             LOWER[type(kernel.operator)](self, kernel)
         self.convert_output()
         return self.finish()
-
-    # Homes
-
-    def root(self, name: str) -> tuple[str, int]:
-        """The computed map that ``name`` is (part of), and the first of its channels."""
-        first = 0
-        while name != INPUT and name in self.graph.shapes:
-            node = self.graph.node(name)
-            if isinstance(node.operator, ChannelSplit):
-                first += node.operator.start
-            elif not isinstance(node.operator, Dropout):
-                break
-            name = node.inputs[0]
-        return name, first
-
-    def place(self, name: str) -> Place:
-        """The buffer in which a map lies."""
-        name, first = self.root(name)
-        while name in self.homes:
-            home = self.homes[name]
-            name, first = home.buffer, first + home.first_channel
-        return Place(name, first)
-
-    def view(self, name: str) -> View:
-        place = self.place(name)
-        if place.buffer == INPUT and self.planar_input:
-            assert place.first_channel == 0
-            return self.planar_view()
-        channels, height, width = self.shapes[name]
-        buffer_channels = self.shapes[place.buffer][0]
-        return View(channels, height, width, self.halos.get(place.buffer, 0), buffer_channels)
-
-    def planar_view(self) -> View:
-        return View(*self.graph.input_shape, halo=self.halos.get(INPUT, 0), planar=True)
-
-    def find_halos(self) -> dict[str, int]:
-        halos: dict[str, int] = defaultdict(int)
-        for kernel in self.kernels:
-            operator = kernel.operator
-            pads = (0, 0)
-            if isinstance(operator, Conv2d):
-                pads = operator.pads
-            elif isinstance(operator, AvgPool):
-                pads = operator.padding
-            for name in kernel.inputs:
-                buffer = self.place(name).buffer
-                halos[buffer] = max(halos[buffer], *pads)
-        return halos
 
     # Steps
 
@@ -213,10 +148,10 @@ class _Lowering:
 
     def add_border(self, name: str, node: str) -> None:
         """Zeroes the border of the buffer that ``name`` lies in, once, before it is written."""
-        if name.startswith("<"):
+        if name == RESULT:
             return
-        buffer = self.place(name).buffer
-        if self.halos.get(buffer, 0) and buffer not in self.bordered:
+        buffer = self.places.place(name).buffer
+        if self.places.halos.get(buffer, 0) and buffer not in self.bordered:
             self.bordered.add(buffer)
             self.steps.append((BorderKernel(), None, node, (buffer,), 0))
 
@@ -233,31 +168,21 @@ class _Lowering:
         return self.arrays.get(name, np.zeros(size, np.float32))
 
     def activation(self, kernel: FusedKernel) -> Activation:
-        return self.pushed.get(kernel.output, kernel.activation)
+        return self.places.pushed.get(kernel.output, kernel.activation)
 
     # Input and output
 
     def convert_input(self) -> None:
         outside = View(*self.graph.input_shape, planar=True)
         if self.view(INPUT) != outside:
-            self.add(LayoutKernel(outside, self.view(INPUT)), INPUT, "<input>", INPUT)
-
-    def input_is_outside(self) -> bool:
-        return self.planar_input and self.halos.get(INPUT, 0) == 0
+            self.add(LayoutKernel(outside, self.view(INPUT)), INPUT, GIVEN, INPUT)
 
     def convert_output(self) -> None:
         name = self.graph.output.name
         source = self.view(name)
-        if self.output_buffer() is None:
-            target = View(*self.shapes[name], planar=True)
-            self.add(LayoutKernel(source, target), name, name, "<output>")
-
-    def output_buffer(self) -> str | None:
-        """The buffer that can be the output tensor itself, if there is one."""
-        name = self.graph.output.name
-        place = self.place(name)
-        same = place == Place(name, 0) and self.shapes[name][1:] == (1, 1)
-        return name if same and not self.halos.get(name, 0) else None
+        if self.places.output_buffer() is None:
+            target = View(*self.places.shapes[name], planar=True)
+            self.add(LayoutKernel(source, target), name, name, RESULT)
 
     # Memory
 
@@ -265,12 +190,12 @@ class _Lowering:
         lifetimes: dict[str, Lifetime] = {}
         for index, (_, _, _, maps, _) in enumerate(self.steps):
             for name in maps:
-                if self.memory_of(name) != "workspace":
+                if self.places.memory_of(name) != "workspace":
                     continue
-                buffer = self.place(name).buffer
+                buffer = self.places.place(name).buffer
                 known = lifetimes.get(buffer)
                 first = known.first_step if known else index
-                lifetimes[buffer] = Lifetime(self.buffer_view(buffer).size, first, index)
+                lifetimes[buffer] = Lifetime(self.places.buffer_view(buffer).size, first, index)
         plan = plan_memory(tuple(lifetimes.values()))
         offsets = dict(zip(lifetimes, plan.offsets, strict=True))
         return LoweredNetwork(
@@ -280,7 +205,7 @@ class _Lowering:
                     tile,
                     node,
                     self.addresses(kernel, maps, weights, offsets),
-                    kernel.numbers(self.buffer_view(maps[-1]))
+                    kernel.numbers(self.places.buffer_view(maps[-1]))
                     if isinstance(kernel, BorderKernel)
                     else (),
                 )
@@ -291,21 +216,6 @@ class _Lowering:
             self.graph.input_shape,
             self.graph.output.shape,
         )
-
-    def buffer_view(self, buffer: str) -> View:
-        if buffer == INPUT and self.planar_input:
-            return self.planar_view()
-        return View(*self.shapes[buffer], halo=self.halos.get(buffer, 0))
-
-    def memory_of(self, name: str) -> str:
-        if name == "<input>" or (self.place_or_none(name) == INPUT and self.input_is_outside()):
-            return "input"
-        if name == "<output>" or self.place_or_none(name) == self.output_buffer():
-            return "output"
-        return "workspace"
-
-    def place_or_none(self, name: str) -> str:
-        return name if name.startswith("<") else self.place(name).buffer
 
     def addresses(
         self, kernel: Kernel, maps: tuple[str, ...], weights: int, offsets: Mapping[str, int]
@@ -319,15 +229,15 @@ class _Lowering:
         )
 
     def address(self, name: str, offsets: Mapping[str, int]) -> Address:
-        memory = self.memory_of(name)
+        memory = self.places.memory_of(name)
         if memory == "input":
             return Address("input", 0)
-        if name == "<output>":
+        if name == RESULT:
             return Address("output", 0)
-        place = self.place(name)
+        place = self.places.place(name)
         if memory == "output":
             return Address("output", place.first_channel)
-        view = self.buffer_view(place.buffer)
+        view = self.places.buffer_view(place.buffer)
         return Address("workspace", offsets[place.buffer] + view.origin + place.first_channel)
 
     # Operators
@@ -429,73 +339,13 @@ class _Lowering:
         """Copies the parts that could not be written in their place to begin with."""
         first = 0
         for index, name in enumerate(kernel.inputs):
-            root, _ = self.root(name)
-            place = Place(kernel.output, first)
-            if self.homes.get(root) != place or self.shapes[root] != self.shapes[name]:
-                part = f"{kernel.output}<{index}>"
-                self.shapes[part] = self.shapes[name]
-                self.homes[part] = place
-                target = self.part_view(part)
-                work = PointwiseKernel(self.view(name), target, activation=kernel.activation)
+            if not self.places.is_written_in(name, kernel.output, first):
+                part = self.places.add_part(kernel.output, index, name, first)
+                work = PointwiseKernel(
+                    self.view(name), self.view(part), activation=kernel.activation
+                )
                 self.add(work, kernel.node.name, name, part)
-            first += self.shapes[name][0]
-
-    def part_view(self, part: str) -> View:
-        whole = self.view(self.homes[part].buffer)
-        return replace(whole, channels=self.shapes[part][0])
-
-
-def concat_homes(
-    graph: Graph, kernels: tuple[FusedKernel, ...], pushed: dict[str, Activation]
-) -> dict[str, Place]:
-    """Returns, for each map that can be written into a concatenation at once, where.
-
-    A concatenation's own activation moves into such a part's kernel, and into ``pushed``.
-    """
-    by_output = {kernel.output: kernel for kernel in kernels}
-    homes: dict[str, Place] = {}
-    for kernel in kernels:
-        if not isinstance(kernel.operator, Concat):
-            continue
-        first = 0
-        for name in kernel.inputs:
-            part = name
-            alone = len(graph.consumers[name]) == 1
-            while part != INPUT and isinstance(graph.node(part).operator, Dropout):
-                part = graph.node(part).inputs[0]
-                alone = alone and len(graph.consumers[part]) == 1
-            maker = by_output.get(part)
-            if maker is not None and part not in homes:
-                if kernel.activation == "none":
-                    homes[part] = Place(kernel.output, first)
-                elif (
-                    alone
-                    and maker.activation == "none"
-                    and isinstance(maker.operator, Conv2d | Linear | Add | Scale)
-                ):
-                    homes[part] = Place(kernel.output, first)
-                    pushed[part] = kernel.activation
-            first += graph.shapes[name][0]
-    return homes
-
-
-def reads_planar(graph: Graph, kernels: tuple[FusedKernel, ...]) -> bool:
-    """Whether everyone who reads the input reads single numbers, so that it can stay NCHW."""
-    for kernel in kernels:
-        if kernel.residual == INPUT:
-            return False
-        if INPUT not in kernel.inputs:
-            continue
-        operator = kernel.operator
-        channels = graph.input_shape[0]
-        if isinstance(operator, Linear):
-            continue
-        if not isinstance(operator, Conv2d) or channels > MOST_PLANAR_CHANNELS:
-            return False
-        if operator.groups == channels == operator.out_channels and channels > 1:
-            return False
-    views = (ChannelSplit, Dropout)
-    return not any(INPUT in n.inputs and isinstance(n.operator, views) for n in graph.nodes)
+            first += self.places.shapes[name][0]
 
 
 LOWER: dict[type, Callable[[_Lowering, FusedKernel], None]] = {
