@@ -23,15 +23,16 @@ from nas.metrics import METRICS, Metric
 TWO = (METRICS["accuracy"], METRICS["macs"])
 THREE = (*TWO, METRICS["latency_ms"])
 
+Cloud = tuple[tuple[Metric, ...], Points]
+
 # Few different values, so that equal ones and equal points are common.
 coordinates = st.sampled_from([0.0, 0.25, 0.5, 1.0, 3.0])
-clouds = st.sampled_from([TWO, THREE]).flatmap(
+clouds: st.SearchStrategy[Cloud] = st.sampled_from([TWO, THREE]).flatmap(
     lambda metrics: st.tuples(
         st.just(metrics),
         st.lists(st.tuples(*[coordinates] * len(metrics)), min_size=1, max_size=12).map(np.array),
     )
 )
-Cloud = tuple[tuple[Metric, ...], Points]
 
 
 def dominates(first: Points, second: Points, metrics: tuple[Metric, ...]) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from latency_models.latency import Latency
 from nas.evaluation import Evaluation, evaluation_from_json, evaluation_to_json
 from nas.run_folder import (
     DiskFullError,
@@ -28,7 +29,7 @@ from search_spaces.architecture import graph_hash
 from search_spaces.errors import UserError
 from search_spaces.model import random_model
 from search_spaces.space import Architecture
-from tests.nas.runs import CONDITIONS, Latency, baseline
+from tests.nas.runs import CONDITIONS, baseline
 
 
 @pytest.fixture
