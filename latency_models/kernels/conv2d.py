@@ -2,8 +2,9 @@
 
 One tile of rows x columns pixels by a few vectors of output channels stays in registers while the
 loops run over the kernel window and the input channels. Weights are packed in the order in which
-the tile reads them, output channels padded with zeros to whole vectors. A fully connected layer
-is the convolution whose window is the whole map.
+the tile reads them, output channels padded with zeros to whole vectors. While one block of large
+weights is at work, the next is prefetched. A fully connected layer is the convolution whose window
+is the whole map.
 
 Letters: V lanes; a block is the vectors of output channels of one tile.
 """
@@ -162,6 +163,7 @@ class Conv2dKernel:
 
 WEIGHTS_IN_CACHE = 1 << 19  # bytes of weights that may be read once for each tile of pixels
 FAST_CACHE = 24 << 10  # bytes of the first-level cache that a block's weights may take
+LINE = 16  # float32 numbers of a cache line
 COST_OF_BODIES = 0.03  # each tile size of a kernel is compiled code of its own
 ADD_LATENCY = 4  # cycles until a fused multiply-add can be added to
 
@@ -245,7 +247,12 @@ class _Emission:
             for registers in sums:
                 v.put(registers[j], bias)
         packed = self.all_biases + group * self.group_weights + first * (lanes * kernel.window)
-        self.accumulate(sums, pixels, T.bind(packed), T.bind(self.origin(group, y, x)))
+        packed, ahead = T.bind(packed), None
+        if self.tile.blocks_outside and kernel.map_size != (rows, columns):
+            # The first tiles of a block ask for the next block's weights, a line at each step.
+            part = T.min((y * kernel.map_size[1] + x) // (rows * columns), T.int32(size - 1))
+            ahead = T.bind(packed + (size * lanes + part * LINE) * kernel.window)
+        self.accumulate(sums, pixels, packed, T.bind(self.origin(group, y, x)), ahead)
         channel = T.bind(group * kernel.out_channels + first * lanes)
         left = T.bind(kernel.out_channels - (first + size - 1) * lanes)
         ragged = kernel.out_channels % lanes != 0
@@ -269,7 +276,12 @@ class _Emission:
         return top + left - padding + group * (kernel.in_channels * source.channel_stride)
 
     def accumulate(
-        self, sums: list[list[Buffer]], pixels: list[tuple[int, int]], packed: Expr, origin: Expr
+        self,
+        sums: list[list[Buffer]],
+        pixels: list[tuple[int, int]],
+        packed: Expr,
+        origin: Expr,
+        ahead: Expr | None,
     ) -> None:
         kernel, v, source = self.kernel, self.vectors, self.kernel.source
         size = len(sums[0])
@@ -286,6 +298,8 @@ class _Emission:
             where = T.bind(((i * width + j) * kernel.in_channels + c) * (size * lanes) + packed)
             taps = [v.load(self.weights, where + k * lanes) for k in range(size)]
             start = T.bind(origin + i * row_step + j * column_step + c * source.channel_stride)
+            if ahead is not None:
+                v.prefetch(self.weights, ahead + ((i * width + j) * kernel.in_channels + c) * LINE)
             for offset, registers in zip(offsets, sums, strict=True):
                 number = v.load_spread(self.source, start + offset)
                 for register, tap in zip(registers, taps, strict=True):

@@ -79,6 +79,11 @@ class Vectors:
         """One number of memory in every lane."""
         return T.bind(T.broadcast(buffer[offset], self.lanes))
 
+    def prefetch(self, buffer: Buffer, offset: Expr) -> None:
+        """Asks for the cache line at ``offset``, which may lie anywhere."""
+        arguments = [T.address_of(buffer[offset]), *map(T.int32, (0, 2, 1))]
+        T.evaluate(ir.Call("tirx.prefetch", arguments, ret_ty="void"))
+
     def ramp(self, offset: Expr) -> Expr:
         return T.ramp(offset, 1, self.lanes)
 

@@ -309,3 +309,11 @@ def spills(code: str) -> int:
 @pytest.mark.parametrize("kernel", KERNELS, ids=["conv2d", "depthwise"])
 def test_the_accumulators_stay_in_registers(kernel: Conv2dKernel | DepthwiseKernel) -> None:
     assert spills(assembly(kernel, Cpu("emeraldrapids"))) == 0
+
+
+def test_large_weights_are_asked_for_ahead_of_time() -> None:
+    large = Conv2dKernel(View(512, 14, 14), View(512, 14, 14))
+    small = Conv2dKernel(View(32, 14, 14), View(32, 14, 14))
+
+    assert "prefetch" in assembly(large, Cpu("emeraldrapids"))
+    assert "prefetch" not in assembly(small, Cpu("emeraldrapids"))
