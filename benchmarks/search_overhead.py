@@ -22,7 +22,8 @@ from nas.evaluation import Evaluation
 from nas.evaluator import Evaluator, graph_values
 from nas.run_file import RunFile, read_run_file, to_yaml
 from nas.run_folder import RunFolder, create_run
-from nas.search import SearchLoop, ignore_progress, take_up_study
+from nas.search import take_up_study
+from nas.search_loop import SearchLoop, ignore_progress
 from nas.setting import Setting, load_setting
 from nas.studies import open_storage, open_study, suggest
 from nas.workers import local_workers

@@ -1,31 +1,23 @@
-"""Search: asks a study for architectures, has them evaluated, tells what was found out.
+"""Search: a run folder made or taken up again, its study, its workers, and the loop over trials.
 
-The loop alone talks to the study; workers only evaluate. An evaluation is on disk before its
-trial is told, so a search that is killed at any moment loses no finished work.
+An evaluation is on disk before its trial is told, so a search that is killed at any moment loses
+no finished work.
 """
 
-import json
 import logging
-import signal
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import optuna
 from optuna.exceptions import StorageInternalError
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from latency_models.device import get_device
 from nas import yaml_text
 from nas.config import RunConfig
 from nas.data.summary import check_same_data, data_summary
-from nas.evaluation import Evaluation
 from nas.evaluator import Evaluator, affordable
 from nas.results import RunResults, results_of
 from nas.run_file import RunFile, differences, read_yaml, to_yaml
@@ -42,7 +34,7 @@ from nas.run_folder import (
     write_json,
     write_whole,
 )
-from nas.sampler import HASH, SpaceUsedUpError
+from nas.search_loop import OnProgress, SearchLoop, ignore_progress, stopping_gently
 from nas.setting import Setting, baselines, load_setting
 from nas.studies import (
     BASELINE,
@@ -52,44 +44,17 @@ from nas.studies import (
     open_storage,
     open_study,
     retake_interrupted,
-    suggest,
 )
-from nas.workers import Workers, local_workers, needs_latency, open_measurer
-from search_spaces.architecture import graph_hash
+from nas.workers import local_workers, needs_latency, open_measurer
 from search_spaces.errors import UserError
-from search_spaces.space import Architecture, decide, restore
 
 MAY_CHANGE = frozenset({"search.trials", "search.workers", "latency.time_limit_s"})
-PATIENCE = 100  # repeated proposals in a row after which a space counts as used up
 
 log = logging.getLogger("nas.search")
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Told after every trial.
-
-    Attributes:
-        done: Distinct architectures evaluated, baselines not counted.
-        wanted: How many are asked for.
-        name: Of the trial that just ended.
-    """
-
-    done: int
-    wanted: int
-    name: str
-    evaluation: Evaluation
-
-
-OnProgress = Callable[[Progress], None]
-
-
 def do_nothing() -> None:
     """For searches whose start nobody waits for."""
-
-
-def ignore_progress(progress: Progress) -> None:
-    """For searches that nobody watches."""
 
 
 def search(
@@ -201,166 +166,6 @@ def take_up_study(
     return study
 
 
-@dataclass(slots=True)
-class Pending:
-    """Trials of one architecture that wait for its evaluation."""
-
-    architecture: Architecture
-    trials: list[optuna.Trial]
-
-
-@dataclass(slots=True)
-class SearchLoop:
-    """Asks, submits, tells until enough distinct architectures are evaluated."""
-
-    config: RunConfig
-    run: RunFolder
-    setting: Setting
-    study: optuna.Study
-    workers: Workers
-    on_progress: OnProgress
-    stopping: bool = False
-    told: set[str] = field(default_factory=set)
-    done: int = 0
-    pending: dict[str, Pending] = field(default_factory=dict)
-    futures: "dict[Future[str], str]" = field(default_factory=dict)
-    repeats: int = 0
-    used_up: bool = False
-
-    def run_all(self) -> None:
-        networks = baselines(self.config, self.setting.space)
-        lost = self.count_finished(networks)
-        while True:
-            while not self.stopping and len(self.futures) < self.workers.slots:
-                if lost:
-                    self.submit(lost.pop())
-                elif self.more():
-                    self.ask(networks)
-                else:
-                    break
-            if not self.futures:
-                return
-            for future in wait(self.futures, return_when=FIRST_COMPLETED).done:
-                self.finish(future)
-
-    def count_finished(self, networks: dict[str, Architecture]) -> list[Architecture]:
-        """Learns from the study what is evaluated; returns those whose evaluation is lost."""
-        trials = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        given = {trial.user_attrs[HASH] for trial in trials if BASELINE in trial.user_attrs}
-        self.told = {trial.user_attrs[HASH] for trial in trials}
-        self.done = len(self.told - given)
-        by_hash = {trial.user_attrs[HASH]: trial for trial in trials}
-        return [
-            self.decided(trial, networks)
-            for key, trial in by_hash.items()
-            if self.run.load_evaluation(key) is None
-        ]
-
-    def decided(self, trial: FrozenTrial, networks: dict[str, Architecture]) -> Architecture:
-        name = trial.user_attrs.get(BASELINE)
-        return networks[name] if name is not None else restore(self.setting.space, trial.params)
-
-    @property
-    def wanted(self) -> int:
-        return self.config.search.trials
-
-    def more(self) -> bool:
-        """Whether to ask for another trial: some are queued, or too few are done or under way."""
-        if self.repeats >= PATIENCE and not self.used_up:
-            self.used_up = True
-            log.warning("%d proposals in a row were known already; stopping", self.repeats)
-        if self.used_up:
-            return False
-        under_way = sum(
-            any(BASELINE not in trial.user_attrs for trial in pending.trials)
-            for pending in self.pending.values()
-        )
-        if self.done + under_way < self.wanted:
-            return True
-        return bool(self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
-
-    def ask(self, networks: dict[str, Architecture]) -> None:
-        trial = self.study.ask()
-        try:
-            architecture = self.decide(trial, networks)
-        except SpaceUsedUpError as error:
-            self.study.tell(trial, state=TrialState.FAIL)
-            self.used_up = True
-            log.warning("%s", error)
-            return
-        key = graph_hash(architecture.graph)
-        trial.set_user_attr(HASH, key)
-        if key in self.pending:
-            self.pending[key].trials.append(trial)
-            self.repeats += 1
-            return
-        evaluation = self.run.load_evaluation(key)
-        if evaluation is not None:
-            self.tell(trial, architecture, evaluation)
-            return
-        self.submit(architecture, trial)
-
-    def submit(self, architecture: Architecture, *trials: optuna.Trial) -> None:
-        key = graph_hash(architecture.graph)
-        self.pending[key] = Pending(architecture, list(trials))
-        self.futures[self.workers.submit(architecture)] = key
-
-    def decide(self, trial: optuna.Trial, networks: dict[str, Architecture]) -> Architecture:
-        name = trial.user_attrs.get(BASELINE)
-        if name is not None and not networks[name].genes:
-            return networks[name]
-        return decide(self.setting.space, suggest(trial))
-
-    def finish(self, future: "Future[str]") -> None:
-        key = self.futures.pop(future)
-        pending = self.pending[key]
-        try:
-            future.result()
-        except BrokenProcessPool:
-            log.warning("the worker of %s died", key)
-            if self.run.load_evaluation(key) is None:  # else it died afterwards
-                if self.workers.has_another_try(pending.architecture):
-                    self.futures[self.workers.submit(pending.architecture)] = key
-                    return
-                self.workers.give_up(pending.architecture)
-        evaluation = self.run.load_evaluation(key)
-        if evaluation is None:
-            raise AssertionError(f"the worker filed no evaluation of {key}")
-        del self.pending[key]
-        for trial in pending.trials:
-            self.tell(trial, pending.architecture, evaluation)
-
-    def tell(
-        self, trial: optuna.Trial, architecture: Architecture, evaluation: Evaluation
-    ) -> None:
-        for rule, excess in evaluation.violations.items():
-            trial.set_constraint(rule, excess)
-        failed = not evaluation.feasible and not any(v > 0 for v in evaluation.violations.values())
-        if failed:
-            trial.set_constraint("runs", 1.0)
-        values = [evaluation.values.get(m.name, m.worst) for m in self.config.objectives]
-        self.study.tell(trial, values)
-        fresh = evaluation.hash not in self.told
-        self.told.add(evaluation.hash)
-        if BASELINE not in trial.user_attrs:
-            self.repeats = 0 if fresh else self.repeats + 1
-            self.done += fresh
-        if fresh:
-            name = trial.user_attrs.get(BASELINE, f"trial {trial.number}")
-            log.info("%s %s", name, json.dumps(summary(architecture, evaluation)))
-            self.on_progress(Progress(self.done, self.wanted, name, evaluation))
-
-
-def summary(architecture: Architecture, evaluation: Evaluation) -> dict[str, Any]:
-    return {
-        "hash": evaluation.hash,
-        "status": evaluation.status,
-        "reason": evaluation.reason,
-        "values": dict(evaluation.values),
-        "seconds": {phase: round(s, 3) for phase, s in evaluation.seconds.items()},
-    }
-
-
 class RunLog(logging.FileHandler):
     """A log whose failures are the search's."""
 
@@ -401,23 +206,3 @@ def logging_to(path: Path) -> Iterator[None]:
     finally:
         log.removeHandler(handler)
         handler.close()
-
-
-@contextmanager
-def stopping_gently(loop: SearchLoop) -> Iterator[None]:
-    """Makes the first interrupt finish what is running, and a second one stop at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def handle(number: int, frame: object) -> None:
-        if loop.stopping:
-            raise KeyboardInterrupt
-        loop.stopping = True
-        log.info("interrupted: finishing what is running")
-
-    before = signal.signal(signal.SIGINT, handle)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -11,6 +11,7 @@ from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESample
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
+from sqlalchemy.pool import NullPool
 
 from nas.metrics import Metric
 from nas.sampler import HASH, ArchiveEvolutionSampler
@@ -73,7 +74,8 @@ def open_storage(url: str | None, journal: Path) -> BaseStorage:
     if url is None:
         return JournalStorage(JournalFileBackend(str(journal)))
     try:
-        return RDBStorage(url)
+        # A connection a question: none is left open behind a search, or lost while it trains.
+        return RDBStorage(url, engine_kwargs={"poolclass": NullPool})
     except Exception as error:  # SQLAlchemy and each driver have their own types
         raise UserError(
             f"cannot open study storage {hide_password(url)}: {str(error).splitlines()[0]}; check "

@@ -11,15 +11,12 @@ from nas.metrics import METRICS
 from nas.run_file import (
     BaselineFile,
     DataFile,
-    HeadFile,
     LatencyFile,
     RunFile,
     SearchFile,
-    SpaceFile,
-    StageFile,
-    StemFile,
     TrainingFile,
 )
+from nas.space_file import HeadFile, SpaceFile, StageFile, StemFile
 from nas.studies import SAMPLERS
 from search_spaces.blocks import BLOCKS
 

@@ -10,6 +10,7 @@ from nas.cli.style import console, metric, seconds
 if TYPE_CHECKING:
     from nas.results import RunResults
     from nas.run_file import RunFile
+    from nas.search_loop import Progress as TrialDone
 
 Runs = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.")]
 
@@ -54,7 +55,8 @@ def watched_search(file: "RunFile", runs: Path, resume: bool) -> "RunResults":
         TimeRemainingColumn,
     )
 
-    from nas import search
+    from nas.search import search
+    from nas.search_loop import Progress as TrialDone
 
     bar = Progress(
         TextColumn("{task.description}"),
@@ -71,20 +73,17 @@ def watched_search(file: "RunFile", runs: Path, resume: bool) -> "RunResults":
         bar.start()
         bar.start_task(task)
 
-    def show(progress: search.Progress) -> None:
+    def show(progress: TrialDone) -> None:
         bar.update(task, completed=progress.done)
         bar.console.print(line(progress))
 
     try:
-        return search.search(file, runs, resume=resume, on_start=start, on_progress=show)
+        return search(file, runs, resume=resume, on_start=start, on_progress=show)
     finally:
         bar.stop()
 
 
-def line(progress: object) -> str:
-    from nas.search import Progress
-
-    assert isinstance(progress, Progress)
+def line(progress: "TrialDone") -> str:
     evaluation = progress.evaluation
     shown = ("accuracy", "latency_ms", "macs", "params")
     numbers = "  ".join(

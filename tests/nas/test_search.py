@@ -14,7 +14,8 @@ from nas.results import RunResults, load_results
 from nas.run_file import RunFile
 from nas.run_folder import RunFolder, lock_run
 from nas.sampler import HASH
-from nas.search import Progress, search
+from nas.search import search
+from nas.search_loop import Progress
 from nas.setting import baselines, load_setting
 from nas.studies import SAMPLERS, open_storage
 from search_spaces.architecture import graph_hash
