@@ -415,6 +415,17 @@ def test_the_study_may_live_in_sqlite(tmp_path: Path) -> None:
     assert found(load_results(results.run.path)) == found(results)
 
 
+def test_a_database_that_is_lost_on_the_way_is_one_line(tmp_path: Path) -> None:
+    database = tmp_path / "studies.db"
+    file = tiny(search={"storage": f"sqlite:///{database}"})
+
+    def lose() -> None:
+        database.write_bytes(b"nonsense" * 1000)
+
+    with pytest.raises(UserError, match=r"the study's storage sqlite:.* failed \(.*--resume"):
+        search(file, tmp_path, on_progress=stopping_after(2, lose))
+
+
 def test_two_runs_do_not_share_a_study(tmp_path: Path) -> None:
     file = tiny(search={"storage": f"sqlite:///{tmp_path}/studies.db"})
     first = search(file, tmp_path / "a")

@@ -1,0 +1,97 @@
+"""A configuration means data, a space that fits it, and published networks."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from nas.config import BaselineConfig
+from nas.setting import baseline, baseline_name, baselines, load_setting
+from search_spaces.errors import UserError
+from search_spaces.networks import NETWORKS
+from search_spaces.space import restore
+from search_spaces.staged import StagedSpace
+from tests.nas.tiny import tiny
+
+
+@pytest.fixture(scope="module")
+def space() -> StagedSpace:
+    return load_setting(tiny().config()).space
+
+
+def test_the_space_takes_the_channels_and_classes_of_the_data() -> None:
+    setting = load_setting(tiny().config())
+
+    assert (setting.space.in_channels, setting.space.num_classes) == (1, 10)
+    assert len(setting.splits.train) == 60
+    assert len(setting.tensors.validation) == 60
+    assert torch.get_num_threads() == 1
+
+
+def test_data_that_cannot_be_split_is_refused() -> None:
+    with pytest.raises(UserError, match="train split must have 1 to 1796 of 1797 images, got 500"):
+        load_setting(tiny(data={"train": 5000}).config())
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_published_network_is_a_baseline_for_the_data(name: str, space: StagedSpace) -> None:
+    architecture = baseline(BaselineConfig(name, resolution=96), space)
+
+    assert architecture.space == f"{name} @96"
+    assert architecture.graph.input_shape == (1, 96, 96)
+    assert architecture.graph.output.shape == (10, 1, 1)
+
+
+def test_a_baseline_takes_the_spaces_largest_resolution(space: StagedSpace) -> None:
+    architecture = baseline(BaselineConfig("lenet_300_100"), space)
+
+    assert architecture.graph.input_shape == (1, 8, 8)
+
+
+def test_baselines_have_names_that_tell_them_apart(space: StagedSpace) -> None:
+    items: list[Any] = [
+        "mobilenet_v2",
+        {"network": "mobilenet_v2", "width": 0.5},
+        {"network": "mobilenet_v2", "resolution": 16},
+        {"network": "mobilenet_v2", "width": 0.5, "resolution": 16},
+    ]
+    config = tiny(space={"resolution": 32}, baselines=items).config()
+
+    assert list(baselines(config, config.space)) == [
+        "mobilenet_v2",
+        "mobilenet_v2 x0.5",
+        "mobilenet_v2 @16",
+        "mobilenet_v2 x0.5 @16",
+    ]
+
+
+def test_a_baseline_that_lies_in_the_space_comes_with_its_genes(space: StagedSpace) -> None:
+    blocks = {"depthwise_separable": {"kernel_size": 3}, "plain": None}
+    widths = {"stage0": (16, 1, 1), "stage1": (32, 2, 2), "stage2": (64, 2, 2)}
+    stages = [
+        {"depth": [1, depth] if depth > 1 else 1, "width": [8, width], "stride": stride}
+        for width, depth, stride in (*widths.values(), (128, 6, 2), (256, 2, 2))
+    ]
+    config = tiny(
+        space={
+            "resolution": 32,
+            "stem": {"width": 8, "stride": 2},
+            "stages": [stage | {"blocks": blocks} for stage in stages],
+        }
+    ).config()
+    here = load_setting(config).space
+
+    found = baseline(BaselineConfig("mobilenet_v1", 0.25), here)
+
+    assert found.genes
+    assert restore(here, dict(found.genes)).graph == found.graph
+
+
+@pytest.mark.parametrize(
+    "item", [BaselineConfig("vgg16", resolution=8), BaselineConfig("alexnet", resolution=16)]
+)
+def test_a_network_that_cannot_be_that_small_is_named(
+    item: BaselineConfig, space: StagedSpace
+) -> None:
+    with pytest.raises(UserError, match=f"baseline {baseline_name(item)} at resolution"):
+        baseline(item, space)

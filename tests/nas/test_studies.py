@@ -1,0 +1,213 @@
+"""Studies open where the URL says, and what a kill left in them is put right."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.samplers import RandomSampler
+from optuna.storages import InMemoryStorage
+from optuna.trial import TrialState
+
+from nas.metrics import METRICS
+from nas.results import load_results
+from nas.sampler import HASH, ArchiveEvolutionSampler
+from nas.search import search
+from nas.search_loop import Progress
+from nas.studies import (
+    BASELINE,
+    SAMPLERS,
+    hide_password,
+    make_sampler,
+    mend_journal,
+    open_storage,
+    open_study,
+    retake_interrupted,
+)
+from search_spaces.errors import UserError
+from tests.nas.tiny import tiny
+
+TWO = (METRICS["accuracy"], METRICS["macs"])
+SPACE = tiny().config().space
+
+
+def study() -> optuna.Study:
+    return open_study("s", InMemoryStorage(), RandomSampler(seed=0), TWO)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_every_sampler_that_is_listed_can_be_made(name: str) -> None:
+    sampler = make_sampler(
+        name, SPACE, TWO, seed=0, initial=4, affordable=lambda graph: True, begun=3
+    )
+
+    assert isinstance(sampler, ArchiveEvolutionSampler) == (name == "evolution")
+
+
+def test_an_unknown_sampler_names_the_known_ones() -> None:
+    with pytest.raises(UserError, match="known samplers: evolution, tpe, nsga2, random"):
+        make_sampler("evo", SPACE, TWO, seed=0, initial=4, affordable=lambda graph: True)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://me:p@ss@host:5432/db", "postgresql://me:***@host:5432/db"),
+        ("sqlite:///a.db", "sqlite:///a.db"),
+        ("postgresql://host/db", "postgresql://host/db"),
+        ("nonsense", "nonsense"),
+    ],
+)
+def test_a_password_is_never_shown(url: str, shown: str) -> None:
+    assert hide_password(url) == shown
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg://me:secret@127.0.0.1:1/db?connect_timeout=2",
+        "postgresql+nodriver://me:secret@127.0.0.1:1/db",
+        "sqlite:////no/such/folder/studies.db",
+        "nonsense",
+    ],
+)
+def test_a_storage_that_cannot_be_reached_is_one_line_without_the_password(
+    url: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=r"cannot open study storage .*; check that the") as caught:
+        open_storage(url, tmp_path / "journal")
+
+    assert "secret" not in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_study_of_that_name_is_opened_or_refused() -> None:
+    storage = InMemoryStorage()
+    first = open_study("s", storage, RandomSampler(), TWO, resume=False)
+
+    assert open_study("s", storage, RandomSampler(), TWO)._study_id == first._study_id
+    with pytest.raises(UserError, match="holds a study 's' of another run; choose another name"):
+        open_study("s", storage, RandomSampler(), TWO, resume=False)
+
+
+def test_an_interrupted_trial_is_queued_again_with_its_genes() -> None:
+    s = study()
+    trial = s.ask()
+    trial.suggest_categorical("width", (4, 8))
+    trial.suggest_categorical("kind", ("a", "b"))
+    trial.set_user_attr(HASH, "h")
+
+    assert retake_interrupted(s) == 1
+
+    assert s.trials[0].state == TrialState.FAIL
+    again = s.ask()
+    assert again.number == 1
+    assert again.suggest_categorical("width", (4, 8)) == trial.params["width"]
+    assert again.suggest_categorical("kind", ("a", "b")) == trial.params["kind"]
+    assert HASH not in again.user_attrs
+
+
+def test_an_interrupted_baseline_is_queued_again_as_that_baseline() -> None:
+    s = study()
+    s.enqueue_trial({}, user_attrs={BASELINE: "lenet5"})
+    s.ask()
+
+    assert retake_interrupted(s) == 1
+
+    assert s.ask().user_attrs == {BASELINE: "lenet5"}
+
+
+def test_a_retaken_trial_that_is_interrupted_again_is_not_forgotten() -> None:
+    s = study()
+    trial = s.ask()
+    trial.suggest_categorical("width", (4, 8))
+    trial.set_user_attr(HASH, "h")
+    retake_interrupted(s)
+    s.ask()  # killed before its genes were asked for
+
+    assert retake_interrupted(s) == 1
+    assert s.ask().suggest_categorical("width", (4, 8)) == trial.params["width"]
+
+
+def test_a_trial_that_was_killed_while_it_was_asked_is_dropped() -> None:
+    s = study()
+    s.ask().suggest_categorical("width", (4, 8))
+
+    assert retake_interrupted(s) == 0
+
+    assert [t.state for t in s.trials] == [TrialState.FAIL]
+
+
+@pytest.mark.parametrize(
+    ("content", "kept"),
+    [(b"", b""), (b"abc", b""), (b"{}\n{}\n", b"{}\n{}\n"), (b'{}\n{"a', b"{}\n")],
+)
+def test_a_journal_ends_with_a_whole_line(tmp_path: Path, content: bytes, kept: bytes) -> None:
+    journal = tmp_path / "study.journal"
+    journal.write_bytes(content)
+    (tmp_path / "study.journal.lock").symlink_to(journal)
+    (tmp_path / "study.journal.lock123.rename").symlink_to(journal)
+    (tmp_path / "study.journalist").touch()
+
+    mend_journal(journal)
+
+    assert journal.read_bytes() == kept
+    assert sorted(os.listdir(tmp_path)) == ["study.journal", "study.journalist"]
+
+
+def test_there_may_be_no_journal_yet(tmp_path: Path) -> None:
+    mend_journal(tmp_path / "study.journal")
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A PostgreSQL server of this test's own, reached through a socket in its folder."""
+    pytest.importorskip("psycopg", reason="needs psycopg: pip install 'hwnas[postgres]'")
+    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if not programs:
+        pytest.skip("no PostgreSQL server in /usr/lib/postgresql")
+    programs_folder = programs[-1].parent
+    folder = Path(subprocess.check_output(["mktemp", "-d"], text=True).strip())
+    as_user: list[str] = []
+    if os.getuid() == 0:  # the server refuses to run as root
+        if subprocess.run(["id", "postgres"], capture_output=True, check=False).returncode:
+            pytest.skip("root cannot run PostgreSQL, and there is no user 'postgres'")
+        subprocess.run(["chown", "postgres", str(folder)], check=True)
+        as_user = ["runuser", "-u", "postgres", "--"]
+
+    def run(program: str, *arguments: str) -> None:
+        command = [*as_user, str(programs_folder / program), *arguments]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=folder)
+
+    data = str(folder / "data")
+    run("initdb", "-D", data, "-U", "hwnas", "-A", "trust", "--no-sync")
+    server = f"-c listen_addresses='' -c fsync=off -k {folder}"
+    run("pg_ctl", "-D", data, "-w", "-l", str(folder / "log"), "-o", server, "start")
+    try:
+        yield f"postgresql+psycopg://hwnas:secret@/postgres?host={folder}"
+    finally:
+        run("pg_ctl", "-D", data, "-w", "-m", "immediate", "stop")
+        subprocess.run(["rm", "-r", str(folder)], check=True)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cache_of_its_own")
+def test_the_study_may_live_in_postgresql(postgres: str, tmp_path: Path) -> None:
+    file = tiny(search={"storage": postgres})
+
+    def fail(progress: Progress) -> None:
+        if progress.done == 3:
+            raise RuntimeError("the power went")
+
+    with pytest.raises(RuntimeError):
+        search(file, tmp_path, on_progress=fail)
+    results = search(file, tmp_path, resume=True)
+
+    assert len({trial.hash for trial in results.searched}) == 6
+    assert load_results(results.run.path).trials == results.trials
+    with pytest.raises(UserError, match="holds a study 'tiny' of another run"):
+        search(file, tmp_path / "other")
