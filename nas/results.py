@@ -56,6 +56,7 @@ class RunResults:
         num_duplicates: Trials that proposed an architecture already evaluated.
         num_failed: Trials that were interrupted.
         num_running: Trials under way, or left by a killed search.
+        used_up: Whether the search found nothing more to propose; False for a run read back.
     """
 
     run: RunFolder
@@ -64,6 +65,7 @@ class RunResults:
     num_duplicates: int
     num_failed: int
     num_running: int
+    used_up: bool = False
 
     @property
     def metrics(self) -> tuple[Metric, ...]:

@@ -7,6 +7,7 @@ no finished work.
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -43,6 +44,7 @@ from nas.studies import (
     mend_journal,
     open_storage,
     open_study,
+    refuse_other_study,
     retake_interrupted,
 )
 from nas.workers import local_workers, needs_latency, open_measurer
@@ -84,7 +86,11 @@ def search(
     baselines(config, setting.space)
     get_device(config.latency.device)
     # Nothing is written before all that was given is known to be right.
-    run = open_run(path) if has_run(path) else create_run(path, to_yaml(file))
+    if has_run(path):
+        run = open_run(path)
+    else:
+        refuse_other_study(config.name, config.search.storage, RunFolder(path).journal)
+        run = create_run(path, to_yaml(file))
     with ExitStack() as resources:
         resources.enter_context(naming_lost_storage(config, run))
         resources.enter_context(lock_run(run))
@@ -95,7 +101,7 @@ def search(
         if run.data_file.exists():
             check_same_data(run.data_file, setting.splits)
         write_json(run.data_file, data_summary(setting.splits))
-        study = take_up_study(config, run, setting, resume=resume)
+        study = take_up_study(config, run, setting)
         evaluator = None
         if config.search.workers == 1:
             measurer = (
@@ -107,7 +113,8 @@ def search(
         on_start()
         with stopping_gently(loop):
             loop.run_all()
-        return results_of(run, config, study.get_trials(deepcopy=False))
+        results = results_of(run, config, study.get_trials(deepcopy=False))
+        return replace(results, used_up=loop.used_up)
 
 
 def check_run(file: RunFile, path: Path, resume: bool) -> None:
@@ -134,13 +141,11 @@ def check_run(file: RunFile, path: Path, resume: bool) -> None:
         )
 
 
-def take_up_study(
-    config: RunConfig, run: RunFolder, setting: Setting, *, resume: bool = False
-) -> optuna.Study:
+def take_up_study(config: RunConfig, run: RunFolder, setting: Setting) -> optuna.Study:
     """Opens the study and queues the baselines and the trials that an earlier kill interrupted.
 
     Raises:
-        UserError: If the storage cannot be opened, or has another run's study of this name.
+        UserError: If the storage cannot be opened.
     """
     sampler = partial(
         make_sampler,
@@ -154,7 +159,7 @@ def take_up_study(
     if config.search.storage is None:
         mend_journal(run.journal)
     storage = open_storage(config.search.storage, run.journal)
-    study = open_study(config.name, storage, sampler(), config.objectives, resume=resume)
+    study = open_study(config.name, storage, sampler(), config.objectives)
     study.sampler = sampler(begun=len(study.get_trials(deepcopy=False)))
     if retaken := retake_interrupted(study):
         log.info("taking up %d interrupted trials", retaken)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import cast
 
 import optuna
-from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
+from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
@@ -114,28 +114,31 @@ def open_study(
     storage: BaseStorage,
     sampler: BaseSampler,
     metrics: Sequence[Metric],
-    *,
-    resume: bool = True,
 ) -> optuna.Study:
-    """Opens the study, making it where there is none.
+    """Opens the study, making it where there is none."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna.create_study(
+        study_name=name,
+        storage=storage,
+        sampler=sampler,
+        directions=[metric.direction for metric in metrics],
+        load_if_exists=True,
+    )
+
+
+def refuse_other_study(name: str, url: str | None, journal: Path) -> None:
+    """Makes sure that a new run may have a study of this name.
 
     Raises:
-        UserError: If there is one already and ``resume`` is off.
+        UserError: If the storage cannot be opened, or has one already.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        return optuna.create_study(
-            study_name=name,
-            storage=storage,
-            sampler=sampler,
-            directions=[metric.direction for metric in metrics],
-            load_if_exists=resume,
-        )
-    except DuplicatedStudyError:
+    if url is None and not journal.exists():
+        return
+    if name in optuna.get_all_study_names(open_storage(url, journal)):
         raise UserError(
-            f"the study's storage holds a study {name!r} of another run; choose another name with "
-            "--set name=NAME, or another storage"
-        ) from None
+            f"the storage {hide_password(url or str(journal))} holds a study {name!r} of another "
+            "run; choose another name with --set name=NAME, or another storage"
+        )
 
 
 def suggest(trial: optuna.Trial) -> Pick:

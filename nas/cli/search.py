@@ -102,7 +102,12 @@ def finish(results: "RunResults") -> None:
     from nas.finish import finish_run
 
     done, wanted = len(results.searched), results.config.search.trials
-    if done < wanted:
+    if results.used_up:
+        console.print(
+            f"the space is used up after {done} of {wanted} architectures; enlarge it for more",
+            style="yellow",
+        )
+    elif done < wanted:
         console.print(
             f"stopped after {done} of {wanted} architectures; go on with --resume", style="yellow"
         )

@@ -77,6 +77,7 @@ def test_a_search_ends_with_so_many_distinct_architectures(tmp_path: Path) -> No
     check_whole(results, 6)
     assert [progress.done for progress in seen] == [1, 2, 3, 4, 5, 6]
     assert results.front
+    assert not results.used_up
     assert found(load_results(tmp_path / "tiny")) == found(results)
 
 
@@ -211,6 +212,7 @@ def test_a_space_that_is_used_up_ends_the_search_with_a_warning(tmp_path: Path) 
     check_whole(results, 8)
     log = results.run.log_file.read_text()
     assert log.count("WARNING space 'tiny' has no more architectures") == 1
+    assert results.used_up
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random"])
@@ -378,6 +380,7 @@ def test_a_wrong_configuration_leaves_no_run_behind(tmp_path: Path) -> None:
     for changes, message in (
         ({"data": {"train": 5000}}, "train split must have"),
         ({"latency": {"device": "toaster"}}, "toaster"),
+        ({"search": {"storage": "sqlite:////no/such/folder/a.db"}}, "cannot open study storage"),
         ({"baselines": [{"network": "vgg16", "resolution": 8}]}, "vgg16 @8"),
     ):
         with pytest.raises(UserError, match=message):
@@ -433,6 +436,7 @@ def test_two_runs_do_not_share_a_study(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds a study 'tiny' of another run; choose another nam"):
         search(file, tmp_path / "b")
 
+    assert not (tmp_path / "b").exists()
     assert found(load_results(first.run.path)) == found(first)
 
 

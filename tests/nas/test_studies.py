@@ -24,6 +24,7 @@ from nas.studies import (
     mend_journal,
     open_storage,
     open_study,
+    refuse_other_study,
     retake_interrupted,
 )
 from search_spaces.errors import UserError
@@ -83,13 +84,22 @@ def test_a_storage_that_cannot_be_reached_is_one_line_without_the_password(
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_a_study_of_that_name_is_opened_or_refused() -> None:
-    storage = InMemoryStorage()
-    first = open_study("s", storage, RandomSampler(), TWO, resume=False)
+@pytest.mark.parametrize("url", [None, "sqlite:///{}/studies.db"])
+def test_a_study_of_that_name_is_opened_again_but_refused_to_a_new_run(
+    url: str | None, tmp_path: Path
+) -> None:
+    journal = tmp_path / "study.journal"
+    url = url and url.format(tmp_path)
+    refuse_other_study("s", url, journal)
+    assert not journal.exists()
+    first = open_study("s", open_storage(url, journal), RandomSampler(), TWO)
 
-    assert open_study("s", storage, RandomSampler(), TWO)._study_id == first._study_id
+    again = open_study("s", open_storage(url, journal), RandomSampler(), TWO)
+
+    assert again._study_id == first._study_id
+    refuse_other_study("t", url, journal)
     with pytest.raises(UserError, match="holds a study 's' of another run; choose another name"):
-        open_study("s", storage, RandomSampler(), TWO, resume=False)
+        refuse_other_study("s", url, journal)
 
 
 def test_an_interrupted_trial_is_queued_again_with_its_genes() -> None:
