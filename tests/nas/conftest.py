@@ -1,8 +1,13 @@
 """Fixtures for tests that search."""
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+
+from nas.data.digits import Digits
 
 
 @pytest.fixture(scope="session")
@@ -11,3 +16,12 @@ def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HWNAS_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session")
+def digits_file(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The digits as a file: a process that reads it need not import scikit-learn for seconds."""
+    digits, _ = Digits().load()
+    path: Path = tmp_path_factory.mktemp("data") / "digits.npz"
+    np.savez(path, images=digits.images, labels=digits.labels)
+    return {"kind": "npz", "path": str(path)}

@@ -108,8 +108,10 @@ def alive(pid: int) -> bool:
 
 
 @pytest.mark.slow
-def test_kill_9_again_and_again_loses_nothing_and_doubles_nothing(tmp_path: Path) -> None:
-    file = tiny(search={"trials": 100}, baselines=["lenet_300_100"])
+def test_kill_9_again_and_again_loses_nothing_and_doubles_nothing(
+    tmp_path: Path, digits_file: dict[str, Any]
+) -> None:
+    file = tiny(data=digits_file, search={"trials": 100}, baselines=["lenet_300_100"])
     rng = Random(0)
     told: dict[int, Any] = {}
     kills = 0
@@ -136,8 +138,10 @@ def test_kill_9_again_and_again_loses_nothing_and_doubles_nothing(tmp_path: Path
 
 
 @pytest.mark.slow
-def test_workers_die_with_a_search_that_is_killed_and_it_resumes(tmp_path: Path) -> None:
-    file = tiny(search={"trials": 10, "workers": 2}, training={"epochs": 60})
+def test_workers_die_with_a_search_that_is_killed_and_it_resumes(
+    tmp_path: Path, digits_file: dict[str, Any]
+) -> None:
+    file = tiny(data=digits_file, search={"trials": 10, "workers": 2}, training={"epochs": 60})
     with searching(tmp_path, file) as process:
         wait_for(process, "2")
         family = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
@@ -145,15 +149,22 @@ def test_workers_die_with_a_search_that_is_killed_and_it_resumes(tmp_path: Path)
         process.kill()
     assert ended(family)
 
-    results = search(tiny(search={"trials": 10}, training={"epochs": 60}), tmp_path, resume=True)
+    results = search(
+        tiny(data=digits_file, search={"trials": 10}, training={"epochs": 60}),
+        tmp_path,
+        resume=True,
+    )
 
     check_whole(results, 10)
     assert 1 <= results.num_failed <= 2
 
 
 @pytest.mark.slow
-def test_one_ctrl_c_lets_running_trials_end_and_a_second_stops_them(tmp_path: Path) -> None:
+def test_one_ctrl_c_lets_running_trials_end_and_a_second_stops_them(
+    tmp_path: Path, digits_file: dict[str, Any]
+) -> None:
     file = tiny(
+        data=digits_file,
         search={"trials": 50, "workers": 2},
         training={"epochs": 40},
     )
@@ -169,7 +180,7 @@ def test_one_ctrl_c_lets_running_trials_end_and_a_second_stops_them(tmp_path: Pa
     assert results.num_running == results.num_failed == 0
     check_whole(results, len(results.searched))
 
-    long = tiny(name="long", search={"workers": 2}, training={"epochs": 100_000})
+    long = tiny(data=digits_file, name="long", search={"workers": 2}, training={"epochs": 100_000})
     with searching(tmp_path, long) as process:
         wait_for(process, "start")
         family: list[int] = []

@@ -141,10 +141,10 @@ def check(results: RunResults, trials: int) -> None:
 
 @pytest.mark.slow
 def test_two_workers_find_so_many_distinct_architectures_though_one_is_killed(
-    tmp_path: Path,
+    tmp_path: Path, digits_file: dict[str, Any]
 ) -> None:
     before = children()
-    file = tiny(search={"trials": 8, "workers": 2}, baselines=["lenet_300_100"])
+    file = tiny(data=digits_file, search={"trials": 8, "workers": 2}, baselines=["lenet_300_100"])
 
     results = search(file, tmp_path, on_progress=killing_once())
 
@@ -152,5 +152,10 @@ def test_two_workers_find_so_many_distinct_architectures_though_one_is_killed(
     assert results.num_failed == 0
     assert children() == before
     check(
-        search(tiny(search={"trials": 9}, baselines=["lenet_300_100"]), tmp_path, resume=True), 9
+        search(
+            tiny(data=digits_file, search={"trials": 9}, baselines=["lenet_300_100"]),
+            tmp_path,
+            resume=True,
+        ),
+        9,
     )
