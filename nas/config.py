@@ -72,6 +72,7 @@ class SearchConfig:
         trials: Distinct architectures to evaluate, baselines not counted.
         workers: 1 evaluates in this process; more start as many processes.
         initial: Random architectures before the sampler learns.
+        training_limit_s: A candidate that trains for longer is infeasible; None waits for all.
         storage: Database URL of the study; None keeps a journal file in the run folder.
     """
 
@@ -80,12 +81,15 @@ class SearchConfig:
     sampler: str = "evolution"
     seed: int = 0
     initial: int = 10
+    training_limit_s: float | None = None
     storage: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("trials", "workers", "initial"):
             check(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
         check("seed", self.seed, 0 <= self.seed < 2**32, "between 0 and 4294967295")
+        limit = self.training_limit_s
+        check("training_limit_s", limit, limit is None or limit > 0, "above 0, or none")
         known = ", ".join(SAMPLERS)
         check("sampler", repr(self.sampler), self.sampler in SAMPLERS, f"one of {known}")
 

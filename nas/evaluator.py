@@ -5,7 +5,7 @@ training in minutes; a hard constraint that fails ends the evaluation there.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from time import perf_counter
@@ -21,20 +21,28 @@ from nas.run_folder import RunFolder
 from nas.training import CandidateTooLargeError, TrainingDivergedError, TrainingResult, train
 from search_spaces.architecture import graph_hash
 from search_spaces.cost import network_cost
-from search_spaces.errors import UnsupportedOperatorError
+from search_spaces.errors import UnsupportedOperatorError, UserError
 from search_spaces.graph import Graph
 from search_spaces.model import Array
 from search_spaces.space import Architecture
 
+BUSY_TRIES = 5  # each as long as the measurer itself waits
+
+log = logging.getLogger("nas.search")
+
+
+class TrainingTooLongError(UserError):
+    """A candidate that trains for longer than the search allows."""
+
+
+# What ends one candidate and not the search.
 CANDIDATES_FAULT = (
     MeasurementError,
     TrainingDivergedError,
     CandidateTooLargeError,
     UnsupportedOperatorError,
+    TrainingTooLongError,
 )
-BUSY_TRIES = 5  # each as long as the measurer itself waits
-
-log = logging.getLogger("nas.search")
 
 
 class Evaluator:
@@ -74,7 +82,10 @@ class Evaluator:
             if steps.hopeless():
                 return None
         with steps.phase("training"), making_way() as make_way:
-            steps.training = train(graph, self.data, self.config.training, before_step=make_way)
+            limit = TimeLimit(self.config.search.training_limit_s, make_way)
+            steps.training = train(
+                graph, self.data, self.config.training, before_step=limit.before_step
+            )
             steps.values["accuracy"] = steps.training.accuracy
         steps.hopeless()
         return dict(steps.training.model.arrays)
@@ -91,6 +102,25 @@ class Evaluator:
             except DeviceBusyError as error:
                 log.warning("waiting for a quiet machine: %s", error)
         return measurer.latency(graph)
+
+
+class TimeLimit:
+    """Ends a training that takes too long; waiting for a measurement does not count."""
+
+    def __init__(self, limit_s: float | None, make_way: Callable[[], None]) -> None:
+        self.limit_s = limit_s
+        self.make_way = make_way
+        self.start = perf_counter()
+
+    def before_step(self) -> None:
+        before = perf_counter()
+        if self.limit_s is not None and before - self.start > self.limit_s:
+            raise TrainingTooLongError(
+                f"training must end within search.training_limit_s (={self.limit_s:g}), and goes "
+                "on; raise that limit, or take large candidates out of the space"
+            )
+        self.make_way()
+        self.start += perf_counter() - before
 
 
 class Steps:

@@ -204,6 +204,15 @@ def test_a_candidate_that_does_not_fit_in_memory_is_infeasible(tmp_path: Path) -
     assert len(results.feasible) == 8 - len(large)
 
 
+def test_a_candidate_that_trains_for_too_long_is_infeasible(tmp_path: Path) -> None:
+    results = search(tiny(search={"trials": 2, "training_limit_s": 1e-6}), tmp_path)
+
+    check_whole(results, 2)
+    for trial in results.trials:
+        assert "training must end within search.training_limit_s" in str(trial.evaluation.reason)
+        assert trial.evaluation.epochs == 0
+
+
 def test_a_space_that_is_used_up_ends_the_search_with_a_warning(tmp_path: Path) -> None:
     space = {"stem": {"width": 8, "stride": 2}, "stages": [STAGE | {"depth": 1, "width": [8, 16]}]}
 
