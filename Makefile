@@ -13,8 +13,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	touch $@
 
 demo: $(VENV)/installed  ## search digits, print the front, export the knee
-	rm -rf runs/digits
-	$(BIN)/nas search examples/digits.yaml
+	$(BIN)/nas search examples/digits.yaml --resume  # goes on with what is there
 	$(BIN)/nas export runs/digits --pick knee --formats onnx,tvm,torch --to runs/digits/export
 
 test: $(VENV)/installed  ## the whole suite
@@ -33,9 +32,9 @@ format: $(VENV)/installed
 	$(BIN)/ruff format .
 
 benchmarks: $(VENV)/installed  ## every benchmark, one after another
-	for name in kernels networks search_overhead; do \
-	    $(BIN)/python -m benchmarks.$$name --tuned || exit 1; \
-	done
+	$(BIN)/python -m benchmarks.kernels
+	$(BIN)/python -m benchmarks.networks
+	$(BIN)/python -m benchmarks.search_overhead
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -129,7 +129,16 @@ class WorkerProcess:
 
     def _open(self) -> None:
         data = {"device": asdict(self.device), "runtime": self.runtime, "tuned": self.tuned}
-        opened = self._exchange(Message({"do": "open", **data}), START_LIMIT_S)
+        try:
+            opened = self._exchange(Message({"do": "open", **data}), START_LIMIT_S)
+        except MeasurementError as error:
+            if error.kind not in ("crashed", "timed out"):
+                raise
+            self._end()  # no network's fault: every one of them would fail alike
+            raise UserError(
+                f"{self.runtime} does not start on {self.device.name} ({error}); check the "
+                "installation with pip install hwnas"
+            ) from None
         self.version, self.target = opened.data["version"], opened.data["target"]
         self.instruction_sets = tuple(opened.data["instruction_sets"])
 

@@ -3,9 +3,10 @@
 The search has seen validation images only; test accuracy plays no part in any choice.
 """
 
-import json
+import logging
 from typing import Any
 
+from latency_models.latency import MeasurementError
 from nas.accuracy import accuracy
 from nas.kernel_times import measure_kernel_times
 from nas.report import write_report
@@ -13,16 +14,18 @@ from nas.results import RunResults, TrialResult
 from nas.run_folder import write_json
 from nas.setting import load_setting
 from nas.workers import needs_latency, open_measurer
-from search_spaces.errors import UserError
+from search_spaces.errors import UnsupportedOperatorError
 
 FORMAT = "hwnas.front"
 VERSION = 1
+log = logging.getLogger("nas.search")
+
 PICKS = ("best", "knee", "fastest")
 
 
 def finish_run(results: RunResults) -> None:
-    """Scores the front on the test images, and writes ``front.json`` and the report."""
-    scores = test_accuracies(results)
+    """Writes ``front.json`` and the report; a search that is over is scored on the test images."""
+    scores = test_accuracies(results) if results.is_over else {}
     write_json(results.run.front_file, front_data(results, scores))
     time_knee(results)
     write_report(results)
@@ -32,9 +35,12 @@ def time_knee(results: RunResults) -> None:
     """Times each kernel of the knee for the report, where the run's runtime tells them."""
     if not results.front or not needs_latency(results.config):
         return
-    with open_measurer(results.config) as measurer:
-        if measurer.runtime == "tvm":
-            measure_kernel_times(results.run, results.pick("knee"), measurer)
+    try:
+        with open_measurer(results.config) as measurer:
+            if measurer.runtime == "tvm":
+                measure_kernel_times(results.run, results.pick("knee"), measurer)
+    except (MeasurementError, UnsupportedOperatorError) as error:
+        log.warning("the kernels of the knee have no times: %s", error)
 
 
 def test_accuracies(results: RunResults) -> dict[str, float]:
@@ -48,26 +54,7 @@ def test_accuracies(results: RunResults) -> dict[str, float]:
 
 def front_json(results: RunResults) -> dict[str, Any]:
     """Returns the front as JSON-ready data, with the test accuracies that are on file."""
-    return front_data(results, known_test_accuracies(results))
-
-
-def known_test_accuracies(results: RunResults) -> dict[str, float]:
-    """Returns the test accuracies that ``finish_run`` wrote, by hash.
-
-    Raises:
-        UserError: If that file is damaged.
-    """
-    path = results.run.front_file
-    try:
-        rows = json.loads(path.read_text())["front"]
-        return {row["hash"]: row["test_accuracy"] for row in rows if "test_accuracy" in row}
-    except FileNotFoundError:
-        return {}
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path} is damaged ({type(error).__name__}: {error}); delete it and write it anew "
-            "with 'nas search --resume'"
-        ) from None
+    return front_data(results, results.test_accuracies)
 
 
 def front_data(results: RunResults, scores: dict[str, float]) -> dict[str, Any]:

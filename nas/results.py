@@ -13,7 +13,7 @@ from nas.evaluation import Evaluation
 from nas.front import Points, knee, nadir, non_dominated
 from nas.metrics import Metric
 from nas.run_file import read_run_file
-from nas.run_folder import RunFolder, open_run
+from nas.run_folder import RunFolder, open_run, read_json
 from nas.sampler import HASH
 from nas.studies import BASELINE, open_storage
 from search_spaces.choice import Value
@@ -99,6 +99,28 @@ class RunResults:
         """Returns the objective values of ``trials``, a row each."""
         rows = [[trial.evaluation.values[m.name] for m in self.metrics] for trial in trials]
         return np.array(rows, dtype=np.float64).reshape(len(rows), len(self.metrics))
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the search has evaluated all it was asked to, or all there is."""
+        return self.used_up or len(self.searched) >= self.config.search.trials
+
+    @property
+    def test_accuracies(self) -> dict[str, float]:
+        """The test accuracies in ``front.json``, by hash; none before the search is over.
+
+        Raises:
+            UserError: If that file is damaged.
+        """
+        path, remedy = self.run.front_file, "delete it and go on with 'nas search --resume'"
+        try:
+            rows = read_json(path, remedy)["front"]
+            return {row["hash"]: row["test_accuracy"] for row in rows if "test_accuracy" in row}
+        except FileNotFoundError:
+            return {}
+        except (KeyError, TypeError) as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise UserError(f"{path} is damaged ({reason}); {remedy}") from None
 
     @property
     def reference(self) -> tuple[float, ...]:

@@ -30,6 +30,7 @@ from safetensors.numpy import load_file
 from safetensors.numpy import save as safetensors_bytes
 
 from nas.evaluation import Evaluation, evaluation_from_json, evaluation_to_json
+from nas.redaction import without_passwords
 from nas.versions import machine, versions
 from search_spaces.architecture import load_architecture, to_json
 from search_spaces.errors import UserError
@@ -143,7 +144,7 @@ def create_run(path: Path, config_yaml: str) -> RunFolder:
             "format": FORMAT,
             "version": VERSION,
             "started": started,
-            "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            "command": without_passwords(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])),
             "machine": machine(),
             "versions": versions(),
         },
@@ -226,6 +227,22 @@ def is_locked(run: RunFolder) -> bool:
     except BlockingIOError:
         return True
     return False
+
+
+def read_json(path: Path, remedy: str = "restore it from a copy") -> dict[str, Any]:
+    """Returns the mapping that a JSON file of a run holds.
+
+    Raises:
+        FileNotFoundError: If it is not there.
+        UserError: If it is damaged.
+    """
+    try:
+        data = json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}); {remedy}") from None
+    if not isinstance(data, dict):
+        raise UserError(f"{path} is damaged (it holds no mapping); {remedy}")
+    return data
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:

@@ -20,6 +20,7 @@ from nas import yaml_text
 from nas.config import RunConfig
 from nas.data.summary import check_same_data, data_summary
 from nas.evaluator import Evaluator, affordable
+from nas.redaction import without_passwords
 from nas.results import RunResults, results_of
 from nas.run_file import RunFile, differences, read_yaml, to_yaml
 from nas.run_folder import (
@@ -39,7 +40,6 @@ from nas.search_loop import OnProgress, SearchLoop, ignore_progress, stopping_ge
 from nas.setting import Setting, baselines, load_setting
 from nas.studies import (
     BASELINE,
-    hide_password,
     make_sampler,
     mend_journal,
     open_storage,
@@ -129,7 +129,7 @@ def check_run(file: RunFile, path: Path, resume: bool) -> None:
         return
     run = open_run(path)
     changed = [
-        hide_password(line) if line.startswith("search.storage:") else line
+        without_passwords(line)
         for line in differences(read_yaml(run.config_file), yaml_text.load(to_yaml(file)))
         if line.partition(":")[0] not in MAY_CHANGE
     ]
@@ -186,7 +186,7 @@ def naming_lost_storage(config: RunConfig, run: RunFolder) -> Iterator[None]:
     except StorageInternalError as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         raise UserError(
-            f"the study's storage {hide_password(config.search.storage or str(run.journal))} "
+            f"the study's storage {without_passwords(config.search.storage or str(run.journal))} "
             f"failed ({reason}); what is finished is kept; put it right and go on with --resume"
         ) from error
     except OSError as error:

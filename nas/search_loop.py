@@ -123,13 +123,11 @@ class SearchLoop:
         if self.repeats >= PATIENCE and not self.used_up:
             self.used_up = True
             log.warning("%d proposals in a row were known already; stopping", self.repeats)
-        if self.used_up:
-            return False
         under_way = sum(
             any(BASELINE not in trial.user_attrs for trial in pending.trials)
             for pending in self.pending.values()
         )
-        if self.done + under_way < self.wanted:
+        if self.done + under_way < self.wanted and not self.used_up:
             return True
         return bool(self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
 

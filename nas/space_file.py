@@ -2,14 +2,14 @@
 
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from nas.strict import Many, Positive, Strict, known, listed
 from search_spaces.blocks.registry import get_block
 from search_spaces.choice import Value
 from search_spaces.errors import UserError
 from search_spaces.operators import Activation
-from search_spaces.precision import get_precision
+from search_spaces.precision import FP32, get_precision
 from search_spaces.staged import (
     Head,
     Stage,
@@ -18,6 +18,8 @@ from search_spaces.staged import (
     block_option,
     check_space,
 )
+
+RUNNABLE = (FP32,)
 
 
 def one_mapping(value: object) -> object:
@@ -43,13 +45,21 @@ class StemFile(Strict):
     stride: Many[Positive] = (1,)
 
 
+def runnable(name: str) -> str:
+    """Refuses a precision that nothing trains or runs yet, before every candidate fails by it."""
+    if get_precision(name) not in RUNNABLE:
+        having = ", ".join(map(str, RUNNABLE))
+        raise UserError(f"precision must be one that has kernels ({having}), got {name!r}")
+    return name
+
+
 class StageFile(Strict):
     depth: Many[Positive]
     width: Many[Positive]
     stride: Many[Positive] = (1,)
     blocks: Annotated[Blocks, BeforeValidator(one_mapping)]
     prune_ratio: Many[Annotated[float, Field(ge=0, lt=1)]] = (0.0,)
-    precision: Many[Annotated[str, known(get_precision)]] = ("fp32",)
+    precision: Many[Annotated[str, AfterValidator(runnable)]] = ("fp32",)
 
 
 class HeadFile(Strict):

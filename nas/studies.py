@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 from sqlalchemy.pool import NullPool
 
 from nas.metrics import Metric
+from nas.redaction import without_passwords
 from nas.sampler import HASH, ArchiveEvolutionSampler
 from search_spaces.choice import Choice, Pick, Value
 from search_spaces.errors import UserError
@@ -78,8 +79,8 @@ def open_storage(url: str | None, journal: Path) -> BaseStorage:
         return RDBStorage(url, engine_kwargs={"poolclass": NullPool})
     except Exception as error:  # SQLAlchemy and each driver have their own types
         raise UserError(
-            f"cannot open study storage {hide_password(url)}: {str(error).splitlines()[0]}; check "
-            "that the database runs and that the URL reads sqlite:///FILE or "
+            f"cannot open study storage {without_passwords(url)}: {str(error).splitlines()[0]}; "
+            "check that the database runs and that the URL reads sqlite:///FILE or "
             "postgresql+psycopg://USER:PASSWORD@HOST/DATABASE (pip install 'hwnas[postgres]')"
         ) from None
 
@@ -97,16 +98,6 @@ def mend_journal(journal: Path) -> None:
     with journal.open("rb+") as file:
         content = file.read()
         file.truncate(content.rfind(b"\n") + 1)
-
-
-def hide_password(url: str) -> str:
-    """
-    >>> hide_password("postgresql+psycopg://me:secret@host/db")
-    'postgresql+psycopg://me:***@host/db'
-    """
-    scheme, found, rest = url.partition("://")
-    user, at, place = rest.rpartition("@")
-    return f"{scheme}{found}{user.partition(':')[0]}:***@{place}" if at else url
 
 
 def open_study(
@@ -136,8 +127,8 @@ def refuse_other_study(name: str, url: str | None, journal: Path) -> None:
         return
     if name in optuna.get_all_study_names(open_storage(url, journal)):
         raise UserError(
-            f"the storage {hide_password(url or str(journal))} holds a study {name!r} of another "
-            "run; choose another name with --set name=NAME, or another storage"
+            f"the storage {without_passwords(url or str(journal))} holds a study {name!r} of "
+            "another run; choose another name with --set name=NAME, or another storage"
         )
 
 

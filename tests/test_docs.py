@@ -1,5 +1,7 @@
 """The reference pages name every key of the run file and every block with its settings."""
 
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from search_spaces.blocks import BLOCKS
 
 DOCS = Path(__file__).parent.parent / "docs"
 RUN_FILE = (DOCS / "run-file.md").read_text()
+MAKEFILE = (DOCS.parent / "Makefile").read_text().splitlines()
 SPACES = (DOCS / "spaces.md").read_text()
 IN_SPACES = (SpaceFile, StemFile, StageFile, HeadFile)
 IN_RUN_FILE = (RunFile, DataFile, TrainingFile, LatencyFile, SearchFile, BaselineFile)
@@ -51,3 +54,14 @@ def test_every_block_is_listed_with_its_settings(name: str) -> None:
         for value in choice.values:
             text = value if isinstance(value, str) else f"{value:g}"
             assert choice.name == "form" or text in row, f"{choice.name} {text}"
+
+
+@pytest.mark.parametrize("line", [line for line in MAKEFILE if "-m benchmarks." in line])
+def test_the_benchmarks_of_the_makefile_take_their_arguments(line: str) -> None:
+    _, _, words = line.partition("-m ")
+    module, *options = words.split()
+    command = [sys.executable, "-m", module, *options, "--help"]
+
+    done = subprocess.run(command, cwd=DOCS.parent, capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr

@@ -8,7 +8,12 @@ import typer
 from nas.cli.style import console, metric, seconds, table
 
 RunPath = Annotated[Path, typer.Argument(help="Run folder, e.g. runs/digits.")]
-Pick = Annotated[str, typer.Option(help="best, knee, fastest, or a trial's number.")]
+Pick = Annotated[
+    str,
+    typer.Option(
+        help="best (first objective), knee, fastest (latency, else MACs), or a trial's number."
+    ),
+]
 MaxLatency = Annotated[
     float | None, typer.Option("--max-latency-ms", help="Leave out what is slower.")
 ]

@@ -117,7 +117,7 @@ def networks_command(
     made = table("network", "input", ">params", ">MACs", ">bytes moved")
     for name, network in NETWORKS.items():
         try:
-            graph = network(resolution=resolution) if resolution else network()
+            graph = network() if resolution is None else network(resolution=resolution)
         except ValueError as error:
             made.add_row(name, f"{resolution}: {error}")
             continue

@@ -1,10 +1,10 @@
 """Data summary: which images a run saw, small enough to stand beside its numbers."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from nas.data.splits import SPLITS, Splits
+from nas.run_folder import read_json
 from search_spaces.errors import UserError
 
 
@@ -29,7 +29,7 @@ def check_same_data(recorded: Path, splits: Splits) -> None:
         UserError: If an image or label differs, or is in another split.
     """
     try:
-        before = json.loads(recorded.read_text())["fingerprints"]
+        before = read_json(recorded)["fingerprints"]
     except FileNotFoundError:
         return
     now = data_summary(splits)["fingerprints"]

@@ -1,7 +1,5 @@
 """Provenance: how each number of a report was made."""
 
-import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +11,7 @@ from nas.config import RunConfig
 from nas.data.splits import SPLITS
 from nas.numbers import milliseconds
 from nas.results import RunResults
+from nas.run_folder import read_json
 from nas.training_config import TrainingConfig
 
 Facts = list[tuple[str, str]]
@@ -22,19 +21,9 @@ NOT_RECORDED = "not recorded"
 def read_record(path: Path) -> Mapping[str, Any]:
     """Returns a JSON file of the run, empty where it was never written."""
     try:
-        data: Mapping[str, Any] = json.loads(path.read_text())
+        return read_json(path)
     except FileNotFoundError:
         return {}
-    return data
-
-
-def without_passwords(text: str) -> str:
-    """A report is passed on; the passwords in database addresses stay at home.
-
-    >>> without_passwords("storage: postgresql+psycopg://me:secret@host/db")
-    'storage: postgresql+psycopg://me:***@host/db'
-    """
-    return re.sub(r"(://[^\s:/@]*):[^\s@]*@", r"\1:***@", text)
 
 
 def latency_facts(results: RunResults) -> Facts:
@@ -148,7 +137,7 @@ def machine_facts(record: Mapping[str, Any]) -> Facts:
     machine = record.get("machine", {})
     return [
         ("started", record.get("started", NOT_RECORDED)),
-        ("command", without_passwords(record.get("command", NOT_RECORDED))),
+        ("command", record.get("command", NOT_RECORDED)),
         *((name, str(value)) for name, value in machine.items()),
         *((name, str(value)) for name, value in record.get("versions", {}).items()),
     ]

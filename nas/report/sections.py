@@ -1,12 +1,12 @@
 """Sections: what the report says, part by part; each returns its own HTML."""
 
-import json
 from collections.abc import Callable
 
 import plotly.graph_objects as go
 
 from nas.metrics import METRICS, Metric
 from nas.numbers import in_words, milliseconds, percent, shown
+from nas.redaction import without_passwords
 from nas.report import provenance as facts_of
 from nas.report.charts import front_chart, history_chart, importance_chart
 from nas.report.comparison import (
@@ -143,7 +143,7 @@ def front(results: RunResults, chosen: TrialResult | None, add: AddChart) -> Htm
 
 
 def front_table(results: RunResults, chosen: TrialResult | None) -> Html:
-    tested = test_accuracies(results)
+    tested = results.test_accuracies
     names = [metric.name for metric in results.metrics]
     names += [name for name in IN_CARDS if name not in names]
     metrics = [METRICS[name] for name in names]
@@ -161,15 +161,6 @@ def front_table(results: RunResults, chosen: TrialResult | None) -> Html:
     marked = [row for row, trial in enumerate(results.front) if trial == chosen]
     grid = table(head, rows, numbers=range(1, len(head)), marked=marked)
     return details(f"The {len(results.front)} networks of the front", grid)
-
-
-def test_accuracies(results: RunResults) -> dict[str, float]:
-    """Returns the test accuracies in ``front.json``, by hash; none before the search is over."""
-    try:
-        rows = json.loads(results.run.front_file.read_text())["front"]
-    except FileNotFoundError:
-        return {}
-    return {row["hash"]: row["test_accuracy"] for row in rows if "test_accuracy" in row}
 
 
 def baselines(results: RunResults) -> Html:
@@ -274,7 +265,7 @@ def infeasible(results: RunResults) -> Html:
 
 def provenance(results: RunResults) -> Html:
     config = results.config
-    config_text = facts_of.without_passwords(results.run.config_file.read_text())
+    config_text = without_passwords(results.run.config_file.read_text())
     return section(
         "provenance",
         TITLES["provenance"],

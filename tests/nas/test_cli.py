@@ -129,6 +129,10 @@ def mistakes() -> dict[str, tuple[list[str], str]]:
             [*change, "space.stages=[{depth: 1, width: 8, stride: 16, blocks: [plain]}]"],
             "resolution 8 is too small for strides that multiply to 16",
         ),
+        "precision without kernels": (
+            [*change, "space.stages=[{depth: 1, width: 8, blocks: [plain], precision: w8a8}]"],
+            "precision must be one that has kernels (fp32), got 'w8a8'",
+        ),
         "unknown sampler": (
             [*change, "search.sampler=magic"],
             "sampler must be one of evolution, tpe",

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from nas.accuracy import accuracy
-from nas.finish import finish_run, front_json, known_test_accuracies
+from nas.finish import finish_run, front_json
 from nas.interpreter import from_model
 from nas.search import search
 from nas.setting import load_setting
@@ -51,7 +51,7 @@ def test_a_run_without_a_front_is_finished_too(tmp_path: Path) -> None:
     finish_run(results)
 
     assert json.loads(results.run.front_file.read_text())["front"] == []
-    assert known_test_accuracies(results) == {}
+    assert results.test_accuracies == {}
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"front": [3]}'])

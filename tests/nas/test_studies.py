@@ -12,6 +12,7 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
 from nas.metrics import METRICS
+from nas.redaction import without_passwords
 from nas.results import load_results
 from nas.sampler import HASH, ArchiveEvolutionSampler
 from nas.search import search
@@ -19,7 +20,6 @@ from nas.search_loop import Progress
 from nas.studies import (
     BASELINE,
     SAMPLERS,
-    hide_password,
     make_sampler,
     mend_journal,
     open_storage,
@@ -62,7 +62,7 @@ def test_an_unknown_sampler_names_the_known_ones() -> None:
     ],
 )
 def test_a_password_is_never_shown(url: str, shown: str) -> None:
-    assert hide_password(url) == shown
+    assert without_passwords(url) == shown
 
 
 @pytest.mark.parametrize(
