@@ -22,7 +22,7 @@ def print_table(title: str, rows: Rows) -> None:
         table.add_column(key, justify="left" if isinstance(value, str) else "right")
     for row in rows:
         table.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values()))
-    Console(soft_wrap=True).print(table)
+    Console(width=200).print(table)  # whole, also into a file
 
 
 def write_json(path: Path | None, rows: Rows, summary: Mapping[str, Any]) -> None:
