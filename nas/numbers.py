@@ -64,3 +64,14 @@ def in_words(count: int) -> str:
         if count < 1000 * size:
             return f"{three_digits(count / size)} {word}"
     return f"10^{len(str(count)) - 1}"
+
+
+def duration(seconds: float) -> str:
+    """
+    >>> duration(42.44), duration(125), duration(7300)
+    ('42.4 s', '2 min 5 s', '2 h 1 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

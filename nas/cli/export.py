@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from nas.cli.style import console, metric, seconds, table
+from nas.cli.style import console, metric, table
+from nas.numbers import duration
 
 RunPath = Annotated[Path, typer.Argument(help="Run folder, e.g. runs/digits.")]
 Pick = Annotated[
@@ -89,7 +90,7 @@ def retrain_command(
             bar.update(task, total=epoch.epochs, completed=epoch.epoch, description=what)
 
         result = retrain(results, trial, epochs, with_validation=with_validation, on_epoch=show)
-    console.print(f"{trial.name}: {result.epochs} epochs in {seconds(result.seconds)}")
+    console.print(f"{trial.name}: {result.epochs} epochs in {duration(result.seconds)}")
     if result.validation_accuracy is not None:
         console.print(f"validation accuracy {metric('accuracy', result.validation_accuracy)}")
     console.print(f"test accuracy {metric('accuracy', result.test_accuracy)}")

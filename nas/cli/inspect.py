@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from nas.cli.style import console, metric, seconds, table
-from nas.numbers import scaled
+from nas.cli.style import console, metric, table
+from nas.numbers import duration, scaled
 
 RunPath = Annotated[Path, typer.Argument(help="Run folder, e.g. runs/digits.")]
 ArchitecturePath = Annotated[Path, typer.Argument(help="Architecture file (JSON).")]
@@ -29,7 +29,7 @@ def status_command(run: RunPath) -> None:
         f"interrupted {results.num_failed}, under way {results.num_running}"
     )
     if results.trials:
-        console.print(f"{seconds(took / len(results.trials))} per architecture on average")
+        console.print(f"{duration(took / len(results.trials))} per architecture on average")
     for metric_ in results.metrics:
         if results.feasible:
             best = min(

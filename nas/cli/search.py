@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas.cli.style import console, metric, seconds
+from nas.cli.style import console, metric
+from nas.numbers import duration
 
 if TYPE_CHECKING:
     from nas.results import RunResults
@@ -91,7 +92,7 @@ def line(progress: "TrialDone") -> str:
         for name in shown
         if name in evaluation.values
     )
-    took = seconds(sum(evaluation.seconds.values()))
+    took = duration(sum(evaluation.seconds.values()))
     why = f"  infeasible: {evaluation.reason}" if evaluation.reason else ""
     return f"{progress.name:<24}{numbers}  in {took}{why}"
 

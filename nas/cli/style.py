@@ -30,16 +30,3 @@ def metric(name: str, value: float | None) -> str:
     if name.endswith("_ms"):
         return milliseconds(value)
     return scaled(value, "B" if name.endswith("_bytes") else "")
-
-
-def seconds(value: float) -> str:
-    """
-    >>> seconds(3.21), seconds(75), seconds(3700)
-    ('3.2 s', '1 min 15 s', '1 h 1 min')
-    """
-    if value < 60:
-        return f"{value:.1f} s"
-    minutes, rest = divmod(round(value), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"

@@ -9,7 +9,7 @@ from typing import Any
 from nas.augment import Augmentation
 from nas.config import RunConfig
 from nas.data.splits import SPLITS
-from nas.numbers import milliseconds
+from nas.numbers import duration, milliseconds
 from nas.results import RunResults
 from nas.run_folder import read_json
 from nas.training_config import TrainingConfig
@@ -153,14 +153,3 @@ def cost_facts() -> Facts:
         ("peak activation memory", "the most bytes of maps that are alive at once"),
         ("k, M, G", "powers of 1000"),
     ]
-
-
-def duration(seconds: float) -> str:
-    """
-    >>> duration(42.44), duration(125), duration(7300)
-    ('42.4 s', '2 min 5 s', '2 h 1 min')
-    """
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
