@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from search_spaces.errors import UserError
 
 if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
+    from onnxruntime import InferenceSession, OrtValue
 
 Array = NDArray[np.float32]
 
@@ -56,8 +56,8 @@ def run_session(session: "InferenceSession", x: Array) -> Array:
     return result
 
 
-def bound_call(session: "InferenceSession", x: Array) -> Callable[[], None]:
-    """Returns a call that runs ``session`` on ``x`` and blocks until the result is there.
+def bound_call(session: "InferenceSession", x: Array) -> Callable[[], "OrtValue"]:
+    """Returns a call that runs ``session`` on ``x`` and gives the result once it is there.
 
     Input and output stay in buffers of their own, so that timing it counts inference and no
     copies.
@@ -70,7 +70,9 @@ def bound_call(session: "InferenceSession", x: Array) -> Callable[[], None]:
     result = OrtValue.ortvalue_from_numpy(np.empty_like(run_session(session, x)))
     binding.bind_ortvalue_output(session.get_outputs()[0].name, result)
 
-    def call() -> None:
+    # The buffers must live as long as the call that uses them.
+    def call(given: OrtValue = given, result: OrtValue = result) -> OrtValue:
         session.run_with_iobinding(binding)
+        return result
 
     return call

@@ -148,7 +148,7 @@ class SearchLoop:
             return
         evaluation = self.run.load_evaluation(key)
         if evaluation is not None:
-            self.tell(trial, architecture, evaluation)
+            self.tell(trial, evaluation)
             return
         self.submit(architecture, trial)
 
@@ -180,11 +180,9 @@ class SearchLoop:
             raise AssertionError(f"the worker filed no evaluation of {key}")
         del self.pending[key]
         for trial in pending.trials:
-            self.tell(trial, pending.architecture, evaluation)
+            self.tell(trial, evaluation)
 
-    def tell(
-        self, trial: optuna.Trial, architecture: Architecture, evaluation: Evaluation
-    ) -> None:
+    def tell(self, trial: optuna.Trial, evaluation: Evaluation) -> None:
         for rule, excess in evaluation.violations.items():
             trial.set_constraint(rule, excess)
         failed = not evaluation.feasible and not any(v > 0 for v in evaluation.violations.values())
@@ -199,11 +197,11 @@ class SearchLoop:
             self.done += fresh
         if fresh:
             name = trial.user_attrs.get(BASELINE, f"trial {trial.number}")
-            log.info("%s %s", name, json.dumps(summary(architecture, evaluation)))
+            log.info("%s %s", name, json.dumps(summary(evaluation)))
             self.on_progress(Progress(self.done, self.wanted, name, evaluation))
 
 
-def summary(architecture: Architecture, evaluation: Evaluation) -> dict[str, Any]:
+def summary(evaluation: Evaluation) -> dict[str, Any]:
     return {
         "hash": evaluation.hash,
         "status": evaluation.status,

@@ -60,11 +60,6 @@ class View:
         return self.halo * (self.row_stride + self.pixel_stride)
 
     @property
-    def dense_rows(self) -> bool:
-        """Whether the channels of one pixel follow those of the pixel before it."""
-        return not self.planar and self.pixel_stride == self.channels
-
-    @property
     def dense(self) -> bool:
         """Whether the numbers of the map are adjacent, in one piece."""
         return self.halo == 0 and (self.planar or self.pixel_stride == self.channels)

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from latency_models.reference import (
+    SIDE,
     best_reference_ms,
     calibration_path,
     keep_best_reference,
@@ -37,7 +39,11 @@ def test_machines_and_thread_counts_are_kept_apart() -> None:
     assert len(paths) == 4
 
 
-def test_the_reference_kernel_runs() -> None:
-    call = reference_call(1)
-    call()
-    call()
+def test_the_reference_kernel_is_a_matrix_product() -> None:
+    weight = np.linspace(-1, 1, SIDE * SIDE, dtype=np.float32).reshape(SIDE, SIDE)
+    expected = weight.astype(np.float64) @ weight
+
+    product = reference_call(1)().numpy()
+
+    terms = np.abs(weight) @ np.abs(weight)  # rounding grows with these; the sums cancel
+    assert (np.abs(product - expected) <= 1e-5 * terms).all()
