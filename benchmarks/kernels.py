@@ -22,7 +22,7 @@ from latency_models.lowering import TiledKernel, lower
 from latency_models.onnx_model import onnx_model
 from latency_models.onnx_runtime import bound_call, open_session
 from latency_models.tuning import tile_calls
-from search_spaces.graph import GraphBuilder
+from search_spaces.builder import GraphBuilder
 from search_spaces.model import Model, random_model
 from search_spaces.operators import Conv2d
 

@@ -12,7 +12,8 @@ from latency_models.onnx_runtime import open_session, run_session
 from latency_models.parity import check_parity
 from latency_models.runner import random_input
 from latency_models.timing import TimingPlan
-from search_spaces.graph import Graph, GraphBuilder
+from search_spaces.builder import GraphBuilder
+from search_spaces.graph import Graph
 from search_spaces.model import random_model
 from search_spaces.operators import Conv2d, GlobalAvgPool, Linear
 

@@ -11,8 +11,9 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
 
+from search_spaces.builder import GraphBuilder
 from search_spaces.errors import UserError
-from search_spaces.graph import INPUT, Graph, GraphBuilder, Node
+from search_spaces.graph import INPUT, Graph, Node
 from search_spaces.operators import OPERATOR_NAMES, OPERATORS, Operator
 from search_spaces.precision import Precision, get_precision
 from search_spaces.space import Architecture

@@ -4,7 +4,7 @@
 * MACs: multiply-accumulates of convolutions and linear layers, one per weight use;
 * memory access: bytes that each kernel reads and writes, every operand once (ShuffleNet v2's MAC,
   Ma et al., ECCV 2018, https://arxiv.org/abs/1807.11164, section 2, in bytes instead of elements);
-* weight bytes: stored weights at their precision, biases and scales in 4 bytes;
+* weight bytes: stored weights at their precision, biases, steps and scales in 4 bytes;
 * peak activation memory: the most bytes of maps that are alive at once.
 
 Concatenation is free: its producers write into its map.
@@ -16,6 +16,7 @@ from math import prod
 from typing import Any
 
 from search_spaces.errors import UnsupportedOperatorError
+from search_spaces.formats import Formats
 from search_spaces.fusion import FusedKernel, fuse
 from search_spaces.graph import INPUT, Graph, Node
 from search_spaces.operators import (
@@ -30,8 +31,10 @@ from search_spaces.operators import (
     Dropout,
     GlobalAvgPool,
     Linear,
+    Magnitude,
     MaxPool,
     Operator,
+    Quantize,
     Scale,
     Shape,
 )
@@ -93,6 +96,8 @@ MACS: dict[type, Callable[[Any, tuple[Shape, ...], Shape], int]] = {
     AvgPool: no_macs,
     GlobalAvgPool: no_macs,
     Dropout: no_macs,
+    Quantize: no_macs,
+    Magnitude: no_macs,
 }
 
 
@@ -102,20 +107,24 @@ def kernel_costs(graph: Graph) -> tuple[tuple[FusedKernel, Cost], ...]:
     Raises:
         UnsupportedOperatorError: If an operator has no count; it is never taken as zero.
     """
-    return tuple((kernel, kernel_cost(graph, kernel)) for kernel in fuse(graph))
+    formats = Formats(graph)
+    return tuple((kernel, kernel_cost(graph, formats, kernel)) for kernel in fuse(graph))
 
 
-def kernel_cost(graph: Graph, kernel: FusedKernel) -> Cost:
+def kernel_cost(graph: Graph, formats: Formats, kernel: FusedKernel) -> Cost:
     node = kernel.node
     if type(node.operator) not in MACS:
         name = OPERATOR_NAMES.get(type(node.operator), type(node.operator).__name__)
         raise UnsupportedOperatorError(f"no cost is known for operator {name!r} ({node.name})")
     inputs = graph.input_shapes(node)
-    weights = weight_bytes(graph, node)
+    quantizers = [graph.node(name) for name in kernel.quantizers]
+    weights = sum(weight_bytes(graph, each) for each in (node, *quantizers))
     return Cost(
-        params=count_node_params(graph, node),
+        params=sum(count_node_params(graph, each) for each in (node, *quantizers)),
         macs=MACS[type(node.operator)](node.operator, inputs, node.shape),
-        memory_access_bytes=0 if written_in_place(kernel) else weights + map_bytes(graph, kernel),
+        memory_access_bytes=0
+        if written_in_place(kernel)
+        else weights + map_bytes(formats, kernel),
         weight_bytes=weights,
     )
 
@@ -132,19 +141,24 @@ def count_node_params(graph: Graph, node: Node) -> int:
 
 
 def weight_bytes(graph: Graph, node: Node) -> int:
-    """Returns the stored bytes of a node as deployed: weights packed, then 4-byte biases.
+    """Returns the stored bytes of a node as deployed: weights packed, then 4-byte numbers.
 
-    A batch norm is folded, so it leaves one bias per channel. Below 8 bits and for 8 bits a
-    4-byte scale per output channel is stored too.
+    A batch norm is folded, so it leaves one bias per channel. Coded weights have a 4-byte scale
+    per output channel; a quantizer has its step, or a factor and a term per channel.
     """
     shapes = node.operator.array_shapes(*graph.input_shapes(node))
+    if isinstance(node.operator, Quantize):
+        normed = node.operator.norm != "none"
+        return 4 * (2 * node.shape[0] * normed if node.operator.bits == 1 else 1)
     if "weight" not in shapes:
         return 0
-    bits = precision_of(node.operator).weight_bits
+    precision = precision_of(node.operator)
     outputs = shapes["weight"][0]
     has_bias = "bias" in shapes or "norm.bias" in shapes
-    scales = 0 if bits == FP32.weight_bits else 4 * outputs
-    return -(-prod(shapes["weight"]) * bits // 8) + 4 * outputs * has_bias + scales
+    scales = 0 if precision.weights == "real" else 4 * outputs
+    return (
+        -(-prod(shapes["weight"]) * precision.weight_bits // 8) + 4 * outputs * has_bias + scales
+    )
 
 
 def precision_of(operator: Operator) -> Precision:
@@ -152,24 +166,11 @@ def precision_of(operator: Operator) -> Precision:
     return precision
 
 
-def map_bytes(graph: Graph, kernel: FusedKernel) -> int:
-    """Bytes of the maps that a kernel reads (at its precision) and writes (4 bytes an element).
-
-    A low-bit consumer is written to in its own format, which the precision of a map's reader
-    decides; a map that several nodes read takes the widest.
-    """
-    read = sum(prod(graph.shapes[name]) * map_bits(graph, name) for name in kernel.inputs)
-    if kernel.residual is not None:
-        read += prod(graph.shapes[kernel.residual]) * map_bits(graph, kernel.residual)
-    return -(-(read + prod(kernel.shape) * map_bits(graph, kernel.output)) // 8)
-
-
-def map_bits(graph: Graph, name: str) -> int:
-    """Returns the bits of one element of a map: the widest of what its readers take."""
-    readers = graph.consumers[name]
-    if not readers:
-        return FP32.activation_bits
-    return max(precision_of(reader.operator).activation_bits for reader in readers)
+def map_bytes(formats: Formats, kernel: FusedKernel) -> int:
+    """Bytes of the maps that a kernel reads and writes, each in the formats it is kept in."""
+    residual = () if kernel.residual is None else (kernel.residual,)
+    read = sum(formats.read_bytes(kernel.node, name) for name in (*kernel.inputs, *residual))
+    return read + formats.map_bytes(kernel.output)
 
 
 def peak_activation_bytes(graph: Graph) -> int:
@@ -177,7 +178,8 @@ def peak_activation_bytes(graph: Graph) -> int:
 
     Views and concatenated parts share the map they lie in.
     """
-    home = map_homes(graph)
+    formats = Formats(graph)
+    home = map_homes(graph, formats)
     kernels = fuse(graph)
     first: dict[str, int] = {INPUT: -1}
     last: dict[str, int] = {INPUT: 0}
@@ -188,19 +190,20 @@ def peak_activation_bytes(graph: Graph) -> int:
             first.setdefault(where, step)
             last[where] = step
     last[home[graph.output.name]] = len(kernels)
-    sizes = {name: -(-prod(graph.shapes[name]) * map_bits(graph, name) // 8) for name in first}
+    sizes = {name: formats.map_bytes(name) for name in first}
     return max(
         sum(sizes[name] for name in first if first[name] <= step <= last[name])
         for step in range(len(kernels))
     )
 
 
-def map_homes(graph: Graph) -> dict[str, str]:
+def map_homes(graph: Graph, formats: Formats) -> dict[str, str]:
     """Returns for every map the map whose memory it lies in: itself, unless it is a view."""
     home = {name: name for name in graph.shapes}
     placed: set[str] = set()
     for node in graph.nodes:
-        if isinstance(node.operator, Dropout | ChannelSplit):
+        coded_by_maker = isinstance(node.operator, Quantize) and not formats.native[node.inputs[0]]
+        if isinstance(node.operator, Dropout | ChannelSplit) or coded_by_maker:
             home[node.name] = home[node.inputs[0]]
         elif isinstance(node.operator, Concat) and node.operator.activation == "none":
             for name in node.inputs:

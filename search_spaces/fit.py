@@ -9,11 +9,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
 
+from search_spaces.builder import GraphBuilder
 from search_spaces.choice import Value
-from search_spaces.graph import INPUT, Graph, GraphBuilder, Node
+from search_spaces.graph import INPUT, Graph, Node
 from search_spaces.layer import Layer
 from search_spaces.operators import Activation, Operator, Shape
 from search_spaces.precision import get_precision
+from search_spaces.quantizers import without_quantizers
 from search_spaces.space import Architecture, restore
 from search_spaces.staged import (
     BlockOption,
@@ -81,7 +83,7 @@ def fit(space: StagedSpace, graph: Graph) -> Architecture | None:
     channels, height, width = graph.input_shape
     if channels != space.in_channels or height != width or height not in space.resolutions:
         return None
-    target = Target(graph)
+    target = Target(without_quantizers(graph))
     for activation in space.activations:
         outside = chosen("resolution", height, space.resolutions)
         outside |= chosen("activation", activation, space.activations)

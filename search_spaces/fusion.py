@@ -5,7 +5,8 @@ code speak of the same kernels:
 
 * an ``Add`` whose second operand is a convolution or linear node that nobody else reads, and that
   has no activation of its own, joins that kernel as its residual;
-* dropout is nothing at inference, and a channel split is a view of its input: neither is a kernel.
+* dropout is nothing at inference, and a channel split is a view of its input: neither is a kernel;
+* a quantizer joins the kernel that makes its map, unless that is the input, a view or codes.
 """
 
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from search_spaces.operators import (
     Dropout,
     Linear,
     Operator,
+    Quantize,
     Shape,
 )
 
@@ -34,6 +36,7 @@ class FusedKernel:
         residual: The map added before the activation, where a sum was taken in.
         activation: What is applied last; "none" where the operator has no activation.
         shape: Shape of what it writes.
+        quantizers: Quantizers that run at its end.
     """
 
     node: Node
@@ -42,6 +45,7 @@ class FusedKernel:
     residual: str | None
     activation: Activation
     shape: Shape
+    quantizers: tuple[str, ...] = ()
 
     @property
     def operator(self) -> Operator:
@@ -56,20 +60,41 @@ def fuse(graph: Graph) -> tuple[FusedKernel, ...]:
     taken_in = {node.name: sum_node for sum_node, node in residual_sums(graph)}
     sums = {sum_node.name: node for sum_node, node in residual_sums(graph)}
     kernels = []
+    joined = joined_quantizers(graph)
+    in_kernels = {name for names in joined.values() for name in names}
     for node in graph.nodes:
         if isinstance(node.operator, Dropout | ChannelSplit) or node.name in taken_in:
             continue
+        if node.name in in_kernels:
+            continue
+        quantizers = joined.get(node.name, ())
         if node.name in sums:
             work = sums[node.name]
             (residual,) = (name for name in node.inputs if name != work.name)
             activation = activation_of(node.operator)
             kernels.append(
-                FusedKernel(work, node.name, work.inputs, residual, activation, node.shape)
+                FusedKernel(
+                    work, node.name, work.inputs, residual, activation, node.shape, quantizers
+                )
             )
         else:
             activation = activation_of(node.operator)
-            kernels.append(FusedKernel(node, node.name, node.inputs, None, activation, node.shape))
+            kernels.append(
+                FusedKernel(node, node.name, node.inputs, None, activation, node.shape, quantizers)
+            )
     return tuple(kernels)
+
+
+def joined_quantizers(graph: Graph) -> dict[str, tuple[str, ...]]:
+    """Returns, for each map that has any, the quantizers that its own kernel runs."""
+    joined: dict[str, tuple[str, ...]] = {}
+    for node in graph.nodes:
+        if not isinstance(node.operator, Quantize) or node.inputs[0] == INPUT:
+            continue
+        (name,) = node.inputs
+        if not isinstance(graph.node(name).operator, ChannelSplit | Dropout | Quantize):
+            joined[name] = (*joined.get(name, ()), node.name)
+    return joined
 
 
 def residual_sums(graph: Graph) -> list[tuple[Node, Node]]:

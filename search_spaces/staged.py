@@ -13,12 +13,13 @@ from itertools import product
 from math import lcm, prod
 
 from search_spaces.blocks.registry import Block, get_block
+from search_spaces.builder import GraphBuilder
 from search_spaces.choice import Choice, Pick, Value
 from search_spaces.errors import UserError
-from search_spaces.graph import Graph, GraphBuilder, Node
+from search_spaces.graph import Graph, Node
 from search_spaces.layer import Layer
 from search_spaces.operators import Activation, Conv2d, Dropout, GlobalAvgPool, Linear
-from search_spaces.precision import get_precision
+from search_spaces.precision import FP32, Precision, get_precision
 
 # Of the small networks that blocks are tried in: any groups up to 16 divide it, and its quarter.
 PROBE_CHANNELS = 4 * lcm(*range(1, 17))
@@ -51,15 +52,23 @@ class BlockOption:
 
 @dataclass(frozen=True, slots=True)
 class Stem:
-    """The first convolution."""
+    """The first convolution; float32 unless the space says otherwise."""
 
     widths: tuple[int, ...] = (16,)
     kernel_sizes: tuple[int, ...] = (3,)
     strides: tuple[int, ...] = (1,)
+    precisions: tuple[str, ...] = ("fp32",)
 
-    def conv2d(self, width: int, kernel_size: int, stride: int, activation: Activation) -> Conv2d:
+    def conv2d(
+        self,
+        width: int,
+        kernel_size: int,
+        stride: int,
+        activation: Activation,
+        precision: Precision = FP32,
+    ) -> Conv2d:
         kernel, strides = (kernel_size, kernel_size), (stride, stride)
-        return Conv2d(width, kernel, strides, activation=activation)
+        return Conv2d(width, kernel, strides, activation=activation, precision=precision)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,21 +85,32 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Pointwise convolution (left out at width 0), pooling, dropout, classifier."""
+    """Pointwise convolution (left out at width 0), pooling, dropout, classifier.
+
+    Both layers have one precision; float32 unless the space says otherwise.
+    """
 
     widths: tuple[int, ...] = (0,)
     dropout: float = 0.0
+    precisions: tuple[str, ...] = ("fp32",)
 
     def add_to(
-        self, net: GraphBuilder, x: Node, width: int, num_classes: int, activation: Activation
+        self,
+        net: GraphBuilder,
+        x: Node,
+        width: int,
+        num_classes: int,
+        activation: Activation,
+        precision: Precision = FP32,
     ) -> Node:
         with net.scope("head"):
             if width:
-                x = net.add("conv", Conv2d(width, activation=activation), x)
+                conv = Conv2d(width, activation=activation, precision=precision)
+                x = net.add("conv", conv, x)
             x = net.add("pool", GlobalAvgPool(), x)
             if self.dropout:
                 x = net.add("dropout", Dropout(self.dropout), x)
-            return net.add("classifier", Linear(num_classes), x)
+            return net.add("classifier", Linear(num_classes, precision=precision), x)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,14 +142,17 @@ class StagedSpace:
             plain = Layer(1, activation=activation, round_to=self.round_to)
             x = add_stage(net, pick, x, f"stage{index}", stage, plain)
         width = int(choose(pick, "head.width", self.head.widths))
-        self.head.add_to(net, x, width, self.num_classes, activation)
+        precision = get_precision(str(choose(pick, "head.precision", self.head.precisions)))
+        self.head.add_to(net, x, width, self.num_classes, activation, precision)
         return net.graph()
 
     def add_stem(self, net: GraphBuilder, pick: Pick, activation: Activation) -> Node:
         width = int(choose(pick, "stem.width", self.stem.widths))
         kernel = int(choose(pick, "stem.kernel_size", self.stem.kernel_sizes))
         stride = int(choose(pick, "stem.stride", self.stem.strides))
-        return net.add("stem", self.stem.conv2d(width, kernel, stride, activation), net.input)
+        precision = get_precision(str(choose(pick, "stem.precision", self.stem.precisions)))
+        conv = self.stem.conv2d(width, kernel, stride, activation, precision)
+        return net.add("stem", conv, net.input)
 
 
 def add_stage(net: GraphBuilder, pick: Pick, x: Node, at: str, stage: Stage, plain: Layer) -> Node:
@@ -197,7 +220,9 @@ def is_prunable(option: BlockOption) -> bool:
 def count_architectures(space: StagedSpace) -> int:
     """Returns how many ways of deciding the space has."""
     stem = len(space.stem.widths) * len(space.stem.kernel_sizes) * len(space.stem.strides)
-    outside = len(space.resolutions) * len(space.activations) * len(space.head.widths)
+    stem *= len(space.stem.precisions)
+    head = len(space.head.widths) * len(space.head.precisions)
+    outside = len(space.resolutions) * len(space.activations) * head
     return stem * outside * prod(count_stage(stage) for stage in space.stages)
 
 

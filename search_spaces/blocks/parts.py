@@ -2,9 +2,11 @@
 
 from dataclasses import replace
 
-from search_spaces.graph import GraphBuilder, Node
+from search_spaces.builder import GraphBuilder
+from search_spaces.graph import Node
 from search_spaces.layer import Layer
 from search_spaces.operators import Activation, Conv2d, GlobalAvgPool, Norm, Scale, Size
+from search_spaces.precision import depthwise_precision, grouped_precision
 
 
 def convolution(
@@ -47,9 +49,18 @@ def depthwise(
     activation: Activation | None = None,
     inner: bool = False,
 ) -> Conv2d:
-    """The depthwise convolution that fits ``x``."""
+    """The depthwise convolution that fits ``x``; 8 bits where the layer's maps are coded."""
     channels = x.shape[0]
+    layer = replace(layer, precision=depthwise_precision(layer.precision))
     return convolution(layer, channels, kernel_size, stride, channels, activation, inner=inner)
+
+
+def grouped(layer: Layer, x: Node, groups: int) -> Layer:
+    """The layer at the precision that a convolution of so many groups has on ``x``."""
+    if groups == 1:
+        return layer
+    precision = grouped_precision(layer.precision, x.shape[0] // groups)
+    return replace(layer, precision=precision)
 
 
 def separable(

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import ClassVar, Protocol, TypeVar
 
+from search_spaces.builder import GraphBuilder
 from search_spaces.choice import Choice
 from search_spaces.errors import UserError
-from search_spaces.graph import GraphBuilder, Node
+from search_spaces.graph import Node
 from search_spaces.layer import Layer
 
 

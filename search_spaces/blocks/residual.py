@@ -11,10 +11,11 @@ always the 1x1 convolution (option B).
 from dataclasses import dataclass
 from typing import ClassVar
 
-from search_spaces.blocks.parts import convolution, shortcut
+from search_spaces.blocks.parts import convolution, grouped, shortcut
 from search_spaces.blocks.registry import register_block
+from search_spaces.builder import GraphBuilder
 from search_spaces.choice import Choice
-from search_spaces.graph import GraphBuilder, Node
+from search_spaces.graph import Node
 from search_spaces.layer import Layer
 from search_spaces.operators import Add
 
@@ -65,7 +66,8 @@ class ResidualBottleneck:
     def add_to(self, net: GraphBuilder, x: Node, layer: Layer) -> Node:
         inner = layer.inner(layer.out_channels * self.bottleneck_ratio, multiple_of=self.groups)
         y = net.add("reduce", convolution(layer, inner, inner=True), x)
-        middle = convolution(layer, inner, self.kernel_size, layer.stride, self.groups, inner=True)
+        at = grouped(layer, y, self.groups)
+        middle = convolution(at, inner, self.kernel_size, layer.stride, self.groups, inner=True)
         y = net.add("conv", middle, y)
         y = net.add("expand", convolution(layer, layer.out_channels, activation="none"), y)
         return net.add("sum", Add(layer.activation), shortcut(net, x, layer), y)

@@ -13,10 +13,11 @@ choice.
 from dataclasses import dataclass
 from typing import ClassVar
 
-from search_spaces.blocks.parts import convolution, depthwise, keeps_shape
+from search_spaces.blocks.parts import convolution, depthwise, grouped, keeps_shape
 from search_spaces.blocks.registry import register_block
+from search_spaces.builder import GraphBuilder
 from search_spaces.choice import Choice
-from search_spaces.graph import GraphBuilder, Node
+from search_spaces.graph import Node
 from search_spaces.layer import Layer
 from search_spaces.operators import Add, AvgPool, ChannelShuffle, Concat
 
@@ -46,18 +47,24 @@ class ShuffleV1:
         in_channels, out_channels = x.shape[0], layer.out_channels
         y = self.bottleneck(net, x, layer)
         if not keeps_shape(x, layer) and out_channels > in_channels:
-            grow = convolution(layer, out_channels - in_channels, groups=self.groups)
+            at = grouped(layer, y, self.groups)
+            grow = convolution(at, out_channels - in_channels, groups=self.groups)
             return net.add("concat", Concat(), pooled(net, x, layer), net.add("expand", grow, y))
-        expand = convolution(layer, out_channels, groups=self.groups, activation="none")
-        y, short = net.add("expand", expand, y), x
+        y, short = self.expand(net, "expand", y, layer), x
         if not keeps_shape(x, layer):
-            short = net.add("shortcut", expand, pooled(net, x, layer))
+            short = self.expand(net, "shortcut", pooled(net, x, layer), layer)
         return net.add("sum", Add(layer.activation), short, y)
+
+    def expand(self, net: GraphBuilder, name: str, x: Node, layer: Layer) -> Node:
+        at = grouped(layer, x, self.groups)
+        conv = convolution(at, layer.out_channels, groups=self.groups, activation="none")
+        return net.add(name, conv, x)
 
     def bottleneck(self, net: GraphBuilder, x: Node, layer: Layer) -> Node:
         groups = self.groups if self.group_first else 1
         channels = layer.inner(layer.out_channels / 4, multiple_of=self.groups)
-        y = net.add("reduce", convolution(layer, channels, groups=groups, inner=True), x)
+        at = grouped(layer, x, groups)
+        y = net.add("reduce", convolution(at, channels, groups=groups, inner=True), x)
         if self.groups > 1:
             y = net.add("shuffle", ChannelShuffle(self.groups), y)
         filtering = depthwise(layer, y, self.kernel_size, layer.stride, "none", inner=True)

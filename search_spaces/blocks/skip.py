@@ -9,8 +9,9 @@ from typing import ClassVar
 
 from search_spaces.blocks.parts import keeps_shape
 from search_spaces.blocks.registry import register_block
+from search_spaces.builder import GraphBuilder
 from search_spaces.choice import Choice
-from search_spaces.graph import GraphBuilder, Node
+from search_spaces.graph import Node
 from search_spaces.layer import Layer
 
 

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from search_spaces.blocks.registry import Block
-from search_spaces.graph import Graph, GraphBuilder, Node
+from search_spaces.builder import GraphBuilder
+from search_spaces.graph import Graph, Node
 from search_spaces.layer import Layer
 from search_spaces.operators import Activation, Conv2d, Dropout, GlobalAvgPool, Linear
 from search_spaces.rounding import make_divisible

@@ -8,7 +8,8 @@ prototxt and torchvision. The paper has no width multiplier; widths round to mul
 """
 
 from search_spaces.blocks.fire import Fire
-from search_spaces.graph import Graph, GraphBuilder, Node
+from search_spaces.builder import GraphBuilder
+from search_spaces.graph import Graph, Node
 from search_spaces.layer import Layer
 from search_spaces.networks.parts import image_input, scaled
 from search_spaces.networks.registry import register_network

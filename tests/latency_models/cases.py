@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from search_spaces.blocks import BLOCKS
+from search_spaces.builder import GraphBuilder
 from search_spaces.errors import UserError
-from search_spaces.graph import Graph, GraphBuilder
+from search_spaces.graph import Graph
 from search_spaces.layer import Layer
 from search_spaces.networks import NETWORKS
 from search_spaces.networks.registry import Network

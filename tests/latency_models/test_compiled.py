@@ -22,8 +22,9 @@ from latency_models.kernels.cpu import Cpu, host_cpu
 from latency_models.lowering import lower
 from latency_models.onnx_model import onnx_model
 from latency_models.onnx_runtime import open_session, run_session
+from search_spaces.builder import GraphBuilder
 from search_spaces.errors import UserError
-from search_spaces.graph import Graph, GraphBuilder
+from search_spaces.graph import Graph
 from search_spaces.model import Model, random_model
 from search_spaces.operators import Conv2d, GlobalAvgPool, Linear
 from tests.latency_models.cases import block_graphs, network_graphs, operator_graphs

@@ -10,8 +10,9 @@ from latency_models.kernels.cpu import AVX512
 from latency_models.kernels.depthwise import DepthwiseKernel
 from latency_models.kernels.pointwise import BorderKernel, LayoutKernel, PointwiseKernel
 from latency_models.lowering import LoweredNetwork, lower
+from search_spaces.builder import GraphBuilder
 from search_spaces.errors import UnsupportedOperatorError
-from search_spaces.graph import Graph, GraphBuilder, Node
+from search_spaces.graph import Graph, Node
 from search_spaces.model import Model, random_model
 from search_spaces.networks import NETWORKS
 from search_spaces.operators import (

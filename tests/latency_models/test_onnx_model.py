@@ -11,8 +11,9 @@ from latency_models.onnx_model import onnx_model
 from latency_models.onnx_runtime import open_session, run_session
 from nas.interpreter import from_model
 from search_spaces.blocks import BLOCKS
+from search_spaces.builder import GraphBuilder
 from search_spaces.errors import UnsupportedOperatorError
-from search_spaces.graph import Graph, GraphBuilder
+from search_spaces.graph import Graph
 from search_spaces.model import random_model
 from search_spaces.operators import OPERATORS, Conv2d
 from search_spaces.precision import get_precision

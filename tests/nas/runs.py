@@ -22,7 +22,8 @@ from nas.sampler import HASH
 from nas.setting import Setting, load_setting, space_for
 from nas.studies import BASELINE, open_storage, open_study, suggest
 from search_spaces.architecture import graph_hash
-from search_spaces.graph import Graph, GraphBuilder
+from search_spaces.builder import GraphBuilder
+from search_spaces.graph import Graph
 from search_spaces.model import Model, random_model
 from search_spaces.operators import Conv2d, GlobalAvgPool, Linear
 from search_spaces.space import Architecture, decide

@@ -15,8 +15,9 @@ from nas.interpreter import (
     model_arrays,
     to_model,
 )
+from search_spaces.builder import GraphBuilder
 from search_spaces.errors import UnsupportedOperatorError
-from search_spaces.graph import Graph, GraphBuilder, Node
+from search_spaces.graph import Graph, Node
 from search_spaces.model import Model, fold_batch_norm, random_model
 from search_spaces.operators import (
     OPERATORS,

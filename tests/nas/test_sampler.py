@@ -20,9 +20,10 @@ from nas.sampler import (
 )
 from nas.studies import suggest
 from search_spaces.architecture import graph_hash
+from search_spaces.builder import GraphBuilder
 from search_spaces.choice import Choice, Pick
 from search_spaces.cost import count_macs
-from search_spaces.graph import Graph, GraphBuilder
+from search_spaces.graph import Graph
 from search_spaces.operators import Conv2d, GlobalAvgPool, Linear
 from search_spaces.space import Architecture, SearchSpace, decide, restore
 from search_spaces.staged import count_architectures

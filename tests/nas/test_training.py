@@ -28,9 +28,10 @@ from nas.training import (
     train,
 )
 from nas.training_config import TrainingConfig, training_device
+from search_spaces.builder import GraphBuilder
 from search_spaces.cost import network_cost
 from search_spaces.errors import UserError
-from search_spaces.graph import Graph, GraphBuilder
+from search_spaces.graph import Graph
 from search_spaces.model import fold_batch_norm
 from search_spaces.networks import NETWORKS
 from search_spaces.operators import Conv2d, Dropout, GlobalAvgPool, Linear

@@ -17,8 +17,9 @@ from search_spaces.architecture import (
     save_architecture,
     to_json,
 )
+from search_spaces.builder import GraphBuilder
 from search_spaces.errors import UserError
-from search_spaces.graph import Graph, GraphBuilder
+from search_spaces.graph import Graph
 from search_spaces.operators import Conv2d, GlobalAvgPool, Linear
 from search_spaces.space import Architecture, sample
 from tests.search_spaces.test_staged import MIXED

@@ -16,9 +16,10 @@ from search_spaces.blocks.shuffle_v1 import ShuffleV1
 from search_spaces.blocks.shuffle_v2 import ShuffleV2
 from search_spaces.blocks.skip import Skip
 from search_spaces.blocks.xception import XceptionBlock
+from search_spaces.builder import GraphBuilder
 from search_spaces.cost import count_macs, count_params, network_cost
 from search_spaces.errors import UserError
-from search_spaces.graph import Graph, GraphBuilder
+from search_spaces.graph import Graph
 from search_spaces.layer import Layer
 from search_spaces.operators import Activate, Add, ChannelShuffle, Concat, Conv2d, Linear
 from search_spaces.precision import PRECISIONS

@@ -6,8 +6,9 @@ from functools import partial
 import pytest
 
 from search_spaces.blocks import BLOCKS, Block
+from search_spaces.builder import GraphBuilder
 from search_spaces.fusion import FusedKernel, fuse
-from search_spaces.graph import INPUT, Graph, GraphBuilder, Node
+from search_spaces.graph import INPUT, Graph, Node
 from search_spaces.layer import Layer
 from search_spaces.networks import NETWORKS
 from search_spaces.operators import Activate, Add, ChannelSplit, Concat, Conv2d, Dropout, Linear
