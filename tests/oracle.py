@@ -4,6 +4,7 @@ Shape letters: B batch, C channels, H and W spatial size, O output channels.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,14 +23,19 @@ from search_spaces.operators import (
     Dropout,
     GlobalAvgPool,
     Linear,
+    Magnitude,
     MaxPool,
+    Norm,
     Operator,
+    Quantize,
     Scale,
     Size,
 )
+from search_spaces.quantization import weight_limits
 
 Map = NDArray[np.float64]
 Arrays = Mapping[str, Map]
+Number = TypeVar("Number", np.int64, np.float64)
 
 
 def run(model: Model, x: NDArray[np.floating]) -> dict[str, Map]:
@@ -44,35 +50,68 @@ def run(model: Model, x: NDArray[np.floating]) -> dict[str, Map]:
     return maps
 
 
-def conv2d(op: Conv2d, arrays: Arrays, x: Map) -> Map:
-    weight = arrays["weight"]
+def conv2d(op: Conv2d, arrays: Arrays, x: Map, magnitude: Map | None = None) -> Map:
+    weight = coded_weight(op, arrays)
+    outside = -1 if op.precision.activations == "sign" else 0
     per_group = op.out_channels // op.groups
     in_group = x.shape[1] // op.groups
     shape = op.output_shape(x.shape[1:])
     y = np.zeros((len(x), *shape))
     for row, column, window in windows(
-        x, shape[1:], op.kernel_size, op.stride, op.pads, 0, op.dilation
+        x, shape[1:], op.kernel_size, op.stride, op.pads, outside, op.dilation
     ):
         for group in range(op.groups):
             read = window[:, group * in_group : (group + 1) * in_group]
             written = slice(group * per_group, (group + 1) * per_group)
             y[:, written, row, column] = np.einsum("bchw,ochw->bo", read, weight[written])
+    if magnitude is not None:
+        y *= magnitude
     if op.bias:
         y += arrays["bias"][:, None, None]
-    if op.norm == "batch":
-        mean, variance, gamma, beta = (
-            arrays[f"norm.{name}"][:, None, None]
-            for name in ("mean", "variance", "weight", "bias")
-        )
-        y = (y - mean) / np.sqrt(variance + NORM_EPSILON) * gamma + beta
-    return activated(op.activation, y)
+    return activated(op.activation, normed(op.norm, arrays, y))
 
 
 def linear(op: Linear, arrays: Arrays, x: Map) -> Map:
-    y = x.reshape(len(x), -1) @ arrays["weight"].T
+    y = x.reshape(len(x), -1) @ coded_weight(op, arrays).T
     if op.bias:
         y = y + arrays["bias"]
-    return activated(op.activation, y)[:, :, None, None]
+    return activated(op.activation, normed(op.norm, arrays, y[:, :, None, None]))
+
+
+def coded_weight(op: Conv2d | Linear, arrays: Arrays) -> Map:
+    """The weight as the numbers that its codes stand for."""
+    weight = arrays["weight"]
+    each = (-1, *(1,) * (weight.ndim - 1))
+    if op.precision.weights == "real":
+        return weight
+    if op.precision.weights == "sign":
+        mean = np.abs(weight).reshape(len(weight), -1).mean(1).reshape(each)
+        return np.where(weight >= 0, mean, -mean)
+    step = arrays["weight.step"].reshape(each)
+    return step * np.clip(np.rint(weight / step), *weight_limits(op.precision.weight_bits))
+
+
+def normed(norm: Norm, arrays: Arrays, y: Map) -> Map:
+    """``y`` after batch norm, or after the factor and term that it is deployed as."""
+    if norm == "none":
+        return y
+    if norm == "folded":
+        return y * arrays["gain"][:, None, None] + arrays["bias"][:, None, None]
+    mean, variance, gamma, beta = (
+        arrays[f"norm.{name}"][:, None, None] for name in ("mean", "variance", "weight", "bias")
+    )
+    return (y - mean) / np.sqrt(variance + NORM_EPSILON) * gamma + beta
+
+
+def quantize(op: Quantize, arrays: Arrays, x: Map) -> Map:
+    if op.bits == 1:
+        return np.where(normed(op.norm, arrays, x) >= 0, 1.0, -1.0)
+    return arrays["step"] * np.clip(np.rint(x / arrays["step"]), op.lowest, op.highest)
+
+
+def magnitude(op: Magnitude, arrays: Arrays, x: Map) -> Map:
+    y: Map = np.abs(x).mean(1, keepdims=True)
+    return y
 
 
 def add(op: Add, arrays: Arrays, x: Map, y: Map) -> Map:
@@ -129,14 +168,14 @@ def dropout(op: Dropout, arrays: Arrays, x: Map) -> Map:
 
 
 def windows(
-    x: Map,
+    x: NDArray[Number],
     size: Size,
     kernel: Size,
     stride: Size,
     padding: Size,
     fill: float,
     dilation: Size = (1, 1),
-) -> Iterator[tuple[int, int, Map]]:
+) -> Iterator[tuple[int, int, NDArray[Number]]]:
     """Yields the place of each window in the output and what it sees, ``(B, C, kh, kw)``."""
     (kh, kw), (dh, dw), (ph, pw) = kernel, dilation, padding
     # A window of ceil mode may reach past the padding; one more kernel of filling covers it.
@@ -174,4 +213,6 @@ OPERATIONS: dict[type[Operator], Callable[..., Map]] = {
     AvgPool: avg_pool,
     GlobalAvgPool: global_avg_pool,
     Dropout: dropout,
+    Quantize: quantize,
+    Magnitude: magnitude,
 }

@@ -5,6 +5,7 @@ Blocks and networks come from their registries, so a new one is tested without a
 
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 
 from search_spaces.blocks import BLOCKS
 from search_spaces.builder import GraphBuilder
@@ -25,11 +26,14 @@ from search_spaces.operators import (
     Dropout,
     GlobalAvgPool,
     Linear,
+    Magnitude,
     MaxPool,
     Operator,
+    Quantize,
     Scale,
     Shape,
 )
+from search_spaces.precision import BITS, FP32, PRECISIONS, Precision
 
 RESOLUTIONS = (28, 32, 64)
 
@@ -62,6 +66,24 @@ OTHERS: dict[str, tuple[Shape, Operator]] = {
     "avg_pool": ((4, 9, 8), AvgPool((3, 3), (2, 2), (1, 1))),
     "global_avg_pool": ((4, 7, 5), GlobalAvgPool()),
     "dropout": ((4, 3, 3), Dropout(0.5)),
+    "magnitude": ((5, 6, 4), Magnitude()),
+    "sign": ((5, 6, 4), Quantize(1)),
+    "norm_sign": ((5, 6, 4), Quantize(1, norm="batch")),
+}
+OTHERS |= {
+    f"quantize{bits}{'_signed' * signed}": ((5, 6, 4), Quantize(bits, signed))
+    for bits in BITS[1:]
+    for signed in (False, True)
+}
+LOW_BIT = {name: precision for name, precision in PRECISIONS.items() if precision != FP32}
+LOW_BIT_FORMS: dict[str, Conv2d | Linear] = {
+    "pointwise": Conv2d(7),
+    "3x3": Conv2d(7, (3, 3)),
+    "strided": Conv2d(7, (3, 3), stride=(2, 2), activation="none"),
+    "5x5": Conv2d(5, (5, 5), stride=(2, 1), activation="hardswish"),
+    "biased": Conv2d(5, (1, 3), norm="none", bias=True, activation="relu6"),
+    "grouped": Conv2d(6, (3, 3), groups=2, activation="hardsigmoid"),
+    "linear": Linear(5),
 }
 
 
@@ -126,6 +148,58 @@ def perceptron() -> Graph:
     return net.graph()
 
 
+def precision_graphs() -> dict[str, Graph]:
+    """Every low-bit precision in the forms that a back end can get wrong.
+
+    Layers read signed codes of the input, or unsigned ones of a map after ReLU; channels and map
+    sizes are no multiples of anything.
+    """
+    graphs = {}
+    for name, precision in LOW_BIT.items():
+        for form, operator in LOW_BIT_FORMS.items():
+            if isinstance(operator, Conv2d) or not precision.magnitude_map:
+                low = replace(operator, precision=precision)
+                graphs[f"{name}-{form}"] = low_bit_graph(low, signed=False)
+                graphs[f"{name}-{form}-signed"] = low_bit_graph(low, signed=True)
+        graphs[f"{name}-residual"] = low_bit_residual(precision)
+        graphs[f"{name}-branches"] = low_bit_branches(precision)
+    depthwise = Conv2d(12, (3, 3), groups=12, precision=LOW_BIT["w8a8"])
+    graphs["w8a8-depthwise"] = low_bit_graph(depthwise, signed=False, channels=12)
+    return graphs
+
+
+def low_bit_graph(operator: Conv2d | Linear, *, signed: bool, channels: int = 0) -> Graph:
+    groups = operator.groups if isinstance(operator, Conv2d) else 1
+    channels = channels or (groups * 32 if groups > 1 else 37)
+    net = GraphBuilder((channels if signed else 3, 9, 7))
+    x = net.input if signed else net.add("before", Conv2d(channels), net.input)
+    net.add("low", operator, x)
+    return net.graph()
+
+
+def low_bit_residual(precision: Precision) -> Graph:
+    """Two layers around a sum: its operand is coded for integer layers and real for binary."""
+    net = GraphBuilder((3, 6, 5))
+    x = net.add("before", Conv2d(33), net.input)
+    y = net.add("first", Conv2d(33, (3, 3), precision=precision, activation="none"), x)
+    x = net.add("sum", Add("relu"), x, y)
+    net.add("second", Conv2d(4, precision=precision), x)
+    return net.graph()
+
+
+def low_bit_branches(precision: Precision) -> Graph:
+    """Everything that moves numbers, between low-bit layers."""
+    net = GraphBuilder((3, 8, 8))
+    x = net.add("before", Conv2d(64), net.input)
+    left = net.add("left", Conv2d(32, precision=precision), net.add("a", ChannelSplit(0, 32), x))
+    right = net.add("right", ChannelSplit(32, 64), x)
+    x = net.add("mixed", ChannelShuffle(2), net.add("joined", Concat(), left, right))
+    x = net.add("pool", MaxPool((3, 3), (2, 2), (1, 1)), x)
+    x = net.add("last", Conv2d(8, (3, 3), precision=precision), net.add("drop", Dropout(0.1), x))
+    net.add("logits", Linear(4), net.add("mean", GlobalAvgPool(), x))
+    return net.graph()
+
+
 def operator_graphs() -> dict[str, Graph]:
     """Every operator in the forms that a back end can get wrong."""
     return (
@@ -146,7 +220,9 @@ def operator_graphs() -> dict[str, Graph]:
     )
 
 
-def block_graphs(channels: int = 24, size: int = 8) -> dict[str, Graph]:
+def block_graphs(
+    channels: int = 24, size: int = 8, precision: Precision = FP32
+) -> dict[str, Graph]:
     """Every registered block at both strides, with and without a change of width."""
     graphs = {}
     for name, block in BLOCKS.items():
@@ -154,7 +230,7 @@ def block_graphs(channels: int = 24, size: int = 8) -> dict[str, Graph]:
             net = GraphBuilder((channels, size, size))
             x = net.add("before", Conv2d(channels), net.input)  # a block may add nothing
             try:
-                block().add_to(net, x, Layer(out_channels, stride=stride))
+                block().add_to(net, x, Layer(out_channels, stride=stride, precision=precision))
                 graphs[f"{name}-{out_channels}-s{stride}"] = net.graph()
             except ValueError:  # a block may refuse a shape; its own tests say which
                 continue
