@@ -2,24 +2,16 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import BeforeValidator, Field
 
+from nas.precision_file import PrecisionFile
 from nas.strict import Many, Positive, Strict, known, listed
 from search_spaces.blocks.registry import get_block
 from search_spaces.choice import Value
 from search_spaces.errors import UserError
+from search_spaces.misfits import check_space
 from search_spaces.operators import Activation
-from search_spaces.precision import FP32, get_precision
-from search_spaces.staged import (
-    Head,
-    Stage,
-    StagedSpace,
-    Stem,
-    block_option,
-    check_space,
-)
-
-RUNNABLE = (FP32,)
+from search_spaces.staged import Head, Stage, StagedSpace, Stem, block_option
 
 
 def one_mapping(value: object) -> object:
@@ -39,30 +31,21 @@ BlockName = Annotated[str, known(get_block)]
 Blocks = Annotated[dict[BlockName, dict[str, Many[Value]]], Field(min_length=1)]
 
 
-class StemFile(Strict):
+class StemFile(PrecisionFile):
     width: Many[Positive] = (16,)
     kernel_size: Many[Positive] = (3,)
     stride: Many[Positive] = (1,)
 
 
-def runnable(name: str) -> str:
-    """Refuses a precision that nothing trains or runs yet, before every candidate fails by it."""
-    if get_precision(name) not in RUNNABLE:
-        having = ", ".join(map(str, RUNNABLE))
-        raise UserError(f"precision must be one that has kernels ({having}), got {name!r}")
-    return name
-
-
-class StageFile(Strict):
+class StageFile(PrecisionFile):
     depth: Many[Positive]
     width: Many[Positive]
     stride: Many[Positive] = (1,)
     blocks: Annotated[Blocks, BeforeValidator(one_mapping)]
     prune_ratio: Many[Annotated[float, Field(ge=0, lt=1)]] = (0.0,)
-    precision: Many[Annotated[str, AfterValidator(runnable)]] = ("fp32",)
 
 
-class HeadFile(Strict):
+class HeadFile(PrecisionFile):
     width: Many[Annotated[int, Field(ge=0)]] = (0,)
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
@@ -87,9 +70,9 @@ def staged_space(name: str, file: SpaceFile) -> StagedSpace:
         in_channels=3,
         num_classes=10,
         resolutions=file.resolution,
-        stem=Stem(file.stem.width, file.stem.kernel_size, file.stem.stride),
+        stem=Stem(file.stem.width, file.stem.kernel_size, file.stem.stride, file.stem.precision),
         stages=tuple(staged(stage) for stage in file.stages),
-        head=Head(file.head.width, file.head.dropout),
+        head=Head(file.head.width, file.head.dropout, file.head.precision),
         activations=file.activation,
         round_to=file.round_to,
     )

@@ -105,14 +105,18 @@ def through_stem(
     space: StagedSpace, target: Target, activation: Activation, genes: Genes
 ) -> Reached:
     stem, reached = space.stem, Reached()
-    for width, kernel, stride in product(stem.widths, stem.kernel_sizes, stem.strides):
+    for width, kernel, stride, precision in product(
+        stem.widths, stem.kernel_sizes, stem.strides, stem.precisions
+    ):
         net = GraphBuilder(target.shape(Place(0, -1)))
-        x = net.add("stem", stem.conv2d(width, kernel, stride, activation), net.input)
+        conv = stem.conv2d(width, kernel, stride, activation, get_precision(precision))
+        x = net.add("stem", conv, net.input)
         place = target.after(Place(0, -1), net, x)
         if place is not None:
             own = chosen("stem.width", width, stem.widths)
             own |= chosen("stem.kernel_size", kernel, stem.kernel_sizes)
             own |= chosen("stem.stride", stride, stem.strides)
+            own |= chosen("stem.precision", precision, stem.precisions)
             reached.setdefault(place, {**genes, **own})
     return reached
 
@@ -180,9 +184,13 @@ def fillings(
 def through_head(
     space: StagedSpace, target: Target, reached: Reached, activation: Activation
 ) -> Iterator[Genes]:
-    for (place, genes), width in product(reached.items(), space.head.widths):
+    head = space.head
+    for (place, genes), width, precision in product(reached.items(), head.widths, head.precisions):
         net = GraphBuilder(target.shape(place))
-        x = space.head.add_to(net, net.input, width, space.num_classes, activation)
+        number = get_precision(precision)
+        x = head.add_to(net, net.input, width, space.num_classes, activation, number)
         end = target.after(place, net, x)
         if end is not None and end.position == len(target.nodes):
-            yield {**genes, **chosen("head.width", width, space.head.widths)}
+            own = chosen("head.width", width, head.widths)
+            own |= chosen("head.precision", precision, head.precisions)
+            yield {**genes, **own}

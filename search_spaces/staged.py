@@ -241,68 +241,6 @@ def count_layer(stage: Stage, index: int) -> int:
     )
 
 
-def check_space(space: StagedSpace) -> None:
-    """Tries every block in every place it may take, alone, so that no search meets a misfit.
-
-    Raises:
-        UserError: If some decisions make no network; the message names place, block and rule.
-    """
-    largest = max(space.stem.strides) * prod(max(stage.strides) for stage in space.stages)
-    if min(space.resolutions) < largest:
-        raise UserError(
-            f"space {space.name!r}: resolution {min(space.resolutions)} is too small for strides "
-            f"that multiply to {largest}; use a larger resolution or smaller strides"
-        )
-    widths = space.stem.widths
-    for index, stage in enumerate(space.stages):
-        at = f"space {space.name!r}, stage{index}"
-        for name in stage.precisions:
-            get_precision(name)
-        for option in stage.blocks:
-            check_settings(at, option)
-        if not layer_options(stage, 0):
-            raise UserError(f"{at}: the first layer needs a block other than 'skip'")
-        changes = [(i, o, s) for i in widths for o in stage.widths for s in stage.strides]
-        check_stage(at, layer_options(stage, 0), changes, space.round_to)
-        if max(stage.depths) > 1:
-            kept = [(width, width, 1) for width in stage.widths]
-            check_stage(at, layer_options(stage, 1), kept, space.round_to)
-        widths = stage.widths
-
-
-def check_settings(at: str, option: BlockOption) -> None:
-    for settings in option.every_setting():
-        try:
-            probe(option, settings, 0.0)
-        except ValueError as error:
-            raise misfit(f"{at}: block {option.name!r} ({shown(settings)})", error) from None
-
-
-def misfit(what: str, error: ValueError) -> UserError:
-    return UserError(f"{what}: {error}; take that value or block out of the space")
-
-
-def shown(settings: dict[str, Value]) -> str:
-    return ", ".join(f"{name} = {value}" for name, value in settings.items()) or "no settings"
-
-
-def check_stage(
-    at: str, options: tuple[BlockOption, ...], places: list[tuple[int, int, int]], round_to: int
-) -> None:
-    for option, (in_channels, out_channels, stride) in product(options, places):
-        for settings in option.every_setting():
-            net = GraphBuilder((in_channels, 8, 8))
-            try:
-                layer = Layer(out_channels, stride, round_to=round_to)
-                option.build(settings).add_to(net, net.input, layer)
-            except ValueError as error:
-                what = (
-                    f"{at}: block {option.name!r} ({shown(settings)}) from {in_channels} to "
-                    f"{out_channels} channels, stride {stride}"
-                )
-                raise misfit(what, error) from None
-
-
 def block_option(name: str, narrowed: dict[str, tuple[Value, ...]] | None = None) -> BlockOption:
     """Returns a block with its catalogue's choices, some replaced by other values.
 
@@ -339,7 +277,8 @@ def describe_space(space: StagedSpace) -> str:
         f"{space.num_classes} classes, activation {several(space.activations)}, inner channels "
         f"round to {space.round_to}",
         f"stem: width {several(space.stem.widths)}, kernel_size "
-        f"{several(space.stem.kernel_sizes)}, stride {several(space.stem.strides)}",
+        f"{several(space.stem.kernel_sizes)}, stride {several(space.stem.strides)}, precision "
+        f"{several(space.stem.precisions)}",
     ]
     for index, stage in enumerate(space.stages):
         lines.append(
@@ -350,5 +289,8 @@ def describe_space(space: StagedSpace) -> str:
         for option in stage.blocks:
             settings = ", ".join(f"{c.name} {several(c.values)}" for c in option.settings)
             lines.append(f"  {option.name}: {settings}" if settings else f"  {option.name}")
-    lines.append(f"head: width {several(space.head.widths)}, dropout {space.head.dropout:g}")
+    lines.append(
+        f"head: width {several(space.head.widths)}, dropout {space.head.dropout:g}, precision "
+        f"{several(space.head.precisions)}"
+    )
     return "\n".join(lines)

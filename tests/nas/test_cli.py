@@ -129,9 +129,17 @@ def mistakes() -> dict[str, tuple[list[str], str]]:
             [*change, "space.stages=[{depth: 1, width: 8, stride: 16, blocks: [plain]}]"],
             "resolution 8 is too small for strides that multiply to 16",
         ),
-        "precision without kernels": (
-            [*change, "space.stages=[{depth: 1, width: 8, blocks: [plain], precision: w8a8}]"],
-            "precision must be one that has kernels (fp32), got 'w8a8'",
+        "unknown precision": (
+            [*change, "space.stages=[{depth: 1, width: 8, blocks: [plain], precision: w9}]"],
+            "unknown precision 'w9'; known precisions: fp32, w8a8, w4a8",
+        ),
+        "precision twice": (
+            [*change, "space.stem={precision: fp32, weight_bits: 8}"],
+            "space.stem: precision must not stand beside weight_bits",
+        ),
+        "precision that the head cannot have": (
+            [*change, "space.head={precision: xnor_k}"],
+            "head at precision xnor_k, width 0: a linear layer has no map of windows to scale",
         ),
         "unknown sampler": (
             [*change, "search.sampler=magic"],

@@ -11,6 +11,7 @@ import pytest
 from nas import yaml_text
 from nas.run_file import RunFile, differences, read_run_file, to_yaml
 from search_spaces.errors import UserError
+from search_spaces.precision import PRECISIONS
 from tests.nas.tiny import SPACE, tiny
 
 DATA: dict[str, Any] = yaml_text.load(to_yaml(tiny()))
@@ -78,6 +79,50 @@ def test_blocks_are_names_with_or_without_settings(read: Read, blocks: object) -
     assert stage.blocks[1].settings[0].values == (3,)
 
 
+@pytest.mark.parametrize(
+    ("keys", "precisions"),
+    [
+        ({}, "fp32"),
+        ({"precision": "w4a4"}, "w4a4"),
+        ({"precision": list(PRECISIONS)}, " ".join(PRECISIONS)),
+        ({"weight_bits": [32, 8, 4], "activation_bits": [32, 8]}, "fp32 w8a8 w4a8"),
+        ({"weight_bits": [4, 8]}, "w8a8 w4a8 w4a4"),
+        ({"weight_bits": 1}, "w1a2 bwn xnor"),
+        ({"activation_bits": [2, 1]}, "w2a2 w1a2 xnor"),
+        ({"binarize": "none"}, "fp32"),
+        ({"binarize": "weights"}, "bwn"),
+        ({"binarize": ["both", "weights", "none"]}, "fp32 bwn xnor"),
+        ({"weight_bits": 8, "binarize": ["none", "both"]}, "w8a8 xnor"),
+        ({"weight_bits": 1, "activation_bits": 1, "binarize": "both"}, "xnor"),
+    ],
+)
+def test_bits_are_shorthand_for_the_precisions_they_mean(
+    read: Read, keys: dict[str, object], precisions: str
+) -> None:
+    space = DATA["space"] | {"stem": {"width": 8, **keys}}
+    file = read(DATA | {"space": space})
+
+    assert file.config().space.stem.precisions == tuple(precisions.split())
+    assert read(to_yaml(file)) == read(DATA | {"space": space | {"stem": written(file)}})
+
+
+def written(file: RunFile) -> dict[str, Any]:
+    """The stem as the run folder keeps it: precisions by name."""
+    stem: dict[str, Any] = yaml_text.load(to_yaml(file))["space"]["stem"]
+    assert stem.keys() == {"width", "kernel_size", "stride", "precision"}
+    return stem
+
+
+def test_every_place_takes_precisions(read: Read) -> None:
+    stage = DATA["space"]["stages"][0] | {"precision": ["fp32", "xnor_k"]}
+    space = DATA["space"] | {"stages": [stage], "head": {"precision": "w4a8"}}
+    config = read(DATA | {"space": space | {"stem": {"precision": "w8a8"}}}).config()
+
+    assert config.space.stem.precisions == ("w8a8",)
+    assert config.space.stages[0].precisions == ("fp32", "xnor_k")
+    assert config.space.head.precisions == ("w4a8",)
+
+
 def test_a_space_may_be_a_file_beside_the_run_file(read: Read, tmp_path: Path) -> None:
     (tmp_path / "spaces").mkdir()
     (tmp_path / "spaces" / "small.yaml").write_text(yaml_text.dump(DATA["space"]))
@@ -142,6 +187,27 @@ def test_an_unknown_key_is_named_with_its_place_and_the_nearest_known_one(
         ((*STAGE, "depth"), [0], "space.stages.0.depth.0: input should be greater than or equal"),
         ((*STAGE, "prune_ratio"), [1.0], "space.stages.0.prune_ratio.0: input should be less th"),
         ((*STAGE, "precision"), "w9", "unknown precision 'w9'; known precisions: fp32, w8a8"),
+        ((*STAGE, "precision"), [], "space.stages.0.precision: value should have at least 1 item"),
+        ((*STAGE, "precision"), None, "space.stages.0.precision.0: input should be a valid strin"),
+        (("space", "stem"), {"precision": "w9"}, "unknown precision 'w9'; known precisions: fp32"),
+        (("space", "head"), {"precision": "w9"}, "unknown precision 'w9'; known precisions: fp32"),
+        (("space", "head"), {"binarize": "all"}, "space.head.binarize.0: input should be 'none',"),
+        (("space", "head"), {"weight_bits": 3}, "weight_bits 3 makes no precision with the other"),
+        (
+            ("space", "head"),
+            {"weight_bits": 8, "activation_bits": [8, 4]},
+            "space.head.precision: activation_bits 4 makes no precision with the other bits given",
+        ),
+        (
+            ("space", "stem"),
+            {"precision": "fp32", "binarize": "both", "weight_bits": 8},
+            "space.stem: precision must not stand beside weight_bits and binarize, which mean",
+        ),
+        (
+            ("space", "stem"),
+            {"weight_bit": 8},
+            "unknown key 'weight_bit' in space.stem; did you",
+        ),
         (("objectives",), ["accuracy"], "objectives: value should have at least 2 items"),
         (("objectives",), ["macs", "macs"], "objectives: values must differ, got 'macs' twice"),
         (("objectives",), ["acc", "macs"], "objectives.0: unknown metric 'acc'; known metrics:"),

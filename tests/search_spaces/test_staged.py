@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from search_spaces.blocks import BLOCKS
 from search_spaces.choice import Choice, Value
 from search_spaces.errors import UserError
+from search_spaces.misfits import check_space
 from search_spaces.space import (
     Architecture,
     SearchSpace,
@@ -27,7 +28,6 @@ from search_spaces.staged import (
     StagedSpace,
     Stem,
     block_option,
-    check_space,
     count_architectures,
     is_prunable,
 )
