@@ -1,7 +1,6 @@
 """The interpreter computes what the operators say, under the graph's own array names."""
 
 from copy import deepcopy
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -28,7 +27,6 @@ from search_spaces.operators import (
     Operator,
     Scale,
 )
-from search_spaces.precision import PRECISIONS
 from tests import oracle
 from tests.latency_models.cases import block_graphs, operator_graphs, operators_in
 
@@ -242,17 +240,6 @@ def test_first_weights_keep_the_scale_of_maps_through_many_layers() -> None:
         maps = module.run(torch.randn(8, 16, 8, 8), keep_maps=True)
 
     assert 0.05 < float(maps["conv19"].square().mean().sqrt()) < 5
-
-
-@pytest.mark.parametrize("name", [name for name in PRECISIONS if name != "fp32"])
-@pytest.mark.parametrize("operator", [Conv2d(4), Linear(4)], ids=["conv2d", "linear"])
-def test_another_precision_is_refused_by_name(name: str, operator: Conv2d | Linear) -> None:
-    net = GraphBuilder((3, 4, 4))
-    with net.scope("stage1"):
-        net.add("layer", replace(operator, precision=PRECISIONS[name]), net.input)
-
-    with pytest.raises(UnsupportedOperatorError, match=rf"stage1\.layer: .*fp32 only, got {name}"):
-        Interpreter(net.graph())
 
 
 def test_an_unknown_operator_is_refused_by_name() -> None:

@@ -1,0 +1,50 @@
+"""First weights: what training starts from where nothing is given."""
+
+from collections.abc import Mapping
+from math import prod
+
+import torch
+from torch import Tensor
+
+from nas.straight_through import first_step
+from search_spaces.graph import Graph, Node
+from search_spaces.quantization import coded_operator, weight_limits
+
+
+def initialise(
+    graph: Graph, arrays: Mapping[str, Tensor], generator: torch.Generator | None = None
+) -> None:
+    """Draws weights that keep the maps' scale (He et al., ICCV 2015, fan-in form).
+
+    Norms start as the identity and biases at zero. The last layer starts small, so that all
+    classes start equally likely; where an activation follows it (SqueezeNet's ReLU), its bias
+    starts at one, so that no class starts dead. Steps of weights are told by the weights; those of
+    maps stay zero until there is a map.
+    """
+    shapes = {
+        node.name: node.operator.array_shapes(*graph.input_shapes(node)) for node in graph.nodes
+    }
+    weighted = [node for node in graph.nodes if shapes[node.name]]
+    with torch.no_grad():
+        for node in weighted:
+            is_last = node is weighted[-1]
+            activated = getattr(node.operator, "activation", "none") != "none"
+            for name, shape in shapes[node.name].items():
+                array = arrays[f"{node.name}.{name}"]
+                if name == "weight":
+                    gain = 2.0 if activated else 1.0
+                    deviation = 0.01 if is_last else (gain / prod(shape[1:])) ** 0.5
+                    array.normal_(0, deviation, generator=generator)
+                elif name == "weight.step":
+                    array.copy_(weight_steps(node, arrays[f"{node.name}.weight"]))
+                elif name in ("norm.weight", "norm.variance", "gain"):
+                    array.fill_(1)
+                else:
+                    array.fill_(1 if name == "bias" and is_last and activated else 0)
+
+
+def weight_steps(node: Node, weight: Tensor) -> Tensor:
+    """Returns a first step for each output channel."""
+    _, highest = weight_limits(coded_operator(node).precision.weight_bits)
+    magnitudes = weight.abs().flatten(1)
+    return first_step(magnitudes.mean(1), magnitudes.amax(1), highest)
