@@ -118,7 +118,7 @@ def retrained_file(run: RunFolder, key: str) -> Path:
 
 def save(run: RunFolder, found: RetrainResult, model: Model, config: TrainingConfig) -> None:
     """Writes the weights, then what is known of them."""
-    contiguous = {name: np.ascontiguousarray(array) for name, array in model.arrays.items()}
+    contiguous = {name: np.asarray(array, order="C") for name, array in model.arrays.items()}
     write_whole(found.weights_file, safetensors_bytes(contiguous))
     write_json(
         found.weights_file.with_suffix(".json"),

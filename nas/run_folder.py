@@ -90,7 +90,7 @@ class RunFolder:
         key = evaluation.hash
         write_json(self.architecture_file(key), to_json(architecture))
         if arrays is not None:
-            contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+            contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
             write_whole(self.weights_file(key), safetensors_bytes(contiguous))
         write_json(self.evaluation_file(key), evaluation_to_json(evaluation))
 

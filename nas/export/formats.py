@@ -77,7 +77,7 @@ def write_tvm(shipment: Shipment, folder: Path) -> None:
 
 
 def write_torch(shipment: Shipment, folder: Path) -> None:
-    arrays = {name: np.ascontiguousarray(a) for name, a in shipment.model.arrays.items()}
+    arrays = {name: np.asarray(a, order="C") for name, a in shipment.model.arrays.items()}
     content = safetensors_bytes(arrays, dict(shipment.properties))
     (folder / "model.safetensors").write_bytes(content)
     save_architecture(shipment.architecture, folder / "architecture.json")
