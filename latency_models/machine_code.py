@@ -1,7 +1,7 @@
 """Machine code: turns kernels and a list of calls to them into compiled TVM modules.
 
 Kernels are private functions of raw pointers; one entry function calls them one after another on
-offsets of four memories (input, weights, workspace, output). So the cost of a call is that of a
+offsets of four memories (input, weights, workspace, output), in bytes. So the cost of a call is that of a
 C call, and argument checks happen once per network.
 """
 
@@ -20,11 +20,18 @@ from latency_models.kernels.emitter import KERNEL_ATTRIBUTE, WHOLE_MEMORY, T
 PIPELINE = "hwnas_kernels"
 Memory = Literal["input", "weights", "workspace", "output"]
 MEMORIES: tuple[Memory, ...] = ("input", "weights", "workspace", "output")
+# What each memory is made of: the caller's tensors are real, the others hold anything.
+ELEMENTS: Mapping[Memory, tuple[str, int]] = {
+    "input": ("float32", 4),
+    "weights": ("uint8", 1),
+    "workspace": ("uint8", 1),
+    "output": ("float32", 4),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A place in one of the memories, in float32 numbers from its start."""
+    """A place in one of the memories, in bytes from its start."""
 
     memory: Memory
     offset: int
@@ -49,14 +56,19 @@ def entry_function(
     with IRBuilder() as builder:
         with T.prim_func(s_tir=True):
             T.func_name(name)
-            tensors = [T.arg(memory, T.buffer(shapes[memory], "float32")) for memory in MEMORIES]
+            tensors = [
+                T.arg(memory, T.buffer(shapes[memory], ELEMENTS[memory][0])) for memory in MEMORIES
+            ]
             T.func_attr({"global_symbol": name})
             flat = {
-                memory: T.decl_buffer((WHOLE_MEMORY,), "float32", data=tensor.data)
+                memory: T.decl_buffer((WHOLE_MEMORY,), ELEMENTS[memory][0], data=tensor.data)
                 for memory, tensor in zip(MEMORIES, tensors, strict=True)
             }
             for call in calls:
-                arguments = [T.address_of(flat[a.memory][a.offset]) for a in call.arguments]
+                arguments = [
+                    T.address_of(flat[a.memory][a.offset // ELEMENTS[a.memory][1]])
+                    for a in call.arguments
+                ]
                 arguments += [T.int32(number) for number in call.numbers]
                 T.evaluate(ir.Call(functions[call.function], arguments, ret_ty="int32"))
         return builder.get()

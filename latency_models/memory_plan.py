@@ -8,12 +8,12 @@ Management for Deep Neural Net Inference", 2020, https://arxiv.org/abs/2001.0328
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-ALIGNMENT = 16  # float32 numbers: 64 bytes, a cache line
+ALIGNMENT = 64  # bytes: a cache line
 
 
 @dataclass(frozen=True, slots=True)
 class Lifetime:
-    """A buffer's size in float32 numbers, and the first and last step that touch it."""
+    """A buffer's size in bytes, and the first and last step that touch it."""
 
     size: int
     first_step: int
@@ -22,7 +22,7 @@ class Lifetime:
 
 @dataclass(frozen=True, slots=True)
 class MemoryPlan:
-    """Offset of each buffer, and the size of the workspace, in float32 numbers."""
+    """Offset of each buffer, and the size of the workspace, in bytes."""
 
     offsets: tuple[int, ...]
     size: int

@@ -1,12 +1,13 @@
 """CPU targets: which machine code to emit, and how wide its vectors are."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 from search_spaces.errors import UserError
 
 INSTRUCTION_SETS = ("avx", "sse", "ssse", "fma", "f16c", "bmi", "neon", "dotprod", "fullfp16")
+Dot = Literal["vpdpbusd", "pmaddwd", "sdot", "multiply"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,12 +18,17 @@ class VectorUnit:
         lanes: float32 numbers of one vector register.
         registers: How many vector registers there are.
         masked_stores: Whether storing only some lanes is one instruction.
+        dot: What multiplies and sums 8-bit codes: four products at once and exact (vpdpbusd of
+            unsigned by signed, sdot of signed codes), two 16-bit ones (pmaddwd), or one.
+        popcount: Whether counting the ones of every lane is one instruction.
     """
 
     name: str
     lanes: int
     registers: int
     masked_stores: bool
+    dot: Dot = "multiply"
+    popcount: bool = False
 
 
 AVX512 = VectorUnit("avx512", 16, 32, True)
@@ -76,12 +82,13 @@ class Cpu:
         """The widest vectors that this processor has."""
         features = self.features
         if {"avx512f", "avx512vl", "avx512bw"} <= features:
-            return AVX512
+            dot: Dot = "vpdpbusd" if "avx512vnni" in features else "pmaddwd"
+            return replace(AVX512, dot=dot, popcount="avx512vpopcntdq" in features)
         if {"avx2", "fma"} <= features:
-            return AVX2
+            return replace(AVX2, dot="vpdpbusd" if "avxvnni" in features else "pmaddwd")
         if "neon" in features:
-            return NEON
-        return GENERIC
+            return replace(NEON, dot="sdot" if "dotprod" in features else "multiply")
+        return replace(GENERIC, dot="pmaddwd" if "sse2" in features else "multiply")
 
 
 @cache

@@ -21,8 +21,9 @@ from latency_models.kernels.emitter import (
     for_parts,
     split_evenly,
 )
+from latency_models.kernels.epilogue import Epilogue, EpilogueEmission, Pixels
 from latency_models.kernels.view import View
-from search_spaces.operators import Activation, Size
+from search_spaces.operators import Size
 
 Array = NDArray[np.float32]
 
@@ -45,27 +46,39 @@ class DepthwiseTile:
 
 @dataclass(frozen=True, slots=True)
 class DepthwiseKernel:
-    """A depthwise convolution between two views of as many channels."""
+    """A depthwise convolution of real maps between views of as many channels."""
 
     source: View
-    target: View
+    epilogue: Epilogue
     kernel_size: Size
     stride: Size = (1, 1)
     padding: Size = (0, 0)
     dilation: Size = (1, 1)
-    activation: Activation = "none"
-    residual: View | None = None
+
+    def instruction(self, unit: VectorUnit) -> str:
+        """What does the work: the name of one of the unit's instructions, or nothing."""
+        return "fma"
 
     def __post_init__(self) -> None:
         assert not self.source.planar
-        assert not self.target.planar
         assert self.source.channels == self.target.channels
         assert max(self.padding) <= self.source.halo or self.padding == (0, 0), self
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        residual = ("residual",) if self.residual else ()
-        return ("source", "weights", *residual, "target")
+        return ("source", "weights", *self.epilogue.arguments)
+
+    @property
+    def target(self) -> View:
+        """The first target: all have one shape."""
+        return self.epilogue.targets[0]
+
+    def padded_channels(self, unit: VectorUnit) -> int:
+        return -(-self.source.channels // unit.lanes) * unit.lanes
+
+    def places(self, unit: VectorUnit) -> NDArray[np.intp]:
+        """For each channel, its place among the padded ones."""
+        return np.arange(self.source.channels)
 
     def pack(self, weight: Array, bias: Array, unit: VectorUnit, tile: DepthwiseTile) -> Array:
         """Returns weight (C, 1, kh, kw) and bias (C,) as the kernel reads them, flat.
@@ -82,7 +95,8 @@ class DepthwiseKernel:
 
     def function(self, unit: VectorUnit, tile: DepthwiseTile) -> Any:  # noqa: ANN401
         """Returns the kernel as a TVM function of ``arguments``."""
-        return emit_function(self.arguments, _Emission(self, unit, tile).emit)
+        types = self.epilogue.types(unit.lanes)
+        return emit_function(self.arguments, _Emission(self, unit, tile).emit, types=types)
 
     def default_tile(self, unit: VectorUnit) -> DepthwiseTile:
         return self.candidate_tiles(unit, 1)[0]
@@ -103,13 +117,15 @@ class _Emission:
     """One depthwise convolution being written."""
 
     def __init__(self, kernel: DepthwiseKernel, unit: VectorUnit, tile: DepthwiseTile) -> None:
-        self.kernel, self.lanes, self.tile = kernel, unit.lanes, tile
+        self.kernel, self.unit, self.tile = kernel, unit, tile
+        self.lanes = unit.lanes
         self.vectors = Vectors(unit)
 
     def emit(self, source: Buffer, weights: Buffer, *rest: Buffer) -> None:
-        self.source, self.weights, self.target = source, weights, rest[-1]
-        self.residual = rest[0]
+        self.source, self.weights = source, weights
         kernel, view = self.kernel, self.kernel.target
+        padded = kernel.padded_channels(self.unit)
+        self.end = EpilogueEmission(kernel.epilogue, self.vectors, padded, rest)
         columns = split_evenly(view.width, self.tile.columns)
 
         def row(y: Expr, rows: int) -> None:
@@ -134,14 +150,9 @@ class _Emission:
             for j in range(width)
         }
         sums = self.sums(rows, columns, bias, taps, T.bind(self.origin(y, x) + channel))
-        views = [view for view in (kernel.target, kernel.residual) if view is not None]
-        starts = [T.bind(y * view.row_stride + x * view.pixel_stride + channel) for view in views]
+        corner: Pixels = self.end.pixels(y, x)
         for (r, n), value in sums.items():
-            offsets = [
-                start + (r * view.row_stride + n * view.pixel_stride)
-                for start, view in zip(starts, views, strict=True)
-            ]
-            self.finish(value, offsets, valid)
+            corner.finish(r, n, [value], channel, channel, valid)
 
     def origin(self, y: Expr, x: Expr) -> Expr:
         """Offset in the source of the first pixel that a tile reads."""
@@ -167,10 +178,3 @@ class _Emission:
             for r, n, i, j in readers[line, place]:
                 sums[r, n] = T.bind(sums[r, n] + value * taps[i, j])
         return sums
-
-    def finish(self, value: Expr, offsets: list[Expr], valid: Expr | None) -> None:
-        """Residual, activation and store of one vector; ``offsets`` in the target and residual."""
-        v = self.vectors
-        if self.kernel.residual is not None:
-            value = value + v.load(self.residual, offsets[1])
-        v.store(self.target, offsets[0], v.activate(self.kernel.activation, value), valid)

@@ -5,7 +5,7 @@ of 25 ms, and lets a tile be ordinary Python loops. Accumulators are one small b
 LLVM keeps in registers; one buffer over 1024 bytes would be put on the heap.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,41 +25,71 @@ Buffer = Any
 
 
 def emit_function(
-    names: Sequence[str], body: Callable[..., None], numbers: Sequence[str] = ()
+    names: Sequence[str],
+    body: Callable[..., None],
+    numbers: Sequence[str] = (),
+    types: Mapping[str, str] | None = None,
 ) -> Any:  # noqa: ANN401
-    """Returns a function of float32 pointers and int32 numbers.
+    """Returns a function of pointers and int32 numbers.
 
-    ``body`` gets one flat buffer for each name, then the numbers.
+    ``body`` gets one flat buffer for each name, then the numbers. ``types`` tells what the
+    pointers point to where that is not float32.
     """
+    kinds = {name: (types or {}).get(name, "float32") for name in names}
     with IRBuilder() as made:
         with T.prim_func(s_tir=True, private=True):
             # TVM tags what a parameter points to as memory of its own, and LLVM, having put two
             # kernels into one function, would move one's loads above the other's stores. A bound
             # pointer of a function without "tirx.noalias" may be the same as any other.
             T.func_attr({KERNEL_ATTRIBUTE: 1})
-            parameters = [T.arg(name, pointer(name)) for name in names]
+            parameters = [T.arg(name, pointer(name, kinds[name])) for name in names]
             counts = [T.arg(name, tirx.Var(name, "int32")) for name in numbers]
             pointers = [T.bind(parameter) for parameter in parameters]
             buffers = [
-                T.decl_buffer((WHOLE_MEMORY,), "float32", data=p, align=4) for p in pointers
+                T.decl_buffer((WHOLE_MEMORY,), kind, data=p, align=type_bytes(kind))
+                for p, kind in zip(pointers, kinds.values(), strict=True)
             ]
-            with unaligned(pointers):
+            aligned = dict(zip(pointers, map(type_bytes, kinds.values()), strict=True))
+            with T.attr(0, "pragma_import_llvm", MASKS), unaligned(list(aligned.items())):
                 body(*buffers, *counts)
         return made.get()
 
 
-def pointer(name: str) -> Any:  # noqa: ANN401
-    return tirx.Var(name, ir.PointerType(ir.PrimType("float32"), "global"))
+def pointer(name: str, kind: str) -> Any:  # noqa: ANN401
+    return tirx.Var(name, ir.PointerType(ir.PrimType(kind), "global"))
+
+
+def type_bytes(kind: str) -> int:
+    return {"float32": 4, "int32": 4, "uint32": 4, "uint16": 2, "uint8": 1, "int8": 1}[kind]
 
 
 @contextmanager
-def unaligned(pointers: Sequence[Expr]) -> Iterator[None]:
-    """States that a view may begin at any number; TVM assumes full vectors otherwise."""
+def unaligned(pointers: Sequence[tuple[Expr, int]]) -> Iterator[None]:
+    """States that a view may begin at any element; TVM assumes full vectors otherwise."""
     if not pointers:
         yield
         return
-    with T.attr(pointers[0], "storage_alignment", 4), unaligned(pointers[1:]):
+    (first, alignment), rest = pointers[0], pointers[1:]
+    with T.attr(first, "storage_alignment", alignment), unaligned(rest):
         yield
+
+
+def mask_function(lanes: int, bits: int) -> str:
+    """LLVM code of a function that gives one bit a lane: whether the number is at least 0.
+
+    TVM has no way to turn a vector of truths into an integer, which is two instructions.
+    """
+    widen = f"zext i{lanes} %m to i{bits}" if bits > lanes else f"bitcast i{lanes} %m to i{bits}"
+    return (
+        f"define linkonce_odr i{bits} @hwnas_mask{lanes}(<{lanes} x float> %x) alwaysinline {{\n"
+        f"  %c = fcmp oge <{lanes} x float> %x, zeroinitializer\n"
+        f"  %m = bitcast <{lanes} x i1> %c to i{lanes}\n"
+        f"  %r = {widen}\n"
+        f"  ret i{bits} %r\n}}\n"
+    )
+
+
+MASKS = "".join(mask_function(lanes, max(8, lanes)) for lanes in (4, 8, 16))
 
 
 class Vectors:
@@ -67,7 +97,7 @@ class Vectors:
 
     def __init__(self, unit: VectorUnit) -> None:
         self.lanes = unit.lanes
-        self._unit = unit
+        self.unit = unit
 
     def constant(self, value: float) -> Expr:
         return T.broadcast(T.float32(value), self.lanes)
@@ -87,11 +117,28 @@ class Vectors:
     def ramp(self, offset: Expr) -> Expr:
         return T.ramp(offset, 1, self.lanes)
 
-    def register(self) -> Buffer:
-        return T.alloc_buffer((self.lanes,), "float32", scope="local")
+    def register(self, kind: str = "float32") -> Buffer:
+        return T.alloc_buffer((self.lanes,), kind, scope="local")
 
-    def registers(self, count: int) -> list[Buffer]:
-        return [self.register() for _ in range(count)]
+    def registers(self, count: int, kind: str = "float32") -> list[Buffer]:
+        return [self.register(kind) for _ in range(count)]
+
+    def rounded(self, x: Expr) -> Expr:
+        """``x`` as float32 numbers of its own.
+
+        LLVM would join a product and a sum into one instruction that rounds once; the codes that
+        are computed from it would differ from machine to machine.
+        """
+        return T.bind(self.intrinsic("llvm.arithmetic.fence", f"float32x{self.lanes}", x))
+
+    def intrinsic(self, name: str, kind: str, *arguments: Expr) -> Expr:
+        """The result, of type ``kind``, of one of LLVM's intrinsics."""
+        return T.call_llvm_pure_intrin(kind, name, *arguments)
+
+    def at_least_zero(self, x: Expr) -> Expr:
+        """One bit for each lane, in an unsigned integer of at least 8 bits."""
+        kind = f"uint{max(8, self.lanes)}"
+        return T.bind(T.call_extern(kind, f"hwnas_mask{self.lanes}", x))
 
     def get(self, register: Buffer) -> Expr:
         return register[self.ramp(0)]
@@ -99,33 +146,101 @@ class Vectors:
     def put(self, register: Buffer, value: Expr) -> None:
         T.buffer_store(register, value, [self.ramp(0)])
 
-    def store(self, buffer: Buffer, offset: Expr, value: Expr, valid: Expr | None = None) -> None:
-        """Writes ``value``; with ``valid``, only that many of the first lanes (at most all)."""
+    def store(
+        self,
+        buffer: Buffer,
+        offset: Expr,
+        value: Expr,
+        valid: Expr | int | None = None,
+        kind: str = "float32",
+    ) -> None:
+        """Writes ``value`` of numbers of ``kind``; with ``valid``, only so many first lanes."""
         if valid is None:
             T.buffer_store(buffer, value, [self.ramp(offset)])
-        elif self._unit.masked_stores:
-            mask = T.get_active_lane_mask(f"boolx{self.lanes}", T.int32(0), as_int(valid))
-            T.evaluate(T.masked_store(buffer, value, self.ramp(offset), mask))
+        elif self.unit.masked_stores and kind == "uint8":
+            # LLVM 22 turns a masked store of one truncated lane into a store of all its bytes.
+            register = self.register("uint8")
+            self.put(register, value)
+            with T.If(as_int(valid) == 1):
+                with T.Then():
+                    T.buffer_store(buffer, register[0], [offset])
+                with T.Else():
+                    self.store_masked(buffer, offset, value, valid)
+        elif self.unit.masked_stores:
+            self.store_masked(buffer, offset, value, valid)
         else:
-            whole = self.register()
-            self.put(whole, value)
-            for lane in range(self.lanes):
-                if isinstance(valid, int):
-                    if lane < valid:
-                        T.buffer_store(buffer, whole[lane], [offset + lane])
-                else:
-                    with T.If(valid > lane), T.Then():
-                        T.buffer_store(buffer, whole[lane], [offset + lane])
+            self.store_single(buffer, offset, value, valid, kind)
+
+    def store_masked(self, buffer: Buffer, offset: Expr, value: Expr, valid: Expr | int) -> None:
+        mask = T.get_active_lane_mask(f"boolx{self.lanes}", T.int32(0), as_int(valid))
+        T.evaluate(T.masked_store(buffer, value, self.ramp(offset), mask))
+
+    def store_single(
+        self, buffer: Buffer, offset: Expr, value: Expr, valid: Expr | int, kind: str
+    ) -> None:
+        whole = self.register(kind)
+        self.put(whole, value)
+        for lane in range(self.lanes):
+            if isinstance(valid, int):
+                if lane < valid:
+                    T.buffer_store(buffer, whole[lane], [offset + lane])
+            else:
+                with T.If(valid > lane), T.Then():
+                    T.buffer_store(buffer, whole[lane], [offset + lane])
+
+    def decoded(self, buffer: Buffer, offset: Expr, zero: int, step: Expr) -> Expr:
+        """The real numbers of a vector of codes in bytes."""
+        codes = T.Cast(f"int32x{self.lanes}", buffer[self.ramp(offset)])
+        if zero:
+            codes = codes - T.broadcast(T.int32(zero), self.lanes)
+        return self.rounded(T.Cast(f"float32x{self.lanes}", codes) * step)
+
+    def only_first(self, mask: Expr, count: Expr | int) -> Expr:
+        """The bits of the first ``count`` lanes."""
+        kind = f"uint{max(8, self.lanes)}"
+        limited = T.min(as_int(count), T.int32(self.lanes))  # a later vector may be the last
+        kept = T.shift_left(T.int32(1), limited) - T.int32(1)
+        return T.bind(T.bitwise_and(mask, T.Cast(kind, kept)))
+
+    def store_bits(
+        self, buffer: Buffer, place: Expr, masks: Sequence[Expr], channel: Expr, channels: int
+    ) -> None:
+        """Writes masks of adjacent vectors to packed channels, and zeros up to a whole word.
+
+        Args:
+            place: Words before the pixel's first channel.
+            masks: One for each vector; two of 4 lanes are written as one.
+            channel: First channel of the first vector.
+            channels: Channels of the map; zeros follow the last.
+        """
+        width = max(8, self.lanes)
+        if self.lanes == 4:
+            masks = [
+                T.bitwise_or(pair[0], T.shift_left(pair[1], T.Cast("uint8", T.int32(4))))
+                if len(pair) > 1
+                else pair[0]
+                for pair in (masks[i : i + 2] for i in range(0, len(masks), 2))
+            ]
+        start = T.bind(place * (32 // width) + channel // width)
+        for j, mask in enumerate(masks):
+            T.buffer_store(buffer, mask, [start + j])
+        written = -(-channels // width)
+        missing = -written % (32 // width)
+        if missing:
+            # Whoever writes the last channels also writes what is left of their word.
+            with T.If(channel + len(masks) * width >= channels), T.Then():
+                for j in range(missing):
+                    zero = T.Cast(f"uint{width}", T.int32(0))
+                    T.buffer_store(buffer, zero, [start + len(masks) + j])
 
     def activate(self, name: Activation, x: Expr) -> Expr:
         if name == "relu":
             return T.max(x, self.constant(0))
         if name == "relu6":
             return self.clip(x, 6)
-        if name == "hardsigmoid":
-            return self.clip(x * self.constant(1 / 6) + self.constant(0.5), 1)
-        if name == "hardswish":
-            return x * self.clip(x * self.constant(1 / 6) + self.constant(0.5), 1)
+        if name in ("hardsigmoid", "hardswish"):
+            gate = self.clip(self.rounded(x * self.constant(1 / 6)) + self.constant(0.5), 1)
+            return gate if name == "hardsigmoid" else self.rounded(x * gate)
         assert name == "none", name
         return x
 
@@ -153,7 +268,7 @@ class Vectors:
     def for_channels(self, channels: int, body: Callable[[Expr, Expr | None], None]) -> None:
         """Calls ``body(first channel, valid lanes)`` for each vector of ``channels``."""
         whole, rest = divmod(channels, self.lanes)
-        if rest and whole and self._unit.masked_stores:
+        if rest and whole and self.unit.masked_stores:
             with T.serial(whole + 1) as block:  # one body is compiled in half the time of two
                 body(block * self.lanes, channels - block * self.lanes)
             return
@@ -163,13 +278,22 @@ class Vectors:
         if rest:
             body(T.int32(whole * self.lanes), rest)
 
-    def zero_run(self, buffer: Buffer, offset: Expr, length: Expr) -> None:
-        """Zeroes ``length`` adjacent numbers, a length known only when the kernel is called."""
-        vectors, whole = length // self.lanes, length // self.lanes * self.lanes
+    def fill_run(self, buffer: Buffer, offset: Expr, length: Expr, byte: Expr) -> None:
+        """Fills adjacent bytes, a length known only when the kernel is called."""
+        size = 4 * self.lanes
+        vectors, whole = length // size, length // size * size
         with T.serial(vectors) as i:
-            self.store(buffer, offset + i * self.lanes, self.constant(0))
+            T.buffer_store(buffer, T.broadcast(byte, size), [T.ramp(offset + i * size, 1, size)])
         with T.serial(length - whole) as i:
-            T.buffer_store(buffer, T.float32(0), [offset + whole + i])
+            T.buffer_store(buffer, byte, [offset + whole + i])
+
+    def gather(self, numbers: Sequence[Expr]) -> Expr:
+        """A vector whose first lanes are these numbers, and whose others are zero."""
+        register = self.register()
+        self.put(register, self.constant(0))
+        for lane, number in enumerate(numbers):
+            T.buffer_store(register, number, [lane])
+        return self.get(register)
 
 
 def as_int(value: Expr | int) -> Expr:

@@ -1,0 +1,248 @@
+"""Convolutions, whatever their numbers: geometry, register tiles and the loops around them.
+
+One tile of rows x columns pixels by a few vectors of output channels stays in registers while the
+loops run over the kernel window and the input channels. Weights are packed in the order in which
+the tile reads them, output channels padded to whole vectors. A fully connected layer is the
+convolution whose window is the whole map.
+
+Letters: V lanes; a block is the vectors of output channels of one tile.
+"""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latency_models.kernels.cpu import VectorUnit
+from latency_models.kernels.emitter import (
+    Buffer,
+    Expr,
+    T,
+    Vectors,
+    emit_function,
+    for_parts,
+    split_evenly,
+)
+from latency_models.kernels.epilogue import Epilogue, EpilogueEmission
+from latency_models.kernels.view import View
+from search_spaces.operators import Size
+
+
+@dataclass(frozen=True, slots=True)
+class ConvTile:
+    """How a convolution is cut.
+
+    Attributes:
+        rows: Output rows of a register tile, at most.
+        columns: Output columns of a register tile, at most.
+        vectors: Vectors of output channels of a register tile, at most.
+        blocks_outside: Whether the loop over blocks is around the loop over pixels: a block's
+            weights then stay in the cache, otherwise the tile's pixels do.
+    """
+
+    rows: int
+    columns: int
+    vectors: int
+    blocks_outside: bool
+
+    def __str__(self) -> str:
+        order = "b" if self.blocks_outside else "p"
+        return f"{self.rows}x{self.columns}x{self.vectors}{order}"
+
+
+@dataclass(frozen=True, slots=True)
+class Convolution:
+    """A convolution between two views, ended by an epilogue."""
+
+    source: View
+    epilogue: Epilogue
+    kernel_size: Size = (1, 1)
+    stride: Size = (1, 1)
+    padding: Size = (0, 0)
+    dilation: Size = (1, 1)
+    groups: int = 1
+
+    weights_type: ClassVar[str] = "float32"
+
+    def __post_init__(self) -> None:
+        assert max(self.padding) <= self.source.halo or self.padding == (0, 0), self
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        return ("source", "weights", *self.epilogue.arguments)
+
+    @property
+    def target(self) -> View:
+        """The first target: all have one shape."""
+        return self.epilogue.targets[0]
+
+    @property
+    def in_channels(self) -> int:
+        """Input channels of one group."""
+        return self.source.channels // self.groups
+
+    @property
+    def out_channels(self) -> int:
+        """Output channels of one group."""
+        return self.target.channels // self.groups
+
+    @property
+    def map_size(self) -> Size:
+        """Rows and columns to loop over; one long row where no row has a border."""
+        views = (self.source, *self.epilogue.views)
+        plain = self.kernel_size == (1, 1) and self.stride == (1, 1)
+        if plain and all(view.halo == 0 for view in views):
+            return 1, self.target.height * self.target.width
+        return self.target.height, self.target.width
+
+    def num_vectors(self, unit: VectorUnit) -> int:
+        """Vectors of output channels of one group."""
+        return -(-self.out_channels // unit.lanes)
+
+    def padded_channels(self, unit: VectorUnit) -> int:
+        """Output channels, each group rounded up to whole vectors."""
+        return self.groups * self.num_vectors(unit) * unit.lanes
+
+    def places(self, unit: VectorUnit) -> NDArray[np.intp]:
+        """For each output channel, its place among the padded ones."""
+        channels = np.arange(self.target.channels)
+        group, inside = np.divmod(channels, self.out_channels)
+        return group * (self.num_vectors(unit) * unit.lanes) + inside
+
+    def grouped(self, weight: NDArray[Any], unit: VectorUnit) -> NDArray[Any]:
+        """Weight (O, I / groups, kh, kw) as (groups, vectors, V, I / groups, kh, kw), padded."""
+        vectors, lanes = self.num_vectors(unit), unit.lanes
+        window = (self.in_channels, *self.kernel_size)
+        padded = np.zeros((self.groups, vectors * lanes, *window), weight.dtype)
+        padded[:, : self.out_channels] = weight.reshape(self.groups, self.out_channels, *window)
+        return padded.reshape(self.groups, vectors, lanes, *window)
+
+    def tiles(self, unit: VectorUnit, registers: int) -> list[tuple[int, int, int]]:
+        """(rows, columns, vectors) of which sums and one block's weights fit in registers."""
+        height, width = self.map_size
+        vectors = self.num_vectors(unit)
+        shapes = {
+            (rows, min(columns, width), min(size, vectors))
+            for rows in (1, 2, 3, 4)
+            for columns in range(1, 29)
+            for size in range(1, 9)
+            if rows <= height and (rows == 1 or columns >= width)
+            if rows * min(columns, width) * min(size, vectors) + min(size, vectors) <= registers
+        }
+        packed = any(view.form.kind == "planes" for view in self.epilogue.targets)
+        if packed and unit.lanes < 8:  # two vectors fill a byte
+            shapes = {shape for shape in shapes if shape[2] % 2 == 0 or shape[2] == vectors == 1}
+        return sorted(shapes)
+
+
+class ConvolutionEmission:
+    """A convolution being written; how sums are made is left to the kind of numbers."""
+
+    sum_kind: ClassVar[str] = "float32"
+
+    def __init__(self, kernel: Convolution, unit: VectorUnit, tile: ConvTile) -> None:
+        self.kernel, self.unit, self.tile = kernel, unit, tile
+        self.vectors = Vectors(unit)
+
+    def function(self) -> Any:  # noqa: ANN401
+        """Returns the kernel as a TVM function of its arguments."""
+        kernel = self.kernel
+        types = {"source": kernel.source.form.element, "weights": kernel.weights_type}
+        types |= kernel.epilogue.types(self.unit.lanes)
+        return emit_function(kernel.arguments, self.emit, types=types)
+
+    def emit(self, source: Buffer, weights: Buffer, *rest: Buffer) -> None:
+        self.source, self.weights = source, weights
+        kernel, tile = self.kernel, self.tile
+        padded = kernel.padded_channels(self.unit)
+        self.end = EpilogueEmission(kernel.epilogue, self.vectors, padded, rest)
+        height, width = kernel.map_size
+        rows = split_evenly(height, tile.rows)
+        columns = split_evenly(width, tile.columns)
+        blocks = split_evenly(kernel.num_vectors(self.unit), tile.vectors)
+
+        def pixels(inner: Any) -> None:  # noqa: ANN401
+            for_parts(
+                rows,
+                lambda y, num_rows, _: for_parts(
+                    columns, lambda x, num_columns, _: inner(y, num_rows, x, num_columns)
+                ),
+            )
+
+        def in_group(group: Expr) -> None:
+            if tile.blocks_outside:
+                for_parts(
+                    blocks,
+                    lambda first, size, _: pixels(
+                        lambda y, n, x, m: self.block(group, first, size, y, n, x, m)
+                    ),
+                )
+            else:
+                pixels(
+                    lambda y, n, x, m: for_parts(
+                        blocks, lambda first, size, _: self.block(group, first, size, y, n, x, m)
+                    )
+                )
+
+        if kernel.groups == 1:
+            in_group(T.int32(0))
+        else:
+            with T.serial(kernel.groups) as group:
+                in_group(group)
+
+    def block(
+        self, group: Expr, first: Expr, size: int, y: Expr, rows: int, x: Expr, columns: int
+    ) -> None:
+        """One register tile: ``size`` vectors from ``first`` on, for rows x columns pixels."""
+        kernel, lanes = self.kernel, self.unit.lanes
+        pixels = [(row, column) for row in range(rows) for column in range(columns)]
+        padded = T.bind((group * kernel.num_vectors(self.unit) + first) * lanes)
+        sums = [self.vectors.registers(size, self.sum_kind) for _ in pixels]
+        self.sum_up(sums, pixels, group, first, y, x)
+        channel = T.bind(group * kernel.out_channels + first * lanes)
+        left = T.bind(kernel.out_channels - (first + size - 1) * lanes)
+        valid = left if kernel.out_channels % lanes else None
+        corner = self.end.pixels(y, x)
+        for (row, column), registers in zip(pixels, sums, strict=True):
+            values = [self.vectors.get(register) for register in registers]
+            corner.finish(row, column, values, channel, padded, valid)
+
+    @abstractmethod
+    def sum_up(
+        self,
+        sums: list[list[Buffer]],
+        pixels: list[tuple[int, int]],
+        group: Expr,
+        first: Expr,
+        y: Expr,
+        x: Expr,
+    ) -> None:
+        """Writes the code that computes the sums of one register tile.
+
+        Args:
+            sums: For each pixel, a register for each vector of the block, not yet set.
+            pixels: (row, column) of each pixel, from the tile's corner (y, x).
+            first: First vector of the block within its group.
+        """
+
+    def origin(self, group: Expr, y: Expr, x: Expr) -> Expr:
+        """Offset in the source of the first element that the tile reads, at channel 0 of a group.
+
+        Packed groups begin at whole words.
+        """
+        kernel, source = self.kernel, self.kernel.source
+        top = y * (kernel.stride[0] * source.row_stride)
+        left = x * (kernel.stride[1] * source.pixel_stride)
+        padding = kernel.padding[0] * source.row_stride + kernel.padding[1] * source.pixel_stride
+        step = source.offset_of(kernel.in_channels) if kernel.groups > 1 else 0
+        return top + left - padding + group * step
+
+    def pixel_offsets(self, pixels: list[tuple[int, int]]) -> list[int]:
+        """Elements in the source from the tile's first pixel to each of its pixels."""
+        stride, source = self.kernel.stride, self.kernel.source
+        return [
+            row * stride[0] * source.row_stride + column * stride[1] * source.pixel_stride
+            for row, column in pixels
+        ]

@@ -1,0 +1,117 @@
+"""Kernels without weights that compute real numbers: a vector of channels of a pixel at a time.
+
+What they read may be real or codes, which become real numbers as they are loaded; what they write
+is up to their epilogue.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latency_models.kernels.cpu import VectorUnit
+from latency_models.kernels.emitter import Buffer, Expr, T, Vectors, emit_function
+from latency_models.kernels.epilogue import Epilogue, EpilogueEmission
+from latency_models.kernels.view import View
+
+Steps = tuple[float, ...]  # one for each source; 1 where it is real
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A map as a plain kernel reads it: vectors of real numbers."""
+
+    view: View
+    buffer: Any
+    step: Any  # of its codes, in every lane
+    vectors: Vectors
+
+    def at(self, y: Expr, x: Expr, channel: Expr) -> Expr:
+        """The numbers of a vector of channels of the pixel (y, x)."""
+        view = self.view
+        offset = y * view.row_stride + x * view.pixel_stride + channel
+        if view.form.kind == "real":
+            return self.vectors.load(self.buffer, offset)
+        return self.vectors.decoded(self.buffer, offset, view.form.zero, self.step)
+
+
+@dataclass(frozen=True, slots=True)
+class PlainKernel:
+    """A kernel whose result at a pixel is a function of its sources there and around.
+
+    Attributes:
+        sources: Real maps or maps of codes; never packed ones.
+    """
+
+    sources: tuple[View, ...]
+    epilogue: Epilogue
+
+    def instruction(self, unit: VectorUnit) -> str:
+        """What does the work: the name of one of the unit's instructions, or nothing."""
+        return ""
+
+    def __post_init__(self) -> None:
+        assert not any(view.planar or view.form.kind == "planes" for view in self.sources), self
+
+    @property
+    def source(self) -> View:
+        return self.sources[0]
+
+    @property
+    def target(self) -> View:
+        """The first target: all have one shape."""
+        return self.epilogue.targets[0]
+
+    @property
+    def has_steps(self) -> bool:
+        return any(view.form.kind == "codes" for view in self.sources)
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        steps = ("steps",) if self.has_steps else ()
+        names = (f"source{index}" for index in range(len(self.sources)))
+        return (*names, *steps, *self.epilogue.arguments)
+
+    def padded_channels(self, unit: VectorUnit) -> int:
+        return -(-self.target.channels // unit.lanes) * unit.lanes
+
+    def places(self, unit: VectorUnit) -> NDArray[np.intp]:
+        """For each channel, its place among the padded ones."""
+        return np.arange(self.target.channels)
+
+    def function(self, unit: VectorUnit) -> Any:  # noqa: ANN401
+        """Returns the kernel as a TVM function of ``arguments``."""
+        v = Vectors(unit)
+
+        def emit(*buffers: Buffer) -> None:
+            count = len(self.sources)
+            rest = buffers[count + self.has_steps :]
+            sources = []
+            for index, (view, buffer) in enumerate(
+                zip(self.sources, buffers[:count], strict=True)
+            ):
+                coded = view.form.kind == "codes"
+                step = v.load_spread(buffers[count], T.int32(index)) if coded else None
+                sources.append(Source(view, buffer, step, v))
+            end = EpilogueEmission(self.epilogue, v, self.padded_channels(unit), rest)
+            with T.grid(self.target.height, self.target.width) as (y, x):
+                corner = end.pixels(y, x)
+
+                def channels(channel: Expr, valid: Expr | None) -> None:
+                    value = self.value(v, sources, y, x, channel)
+                    corner.finish(0, 0, [value], channel, channel, valid)
+
+                self.for_vectors(v, channels)
+
+        types = {f"source{index}": view.form.element for index, view in enumerate(self.sources)}
+        return emit_function(self.arguments, emit, types=types | self.epilogue.types(unit.lanes))
+
+    def for_vectors(self, v: Vectors, body: Callable[[Expr, Expr | None], None]) -> None:
+        v.for_channels(self.target.channels, body)
+
+    @abstractmethod
+    def value(self, v: Vectors, sources: list[Source], y: Expr, x: Expr, channel: Expr) -> Expr:
+        """The result of a vector of channels at the target's pixel (y, x)."""
