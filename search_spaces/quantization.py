@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search_spaces.errors import UserError
-from search_spaces.graph import Graph, Node
+from search_spaces.graph import INPUT, Graph, Node
 from search_spaces.model import Model
-from search_spaces.operators import Conv2d, Linear, Quantize
+from search_spaces.operators import ChannelSplit, Conv2d, Linear, Quantize
 
 Codes = NDArray[np.int8]
 Floats = NDArray[np.float32]
@@ -92,18 +92,19 @@ def input_step(model: Model, node: Node) -> float:
 
 
 def input_quantizer(graph: Graph, name: str) -> Node:
-    """Returns the quantizer whose codes the map ``name`` is made of.
+    """Returns the quantizer whose codes the map ``name`` is made of: itself, or a part of it.
 
     Raises:
         ValueError: If it is no such map.
     """
-    while name in graph.shapes and name != "input":
-        node = graph.node(name)
+    source = name
+    while source != INPUT:
+        node = graph.node(source)
         if isinstance(node.operator, Quantize):
             return node
-        if not node.inputs:
+        if not isinstance(node.operator, ChannelSplit):
             break
-        name = node.inputs[0]
+        source = node.inputs[0]
     raise ValueError(f"the map {name!r} is not coded")
 
 

@@ -163,6 +163,72 @@ def test_a_low_bit_convolution_reads_its_map_in_that_format() -> None:
     assert cost.memory_access_bytes - cost.weight_bytes == 8 * 16 + 4 * 16 * 16
 
 
+def test_a_coded_convolution_costs_what_hand_arithmetic_says() -> None:
+    """16 channels of 8x8 to 32 of 4x4 by 3x3, between a float32 stem and a float32 classifier."""
+    stem, weights, outputs = 4 * (16 * 3 + 16), 32 * 16 * 9, 32 * 4 * 4
+    # Bytes: packed weights; a bias and a scale per channel; what the input's quantizer keeps.
+    by_hand = {
+        "fp32": (4 * weights + 4 * 32, 0, 4 * 16 * 64),
+        "w8a8": (weights + 8 * 32, 4, 16 * 64),
+        "w4a8": (weights // 2 + 8 * 32, 4, 16 * 64),
+        "w4a4": (weights // 2 + 8 * 32, 4, 16 * 64),  # 4-bit maps are kept in bytes
+        "w2a2": (weights // 4 + 8 * 32, 4, 16 * 64 // 4),
+        "w1a2": (weights // 8 + 8 * 32, 4, 16 * 64 // 4),
+        "bwn": (weights // 8 + 8 * 32, 0, 4 * 16 * 64),
+        "xnor": (weights // 8 + 8 * 32, 8 * 16, 16 * 64 // 8),
+    }
+    for name, (conv_bytes, quantizer_bytes, input_bytes) in by_hand.items():
+        net = GraphBuilder((3, 8, 8))
+        x = net.add("stem", Conv2d(16), net.input)
+        conv = Conv2d(32, (3, 3), (2, 2), precision=PRECISIONS[name])
+        net.add("classifier", Linear(10), net.add("conv", conv, x))
+        costs = {kernel.node.name: cost for kernel, cost in kernel_costs(net.graph())}
+
+        assert costs["conv"].macs == weights * 16, name
+        assert costs["conv"].weight_bytes == conv_bytes, name
+        assert costs["conv"].memory_access_bytes == conv_bytes + input_bytes + 4 * outputs, name
+        # The stem's kernel quantizes its result, and keeps what the quantizer needs.
+        assert costs["stem"].weight_bytes == stem + quantizer_bytes, name
+        assert (
+            costs["stem"].memory_access_bytes == stem + quantizer_bytes + 4 * 3 * 64 + input_bytes
+        ), name
+
+
+def test_learned_steps_are_parameters() -> None:
+    """A step per output channel and one of the map, or a norm's scale and shift before a sign."""
+    net = GraphBuilder((8, 4, 4))
+    net.add("conv", Conv2d(16, precision=PRECISIONS["w8a8"]), net.input)
+    assert count_params(net.graph()) == 16 * 8 + 2 * 16 + 16 + 1
+
+    net = GraphBuilder((8, 4, 4))
+    net.add("conv", Conv2d(16, precision=PRECISIONS["xnor"]), net.input)
+    assert count_params(net.graph()) == 16 * 8 + 2 * 16 + 2 * 8
+
+
+def test_a_magnitude_map_costs_two_small_kernels() -> None:
+    """The mean over 8 channels, then over windows of 3x3, both of 8x8 pixels."""
+    net = GraphBuilder((3, 8, 8))
+    x = net.add("stem", Conv2d(8), net.input)
+    net.add("conv", Conv2d(16, (3, 3), precision=PRECISIONS["xnor_k"]), x)
+    costs = {kernel.node.name: cost for kernel, cost in kernel_costs(net.graph())}
+
+    assert costs["conv.magnitude"].memory_access_bytes == 4 * 64 * (8 + 1)
+    assert costs["conv.window"].memory_access_bytes == 4 * 64 * 2
+    assert costs["conv"].macs == 16 * 8 * 9 * 64
+    signs, conv = 8 * 64 // 8, 16 * 8 * 9 // 8 + 8 * 16
+    assert costs["conv"].memory_access_bytes == conv + signs + 4 * 64 + 4 * 16 * 64
+
+
+def test_fewer_bits_never_take_more_bytes_in_layers_of_ordinary_width() -> None:
+    order = ("fp32", "w8a8", "w4a8", "w2a2", "w1a2", "xnor")
+    sizes = [
+        alone(Conv2d(32, (3, 3), precision=PRECISIONS[name]), (32, 8, 8)).weight_bytes
+        for name in order
+    ]
+
+    assert sizes == sorted(sizes, reverse=True)
+
+
 def test_peak_memory_of_a_chain_is_its_largest_neighbours() -> None:
     net = GraphBuilder((1, 10, 10))
     x = net.add("a", Conv2d(4), net.input)
