@@ -22,13 +22,20 @@ from tvm import ir, relax
 
 from latency_models.kernels.cpu import Cpu, host_cpu
 from latency_models.lowering import LoweredNetwork, Tile, TiledKernel, lower
-from latency_models.machine_code import PIPELINE, Call, Memory, compile_kernels, kernel_module
+from latency_models.machine_code import (
+    ELEMENTS,
+    PIPELINE,
+    Call,
+    Memory,
+    compile_kernels,
+    kernel_module,
+)
 from search_spaces.errors import UserError
 from search_spaces.model import Model
 from search_spaces.operators import Shape
 
 Array = NDArray[np.float32]
-FORMAT = 1  # raised when files of older versions can no longer be read
+FORMAT = 2  # raised when files of older versions can no longer be read
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +208,7 @@ def build(network: LoweredNetwork, cpu: Cpu) -> Any:  # noqa: ANN401  tvm is unt
         weights = relax.const(network.weights)
         # The workspace is a second output of the call, so that Relax allocates it.
         made = [
-            relax.TensorType(shapes(network)[memory], "float32")
+            relax.TensorType(shapes(network)[memory], ELEMENTS[memory][0])
             for memory in ("workspace", "output")
         ]
         both = builder.emit(relax.call_tir(target, [x, weights], made))
@@ -220,7 +227,7 @@ def functions(network: LoweredNetwork, cpu: Cpu) -> dict[str, Any]:
     unit = cpu.vector_unit
     for (kernel, tile), name in function_names(network).items():
         made[name] = (
-            kernel.function(unit, tile)  # type: ignore[arg-type]
+            kernel.function(unit, tile)  # type: ignore[arg-type, call-arg]
             if isinstance(kernel, TiledKernel)
             else kernel.function(unit)
         )
@@ -260,11 +267,13 @@ class KernelTime:
     Attributes:
         kernel: Name of the compiled function; equal kernels share it.
         node: The graph's node that it computes; "input" for the change of layout.
+        instruction: What does the work in it, for example vpdpbusd; "" where nothing counts.
         tile: How it is cut; "" where there is nothing to choose.
     """
 
     kernel: str
     node: str
+    instruction: str
     tile: str
     median_ms: float
 
@@ -287,7 +296,7 @@ def kernel_times(
     tensors = [
         tvm.runtime.tensor(rng.normal(size=memory["input"]).astype(np.float32)),
         tvm.runtime.tensor(network.weights),
-        tvm.runtime.tensor(np.zeros(memory["workspace"], np.float32)),
+        tvm.runtime.tensor(np.zeros(memory["workspace"], np.uint8)),
         tvm.runtime.tensor(np.zeros(memory["output"], np.float32)),
     ]
     compiled["all"](*tensors)
@@ -298,5 +307,6 @@ def kernel_times(
         )
         tile = "" if step.tile is None else str(step.tile)
         median_ms = 1e3 * float(timer(*tensors).median)
-        times.append(KernelTime(steps[index].function, step.node, tile, median_ms))
+        instruction = step.kernel.instruction(cpu.vector_unit)
+        times.append(KernelTime(steps[index].function, step.node, instruction, tile, median_ms))
     return tuple(times)

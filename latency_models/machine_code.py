@@ -1,8 +1,8 @@
 """Machine code: turns kernels and a list of calls to them into compiled TVM modules.
 
 Kernels are private functions of raw pointers; one entry function calls them one after another on
-offsets of four memories (input, weights, workspace, output), in bytes. So the cost of a call is that of a
-C call, and argument checks happen once per network.
+offsets of four memories (input, weights, workspace, output), in bytes. So the cost of a call is
+that of a C call, and argument checks happen once per network.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,30 +1,19 @@
 """Placement: where each map of a network lies.
 
 Every map is given a home: a buffer of its own, or some channels of the buffer of the concatenation
-that it goes into, so that concatenating, splitting and dropout move nothing. A buffer's zero
-border is as wide as the widest padding among those who read it.
+that it goes into, so that concatenating, splitting and dropout move nothing. A buffer's border is
+as wide as the widest padding among those who read it.
 """
 
 from collections import defaultdict
 from dataclasses import dataclass
 
-from latency_models.kernels.view import View
+from latency_models.kernels.view import View, elements_of
 from latency_models.machine_code import Memory
-from search_spaces.fusion import FusedKernel
-from search_spaces.graph import INPUT, Graph
-from search_spaces.operators import (
-    Activation,
-    Add,
-    AvgPool,
-    ChannelSplit,
-    Concat,
-    Conv2d,
-    Dropout,
-    Linear,
-    Scale,
-)
+from latency_models.works import MOST_PLANAR_CHANNELS, InputCodes, Work, Works
+from search_spaces.graph import INPUT
+from search_spaces.operators import AvgPool, Concat, Conv2d, Linear
 
-MOST_PLANAR_CHANNELS = 4  # an input of more channels is worth turning into NHWC
 GIVEN, RESULT = "<input>", "<output>"  # the tensors that a caller gives and gets
 
 
@@ -37,40 +26,33 @@ class Place:
 
 
 class Placement:
-    """Where the maps of one graph lie.
+    """Where the maps of one network lie.
 
     Attributes:
-        pushed: Activations of concatenations that moved into the kernels of their parts.
         planar_input: Whether the input stays NCHW.
     """
 
-    def __init__(self, graph: Graph, kernels: tuple[FusedKernel, ...]) -> None:
-        self.graph = graph
-        self.shapes = dict(graph.shapes)
-        self.pushed: dict[str, Activation] = {}
-        self.homes = concat_homes(graph, kernels, self.pushed)
-        self.planar_input = reads_planar(graph, kernels)
-        self.halos = self.find_halos(kernels)
-
-    def root(self, name: str) -> tuple[str, int]:
-        """The computed map that ``name`` is (part of), and the first of its channels."""
-        first = 0
-        while name != INPUT and name in self.graph.shapes:
-            node = self.graph.node(name)
-            if isinstance(node.operator, ChannelSplit):
-                first += node.operator.start
-            elif not isinstance(node.operator, Dropout):
-                break
-            name = node.inputs[0]
-        return name, first
+    def __init__(self, works: Works) -> None:
+        self.works = works
+        self.homes = concat_homes(works)
+        self.planar_input = reads_planar(works)
+        self.wide = {  # codes of the input, four bytes to a pixel
+            work.targets[0] for work in works.works if isinstance(work.operator, InputCodes)
+        }
+        self.halos = self.find_halos()
 
     def place(self, name: str) -> Place:
         """The buffer in which a map lies."""
-        name, first = self.root(name)
-        while name in self.homes:
-            home = self.homes[name]
-            name, first = home.buffer, first + home.first_channel
-        return Place(name, first)
+        first = 0
+        while True:
+            if name in self.works.views:
+                name, offset = self.works.views[name]
+                first += offset
+            elif name in self.homes:
+                home = self.homes[name]
+                name, first = home.buffer, first + home.first_channel
+            else:
+                return Place(name, first)
 
     def view(self, name: str) -> View:
         """How a kernel sees a map."""
@@ -78,24 +60,29 @@ class Placement:
         if place.buffer == INPUT and self.planar_input:
             assert place.first_channel == 0
             return self.planar_view()
-        channels, height, width = self.shapes[name]
-        buffer_channels = self.shapes[place.buffer][0]
-        return View(channels, height, width, self.halos.get(place.buffer, 0), buffer_channels)
+        known = self.works.maps[name]
+        form = self.works.maps[place.buffer].form
+        halo = self.halos.get(place.buffer, 0)
+        return View(*known.shape, halo, self.pixel_stride(place.buffer), form=form)
+
+    def pixel_stride(self, buffer: str) -> int:
+        known = self.works.maps[buffer]
+        return 4 if buffer in self.wide else elements_of(known.form, known.shape[0])
 
     def planar_view(self) -> View:
-        return View(*self.graph.input_shape, halo=self.halos.get(INPUT, 0), planar=True)
+        return View(*self.works.graph.input_shape, halo=self.halos.get(INPUT, 0), planar=True)
 
-    def find_halos(self, kernels: tuple[FusedKernel, ...]) -> dict[str, int]:
+    def find_halos(self) -> dict[str, int]:
         """The widest padding among those who read each buffer."""
         halos: dict[str, int] = defaultdict(int)
-        for kernel in kernels:
-            operator = kernel.operator
+        for work in self.works.works:
+            operator = work.operator
             pads = (0, 0)
             if isinstance(operator, Conv2d):
                 pads = operator.pads
             elif isinstance(operator, AvgPool):
                 pads = operator.padding
-            for name in kernel.inputs:
+            for name in work.inputs[:1]:
                 buffer = self.place(name).buffer
                 halos[buffer] = max(halos[buffer], *pads)
         return halos
@@ -104,18 +91,24 @@ class Placement:
         """The whole of a buffer."""
         if buffer == INPUT and self.planar_input:
             return self.planar_view()
-        return View(*self.shapes[buffer], halo=self.halos.get(buffer, 0))
+        known = self.works.maps[buffer]
+        halo = self.halos.get(buffer, 0)
+        return View(*known.shape, halo, self.pixel_stride(buffer), form=known.form)
+
+    def byte_offset(self, name: str) -> int:
+        """Bytes from the first channel of a map's buffer to that of the map, at any pixel."""
+        place = self.place(name)
+        view = self.buffer_view(place.buffer)
+        return view.offset_of(place.first_channel) * view.form.element_bytes
 
     def is_written_in(self, name: str, concat: str, first_channel: int) -> bool:
         """Whether a map is written into its place in a concatenation by its own kernel."""
-        root, _ = self.root(name)
-        in_place = self.homes.get(root) == Place(concat, first_channel)
-        return in_place and self.shapes[root] == self.shapes[name]
+        return self.homes.get(name) == Place(concat, first_channel)
 
     def add_part(self, concat: str, index: int, name: str, first_channel: int) -> str:
         """Makes a map of the channels of ``concat`` that hold a copy of ``name``."""
         part = f"{concat}<{index}>"
-        self.shapes[part] = self.shapes[name]
+        self.works.maps[part] = self.works.maps[name]
         self.homes[part] = Place(concat, first_channel)
         return part
 
@@ -125,10 +118,9 @@ class Placement:
 
     def output_buffer(self) -> str | None:
         """The buffer that can be the output tensor itself, if there is one."""
-        name = self.graph.output.name
-        place = self.place(name)
-        same = place == Place(name, 0) and self.shapes[name][1:] == (1, 1)
-        return name if same and not self.halos.get(name, 0) else None
+        name = self.works.output
+        same = self.place(name) == Place(name, 0) and self.works.maps[name].shape[1:] == (1, 1)
+        return name if same and name != INPUT and not self.halos.get(name, 0) else None
 
     def memory_of(self, name: str) -> Memory:
         """The memory of the entry function that holds a map."""
@@ -140,57 +132,47 @@ class Placement:
 
     def buffer_of(self, name: str) -> str:
         """The buffer of a map; the caller's tensors are their own."""
-        return name if name.startswith("<") else self.place(name).buffer
+        return name if name in (GIVEN, RESULT) else self.place(name).buffer
 
 
-def concat_homes(
-    graph: Graph, kernels: tuple[FusedKernel, ...], pushed: dict[str, Activation]
-) -> dict[str, Place]:
-    """Returns, for each map that can be written into a concatenation at once, where.
-
-    A concatenation's own activation moves into such a part's kernel, and into ``pushed``.
-    """
-    by_output = {kernel.output: kernel for kernel in kernels}
+def concat_homes(works: Works) -> dict[str, Place]:
+    """Returns, for each map that its kernel can write into a concatenation at once, where."""
+    written = {
+        name
+        for work in works.works
+        if not isinstance(work.operator, InputCodes)  # four bytes to a pixel
+        for name in work.targets
+    }
     homes: dict[str, Place] = {}
-    for kernel in kernels:
-        if not isinstance(kernel.operator, Concat):
+    for work in works.works:
+        if not isinstance(work.operator, Concat):
             continue
+        (target,) = work.targets
         first = 0
-        for name in kernel.inputs:
-            part = name
-            alone = len(graph.consumers[name]) == 1
-            while part != INPUT and isinstance(graph.node(part).operator, Dropout):
-                part = graph.node(part).inputs[0]
-                alone = alone and len(graph.consumers[part]) == 1
-            maker = by_output.get(part)
-            if maker is not None and part not in homes:
-                if kernel.activation == "none":
-                    homes[part] = Place(kernel.output, first)
-                elif (
-                    alone
-                    and maker.activation == "none"
-                    and isinstance(maker.operator, Conv2d | Linear | Add | Scale)
-                ):
-                    homes[part] = Place(kernel.output, first)
-                    pushed[part] = kernel.activation
-            first += graph.shapes[name][0]
+        for name in work.inputs:
+            part, whole = name, works.maps[name].shape
+            while part in works.views and works.maps[works.views[part][0]].shape == whole:
+                part = works.views[part][0]  # behind a dropout
+            if part in written and part not in homes and part not in works.views:
+                homes[part] = Place(target, first)
+            first += whole[0]
     return homes
 
 
-def reads_planar(graph: Graph, kernels: tuple[FusedKernel, ...]) -> bool:
+def reads_planar(works: Works) -> bool:
     """Whether everyone who reads the input reads single numbers, so that it can stay NCHW."""
-    for kernel in kernels:
-        if kernel.residual == INPUT:
-            return False
-        if INPUT not in kernel.inputs:
-            continue
-        operator = kernel.operator
-        channels = graph.input_shape[0]
-        if isinstance(operator, Linear):
-            continue
-        if not isinstance(operator, Conv2d) or channels > MOST_PLANAR_CHANNELS:
-            return False
-        if operator.groups == channels == operator.out_channels and channels > 1:
-            return False
-    views = (ChannelSplit, Dropout)
-    return not any(INPUT in n.inputs and isinstance(n.operator, views) for n in graph.nodes)
+    channels = works.graph.input_shape[0]
+    if any(base == INPUT for base, _ in works.views.values()):
+        return False
+    return all(reads_single_numbers(work, channels) for work in works.works if INPUT in work.reads)
+
+
+def reads_single_numbers(work: Work, channels: int) -> bool:
+    operator = work.operator
+    if work.residual == INPUT:
+        return False
+    if isinstance(operator, Linear):
+        return True
+    if not isinstance(operator, Conv2d) or channels > MOST_PLANAR_CHANNELS:
+        return False
+    return not operator.is_depthwise(channels)

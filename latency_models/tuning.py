@@ -18,13 +18,25 @@ from time import perf_counter
 
 import numpy as np
 import tvm
+from numpy.typing import NDArray
 
 from latency_models.folders import cache_folder
-from latency_models.kernels.conv2d import ConvTile
+from latency_models.kernels.conv2d import Conv2dKernel
+from latency_models.kernels.convolution import ConvTile
 from latency_models.kernels.cpu import Cpu
-from latency_models.kernels.depthwise import DepthwiseTile
-from latency_models.lowering import SPARE, Tile, TiledKernel
+from latency_models.kernels.depthwise import DepthwiseKernel, DepthwiseTile
+from latency_models.kernels.epilogue import (
+    CodeStep,
+    Epilogue,
+    EpilogueValues,
+    SignNorm,
+    TargetValues,
+)
+from latency_models.kernels.sign_conv import SignConvKernel
+from latency_models.lowering import SPARE, Tile, TiledKernel, as_bytes
 from latency_models.machine_code import Address, Call, compile_kernels, kernel_module
+from latency_models.memory_plan import aligned
+from search_spaces.quantization import weight_limits
 
 NUM_TILES = 8  # candidates of one kernel
 ROUNDS = 9  # each candidate's time is its best of these: the round that nobody disturbed
@@ -73,30 +85,38 @@ class Tuner:
 def tile_calls(kernel: TiledKernel, tiles: Sequence[Tile], cpu: Cpu) -> list[Callable[[], object]]:
     """Returns a call for each tile that runs the kernel once, all on the same random memory."""
     unit = cpu.vector_unit
-    views = [kernel.source, kernel.target] + ([kernel.residual] if kernel.residual else [])
-    starts = np.cumsum([SPARE, *(view.size + SPARE for view in views)])
-    source, target, *residual = [
-        Address("workspace", int(start) + view.origin)
-        for start, view in zip(starts, views, strict=False)
-    ]
-    arguments = (source, Address("weights", 0), *residual, target)
     rng = np.random.default_rng(0)
-    weight = rng.normal(size=weight_shape(kernel)).astype(np.float32)
-    bias = np.zeros(kernel.target.channels, np.float32)
-    weights = kernel.pack(weight, bias, unit, tiles[0])  # type: ignore[arg-type]
-    workspace = rng.normal(size=int(starts[-1])).astype(np.float32)
+    end = kernel.epilogue
+    views = {"source": kernel.source} | dict(
+        zip([n for n in end.arguments if n != "constants"], end.views, strict=True)
+    )
+    weights = as_bytes(kernel.pack(*random_weights(kernel, rng), unit, tiles[0]))  # type: ignore[arg-type, call-arg]
+    constants = as_bytes(
+        end.pack(ordinary_values(end), kernel.padded_channels(unit), kernel.places(unit))
+    )
+    at = aligned(weights.size)
+    blobs = np.zeros(at + constants.size + SPARE, np.uint8)
+    blobs[: weights.size], blobs[at : at + constants.size] = weights, constants
+    addresses = {"weights": Address("weights", 0), "constants": Address("weights", at)}
+    size = SPARE
+    for name, view in views.items():
+        origin = view.origin * view.form.element_bytes
+        addresses[name] = Address("workspace", size + origin)
+        size += aligned(view.bytes) + SPARE
+    arguments = tuple(addresses[name] for name in kernel.arguments)
+    workspace = random_memory(size, rng)
     one = np.zeros(1, np.float32)
-    memories = (one, weights, workspace, one)
+    memories = (one, blobs, workspace, one)
     names = [f"tile_{index}" for index in range(len(tiles))]
     module = kernel_module(
         {
-            name: kernel.function(unit, tile)  # type: ignore[arg-type]
+            name: kernel.function(unit, tile)  # type: ignore[arg-type, call-arg]
             for name, tile in zip(names, tiles, strict=True)
         },
         {f"run_{name}": [Call(name, arguments)] for name in names},
         {
             "input": one.shape,
-            "weights": weights.shape,
+            "weights": blobs.shape,
             "workspace": workspace.shape,
             "output": one.shape,
         },
@@ -111,9 +131,40 @@ def tile_calls(kernel: TiledKernel, tiles: Sequence[Tile], cpu: Cpu) -> list[Cal
     return [call_of(name) for name in names]
 
 
-def weight_shape(kernel: TiledKernel) -> tuple[int, ...]:
+def random_memory(size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Bytes that are ordinary numbers read as float32, and any codes read as bytes."""
+    numbers = rng.normal(size=-(-size // 4)).astype(np.float32)
+    return numbers.view(np.uint8)[:size]
+
+
+def random_weights(
+    kernel: TiledKernel, rng: np.random.Generator
+) -> tuple[NDArray[np.int8] | NDArray[np.float32], ...]:
+    """Weights of the kernel's kind, and biases where it has its own."""
     groups = getattr(kernel, "groups", kernel.source.channels)
-    return (kernel.target.channels, kernel.source.channels // groups, *kernel.kernel_size)
+    outputs = kernel.target.channels
+    shape = (outputs, kernel.source.channels // groups, *kernel.kernel_size)
+    if isinstance(kernel, Conv2dKernel | DepthwiseKernel):
+        return rng.normal(size=shape).astype(np.float32), np.zeros(outputs, np.float32)
+    bits = getattr(kernel, "weight_bits", 1 if isinstance(kernel, SignConvKernel) else 8)
+    if bits == 1:
+        return (rng.choice(np.array([-1, 1], np.int8), shape),)
+    low, high = weight_limits(bits)
+    return (rng.integers(low, high + 1, shape, np.int8),)
+
+
+def ordinary_values(end: Epilogue) -> EpilogueValues:
+    """Numbers with which an epilogue neither overflows nor vanishes."""
+    ones = np.ones(end.shape[0], np.float32)
+    targets: list[TargetValues] = []
+    for view in end.targets:
+        if view.form.kind == "real":
+            targets.append(None)
+        elif view.form.bits == 1:
+            targets.append(SignNorm(ones, 0 * ones))
+        else:
+            targets.append(CodeStep.of(0.1))
+    return EpilogueValues(tuple(targets), 0.01 * ones, 0 * ones, 0.1)
 
 
 def time_calls(calls: Sequence[Callable[[], object]]) -> list[float]:
