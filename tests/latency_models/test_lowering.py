@@ -8,11 +8,14 @@ import pytest
 from latency_models.kernels.conv2d import Conv2dKernel
 from latency_models.kernels.cpu import AVX512
 from latency_models.kernels.depthwise import DepthwiseKernel
-from latency_models.kernels.pointwise import BorderKernel, LayoutKernel, PointwiseKernel
+from latency_models.kernels.layout import BorderKernel, LayoutKernel
+from latency_models.kernels.pointwise import PointwiseKernel
 from latency_models.lowering import LoweredNetwork, lower
+from search_spaces.blocks import BLOCKS
 from search_spaces.builder import GraphBuilder
-from search_spaces.errors import UnsupportedOperatorError
+from search_spaces.errors import UnsupportedOperatorError, UserError
 from search_spaces.graph import Graph, Node
+from search_spaces.layer import Layer
 from search_spaces.model import Model, random_model
 from search_spaces.networks import NETWORKS
 from search_spaces.operators import (
@@ -21,7 +24,9 @@ from search_spaces.operators import (
     Concat,
     Conv2d,
     Dropout,
+    GlobalAvgPool,
     Linear,
+    Quantize,
     Weightless,
 )
 from search_spaces.precision import get_precision
@@ -56,7 +61,7 @@ def test_parts_of_a_concatenation_are_written_in_their_place() -> None:
 
     assert kinds(network) == ["Border", *["Conv2d"] * 4, "Layout"]
     targets = {step.node: step.arguments[-1].offset for step in network.steps}
-    assert targets["right"] - targets["left"] == 10
+    assert targets["right"] - targets["left"] == 4 * 10
 
 
 def test_a_concatenations_activation_joins_parts_that_have_none() -> None:
@@ -68,7 +73,7 @@ def test_a_concatenations_activation_joins_parts_that_have_none() -> None:
         s.kernel for s in lowered(net.graph()).steps if isinstance(s.kernel, Conv2dKernel)
     ]
 
-    assert [kernel.activation for kernel in convolutions] == ["relu", "relu"]
+    assert [kernel.epilogue.activation for kernel in convolutions] == ["relu", "relu"]
 
 
 def test_a_split_is_a_view_and_a_sum_joins_its_convolution() -> None:
@@ -84,7 +89,7 @@ def test_a_split_is_a_view_and_a_sum_joins_its_convolution() -> None:
     first, conv, _ = network.steps
     source, _, residual, _ = conv.arguments
     assert source == first.arguments[-1]
-    assert residual.offset == source.offset + 4
+    assert residual.offset == source.offset + 4 * 4
 
 
 def test_borders_are_as_wide_as_the_widest_padding_that_reads_them() -> None:
@@ -122,7 +127,7 @@ def test_published_networks_copy_nothing(name: str) -> None:
 
     for step in network.steps:
         if isinstance(step.kernel, PointwiseKernel):
-            assert step.kernel.addend or step.kernel.gate, step.node
+            assert step.kernel.kind != "copy", step.node
         if isinstance(step.kernel, LayoutKernel):
             assert step.node == "input"
 
@@ -141,10 +146,38 @@ def test_what_has_no_kernel_is_named() -> None:
     ):
         lowered(net.graph())
 
-    net = GraphBuilder((3, 8, 8))
-    net.add("conv", Conv2d(4, precision=get_precision("w8a8")), net.input)
-    with pytest.raises(UnsupportedOperatorError, match=r"precision w8a8 \(conv\); use fp32"):
+
+def test_only_layers_with_weights_read_packed_maps() -> None:
+    net = GraphBuilder((32, 8, 8))
+    x = net.add("signs", Quantize(1), net.input)
+    net.add("pool", GlobalAvgPool(), x)
+    with pytest.raises(UnsupportedOperatorError, match=r"pool: only convolutions .* reads signs"):
         lowered(net.graph())
+
+
+def test_a_sum_that_could_leave_32_bits_is_refused_with_its_bound() -> None:
+    net = GraphBuilder((70000, 1, 1))
+    net.add("wide", Conv2d(4, precision=get_precision("w8a8")), net.input)
+    with pytest.raises(UserError, match=rf"wide: .* 2147483647 .* can reach {70000 * 127 * 255}"):
+        lowered(net.graph())
+
+
+def test_no_float_map_lies_between_integer_layers() -> None:
+    for block in sorted(set(BLOCKS) - {"skip"}):
+        net = GraphBuilder((16, 9, 9))
+        w8a8 = get_precision("w8a8")
+        x = net.add("stem", Conv2d(16, precision=w8a8), net.input)
+        for name, stride in (("first", 2), ("second", 1)):
+            with net.scope(name):
+                x = BLOCKS[block]().add_to(net, x, Layer(32, stride, precision=w8a8))
+        net.add("head", Conv2d(8, precision=w8a8), x)
+
+        network = lowered(net.graph())
+
+        for step in network.steps:
+            end = getattr(step.kernel, "epilogue", None)
+            if end is not None and step.node != "head":
+                assert {view.form.kind for view in end.targets} == {"codes"}, (block, step.node)
 
 
 def test_a_missing_bias_is_zero() -> None:

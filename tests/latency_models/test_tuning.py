@@ -1,23 +1,40 @@
 """Tuning: a tile is timed once, kept on disk, and a damaged file costs nothing but time."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from latency_models.kernels.sign_conv import SignConvKernel
 
+from latency_models.kernels.bit_conv import BitConvKernel
 from latency_models.kernels.conv2d import Conv2dKernel
 from latency_models.kernels.cpu import host_cpu
 from latency_models.kernels.depthwise import DepthwiseKernel
-from latency_models.kernels.view import View
+from latency_models.kernels.epilogue import Epilogue
+from latency_models.kernels.integer_conv import IntegerConvKernel
+from latency_models.kernels.view import Form, View
+from latency_models.lowering import TiledKernel
 from latency_models.tuning import Tuner, read_tiles
 
-CONV = Conv2dKernel(View(16, 7, 7), View(24, 7, 7))
-DEPTHWISE = DepthwiseKernel(View(16, 7, 7, 1), View(16, 7, 7), (3, 3), (1, 1), (1, 1))
+END = Epilogue((View(24, 7, 7),))
+CODES = View(24, 7, 7, form=Form("codes", 8, 128))
+CONV = Conv2dKernel(View(16, 7, 7), END)
+DEPTHWISE = DepthwiseKernel(View(16, 7, 7, 1), Epilogue((View(16, 7, 7),)), (3, 3), (1, 1), (1, 1))
+INTEGER = IntegerConvKernel(
+    View(16, 7, 7, form=Form("codes", 8)), Epilogue((CODES,), "relu", CODES, scaled=True)
+)
+BITS = BitConvKernel(
+    View(64, 7, 7, form=Form("planes", 1)),
+    Epilogue((View(24, 7, 7, form=Form("planes", 1)),), scaled=True),
+    weight_bits=1,
+)
+SIGNS = SignConvKernel(View(16, 7, 7), replace(END, scaled=True))
 
 
-@pytest.mark.parametrize("kernel", [CONV, DEPTHWISE], ids=["conv2d", "depthwise"])
-def test_the_best_tile_is_a_candidate_and_is_kept(
-    kernel: Conv2dKernel | DepthwiseKernel, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize(
+    "kernel", [CONV, DEPTHWISE, INTEGER, BITS, SIGNS], ids=lambda kernel: type(kernel).__name__
+)
+def test_the_best_tile_is_a_candidate_and_is_kept(kernel: TiledKernel, tmp_path: Path) -> None:
     path = tmp_path / "cache" / "tiles.jsonl"
     unit = host_cpu().vector_unit
 
