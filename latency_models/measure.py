@@ -23,10 +23,16 @@ from search_spaces.space import Architecture
 
 @dataclass(frozen=True, slots=True)
 class KernelLatency:
-    """Median milliseconds of one fused kernel, by the name of its node."""
+    """Median milliseconds of one fused kernel, by the name of its node.
+
+    Attributes:
+        instruction: What does the work, for example vpdpbusd; "" where nothing stands out or the
+            runtime does not tell.
+    """
 
     name: str
     median_ms: float
+    instruction: str = ""
 
 
 class Measurer:
@@ -102,7 +108,7 @@ class Measurer:
         self._compile(with_weights(network))
         with device_lock():
             answer = self._ask({"do": "kernels"})
-        return tuple(KernelLatency(name, ms) for name, ms in answer.data["kernels_ms"])
+        return tuple(KernelLatency(*row) for row in answer.data["kernels_ms"])
 
     def logits(self, network: Model | Path, x: Array) -> Array:
         """Returns what the runtime computes for ``x``, (batch, C, H, W), from a model or a file.

@@ -25,8 +25,8 @@ class Runner(Protocol):
         """Returns a call that runs on ``x``, copies nothing, and blocks until it is done."""
         ...
 
-    def kernels_ms(self, x: Array) -> list[tuple[str, float]]:
-        """Returns the milliseconds of each fused kernel, by the name of its node."""
+    def kernels_ms(self, x: Array) -> list[tuple[str, float, str]]:
+        """Returns each kernel's node, milliseconds and instruction (see ``KernelLatency``)."""
         ...
 
     def check_code(self) -> None:
@@ -49,7 +49,7 @@ class OnnxRunner:
     def call(self, x: Array) -> Callable[[], object]:
         return bound_call(self._session, x)
 
-    def kernels_ms(self, x: Array) -> list[tuple[str, float]]:
+    def kernels_ms(self, x: Array) -> list[tuple[str, float, str]]:
         raise UnsupportedOperatorError(
             "ONNX Runtime fuses as it likes and tells no times per kernel of the graph; use "
             "runtime 'tvm'"

@@ -31,12 +31,12 @@ class TvmRunner:
     def call(self, x: Array) -> Callable[[], object]:
         return self._compiled.bound_call(x)
 
-    def kernels_ms(self, x: Array) -> list[tuple[str, float]]:
+    def kernels_ms(self, x: Array) -> list[tuple[str, float, str]]:
         if self._model is None:
             raise UserError("a compiled file has no times per kernel; measure its architecture")
         backend = self._backend
         times = kernel_times(self._model, backend.cpu, tuned=backend.tuned)
-        return [(time.node, time.median_ms) for time in times]
+        return [(time.node, time.median_ms, time.instruction) for time in times]
 
     def check_code(self) -> None:
         # TVM says only in its log that it compiles for something plainer than it was asked for.
