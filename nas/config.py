@@ -74,6 +74,8 @@ class SearchConfig:
         initial: Random architectures before the sampler learns.
         training_limit_s: A candidate that trains for longer is infeasible; None waits for all.
         storage: Database URL of the study; None keeps a journal file in the run folder.
+        avoid_useless: Whether a precision that is slower and no smaller than a higher one on the
+            device gives way to it.
     """
 
     trials: int = 60
@@ -83,6 +85,7 @@ class SearchConfig:
     initial: int = 10
     training_limit_s: float | None = None
     storage: str | None = None
+    avoid_useless: bool = True
 
     def __post_init__(self) -> None:
         for name in ("trials", "workers", "initial"):

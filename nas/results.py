@@ -15,7 +15,7 @@ from nas.metrics import Metric
 from nas.run_file import read_run_file
 from nas.run_folder import RunFolder, open_run, read_json
 from nas.sampler import HASH
-from nas.studies import BASELINE, open_storage
+from nas.studies import BASELINE, REPLACED, open_storage
 from search_spaces.choice import Value
 from search_spaces.errors import UserError
 
@@ -57,6 +57,7 @@ class RunResults:
         num_failed: Trials that were interrupted.
         num_running: Trials under way, or left by a killed search.
         used_up: Whether the search found nothing more to propose; False for a run read back.
+        num_replaced: Genes of finished trials that gave way as useless.
     """
 
     run: RunFolder
@@ -66,6 +67,7 @@ class RunResults:
     num_failed: int
     num_running: int
     used_up: bool = False
+    num_replaced: int = 0
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -243,4 +245,5 @@ def results_of(run: RunFolder, config: RunConfig, trials: Sequence[FrozenTrial])
         num_duplicates=len(complete) - len(found),
         num_failed=sum(trial.state == TrialState.FAIL for trial in trials),
         num_running=sum(trial.state == TrialState.RUNNING for trial in trials),
+        num_replaced=sum(len(trial.user_attrs.get(REPLACED, ())) for trial in complete),
     )

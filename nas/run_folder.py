@@ -5,6 +5,7 @@
     config.yaml            the configuration as resolved
     study.journal          Optuna's journal (unless the study lives in a database)
     architectures/HASH.json, evaluations/HASH.json, weights/HASH.safetensors
+    kernel_table.json      what kernels take on the device, where useless precisions are looked for
     front.json, report.html, search.log, export/
 
 A file is written beside its place, flushed to disk and renamed, so it is there whole or not at
@@ -66,6 +67,10 @@ class RunFolder:
     @property
     def front_file(self) -> Path:
         return self.path / "front.json"
+
+    @property
+    def kernel_table_file(self) -> Path:
+        return self.path / "kernel_table.json"
 
     @property
     def report_file(self) -> Path:

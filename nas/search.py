@@ -20,7 +20,9 @@ from nas import yaml_text
 from nas.config import RunConfig
 from nas.data.summary import check_same_data, data_summary
 from nas.evaluator import Evaluator, affordable
+from nas.kernel_table import KernelTable, KernelTimer
 from nas.redaction import without_passwords
+from nas.replacing import ReplacingSampler
 from nas.results import RunResults, results_of
 from nas.run_file import RunFile, differences, read_yaml, to_yaml
 from nas.run_folder import (
@@ -47,6 +49,7 @@ from nas.studies import (
     refuse_other_study,
     retake_interrupted,
 )
+from nas.useless import UselessGenes, why_not
 from nas.workers import local_workers, needs_latency, open_measurer
 from search_spaces.errors import UserError
 
@@ -102,12 +105,16 @@ def search(
             check_same_data(run.data_file, setting.splits)
         write_json(run.data_file, data_summary(setting.splits))
         study = take_up_study(config, run, setting)
-        evaluator = None
+        evaluator, measurer = None, None
         if config.search.workers == 1:
-            measurer = (
-                resources.enter_context(open_measurer(config)) if needs_latency(config) else None
-            )
+            if needs_latency(config):
+                measurer = resources.enter_context(open_measurer(config))
             evaluator = Evaluator(config, setting.tensors, measurer, run)
+        if reason := why_not(config):
+            log.info("useless precisions are not looked for: %s", reason)
+        else:
+            timer = measurer or resources.enter_context(open_measurer(config))
+            avoid_useless(study, setting, timer, run)
         workers = resources.enter_context(local_workers(config, run, evaluator))
         loop = SearchLoop(config, run, setting, study, workers, on_progress)
         on_start()
@@ -115,6 +122,14 @@ def search(
             loop.run_all()
         results = results_of(run, config, study.get_trials(deepcopy=False))
         return replace(results, used_up=loop.used_up)
+
+
+def avoid_useless(
+    study: optuna.Study, setting: Setting, timer: KernelTimer, run: RunFolder
+) -> None:
+    """Lets the study's sampler propose no precision that is slower and no smaller than another."""
+    useless = UselessGenes(setting.space, KernelTable(timer, run.kernel_table_file))
+    study.sampler = ReplacingSampler(study.sampler, setting.space, useless)
 
 
 def check_run(file: RunFile, path: Path, resume: bool) -> None:

@@ -19,10 +19,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.config import RunConfig
 from nas.evaluation import Evaluation
+from nas.replacing import ReplacingSampler
 from nas.run_folder import RunFolder
 from nas.sampler import HASH, SpaceUsedUpError
 from nas.setting import Setting, baselines
-from nas.studies import BASELINE, suggest
+from nas.studies import BASELINE, REPLACED, suggest
+from nas.useless import to_attribute
 from nas.workers import Workers
 from search_spaces.architecture import graph_hash
 from search_spaces.space import Architecture, decide, restore
@@ -140,6 +142,7 @@ class SearchLoop:
             self.used_up = True
             log.warning("%s", error)
             return
+        self.note_replacements(trial)
         key = graph_hash(architecture.graph)
         trial.set_user_attr(HASH, key)
         if key in self.pending:
@@ -151,6 +154,16 @@ class SearchLoop:
             self.tell(trial, evaluation)
             return
         self.submit(architecture, trial)
+
+    def note_replacements(self, trial: optuna.Trial) -> None:
+        """Keeps with a trial which genes of its proposal were useless."""
+        if not isinstance(self.study.sampler, ReplacingSampler):
+            return
+        made = self.study.sampler.replacements.get(trial.number, ())
+        for replacement in made:
+            log.info("trial %d: %s", trial.number, replacement)
+        if made:
+            trial.set_user_attr(REPLACED, to_attribute(made))
 
     def submit(self, architecture: Architecture, *trials: optuna.Trial) -> None:
         key = graph_hash(architecture.graph)

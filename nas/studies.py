@@ -22,6 +22,7 @@ from search_spaces.graph import Graph
 from search_spaces.space import SearchSpace
 
 BASELINE = "baseline"  # user attribute of a trial: the published network it is
+REPLACED = "replaced"  # user attribute of a trial: the useless genes that its proposal had
 
 SAMPLERS: dict[str, str] = {
     "evolution": "archive evolution of whole architectures (the default)",
@@ -153,7 +154,8 @@ def retake_interrupted(study: optuna.Study) -> int:
         study.tell(trial.number, state=TrialState.FAIL)
         genes = trial.system_attrs.get("fixed_params", {}) | trial.params
         if {HASH, BASELINE} & trial.user_attrs.keys() or "fixed_params" in trial.system_attrs:
-            attrs = {k: v for k, v in trial.user_attrs.items() if k == BASELINE}
+            kept = (BASELINE, REPLACED)  # the queued genes are those that took their place
+            attrs = {k: v for k, v in trial.user_attrs.items() if k in kept}
             study.enqueue_trial(genes, user_attrs=attrs)
             retaken += 1
     return retaken

@@ -22,6 +22,14 @@ def search_command(
     workers: Annotated[int | None, typer.Option(help="Processes that evaluate.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the search.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run.")] = False,
+    avoid_useless: Annotated[
+        bool | None,
+        typer.Option(
+            "--avoid-useless/--no-avoid-useless",
+            help="Replace a precision that is slower and no smaller on the device than a higher "
+            "one (default: on).",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Take one random architecture through every step.")
     ] = False,
@@ -35,6 +43,8 @@ def search_command(
 
     given = {"search.trials": trials, "search.workers": workers, "search.seed": seed}
     overrides = [f"{key}={value}" for key, value in given.items() if value is not None]
+    if avoid_useless is not None:
+        overrides.append(f"search.avoid_useless={str(avoid_useless).lower()}")
     file = read_run_file(config, [*overrides, *(changes or [])])
     if dry_run:
         from nas.dry_run import dry_run as try_out
@@ -97,6 +107,17 @@ def line(progress: "TrialDone") -> str:
     return f"{progress.name:<24}{numbers}  in {took}{why}"
 
 
+def about_useless(results: "RunResults") -> str:
+    """Returns what became of useless precisions, in one line; "" where there is one to choose."""
+    from nas.useless import offers_precisions, why_not
+
+    if not offers_precisions(results.config.space):
+        return ""
+    if reason := why_not(results.config):
+        return f"useless precisions were not looked for: {reason}"
+    return f"useless precisions replaced: {results.num_replaced}"
+
+
 def finish(results: "RunResults") -> None:
     """Scores the front on the test images, writes report and front, prints what was found."""
     from nas.cli.inspect import print_front
@@ -112,6 +133,8 @@ def finish(results: "RunResults") -> None:
         console.print(
             f"stopped after {done} of {wanted} architectures; go on with --resume", style="yellow"
         )
+    if said := about_useless(results):
+        console.print(said, highlight=False)
     finish_run(results)
     print_front(results.run.path)
     console.print(f"report: {results.run.report_file}")
