@@ -52,6 +52,7 @@ from search_spaces.operators import (
     Quantize,
     Scale,
     Shape,
+    Size,
 )
 from search_spaces.precision import Precision
 from search_spaces.quantization import check_accumulators
@@ -78,6 +79,7 @@ LooseKernel = (
 Kernel = TiledKernel | LooseKernel
 Tile = ConvTile | DepthwiseTile | None
 TileChoice = Callable[[TiledKernel], Tile]
+Geometry = tuple[Size, Size, Size, Size, int]  # kernel, stride, padding, dilation, groups
 
 SPARE = 256  # bytes after the workspace and the weights that a vector may read past their end
 
@@ -325,7 +327,7 @@ class _Lowering:
             kind = IntegerDepthwiseKernel if source.form.kind == "codes" else DepthwiseKernel
             self.add_tiled(kind(source, end, *geometry), work, maps, *weights)
             return
-        kernel = convolution(operator.precision, source, end, *geometry, operator.groups)
+        kernel = convolution(operator.precision, source, end, (*geometry, operator.groups))
         self.add_tiled(kernel, work, maps, *weights)
 
     def linear(self, work: Work) -> None:
@@ -343,7 +345,8 @@ class _Lowering:
             weight = weight.reshape(-1, channels * height * width, 1, 1)
             source = View(channels * height * width, 1, 1, form=source.form)
             window = (1, 1)
-        kernel = convolution(operator.precision, source, end, window)
+        geometry: Geometry = (window, (1, 1), (0, 0), (1, 1), 1)
+        kernel = convolution(operator.precision, source, end, geometry)
         maps = {"source": work.inputs[0]} | self.end_maps(work)
         self.add_tiled(kernel, work, maps, weight, *rest)
 
@@ -413,15 +416,17 @@ class _Lowering:
         self.add(kernel, work.node, maps, {"steps": inverse})
 
 
-def convolution(precision: Precision, source: View, end: Epilogue, *geometry: Any) -> TiledKernel:  # noqa: ANN401
+def convolution(
+    precision: Precision, source: View, end: Epilogue, geometry: Geometry
+) -> TiledKernel:
     """The kernel of a convolution, by what its numbers are."""
     if precision.weights == "real":
         return Conv2dKernel(source, end, *geometry)
     if precision.activations == "real":
         return SignConvKernel(source, end, *geometry)
     if source.form.kind == "planes":
-        return BitConvKernel(source, end, *geometry, weight_bits=precision.weight_bits)
-    return IntegerConvKernel(source, end, *geometry, weight_bits=precision.weight_bits)
+        return BitConvKernel(source, end, *geometry, precision.weight_bits)
+    return IntegerConvKernel(source, end, *geometry, precision.weight_bits)
 
 
 def as_bytes(array: NDArray[Any]) -> Bytes:
