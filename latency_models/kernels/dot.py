@@ -3,146 +3,226 @@
 Every kind adds to each int32 lane the exact sum of four products of unsigned 8-bit codes by signed
 weights. None of them saturates: vpmaddubsw would, and is not used.
 
-Weights lie in memory as bytes, four adjacent ones to a lane, whatever the instruction; 4-bit ones
-two to a byte: those of one step in the low halves of the bytes, those of the next in the high
-ones. Both become operands in registers.
+Weights lie in memory as bytes, four of each lane; 4-bit ones two to a byte: those of one step in
+the low halves of the bytes, those of the next in the high ones. Both become operands in registers.
 """
 
-from abc import abstractmethod
-from typing import ClassVar
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
+from tvm import tirx
+
+from latency_models.kernels.cpu import Dot as DotName
+from latency_models.kernels.cpu import VectorUnit
 from latency_models.kernels.emitter import Buffer, Expr, T, Vectors
 
 STEP = 4  # products of one lane
+Operand = Any  # a vector, or several
 
 
-class Dot:
+class Dot(ABC):
     """Products of four codes by four weights in every lane.
 
     Attributes:
-        instruction: The name of what multiplies, as the assembly has it.
-        bias: What codes are changed by before they are multiplied.
+        bias: What codes are lessened by before they are multiplied.
         shift: How many bits to the left sums of 4-bit weights come out.
+        lane_first: Whether the four weights of a lane are adjacent.
+        registers: Vector registers that an operand takes.
         cycles: Of one vector of weights by one of codes, about, to rank tiles by.
-        unpack_cycles: Of making operands of one vector, of codes or of weights.
-        registers: Vector registers that one operand takes.
+        unpack_cycles: Of making an operand.
     """
 
-    instruction: ClassVar[str]
     bias: ClassVar[int] = 0
     shift: ClassVar[int] = 0
+    lane_first: ClassVar[bool] = True
+    registers: ClassVar[int] = 1
     cycles: ClassVar[float] = 1
     unpack_cycles: ClassVar[float] = 0
-    registers: ClassVar[int] = 1
-    lane_first: ClassVar[bool] = True  # whether a lane's four weights are adjacent
 
     def __init__(self, vectors: Vectors) -> None:
         self.v, self.lanes = vectors, vectors.lanes
 
     @property
     def bytes(self) -> int:
-        """Bytes of weights of one vector of one step."""
+        """Bytes of 8-bit weights of one vector."""
         return STEP * self.lanes
 
     def load(self, buffer: Buffer, offset: Expr) -> Expr:
-        """A vector of bytes."""
         return T.bind(buffer[T.ramp(offset, 1, self.bytes)])
 
-    def spread(self, buffer: Buffer, offset: Expr) -> Expr:
-        """Four adjacent codes in every lane, as an operand."""
+    def spread(self, buffer: Buffer, offset: Expr) -> Operand:
+        """Four adjacent codes in every lane."""
         word = T.reinterpret("int32", buffer[T.ramp(offset, 1, STEP)])
         return self.codes(T.bind(T.broadcast(word, self.lanes)))
 
     @abstractmethod
-    def codes(self, words: Expr) -> Expr:
+    def codes(self, words: Expr) -> Operand:
         """Makes an operand of int32 lanes that hold four codes each."""
 
     @abstractmethod
-    def weights(self, packed: Expr) -> Expr:
+    def weights(self, packed: Expr) -> Operand:
         """Makes an operand of a vector of bytes."""
 
     @abstractmethod
-    def halves(self, packed: Expr) -> tuple[Expr, Expr]:
+    def halves(self, packed: Expr) -> tuple[Operand, Operand]:
         """Makes operands of the low and the high halves of a vector of bytes."""
 
     @abstractmethod
-    def add(self, total: Expr, codes: Expr, weights: Expr) -> Expr:
+    def add(self, total: Expr, codes: Operand, weights: Operand) -> Expr:
         """The int32 ``total`` plus the four products of each lane."""
 
     def words(self, value: int) -> Expr:
         return T.broadcast(T.int32(value), self.lanes)
 
-    def as_bytes(self, words: Expr) -> Expr:
-        return T.reinterpret(f"int8x{self.bytes}", words)
 
-    def as_words(self, packed: Expr) -> Expr:
-        return T.reinterpret(f"int32x{self.lanes}", packed)
-
-
-class FourProducts(Dot):
+class VnniDot(Dot):
     """AVX512-VNNI and AVX-VNNI: one instruction."""
 
-    instruction = "vpdpbusd"
-    shift = 4  # the halves are moved to the top of their bytes, where they have a sign
+    shift = 4  # the halves are moved to the top of their bytes, where they have their sign
 
-    def codes(self, words: Expr) -> Expr:
-        return T.bind(self.as_bytes(words))
+    def codes(self, words: Expr) -> Operand:
+        return self.bytes_of(words)
 
-    def weights(self, packed: Expr) -> Expr:
+    def weights(self, packed: Expr) -> Operand:
         return packed
 
-    def halves(self, packed: Expr) -> tuple[Expr, Expr]:
-        words, top = self.as_words(packed), self.words(-0x0F0F0F10)
+    def halves(self, packed: Expr) -> tuple[Operand, Operand]:
+        words, top = T.reinterpret(f"int32x{self.lanes}", packed), self.words(-0x0F0F0F10)
         low = T.bitwise_and(T.shift_left(words, self.words(4)), top)
-        return T.bind(self.as_bytes(low)), T.bind(self.as_bytes(T.bitwise_and(words, top)))
+        return self.bytes_of(low), self.bytes_of(T.bitwise_and(words, top))
 
-    def add(self, total: Expr, codes: Expr, weights: Expr) -> Expr:
+    def add(self, total: Expr, codes: Operand, weights: Operand) -> Expr:
         name = f"llvm.x86.avx512.vpdpbusd.{32 * self.lanes}"
         return self.v.intrinsic(name, f"int32x{self.lanes}", total, codes, weights)
 
+    def bytes_of(self, words: Expr) -> Expr:
+        return T.bind(T.reinterpret(f"int8x{self.bytes}", words))
 
-class TwoProducts(Dot):
+
+class PairDot(Dot):
     """SSE2, AVX2, AVX512: two products of 16 bits at once; even and odd bytes apart."""
 
-    instruction = "pmaddwd"
+    registers = 2
     cycles = 4
     unpack_cycles = 2
-    registers = 2
-    NAMES: ClassVar = {
+    names: ClassVar = {
         4: "llvm.x86.sse2.pmadd.wd",
         8: "llvm.x86.avx2.pmadd.wd",
         16: "llvm.x86.avx512.pmaddw.d.512",
     }
 
-    def codes(self, words: Expr) -> Expr:
-        pairs = self.pairs(words)
+    def codes(self, words: Expr) -> Operand:
         even = T.bitwise_and(words, self.words(0x00FF00FF))
-        odd = T.shift_right(T.reinterpret(pairs.ty.dtype.replace("int", "uint"), pairs), 8)
-        return T.bind(self.pairs(even)), T.bind(odd)
+        odd = T.shift_right(self.pairs(words, "uint16"), self.bits(8, "uint16"))
+        return T.bind(self.pairs(even)), T.bind(self.pairs(odd))
 
-    def pairs(self, words: Expr) -> Expr:
-        return T.reinterpret(f"int16x{2 * self.lanes}", words)
-
-    def signed(self, pairs: Expr, left: int, right: int) -> Expr:
-        """Moves some bits of each 16-bit lane to the top, and back down with their sign."""
-        many = 2 * self.lanes
-
-        def by(bits: int) -> Expr:
-            return T.broadcast(T.Cast("int16", T.int32(bits)), many)
-
-        moved = T.shift_left(pairs, by(left)) if left else pairs
-        return T.bind(T.shift_right(moved, by(right)))
-
-    def weights(self, packed: Expr) -> Expr:
+    def weights(self, packed: Expr) -> Operand:
         pairs = self.pairs(packed)
-        return self.signed(pairs, 8, 8), self.signed(pairs, 0, 8)
+        return self.field(pairs, 8, 8), self.field(pairs, 0, 8)
 
-    def halves(self, packed: Expr) -> tuple[Expr, Expr]:
+    def halves(self, packed: Expr) -> tuple[Operand, Operand]:
         pairs = self.pairs(packed)
-        low = self.signed(pairs, 12, 12), self.signed(pairs, 4, 12)
-        return low, (self.signed(pairs, 8, 12), self.signed(pairs, 0, 12))
+        low = self.field(pairs, 12, 12), self.field(pairs, 4, 12)
+        return low, (self.field(pairs, 8, 12), self.field(pairs, 0, 12))
 
-    def add(self, total: Expr, codes: Expr, weights: Expr) -> Expr:
+    def add(self, total: Expr, codes: Operand, weights: Operand) -> Expr:
+        kind = f"int32x{self.lanes}"
         for pair in zip(codes, weights, strict=True):
-            total = total + self.v.intrinsic(self.NAMES[self.lanes], f"int32x{self.lanes}", *pair)
+            total = total + self.v.intrinsic(self.names[self.lanes], kind, *pair)
         return total
+
+    def pairs(self, value: Expr, kind: str = "int16") -> Expr:
+        return T.reinterpret(f"{kind}x{2 * self.lanes}", value)
+
+    def bits(self, count: int, kind: str = "int16") -> Expr:
+        return T.broadcast(T.Cast(kind, T.int32(count)), 2 * self.lanes)
+
+    def field(self, pairs: Expr, left: int, right: int) -> Expr:
+        """Some bits of each 16-bit lane, with their sign: up to the top and down again."""
+        moved = T.shift_left(pairs, self.bits(left)) if left else pairs
+        return T.bind(T.shift_right(moved, self.bits(right)))
+
+
+class SignedBytesDot(Dot):
+    """Bytes as NEON reads them: 4-bit weights are moved with their sign."""
+
+    def weights(self, packed: Expr) -> Operand:
+        return self.signed(packed)
+
+    def halves(self, packed: Expr) -> tuple[Operand, Operand]:
+        packed, four = self.signed(packed), T.broadcast(T.int8(4), self.bytes)
+        low = T.shift_right(T.shift_left(packed, four), four)
+        return T.bind(low), T.bind(T.shift_right(packed, four))
+
+    def signed(self, packed: Expr) -> Expr:
+        return T.reinterpret(f"int8x{self.bytes}", packed)
+
+
+class NeonDot(SignedBytesDot):
+    """NEON with dotprod: signed codes."""
+
+    bias = 128
+    unpack_cycles = 1
+
+    def codes(self, words: Expr) -> Operand:
+        flipped = T.bitwise_xor(words, self.words(-0x7F7F7F80))
+        return T.bind(T.reinterpret(f"int8x{self.bytes}", flipped))
+
+    def add(self, total: Expr, codes: Operand, weights: Operand) -> Expr:
+        kind = f"int32x{self.lanes}"
+        return self.v.intrinsic("llvm.aarch64.neon.sdot", kind, total, codes, weights)
+
+
+class SingleDot(SignedBytesDot):
+    """Plain multiplication of 16-bit numbers, one channel at a time."""
+
+    lane_first = False
+    registers = 2
+    cycles = 4
+    unpack_cycles = 2
+
+    def spread(self, buffer: Buffer, offset: Expr) -> Operand:
+        codes = T.bind(T.Cast(f"int16x{STEP}", buffer[T.ramp(offset, 1, STEP)]))
+        return [self.part(codes, [k] * self.lanes) for k in range(STEP)]
+
+    def codes(self, words: Expr) -> Operand:
+        wide = T.bind(T.Cast(f"int16x{self.bytes}", T.reinterpret(f"uint8x{self.bytes}", words)))
+        return [self.part(wide, range(k, self.bytes, STEP)) for k in range(STEP)]
+
+    def weights(self, packed: Expr) -> Operand:
+        wide = T.bind(T.Cast(f"int16x{self.bytes}", self.signed(packed)))
+        return [self.part(wide, range(k * self.lanes, (k + 1) * self.lanes)) for k in range(STEP)]
+
+    def halves(self, packed: Expr) -> tuple[Operand, Operand]:
+        low, high = super().halves(packed)
+        return self.weights(low), self.weights(high)
+
+    def add(self, total: Expr, codes: Operand, weights: Operand) -> Expr:
+        kind = f"int32x{self.lanes}"
+        for code, weight in zip(codes, weights, strict=True):
+            total = total + T.Cast(kind, code) * T.Cast(kind, weight)
+        return total
+
+    def part(self, vector: Expr, lanes: Sequence[int]) -> Expr:
+        return T.bind(tirx.Shuffle([vector], list(lanes)))
+
+
+KINDS: dict[DotName, type[Dot]] = {
+    "vpdpbusd": VnniDot,
+    "pmaddwd": PairDot,
+    "sdot": NeonDot,
+    "multiply": SingleDot,
+}
+
+
+def dot_kind(unit: VectorUnit) -> type[Dot]:
+    return KINDS[unit.dot]
+
+
+def instruction(unit: VectorUnit) -> str:
+    """The name of what multiplies, as the assembly has it."""
+    if unit.dot == "multiply":
+        return "smlal" if unit.name == "neon" else ""
+    vex = unit.dot == "pmaddwd" and unit.lanes > 4
+    return "vpmaddwd" if vex else unit.dot

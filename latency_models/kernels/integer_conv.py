@@ -1,0 +1,263 @@
+"""Convolution of maps of codes with weights of 8 or 4 bits: exact int32 sums.
+
+The instruction decides how four channels at a time are multiplied (``dot``). What the code of zero
+and the instruction add to a sum depends on the weights alone, so sums start at minus that.
+
+Where the windows' rows are adjacent bytes, a kernel's columns and channels are one run, of which
+only the end is filled up with weights of zero to a whole step.
+
+Letters: V lanes, R runs (rows of the window, or its pixels), S steps of a run.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latency_models.kernels.convolution import Convolution, ConvolutionEmission, ConvTile
+from latency_models.kernels.cpu import VectorUnit
+from latency_models.kernels.dot import STEP, Dot, dot_kind, instruction
+from latency_models.kernels.emitter import Buffer, Expr, T, split_evenly
+
+Bytes = NDArray[np.uint8]
+Codes = NDArray[np.int8]
+WEIGHTS_IN_CACHE = 1 << 19  # bytes of weights that may be read once for each tile of pixels
+LINE = 64  # bytes of a cache line
+COST_OF_BODIES = 0.02  # each tile size of a kernel is compiled code of its own
+ADD_LATENCY = 4  # cycles until a sum can be added to
+
+
+@dataclass(frozen=True, slots=True)
+class IntegerConvKernel(Convolution):
+    """A convolution of codes with coded weights; its epilogue scales int32 sums.
+
+    A few bytes after a pixel's channels are read, and multiplied by zero.
+
+    Attributes:
+        weight_bits: 8, or 4 for weights that lie two in a byte.
+    """
+
+    weight_bits: int = 8
+
+    weights_type: ClassVar[str] = "uint8"
+
+    def __post_init__(self) -> None:
+        Convolution.__post_init__(self)
+        assert self.source.form.kind == "codes", self
+        assert self.epilogue.scaled, self
+        assert self.weight_bits in (4, 8), self
+
+    def instruction(self, unit: VectorUnit) -> str:
+        """What does the work: the name of one of the unit's instructions, or nothing."""
+        return instruction(unit)
+
+    @property
+    def runs(self) -> tuple[int, int, int]:
+        """Rows and columns of runs of a window, and the bytes of one."""
+        height, width = self.kernel_size
+        run = (width - 1) * self.source.pixel_stride + self.in_channels
+        adjacent = self.groups == 1 and self.dilation[1] == 1
+        if adjacent and -(-run // STEP) <= width * -(-self.in_channels // STEP):
+            return height, 1, run
+        return height, width, self.in_channels
+
+    @property
+    def steps(self) -> int:
+        """Steps of a run."""
+        return -(-self.runs[2] // STEP)
+
+    @property
+    def stored_steps(self) -> int:
+        """Steps of which a run's weights are stored: 4-bit ones in pairs."""
+        return self.steps if self.weight_bits == 8 else self.steps + self.steps % 2
+
+    @property
+    def block_bytes(self) -> int:
+        """Bytes of weights of one lane."""
+        rows, columns, _ = self.runs
+        return rows * columns * self.stored_steps * STEP * self.weight_bits // 8
+
+    def pack(self, codes: Codes, unit: VectorUnit, tile: ConvTile) -> Bytes:
+        """Returns what the kernel reads for weights (O, I / groups, kh, kw), flat.
+
+        First the int32 that each sum starts at, then the weights in the order (group, block, run,
+        step, vector, lane, 4).
+        """
+        kind = dot_kind(unit)
+        starts = np.zeros(self.padded_channels(unit), np.int64)
+        sums = codes.astype(np.int64).reshape(len(codes), -1).sum(1)
+        starts[self.places(unit)] = (kind.bias - self.source.form.zero) * sums
+        parts = [(starts << self.shift(unit)).astype(np.int32).view(np.uint8)]
+        for group in self.run_weights(self.grouped(codes, unit)):
+            for first, count, size in split_evenly(self.num_vectors(unit), tile.vectors):
+                blocks = group[first : first + count * size]
+                blocks = blocks.reshape(count, size, *blocks.shape[1:])  # n v V R S 4
+                order = (0, 3, 4, 1, 2, 5) if kind.lane_first else (0, 3, 4, 1, 5, 2)
+                parts.append(self.in_bytes(blocks.transpose(order)))
+        return np.concatenate(parts)
+
+    def run_weights(self, grouped: Codes) -> Codes:
+        """Weights (groups, vectors, V, I, kh, kw) as (groups, vectors, V, R, S, 4)."""
+        rows, columns, _ = self.runs
+        taps = np.moveaxis(grouped, 3, 5)
+        before, (height, width) = taps.shape[:3], self.kernel_size
+        stride = self.source.pixel_stride if columns < width else self.in_channels
+        wide = np.zeros((*before, height, width, max(stride, self.in_channels)), np.int8)
+        wide[..., : self.in_channels] = taps
+        runs = wide.reshape(*before, rows * columns, -1)
+        weights = np.zeros((*before, rows * columns, self.stored_steps * STEP), np.int8)
+        length = min(runs.shape[-1], weights.shape[-1])
+        weights[..., :length] = runs[..., :length]
+        return weights.reshape(*before, rows * columns, self.stored_steps, STEP)
+
+    def in_bytes(self, weights: Codes) -> Bytes:
+        """Weights (n, R, S, ...) as flat bytes; 4-bit ones of two steps in one byte."""
+        if self.weight_bits == 8:
+            return weights.ravel().view(np.uint8)
+        low, high = weights[:, :, ::2].ravel(), weights[:, :, 1::2].ravel()
+        return (low & 15).view(np.uint8) | ((high & 15) << 4).view(np.uint8)
+
+    def shift(self, unit: VectorUnit) -> int:
+        """How many bits to the left sums come out."""
+        return dot_kind(unit).shift if self.weight_bits == 4 else 0
+
+    def function(self, unit: VectorUnit, tile: ConvTile) -> Any:  # noqa: ANN401
+        """Returns the kernel as a TVM function of ``arguments``."""
+        return _Emission(self, unit, tile).function()
+
+    def default_tile(self, unit: VectorUnit) -> ConvTile:
+        """Returns the tile that a simple count of cycles likes best."""
+        return self.candidate_tiles(unit, 1)[0]
+
+    def candidate_tiles(self, unit: VectorUnit, limit: int) -> tuple[ConvTile, ...]:
+        """Returns the ``limit`` tiles that are worth timing, the default one first."""
+        ranked = sorted(
+            self.conv_tiles(unit), key=lambda tile: (estimated_cycles(self, unit, tile), str(tile))
+        )
+        best = ranked[0]
+        other = ConvTile(best.rows, best.columns, best.vectors, not best.blocks_outside)
+        return tuple(dict.fromkeys((best, other, *ranked)))[:limit]
+
+    def conv_tiles(self, unit: VectorUnit) -> list[ConvTile]:
+        kind = dot_kind(unit)
+        halves = 2 if self.weight_bits == 4 else 1
+        room = unit.registers - kind.registers - halves
+        outside = self.block_bytes * self.padded_channels(unit) > WEIGHTS_IN_CACHE * self.groups
+        shapes = [
+            shape
+            for shape in self.tiles(unit, room)
+            if shape[2] * (shape[0] * shape[1] + kind.registers * halves) <= room
+        ]
+        return [ConvTile(*shape, outside) for shape in shapes or [(1, 1, 1)]]
+
+
+def estimated_cycles(kernel: IntegerConvKernel, unit: VectorUnit, tile: ConvTile) -> float:
+    """Returns a count of cycles to rank tiles by; it is no latency."""
+    height, width = kernel.map_size
+    kind = dot_kind(unit)
+    rows, columns, _ = kernel.runs
+    steps = rows * columns * kernel.steps
+    cycles, bodies = 0.0, 0
+    for _, rows_count, tile_rows in split_evenly(height, tile.rows):
+        for _, columns_count, tile_columns in split_evenly(width, tile.columns):
+            for _, blocks, size in split_evenly(kernel.num_vectors(unit), tile.vectors):
+                pixels = tile_rows * tile_columns
+                work = pixels * size * kind.cycles + (pixels + size) * kind.unpack_cycles
+                step = max(work, pixels + size, ADD_LATENCY)
+                overhead = 6 * pixels * size + 15
+                bodies += 1
+                cycles += rows_count * columns_count * blocks * (step * steps + overhead)
+    return cycles * (1 + COST_OF_BODIES * bodies)
+
+
+class _Emission(ConvolutionEmission):
+    """One convolution being written."""
+
+    kernel: IntegerConvKernel
+    sum_kind = "int32"
+
+    def __init__(self, kernel: IntegerConvKernel, unit: VectorUnit, tile: ConvTile) -> None:
+        super().__init__(kernel, unit, tile)
+        self.dot: Dot = dot_kind(unit)(self.vectors)
+
+    def sum_up(
+        self,
+        sums: list[list[Buffer]],
+        pixels: list[tuple[int, int]],
+        group: Expr,
+        first: Expr,
+        y: Expr,
+        x: Expr,
+    ) -> None:
+        kernel, v, lanes = self.kernel, self.vectors, self.unit.lanes
+        size = len(sums[0])
+        padded = T.bind((group * kernel.num_vectors(self.unit) + first) * lanes)
+        for j in range(size):
+            packed = self.dot.load(self.weights, (padded + j * lanes) * 4)
+            start = T.bind(T.reinterpret(f"int32x{lanes}", packed))
+            for registers in sums:
+                v.put(registers[j], start)
+        block = T.bind(4 * kernel.padded_channels(self.unit) + padded * kernel.block_bytes)
+        origin = T.bind(self.origin(group, y, x))
+        offsets = self.pixel_offsets(pixels)
+        rows, columns, _ = kernel.runs
+        row_step = kernel.dilation[0] * kernel.source.row_stride
+        column_step = kernel.dilation[1] * kernel.source.pixel_stride
+        whole, rest = divmod(kernel.steps, 8 // kernel.weight_bits)
+        vector = self.dot.bytes * size
+
+        def run(i: Expr, j: Expr) -> tuple[Expr, Expr]:
+            stored = kernel.stored_steps * kernel.weight_bits // 8
+            return (
+                origin + i * row_step + j * column_step,
+                block + (i * columns + j) * (stored * vector),
+            )
+
+        ahead = self.next_block(block, len(pixels), size, y, x)
+        if whole:
+            with T.grid(rows, columns, whole) as (i, j, step):
+                codes, weights = run(i, j)
+                at = T.bind(codes + step * (STEP * 8 // kernel.weight_bits))
+                where = T.bind(weights + step * vector)
+                if ahead is not None:
+                    done = (i * columns + j) * whole + step
+                    v.prefetch(self.weights, ahead + done * LINE)
+                self.steps(sums, at, where, offsets, 8 // kernel.weight_bits)
+        if rest:
+            with T.grid(rows, columns) as (i, j):
+                codes, weights = run(i, j)
+                at = T.bind(codes + whole * 2 * STEP)
+                self.steps(sums, at, T.bind(weights + whole * vector), offsets, 1)
+        shift = kernel.shift(self.unit)
+        if shift:
+            for register in (register for registers in sums for register in registers):
+                v.put(register, T.shift_right(v.get(register), self.dot.words(shift)))
+
+    def steps(
+        self, sums: list[list[Buffer]], at: Expr, where: Expr, offsets: list[int], count: int
+    ) -> None:
+        """Adds one step, or the two whose weights share bytes."""
+        v, dot, size = self.vectors, self.dot, len(sums[0])
+        loaded = [dot.load(self.weights, where + k * dot.bytes) for k in range(size)]
+        if self.kernel.weight_bits == 8:
+            taps = [[dot.weights(packed) for packed in loaded]]
+        else:
+            halves = [dot.halves(packed) for packed in loaded]
+            taps = [[half[k] for half in halves] for k in range(count)]
+        for step, each in enumerate(taps):
+            for offset, registers in zip(offsets, sums, strict=True):
+                codes = dot.spread(self.source, at + offset + step * STEP)
+                for register, tap in zip(registers, each, strict=True):
+                    v.put(register, dot.add(v.get(register), codes, tap))
+
+    def next_block(self, block: Expr, num_pixels: int, size: int, y: Expr, x: Expr) -> Expr | None:
+        """Where the first tiles of a block find lines of the next block's weights to ask for."""
+        kernel = self.kernel
+        height, width = kernel.map_size
+        if not self.tile.blocks_outside or num_pixels == height * width:
+            return None
+        rows, columns, _ = kernel.runs
+        lines = rows * columns * (kernel.steps // (8 // kernel.weight_bits))
+        part = T.min((y * width + x) // num_pixels, T.int32(size - 1))
+        return T.bind(block + size * self.unit.lanes * kernel.block_bytes + part * lines * LINE)
