@@ -132,9 +132,17 @@ class Convolution:
             if rows * min(columns, width) * min(size, vectors) + min(size, vectors) <= registers
         }
         packed = any(view.form.kind == "planes" for view in self.epilogue.targets)
-        if packed and unit.lanes < 8:  # two vectors fill a byte
-            shapes = {shape for shape in shapes if shape[2] % 2 == 0 or shape[2] == vectors == 1}
+        if packed and unit.lanes < 8:
+            shapes = {shape for shape in shapes if begins_even(vectors, shape[2])}
         return sorted(shapes)
+
+
+def begins_even(vectors: int, largest: int) -> bool:
+    """Whether blocks of at most ``largest`` vectors begin at even ones: two fill a byte."""
+    return all(
+        first % 2 == 0 and (count == 1 or size % 2 == 0)
+        for first, count, size in split_evenly(vectors, largest)
+    )
 
 
 class ConvolutionEmission:

@@ -212,19 +212,21 @@ class Vectors:
 
         Args:
             place: Words before the pixel's first channel.
-            masks: One for each vector; two of 4 lanes are written as one.
-            channel: First channel of the first vector.
+            masks: One for each vector; two of 4 lanes are written as one byte.
+            channel: First channel of the first vector: a multiple of 8, or there is but one.
             channels: Channels of the map; zeros follow the last.
         """
         width = max(8, self.lanes)
-        if self.lanes == 4:
+        start = T.bind(place * (32 // width) + channel // width)
+        if self.lanes == 4 and len(masks) == 1:
+            masks = [self.half_byte(buffer[start], masks[0], channel)]
+        elif self.lanes == 4:
             masks = [
                 T.bitwise_or(pair[0], T.shift_left(pair[1], T.Cast("uint8", T.int32(4))))
                 if len(pair) > 1
                 else pair[0]
                 for pair in (masks[i : i + 2] for i in range(0, len(masks), 2))
             ]
-        start = T.bind(place * (32 // width) + channel // width)
         for j, mask in enumerate(masks):
             T.buffer_store(buffer, mask, [start + j])
         written = -(-channels // width)
@@ -235,6 +237,13 @@ class Vectors:
                 for j in range(missing):
                     zero = T.Cast(f"uint{width}", T.int32(0))
                     T.buffer_store(buffer, zero, [start + len(masks) + j])
+
+    def half_byte(self, byte: Expr, mask: Expr, channel: Expr) -> Expr:
+        """``byte`` with the 4 bits of ``channel`` and those after it; clear where they are low."""
+        shift = T.bind(channel % 8)
+        kept = T.Cast("uint8", T.shift_left(T.int32(1), shift) - 1)
+        moved = T.shift_left(mask, T.Cast("uint8", shift))
+        return T.bind(T.bitwise_or(T.bitwise_and(byte, kept), moved))
 
     def activate(self, name: Activation, x: Expr) -> Expr:
         if name == "relu":

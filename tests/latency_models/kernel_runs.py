@@ -20,6 +20,7 @@ from latency_models.machine_code import (
     compile_kernels,
     kernel_module,
 )
+from tests.latency_models import aarch64_machine
 
 Array = NDArray[Any]
 Bytes = NDArray[np.uint8]
@@ -185,6 +186,8 @@ def run_memory(
     call = Call("kernel", tuple(arguments), numbers)
     module = kernel_module({"kernel": function}, {"run": [call]}, shapes)
     compiled = compile_kernels(module, cpu.target)
+    if cpu.triple:
+        return aarch64_machine.run(compiled, cpu, memories)[0]
     tensors = [tvm.runtime.tensor(memory) for memory in memories]
     compiled["run"](*tensors)
     after: Bytes = tensors[2].numpy()
