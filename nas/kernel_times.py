@@ -5,7 +5,6 @@ They are measured for the few networks that are looked at closely, not for every
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,8 +12,10 @@ from pathlib import Path
 from latency_models.measure import Measurer
 from nas.results import TrialResult
 from nas.run_folder import RunFolder, write_json
-from nas.tables import times_by_node
+from nas.tables import LayerTimes, times_by_node
 from search_spaces.errors import UserError
+from search_spaces.graph import Graph
+from search_spaces.reprecision import full_precision
 
 FORMAT = "hwnas.kernel_times"
 VERSION = 1
@@ -22,7 +23,7 @@ VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class KernelTimes:
-    """Median milliseconds of each kernel alone, by the name of its node.
+    """What each kernel of a network takes alone, and how that was found out.
 
     Attributes:
         runtime: What ran the kernels.
@@ -30,7 +31,7 @@ class KernelTimes:
         date: When, in UTC, as ISO 8601.
     """
 
-    ms: Mapping[str, float]
+    layers: LayerTimes
     runtime: str
     device: str
     date: str
@@ -38,6 +39,22 @@ class KernelTimes:
 
 def kernel_times_file(run: RunFolder, key: str) -> Path:
     return run.path / "kernels" / f"{key}.json"
+
+
+def time_layers(graph: Graph, measurer: Measurer) -> LayerTimes:
+    """Measures the kernels of a network, and where it has low-bit layers, of it in float32.
+
+    Raises:
+        UnsupportedOperatorError: If the runtime tells no times per kernel.
+        MeasurementError: If the network could not be measured.
+    """
+    own = measurer.kernel_latencies(graph)
+    plain = full_precision(graph)
+    return LayerTimes(
+        times_by_node(own),
+        {time.name: time.instruction for time in own if time.instruction},
+        None if plain == graph else times_by_node(measurer.kernel_latencies(plain)),
+    )
 
 
 def measure_kernel_times(run: RunFolder, trial: TrialResult, measurer: Measurer) -> KernelTimes:
@@ -49,7 +66,7 @@ def measure_kernel_times(run: RunFolder, trial: TrialResult, measurer: Measurer)
     """
     graph = run.load_architecture(trial.hash).graph
     times = KernelTimes(
-        times_by_node(measurer.kernel_latencies(graph)),
+        time_layers(graph, measurer),
         measurer.runtime,
         measurer.device_name,
         datetime.now(UTC).isoformat(timespec="seconds"),
@@ -62,7 +79,9 @@ def measure_kernel_times(run: RunFolder, trial: TrialResult, measurer: Measurer)
             "runtime": times.runtime,
             "device": times.device,
             "date": times.date,
-            "kernels_ms": dict(times.ms),
+            "kernels_ms": dict(times.layers.ms),
+            "instructions": dict(times.layers.instructions),
+            "fp32_ms": None if times.layers.fp32_ms is None else dict(times.layers.fp32_ms),
         },
     )
     return times
@@ -77,7 +96,9 @@ def load_kernel_times(run: RunFolder, key: str) -> KernelTimes | None:
     path = kernel_times_file(run, key)
     try:
         data = json.loads(path.read_text())
-        return KernelTimes(data["kernels_ms"], data["runtime"], data["device"], data["date"])
+        # Runs of older versions have neither of the last two.
+        layers = LayerTimes(data["kernels_ms"], data.get("instructions", {}), data.get("fp32_ms"))
+        return KernelTimes(layers, data["runtime"], data["device"], data["date"])
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:

@@ -1,10 +1,10 @@
 """Tables: a network kernel by kernel, as ``nas show`` and the report print it."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from latency_models.measure import KernelLatency
-from search_spaces.cost import kernel_costs
+from search_spaces.cost import kernel_costs, precision_of
 from search_spaces.errors import UserError
 from search_spaces.fusion import FusedKernel
 from search_spaces.graph import INPUT, Graph
@@ -13,10 +13,12 @@ from search_spaces.operators import (
     AvgPool,
     ChannelShuffle,
     Conv2d,
+    Linear,
     MaxPool,
     Operator,
     Shape,
 )
+from search_spaces.precision import FP32
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +28,21 @@ class LayerRow:
     Attributes:
         name: The node whose arrays the kernel holds; "input" for a change of the input's layout.
         operator: Its name, with what was fused into it, e.g. ``"conv2d + add + relu"``.
-        kernel: Window, stride, dilation and groups, e.g. ``"3x3 /2 depthwise"``; "" where there
-            is none.
+        window: Size, stride, dilation and groups, e.g. ``"3x3 /2 depthwise"``; "" where there is
+            none.
+        precision: Of its weights and what they read; "" where it has no weights.
         shape: (C, H, W) of what it writes.
         ms: Measured milliseconds of this kernel alone; None where it was not measured.
         share: ``ms`` over the sum of all kernels.
+        instruction: What does the work, e.g. ``"vpdpbusd"``; "" where nothing stands out.
+        fp32_ms: Milliseconds of the same layer in the same network in float32; None where it has
+            none (a quantizer), or was not measured.
     """
 
     name: str
     operator: str
-    kernel: str
+    window: str
+    precision: str
     shape: Shape
     macs: int
     memory_access_bytes: int
@@ -43,20 +50,46 @@ class LayerRow:
     params: int
     ms: float | None = None
     share: float | None = None
+    instruction: str = ""
+    fp32_ms: float | None = None
+
+    @property
+    def is_no_faster(self) -> bool:
+        """Whether a layer of fewer bits was measured to take as long as in float32, or longer."""
+        coded = self.precision not in ("", FP32.name)
+        return (
+            coded and self.ms is not None and self.fp32_ms is not None and self.ms >= self.fp32_ms
+        )
 
 
-def layer_rows(graph: Graph, kernel_ms: Mapping[str, float] | None = None) -> tuple[LayerRow, ...]:
+@dataclass(frozen=True, slots=True)
+class LayerTimes:
+    """What was measured of a network's kernels, one by one.
+
+    Attributes:
+        ms: Median milliseconds by the name of the kernel's node, and by "input" where the runtime
+            changes the input's layout first.
+        instructions: What does the work, by the same names.
+        fp32_ms: Median milliseconds of the same network in float32; None where it was not
+            measured, as for a network that is in float32 itself.
+    """
+
+    ms: Mapping[str, float]
+    instructions: Mapping[str, str] = field(default_factory=dict)
+    fp32_ms: Mapping[str, float] | None = None
+
+
+def layer_rows(graph: Graph, times: LayerTimes | None = None) -> tuple[LayerRow, ...]:
     """Returns one row a kernel, in the order in which they run.
 
     Args:
-        kernel_ms: Measured milliseconds by the name of the kernel's node, and by "input" where
-            the runtime changes the input's layout first. A kernel that is not in it was not
-            measured, and its row says so.
+        times: A kernel that is not in it was not measured, and its row says so.
 
     Raises:
-        UserError: If ``kernel_ms`` names a node that is no kernel of ``graph``.
+        UserError: If ``times`` names a node that is no kernel of ``graph``.
     """
-    measured = dict(kernel_ms or {})
+    times = times or LayerTimes({})
+    measured = dict(times.ms)
     costs = kernel_costs(graph)
     known = {INPUT, *(kernel.node.name for kernel, _ in costs)}
     if unknown := sorted(measured.keys() - known):
@@ -66,14 +99,15 @@ def layer_rows(graph: Graph, kernel_ms: Mapping[str, float] | None = None) -> tu
         )
     total = sum(measured.values())
 
-    def timed(name: str) -> tuple[float | None, float | None]:
+    def timed(name: str) -> tuple[float | None, float | None, str, float | None]:
         ms = measured.get(name)
-        return ms, ms / total if ms is not None and total > 0 else None
+        share = ms / total if ms is not None and total > 0 else None
+        return ms, share, times.instructions.get(name, ""), (times.fp32_ms or {}).get(name)
 
     rows = []
     if INPUT in measured:
         layout = "change of layout"
-        rows.append(LayerRow(INPUT, layout, "", graph.input_shape, 0, 0, 0, 0, *timed(INPUT)))
+        rows.append(LayerRow(INPUT, layout, "", "", graph.input_shape, 0, 0, 0, 0, *timed(INPUT)))
     for kernel, cost in costs:
         name = kernel.node.name
         rows.append(
@@ -81,6 +115,7 @@ def layer_rows(graph: Graph, kernel_ms: Mapping[str, float] | None = None) -> tu
                 name,
                 described(kernel),
                 window(kernel.operator, graph.input_shapes(kernel.node)),
+                precision_of(kernel.operator).name if has_weights(kernel.operator) else "",
                 kernel.shape,
                 cost.macs,
                 cost.memory_access_bytes,
@@ -100,14 +135,20 @@ def times_by_node(times: Iterable[KernelLatency]) -> dict[str, float]:
     return by_node
 
 
+def has_weights(operator: Operator) -> bool:
+    return isinstance(operator, Conv2d | Linear)
+
+
 def described(kernel: FusedKernel) -> str:
     parts = [OPERATOR_NAMES[type(kernel.operator)]]
     if kernel.residual is not None:
         parts.append("add")
     if kernel.activation != "none":
         parts.append(kernel.activation)
+    # A quantizer is called like its map, and what it gives: "conv1.q8".
+    parts += [name.rpartition(".")[2] for name in kernel.quantizers]
     if parts[0] == "activate":
-        return parts[1] if len(parts) > 1 else "copy"
+        return " + ".join(parts[1:]) or "copy"
     return " + ".join(parts)
 
 

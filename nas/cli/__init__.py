@@ -12,11 +12,11 @@ from nas.cli.inspect import (
     front_command,
     networks_command,
     report_command,
-    show_command,
     status_command,
 )
 from nas.cli.latency import latency_app
 from nas.cli.search import search_command
+from nas.cli.show import show_command
 from nas.cli.space import space_app
 
 app = typer.Typer(

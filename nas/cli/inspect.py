@@ -1,4 +1,4 @@
-"""Commands that look: ``status``, ``front``, ``report``, ``show``, ``networks``."""
+"""Commands that look: ``status``, ``front``, ``report``, ``networks``."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,6 @@ from nas.cli.style import console, metric, table
 from nas.numbers import duration, scaled
 
 RunPath = Annotated[Path, typer.Argument(help="Run folder, e.g. runs/digits.")]
-ArchitecturePath = Annotated[Path, typer.Argument(help="Architecture file (JSON).")]
 
 
 def status_command(run: RunPath) -> None:
@@ -26,7 +25,8 @@ def status_command(run: RunPath) -> None:
     console.print(
         f"baselines {len(results.baselines)}, infeasible "
         f"{len(results.trials) - len(results.feasible)}, repeated {results.num_duplicates}, "
-        f"interrupted {results.num_failed}, under way {results.num_running}"
+        f"interrupted {results.num_failed}, under way {results.num_running}, useless precisions "
+        f"replaced {results.num_replaced}"
     )
     if results.trials:
         console.print(f"{duration(took / len(results.trials))} per architecture on average")
@@ -80,26 +80,6 @@ def report_command(run: RunPath) -> None:
     from nas.results import load_results
 
     console.print(f"report: {write_report(load_results(run))}")
-
-
-def show_command(architecture: ArchitecturePath) -> None:
-    """Show an architecture layer by layer."""
-    from nas.tables import layer_rows
-    from search_spaces.architecture import graph_hash, load_architecture
-    from search_spaces.cost import network_cost
-
-    loaded = load_architecture(architecture)
-    made = table("layer", "operator", "output", ">MACs", ">params", ">bytes moved")
-    for row in layer_rows(loaded.graph):
-        shape = "x".join(map(str, row.shape))
-        cells = (scaled(row.macs), scaled(row.params), scaled(row.memory_access_bytes))
-        made.add_row(row.name, row.operator, shape, *cells)
-    cost = network_cost(loaded.graph)
-    totals = (scaled(cost.macs), scaled(cost.params), scaled(cost.memory_access_bytes))
-    made.add_row("total", "", "", *totals, style="bold")
-    console.print(f"{loaded.space} {graph_hash(loaded.graph)}")
-    console.print(made)
-    console.print(f"peak activation memory: {metric('peak_bytes', cost.peak_activation_bytes)}")
 
 
 def networks_command(

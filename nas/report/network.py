@@ -15,31 +15,38 @@ def chosen_network(results: RunResults, chosen: TrialResult | None, title: str) 
         return section("network", title, tag("p", "None is feasible yet."))
     graph = results.run.load_architecture(chosen.hash).graph
     times = load_kernel_times(results.run, chosen.hash)
-    rows = layer_rows(graph, times.ms if times else None)
+    rows = layer_rows(graph, times.layers if times else None)
     cost = network_cost(graph)
     parts: list[object] = [tag("p", f"{chosen.name}, hash {chosen.hash}.")]
     if chosen.genes:
         parts.append(tag("pre", describe_genes(chosen.genes.items())))
-    head = ["layer", "operator", "window", "output", "MACs", "bytes moved", "weights", "params"]
-    foot: list[object] = ["total", f"{len(rows)} kernels", "", ""]
+    head = ["layer", "operator", "window", "precision", "output"]
+    head += ["MACs", "bytes moved", "weights", "params"]
+    foot: list[object] = ["total", f"{len(rows)} kernels", "", "", ""]
     foot += [scaled(cost.macs), scaled(cost.memory_access_bytes, "B")]
     foot += [scaled(cost.weight_bytes, "B"), scaled(cost.params)]
     if times:
-        head += ["us", "share"]
-        foot += [microseconds(sum(times.ms.values())), ""]
+        head += ["instruction", "us", "share"]
+        foot += ["", microseconds(sum(times.layers.ms.values())), ""]
+    fp32_ms = times.layers.fp32_ms if times else None
+    if fp32_ms is not None:
+        head.append("us in fp32")
+        foot.append(microseconds(sum(fp32_ms.values())))
     longest = max((row.share or 0.0 for row in rows), default=0.0) if times else None
-    cells = [layer_cells(row, longest) for row in rows]
-    parts.append(table(head, cells, numbers=range(4, 9), foot=foot))
+    cells = [layer_cells(row, longest, fp32_ms is not None) for row in rows]
+    numbers = [*range(5, 9), 10, 12]
+    parts.append(table(head, cells, numbers=numbers, foot=foot))
     parts.append(tag("p", layer_note(times, chosen), classes="quiet"))
     return section("network", title, *parts)
 
 
-def layer_cells(row: LayerRow, longest: float | None) -> list[object]:
+def layer_cells(row: LayerRow, longest: float | None, beside_fp32: bool) -> list[object]:
     """Returns a row of the per-layer table; ``longest`` is the largest share, where timed."""
     cells: list[object] = [
         row.name,
         row.operator,
-        row.kernel,
+        row.window,
+        row.precision,
         " x ".join(str(size) for size in row.shape),
         scaled(row.macs),
         scaled(row.memory_access_bytes, "B"),
@@ -48,11 +55,21 @@ def layer_cells(row: LayerRow, longest: float | None) -> list[object]:
     ]
     if longest is None:
         return cells
+    cells.append(row.instruction)
+    last = [fp32_cell(row)] if beside_fp32 else []
     if row.ms is None or row.share is None:
-        return [*cells, "not measured" if row.memory_access_bytes else "in place", ""]
+        return [*cells, "not measured" if row.memory_access_bytes else "in place", "", *last]
     width = 4 * row.share / longest if longest else 0.0
     bar = Html(f'<span class="share" style="width:{width:.3f}rem"></span>')
-    return [*cells, microseconds(row.ms), join(bar, percent(row.share))]
+    return [*cells, microseconds(row.ms), join(bar, percent(row.share)), *last]
+
+
+def fp32_cell(row: LayerRow) -> object:
+    """Returns what the layer takes in float32, marked where its fewer bits gain no time."""
+    if row.fp32_ms is None:
+        return ""
+    text = microseconds(row.fp32_ms)
+    return f"{text} (no faster)" if row.is_no_faster else text
 
 
 def microseconds(ms: float) -> str:
@@ -73,7 +90,9 @@ def layer_note(times: KernelTimes | None, chosen: TrialResult) -> str:
         f" Each was timed alone in {times.runtime} on {times.device} ({times.date}); the sum "
         "leaves out what the runtime and the caches cost between kernels."
     )
+    if times.layers.fp32_ms is not None:
+        note += " The last column is the same layer in the same network with all of it in float32."
     whole = chosen.evaluation.values.get("latency_ms")
     if whole is None:
         return note
-    return f"{note} It is {sum(times.ms.values()) / whole:.2f} times the measured latency."
+    return f"{note} It is {sum(times.layers.ms.values()) / whole:.2f} times the measured latency."

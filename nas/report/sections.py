@@ -20,6 +20,7 @@ from nas.report.html import Html, details, facts, html, join, section, table, ta
 from nas.report.importance import BEST_SHARE, gene_importance, trials_needed
 from nas.report.plane import planes
 from nas.results import RunResults, TrialResult
+from nas.useless import offers_precisions, why_not
 from search_spaces.staged import count_architectures
 
 AddChart = Callable[[go.Figure], Html]
@@ -61,11 +62,20 @@ def summary(results: RunResults) -> Html:
     counts = f"{len(results.searched)} of {size} architectures were evaluated"
     if results.baselines:
         counts += f", and {len(results.baselines)} published networks"
+    useless = ""
+    if offers_precisions(config.space):
+        reason = why_not(config)
+        useless = f" Useless precisions were not looked for: {reason}."
+        if not reason:
+            useless = (
+                f" {results.num_replaced} useless precisions were replaced (slower and no smaller "
+                "than a higher one)."
+            )
     return tag(
         "p",
         f"Searched on {config.data.kind} for networks{f' with {rules}' if rules else ''} that are "
         f"best in {aims}{where}. {counts}; {len(results.feasible)} are feasible and "
-        f"{len(results.front)} make up the front.",
+        f"{len(results.front)} make up the front.{useless}",
         classes="quiet",
     )
 

@@ -10,6 +10,10 @@ from time import perf_counter
 import numpy as np
 import pytest
 
+from search_spaces.architecture import save_architecture
+from search_spaces.networks import get_network
+from search_spaces.space import Architecture
+
 ROOT = Path(__file__).parent.parent.parent
 RUN_FILE = """\
 name: tiny
@@ -77,7 +81,7 @@ def test_a_search_prints_front_and_report(searched: Path) -> None:
 
 def test_show_and_space_and_networks(searched: Path) -> None:
     file = next((searched / "runs/tiny/architectures").glob("*.json"))
-    assert "total" in nas("show", str(file), at=searched)
+    assert "total" in nas("show", str(file), "--no-times", at=searched)
     assert "architectures" in nas("space", "show", "run.yaml", at=searched)
     nas("space", "sample", "run.yaml", "--count", "2", "--save", "samples", at=searched)
     assert list((searched / "samples").glob("*.json"))
@@ -159,6 +163,10 @@ def mistakes() -> dict[str, tuple[list[str], str]]:
         ),
         "no file": (["search", "none.yaml"], "cannot read none.yaml: No such file"),
         "no run": (["front", "runs/none"], "holds no run"),
+        "unknown device to show": (
+            ["show", "network.json", "--device", "phone"],
+            "unknown device 'phone'; known devices:",
+        ),
         "no architecture": (["show", "none.json"], "cannot read architecture file none.json"),
         "no YAML": (["search", "broken.yaml"], "is not YAML"),
     }
@@ -167,6 +175,7 @@ def mistakes() -> dict[str, tuple[list[str], str]]:
 @pytest.mark.parametrize("what", mistakes())
 def test_a_mistake_is_one_line_and_exit_code_2(what: str, place: Path) -> None:
     (place / "broken.yaml").write_text("a: [1")
+    save_architecture(Architecture("lenet5", (), get_network("lenet5")()), place / "network.json")
     words, message = mistakes()[what]
 
     said = nas(*words, at=place, code=2)

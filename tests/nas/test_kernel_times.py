@@ -20,7 +20,7 @@ def test_every_kernel_of_a_network_is_timed_and_kept(tmp_path: Path) -> None:
     with Measurer(get_device("host"), "tvm") as measurer:
         times = measure_kernel_times(results.run, trial, measurer)
     assert load_kernel_times(results.run, trial.hash) == times
-    rows = layer_rows(results.run.load_architecture(trial.hash).graph, times.ms)
+    rows = layer_rows(results.run.load_architecture(trial.hash).graph, times.layers)
     weighted = [row for row in rows if row.params]
     assert all(row.ms is not None and row.ms > 0 for row in weighted)
     assert "Each was timed alone in tvm on host" in write_report(results).read_text()

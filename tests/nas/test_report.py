@@ -24,7 +24,7 @@ from nas.results import RunResults, TrialResult
 from nas.run_folder import lock_run
 from nas.tables import layer_rows
 from search_spaces.errors import UserError
-from tests.nas.runs import baseline, make_run, run_file
+from tests.nas.runs import SPACE, baseline, make_run, run_file
 
 BASELINES = {"tiny_net": baseline("tiny_net", 8), "small_net": baseline("small_net", 20)}
 CHROMIUM = next(
@@ -106,6 +106,48 @@ def test_measured_kernels_stand_in_the_per_layer_table(tmp_path: Path) -> None:
     text = Text(written(results)).text
     assert text.count(" 12.3 ") == len(names)
     assert "timed alone in tvm on host (today)" in text
+
+
+def test_low_bit_layers_stand_beside_their_times_in_float32(tmp_path: Path) -> None:
+    space = SPACE | {"stages": [SPACE["stages"][1] | {"depth": 1, "precision": "w4a8"}]}
+    results = make_run(tmp_path, file=run_file(space=space, trials=3), trials=3)
+    text = Text(written(results)).text
+    assert "w4a8" in text
+    assert "w8a8" in text  # its depthwise convolution
+    key = results.pick("knee").hash
+    names = [row.name for row in layer_rows(results.run.load_architecture(key).graph)]
+    layer = "stage0.layer0.pointwise"
+    assert layer in names
+    path = kernel_times_file(results.run, key)
+    times = {
+        "kernels_ms": dict.fromkeys(names, 0.0123),
+        "instructions": {layer: "vpdpbusd"},
+        "fp32_ms": {layer: 0.0456, "stem": 0.0789, "stage0.layer0.depthwise": 0.0111},
+    }
+    path.parent.mkdir()
+    path.write_text(json.dumps({"runtime": "tvm", "device": "host", "date": "today", **times}))
+
+    text = Text(written(results)).text
+
+    assert text.count("vpdpbusd") == 1
+    assert "us in fp32" in text
+    assert "45.6" in text
+    assert text.count("(no faster)") == 1  # the depthwise convolution
+    assert "11.1 (no faster)" in text
+
+
+def test_the_summary_says_what_became_of_useless_precisions(tmp_path: Path) -> None:
+    space = SPACE | {"head": {"precision": ["fp32", "w8a8"]}}
+    results = make_run(tmp_path, file=run_file(space=space, trials=3), trials=3)
+    assert "0 useless precisions were replaced" in Text(written(results)).text
+    text = Text(written(replace(results, num_replaced=2))).text
+    assert "2 useless precisions were replaced" in text
+
+
+def test_a_run_without_choice_of_precision_does_not_speak_of_useless_ones(
+    results: RunResults,
+) -> None:
+    assert "seless precisions" not in Text(written(results)).text
 
 
 def test_every_number_says_how_it_was_made(results: RunResults) -> None:
