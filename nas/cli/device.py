@@ -1,10 +1,13 @@
 """``nas device``: the devices that latency can be measured on."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nas.cli.style import console, metric, table
+
+if TYPE_CHECKING:
+    from latency_models.device import Device
 
 device_app = typer.Typer(help="Look at devices.", no_args_is_help=True)
 
@@ -19,6 +22,7 @@ def list_command() -> None:
         cpu = device.mcpu or "its own"
         made.add_row(device.name, device.runtime, cpu, str(device.threads), device.description)
     console.print(made)
+    console.print("nas device check NAME tells what each precision is computed with")
 
 
 @device_app.command("check")
@@ -30,7 +34,8 @@ def check_command(
     from latency_models.device_check import check_device
 
     with console.status("compiling and running a kernel"):
-        report = check_device(get_device(name))
+        device = get_device(name)
+        report = check_device(device)
     console.print(f"{name}: works, {report.runtime} agrees with ONNX Runtime", style="bold")
     made = table("", "")
     made.add_row("cpu", report.cpu)
@@ -42,3 +47,18 @@ def check_command(
     if (how := report.latency.conditions) is not None:
         made.add_row("reference kernel", f"{how.drift:.2f} of its best time on this machine")
     console.print(made)
+    if report.runtime == "tvm":
+        print_capabilities(device)
+
+
+def print_capabilities(device: "Device") -> None:
+    """Prints what each precision is computed with, and which only save bytes."""
+    from latency_models.device import cpu_of
+    from latency_models.kernels.capabilities import capabilities
+
+    made = table("precision", "instruction", ">speed", "")
+    for row in capabilities(cpu_of(device)):
+        note = f"storage only: {row.reason}" if row.storage_only else ""
+        made.add_row(row.precision.name, row.instruction or "-", f"{row.speed:.3g}x", note)
+    console.print(made)
+    console.print("speed: of the inner loop beside float32, about; nas show measures", style="dim")
