@@ -1,27 +1,49 @@
 """ONNX: a model written as an ONNX file, straight from its graph.
 
-Source: ONNX operator schemas, https://onnx.ai/onnx/operators/, opset 18.
+Source: ONNX operator schemas, https://onnx.ai/onnx/operators/, opset 18; files with weights of 4
+bits need opset 21, which has a type for them.
 
 The file takes ``input`` of shape (batch, C, H, W), float32, with any batch size, and gives
 ``logits`` of shape (batch, classes), or (batch, C, H, W) where a graph ends in a map. Arrays keep
 the names they have in the model. Batch norm is folded and dropout left out, as deployed.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 
-import numpy as np
 import onnx
 from onnx import helper
 
 from latency_models.onnx_graph import OnnxGraph
+from latency_models.onnx_operators import (
+    write_activate,
+    write_add,
+    write_avg_pool,
+    write_channel_shuffle,
+    write_channel_split,
+    write_concat,
+    write_conv2d,
+    write_dropout,
+    write_global_avg_pool,
+    write_linear,
+    write_magnitude,
+    write_max_pool,
+    write_scale,
+)
+from latency_models.onnx_quantized import (
+    quantized,
+    write_coded_conv2d,
+    write_coded_linear,
+    write_quantize,
+)
 from search_spaces.errors import UnsupportedOperatorError
+from search_spaces.formats import REAL, Formats
 from search_spaces.graph import Node
 from search_spaces.model import Model, fold_batch_norm
 from search_spaces.operators import (
     OPERATOR_NAMES,
     Activate,
-    Activation,
     Add,
     AvgPool,
     ChannelShuffle,
@@ -31,14 +53,17 @@ from search_spaces.operators import (
     Dropout,
     GlobalAvgPool,
     Linear,
+    Magnitude,
     MaxPool,
+    Quantize,
     Scale,
-    Shape,
 )
-from search_spaces.precision import FP32, Precision
+from search_spaces.precision import FP32, W8A8, Precision
+from search_spaces.quantization import check_accumulators, is_coded
 
-OPSET = 18
-IR_VERSION = 8  # the one that opset 18 came with: the oldest that every reader of it takes
+OPSET, IR_VERSION = 18, 8  # the one that opset 18 came with: the oldest that every reader takes
+OPSET_4_BITS, IR_VERSION_4_BITS = 21, 10
+LAYERS = (Conv2d, Linear)
 
 
 def onnx_model(
@@ -49,21 +74,21 @@ def onnx_model(
     Args:
         model: Weights and graph; its batch norms are folded first.
         name: The name of the ONNX graph.
-        metadata: Written to the file's properties beside ``hwnas.version`` and
-            ``hwnas.input_shape``, for example class names or the input's normalisation.
+        metadata: Written to the file's properties beside ``hwnas.version``,
+            ``hwnas.input_shape`` and what ``precision_properties`` tells, for example class
+            names or the input's normalisation.
 
     Raises:
-        UnsupportedOperatorError: If a node has an operator or precision that this export lacks.
+        UnsupportedOperatorError: If a node has an operator that this export lacks.
+        UserError: If a step is no positive number, or an integer sum could overflow.
     """
     model = fold_batch_norm(model)
-    file = OnnxGraph(model)
-    for node in model.graph.nodes:
-        check_precision(node)
-        writer_of(node)(file, node)
+    file = written(model)
+    opset, ir_version = versions(file)
     proto = helper.make_model(
         file.finish(name),
-        opset_imports=[helper.make_opsetid("", OPSET)],
-        ir_version=IR_VERSION,
+        opset_imports=[helper.make_opsetid("", opset)],
+        ir_version=ir_version,
         producer_name="hwnas",
         producer_version=version("hwnas"),
     )
@@ -71,145 +96,79 @@ def onnx_model(
         "hwnas.version": version("hwnas"),
         "hwnas.input_shape": ",".join(map(str, model.graph.input_shape)),
     }
+    properties |= precision_properties(file)
     helper.set_model_props(proto, properties | dict(metadata or {}))
     onnx.checker.check_model(proto, full_check=True)
     return proto
 
 
-def activate(file: OnnxGraph, value: str, name: str, activation: Activation) -> str:
-    """Adds ``activation`` after ``value`` and returns the value that it gives."""
-    match activation:
-        case "none":
-            return value
-        case "relu":
-            return file.add("Relu", name, [value])
-        case "relu6":
-            low = file.constant(f"{name}/low", np.array(0, np.float32))
-            high = file.constant(f"{name}/high", np.array(6, np.float32))
-            return file.add("Clip", name, [value, low, high])
-        case "hardswish":
-            return file.add("HardSwish", name, [value])
-        case "hardsigmoid":
-            return file.add("HardSigmoid", name, [value], alpha=1 / 6, beta=0.5)
-        case _:
-            raise UnsupportedOperatorError(f"ONNX export has no activation {activation!r}")
+def written(model: Model) -> OnnxGraph:
+    """Returns the ONNX graph of a deployed model, before it is finished."""
+    check_accumulators(model.graph)
+    file = OnnxGraph(model)
+    formats = Formats(model.graph)
+    for node in model.graph.nodes:
+        write(file, node, only_codes(formats, node))
+    return file
 
 
-def write_conv2d(file: OnnxGraph, node: Node) -> None:
-    op: Conv2d = node.operator  # type: ignore[assignment]
-    value = file.add(
-        "Conv",
-        node.name,
-        [*file.maps(node), *file.weights(node)],
-        kernel_shape=op.kernel_size,
-        strides=op.stride,
-        pads=op.pads * 2,
-        dilations=op.dilation,
-        group=op.groups,
-    )
-    file.put(node, activate(file, value, node.name, op.activation))
+def versions(file: OnnxGraph) -> tuple[int, int]:
+    """Returns the opset and the file format that a file needs."""
+    if any(array.data_type == onnx.TensorProto.UINT4 for array in file.arrays.values()):
+        return OPSET_4_BITS, IR_VERSION_4_BITS
+    return OPSET, IR_VERSION
 
 
-def write_linear(file: OnnxGraph, node: Node) -> None:
-    op: Linear = node.operator  # type: ignore[assignment]
-    inputs = [file.vector(node.inputs[0]), *file.weights(node)]
-    value = file.add("Gemm", node.name, inputs, transB=1)
-    result = activate(file, value, node.name, op.activation)
-    file.flat.add(result)
-    file.put(node, result)
+def precision_properties(file: OnnxGraph) -> dict[str, str]:
+    """Returns what a file tells about the precisions of its layers, as JSON; {} for fp32.
 
-
-def write_add(file: OnnxGraph, node: Node) -> None:
-    op: Add = node.operator  # type: ignore[assignment]
-    value = file.add("Add", node.name, file.maps(node))
-    file.put(node, activate(file, value, node.name, op.activation))
-
-
-def write_concat(file: OnnxGraph, node: Node) -> None:
-    op: Concat = node.operator  # type: ignore[assignment]
-    value = file.add("Concat", node.name, file.maps(node), axis=1)
-    file.put(node, activate(file, value, node.name, op.activation))
-
-
-def write_channel_split(file: OnnxGraph, node: Node) -> None:
-    op: ChannelSplit = node.operator  # type: ignore[assignment]
-    limits = [
-        file.constant(f"{node.name}/{part}", (value,))
-        for part, value in (("start", op.start), ("stop", op.stop), ("axis", 1))
-    ]
-    file.put(node, file.add("Slice", node.name, [*file.maps(node), *limits]))
-
-
-def write_channel_shuffle(file: OnnxGraph, node: Node) -> None:
-    op: ChannelShuffle = node.operator  # type: ignore[assignment]
-    channels, height, width = node.shape
-    # A zero keeps the dimension as it is: the batch stays free.
-    grouped = file.constant(
-        f"{node.name}/grouped", (0, op.groups, channels // op.groups, height, width)
-    )
-    joined = file.constant(f"{node.name}/joined", (0, channels, height, width))
-    value = file.add("Reshape", f"{node.name}/split", [*file.maps(node), grouped])
-    value = file.add("Transpose", node.name, [value], perm=(0, 2, 1, 3, 4))
-    file.put(node, file.add("Reshape", node.name, [value, joined]))
-
-
-def write_scale(file: OnnxGraph, node: Node) -> None:
-    file.put(node, file.add("Mul", node.name, file.maps(node)))
-
-
-def write_activate(file: OnnxGraph, node: Node) -> None:
-    op: Activate = node.operator  # type: ignore[assignment]
-    file.put(node, activate(file, file.map(node.inputs[0]), node.name, op.activation))
-
-
-def write_max_pool(file: OnnxGraph, node: Node) -> None:
-    op: MaxPool = node.operator  # type: ignore[assignment]
-    shape = file.model.graph.shapes[node.inputs[0]]
-    value = file.add(
-        "MaxPool",
-        node.name,
-        file.maps(node),
-        kernel_shape=op.kernel_size,
-        strides=op.stride,
-        pads=(*op.padding, *end_pads(op, shape, node.shape)),
-    )
-    file.put(node, value)
-
-
-def end_pads(op: MaxPool, shape: Shape, output: Shape) -> list[int]:
-    """Returns the zeros below and to the right that give exactly the graph's output size.
-
-    Runtimes round ``ceil_mode`` at the border differently; padding never wins a maximum, so
-    spelling it out says the same thing to all of them.
+    * ``hwnas.precisions``: the precision of each layer with weights;
+    * ``hwnas.computed_as``: the numbers that ONNX Runtime multiplies there;
+    * ``hwnas.storage_only``: the layers whose precision makes the file smaller, but not faster
+      than w8a8, or than fp32 where w8a8 is computed as that;
+    * ``hwnas.moved_codes``: for layers with integer biases, the share of codes that the rounding
+      of biases is expected to move by one.
     """
-    return [
-        max(pad, (windows - 1) * stride + kernel - size - pad)
-        for size, windows, kernel, stride, pad in zip(
-            shape[1:], output[1:], op.kernel_size, op.stride, op.padding, strict=True
-        )
+    layers = [node for node in file.model.graph.nodes if isinstance(node.operator, LAYERS)]
+    precisions: dict[str, Precision] = {n.name: n.operator.precision for n in layers}  # type: ignore[attr-defined]
+    if set(precisions.values()) <= {FP32}:
+        return {}
+    computed = {name: file.computed.get(name, "float32") for name in precisions}
+    storage_only = [
+        name
+        for name, precision in precisions.items()
+        if precision not in (FP32, W8A8) or (precision == W8A8 and computed[name] != "int8")
     ]
+    return {
+        "hwnas.precisions": json.dumps({name: row.name for name, row in precisions.items()}),
+        "hwnas.computed_as": json.dumps(computed),
+        "hwnas.storage_only": json.dumps(storage_only),
+        "hwnas.moved_codes": json.dumps(file.moved_codes),
+    }
 
 
-def write_avg_pool(file: OnnxGraph, node: Node) -> None:
-    op: AvgPool = node.operator  # type: ignore[assignment]
-    value = file.add(
-        "AveragePool",
-        node.name,
-        file.maps(node),
-        kernel_shape=op.kernel_size,
-        strides=op.stride,
-        pads=op.padding * 2,
-        count_include_pad=1,
-    )
-    file.put(node, value)
+def only_codes(formats: Formats, node: Node) -> str | None:
+    """Returns the quantizer, of two or more bits, as whose codes alone a map is read."""
+    kept = formats.kept[node.name]
+    if isinstance(node.operator, Quantize) or len(kept) != 1 or kept[0] == REAL:
+        return None
+    return kept[0] if formats.quantizer(kept[0]).bits > 1 else None
 
 
-def write_global_avg_pool(file: OnnxGraph, node: Node) -> None:
-    file.put(node, file.add("GlobalAveragePool", node.name, file.maps(node)))
+def write(file: OnnxGraph, node: Node, quantizer: str | None) -> None:
+    """Writes a node; ``quantizer`` is the one as whose codes alone its map is read, if so.
 
-
-def write_dropout(file: OnnxGraph, node: Node) -> None:
-    file.values[node.name] = file.values[node.inputs[0]]
+    Such a map becomes codes at once, before operators that move numbers.
+    """
+    if isinstance(node.operator, Conv2d) and is_coded(node):
+        write_coded_conv2d(file, node, quantizer)
+    elif isinstance(node.operator, Linear) and is_coded(node):
+        write_coded_linear(file, node)
+    else:
+        writer_of(node)(file, node)
+    if quantizer and node.name not in file.coded:
+        value = file.map(node.name)
+        file.coded[node.name] = quantized(file, f"{node.name}/codes", value, quantizer)
 
 
 WRITERS: dict[type, Callable[[OnnxGraph, Node], None]] = {
@@ -225,6 +184,8 @@ WRITERS: dict[type, Callable[[OnnxGraph, Node], None]] = {
     AvgPool: write_avg_pool,
     GlobalAvgPool: write_global_avg_pool,
     Dropout: write_dropout,
+    Quantize: write_quantize,
+    Magnitude: write_magnitude,
 }
 
 
@@ -234,11 +195,3 @@ def writer_of(node: Node) -> Callable[[OnnxGraph, Node], None]:
         name = OPERATOR_NAMES.get(kind, kind.__name__)
         raise UnsupportedOperatorError(f"ONNX export has no operator {name!r} ({node.name})")
     return WRITERS[kind]
-
-
-def check_precision(node: Node) -> None:
-    precision: Precision = getattr(node.operator, "precision", FP32)
-    if precision != FP32:
-        raise UnsupportedOperatorError(
-            f"ONNX export has no precision {precision} ({node.name}); use fp32"
-        )

@@ -3,6 +3,8 @@
 Operators that only move numbers move codes where they read codes.
 """
 
+from typing import Any
+
 import numpy as np
 
 from latency_models.onnx_graph import OnnxGraph
@@ -47,23 +49,37 @@ def write_conv2d(file: OnnxGraph, node: Node) -> None:
     value = file.add(
         "Conv",
         node.name,
-        [*file.maps(node), *file.weights(node)],
-        kernel_shape=op.kernel_size,
-        strides=op.stride,
-        pads=op.pads * 2,
-        dilations=op.dilation,
-        group=op.groups,
+        [file.apart(node.inputs[0]), *file.weights(node)],
+        **windows(op),
     )
     file.put(node, activate(file, value, node.name, op.activation))
 
 
+def windows(op: Conv2d) -> dict[str, Any]:
+    """Returns the attributes of a convolution."""
+    return {
+        "kernel_shape": op.kernel_size,
+        "strides": op.stride,
+        "pads": op.pads * 2,
+        "dilations": op.dilation,
+        "group": op.groups,
+    }
+
+
 def write_linear(file: OnnxGraph, node: Node) -> None:
     op: Linear = node.operator  # type: ignore[assignment]
-    inputs = [file.vector(node.inputs[0]), *file.weights(node)]
-    value = file.add("Gemm", node.name, inputs, transB=1)
-    result = activate(file, value, node.name, op.activation)
-    file.flat.add(result)
-    file.put(node, result)
+    (name,) = node.inputs
+    value = file.vector(name)
+    if name in file.coded:
+        value = file.add("Flatten", node.name, [file.apart(name)])
+    value = file.add("Gemm", node.name, [value, *file.weights(node)], transB=1)
+    put_vector(file, node, activate(file, value, node.name, op.activation))
+
+
+def put_vector(file: OnnxGraph, node: Node, value: str) -> None:
+    """Makes ``value`` (batch, C) the node's result."""
+    file.flat.add(value)
+    file.put(node, value)
 
 
 def write_add(file: OnnxGraph, node: Node) -> None:
@@ -74,8 +90,9 @@ def write_add(file: OnnxGraph, node: Node) -> None:
 
 def write_concat(file: OnnxGraph, node: Node) -> None:
     op: Concat = node.operator  # type: ignore[assignment]
-    value = file.add("Concat", node.name, file.maps(node), axis=1)
-    file.put(node, activate(file, value, node.name, op.activation))
+    inputs, coding = (file.maps(node), None) if op.activation != "none" else file.moved(node)
+    value = file.add("Concat", node.name, inputs, axis=1)
+    file.put(node, activate(file, value, node.name, op.activation), coding)
 
 
 def write_channel_split(file: OnnxGraph, node: Node) -> None:
@@ -84,7 +101,8 @@ def write_channel_split(file: OnnxGraph, node: Node) -> None:
         file.constant(f"{node.name}/{part}", (value,))
         for part, value in (("start", op.start), ("stop", op.stop), ("axis", 1))
     ]
-    file.put(node, file.add("Slice", node.name, [*file.maps(node), *limits]))
+    inputs, coding = file.moved(node)
+    file.put(node, file.add("Slice", node.name, [*inputs, *limits]), coding)
 
 
 def write_channel_shuffle(file: OnnxGraph, node: Node) -> None:
@@ -95,9 +113,10 @@ def write_channel_shuffle(file: OnnxGraph, node: Node) -> None:
         f"{node.name}/grouped", (0, op.groups, channels // op.groups, height, width)
     )
     joined = file.constant(f"{node.name}/joined", (0, channels, height, width))
-    value = file.add("Reshape", f"{node.name}/split", [*file.maps(node), grouped])
+    inputs, coding = file.moved(node)
+    value = file.add("Reshape", f"{node.name}/split", [*inputs, grouped])
     value = file.add("Transpose", node.name, [value], perm=(0, 2, 1, 3, 4))
-    file.put(node, file.add("Reshape", node.name, [value, joined]))
+    file.put(node, file.add("Reshape", node.name, [value, joined]), coding)
 
 
 def write_scale(file: OnnxGraph, node: Node) -> None:
@@ -112,15 +131,16 @@ def write_activate(file: OnnxGraph, node: Node) -> None:
 def write_max_pool(file: OnnxGraph, node: Node) -> None:
     op: MaxPool = node.operator  # type: ignore[assignment]
     shape = file.model.graph.shapes[node.inputs[0]]
+    inputs, coding = file.moved(node)
     value = file.add(
         "MaxPool",
         node.name,
-        file.maps(node),
+        inputs,
         kernel_shape=op.kernel_size,
         strides=op.stride,
         pads=(*op.padding, *end_pads(op, shape, node.shape)),
     )
-    file.put(node, value)
+    file.put(node, value, coding)
 
 
 def end_pads(op: MaxPool, shape: Shape, output: Shape) -> list[int]:
@@ -151,9 +171,19 @@ def write_avg_pool(file: OnnxGraph, node: Node) -> None:
     file.put(node, value)
 
 
+def write_magnitude(file: OnnxGraph, node: Node) -> None:
+    absolute = file.add("Abs", node.name, file.maps(node))
+    channels = file.constant(f"{node.name}/channels", (1,))
+    file.put(node, file.add("ReduceMean", node.name, [absolute, channels], keepdims=1))
+
+
 def write_global_avg_pool(file: OnnxGraph, node: Node) -> None:
     file.put(node, file.add("GlobalAveragePool", node.name, file.maps(node)))
 
 
 def write_dropout(file: OnnxGraph, node: Node) -> None:
-    file.values[node.name] = file.values[node.inputs[0]]
+    (name,) = node.inputs
+    if name in file.coded:
+        file.coded[node.name] = file.coded[name]
+    if name in file.values:
+        file.values[node.name] = file.values[name]

@@ -9,6 +9,8 @@ from search_spaces.errors import UserError
 from search_spaces.model import Array
 
 LIMIT = 1e-4
+# The share of a map's codes, by their bits, that a right file may give differently, by one.
+MOVED_CODES = {8: 0.01, 4: 0.001, 2: 0.001, 1: 0.001}
 
 
 class ParityError(UserError):

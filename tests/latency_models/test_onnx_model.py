@@ -1,7 +1,5 @@
 """ONNX files say what the graph says: ONNX Runtime on the file agrees with torch on the model."""
 
-from dataclasses import replace
-
 import numpy as np
 import onnx
 import pytest
@@ -14,9 +12,8 @@ from search_spaces.blocks import BLOCKS
 from search_spaces.builder import GraphBuilder
 from search_spaces.errors import UnsupportedOperatorError
 from search_spaces.graph import Graph
-from search_spaces.model import random_model
-from search_spaces.operators import OPERATORS, Conv2d
-from search_spaces.precision import get_precision
+from search_spaces.model import Model, random_model
+from search_spaces.operators import OPERATORS, Conv2d, Dropout
 from tests import oracle
 from tests.latency_models.cases import (
     block_graphs,
@@ -92,9 +89,11 @@ def test_a_node_may_be_called_like_the_output() -> None:
     assert [value.name for value in onnx_model(model).graph.output] == ["logits"]
 
 
-def test_a_precision_without_a_row_is_refused_by_name() -> None:
-    operator = replace(Conv2d(4), precision=get_precision("w8a8"))
-    model = random_model(graph_of((3, 8, 8), operator), np.random.default_rng(0))
+def test_an_operator_without_a_row_is_refused_by_name() -> None:
+    class Swirl(Dropout):
+        __slots__ = ()
 
-    with pytest.raises(UnsupportedOperatorError, match=r"no precision w8a8 \(node\)"):
+    model = Model(graph_of((3, 4, 4), Swirl(0.1)), {})
+
+    with pytest.raises(UnsupportedOperatorError, match=r"no operator 'Swirl' \(node\)"):
         onnx_model(model)
