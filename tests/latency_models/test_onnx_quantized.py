@@ -22,7 +22,6 @@ from search_spaces.model import Model, fold_batch_norm, random_model
 from search_spaces.operators import (
     Activate,
     Activation,
-    Add,
     ChannelSplit,
     Conv2d,
     GlobalAvgPool,
@@ -234,15 +233,14 @@ def test_linear_layers_multiply_integers(name: str, tmp_path: Path) -> None:
     assert np.array_equal(run(model, images), integer_oracle.output(model, images))
 
 
-def test_real_layers_between_codes_stay_real(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["fp32", "bwn"])
+def test_real_layers_between_codes_stay_real(name: str, tmp_path: Path) -> None:
     """ONNX Runtime would quantize their weights as it likes."""
     net = GraphBuilder((8, 6, 6))
     codes = net.add("q", Quantize(8, signed=True), net.input)
     half = net.add("half", ChannelSplit(0, 5), codes)
-    real = net.add("real", Conv2d(7, (3, 3), activation="none"), half)
-    binary = Conv2d(7, (3, 3), activation="none", precision=PRECISIONS["bwn"])
-    total = net.add("sum", Add("relu"), real, net.add("binary", binary, codes))
-    net.add("logits", Linear(3), net.add("made", Quantize(8), total))
+    real = net.add("real", Conv2d(7, (3, 3), precision=PRECISIONS[name]), half)
+    net.add("made", Quantize(8), real)
     model, x = deployed(net.graph()), inputs(net.graph())
 
     assert kinds(optimised(model, tmp_path)).keys().isdisjoint({"QLinearConv", "ConvInteger"})
@@ -253,8 +251,7 @@ def test_codes_of_codes_keep_both_grids() -> None:
     """ONNX Runtime merges two quantizers in a row into one of its own."""
     net = GraphBuilder((4, 6, 6))
     first = net.add("first", Quantize(8, signed=True), net.input)
-    second = net.add("second", Quantize(8, signed=True), first)
-    net.add("sum", Add(), net.add("relu", Activate("relu"), second), first)
+    net.add("relu", Activate("relu"), net.add("second", Quantize(8, signed=True), first))
     steps = {"first.step": np.array(0.3, np.float32), "second.step": np.array(0.5, np.float32)}
     model, x = Model(net.graph(), steps), inputs(net.graph())
 
