@@ -8,10 +8,9 @@ A saved ``.so`` needs only TVM to run::
     logits = tvm.relax.VirtualMachine(library, tvm.cpu())["main"](tvm.runtime.tensor(x))
 """
 
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,14 @@ import tvm
 from numpy.typing import NDArray
 from tvm import ir, relax
 
-from latency_models.kernels.cpu import Cpu, host_cpu
+from latency_models.compiled_file import (
+    Metadata,
+    check_library,
+    check_runs_here,
+    linker_options,
+    parse_metadata,
+)
+from latency_models.kernels.cpu import Cpu
 from latency_models.lowering import LoweredNetwork, Tile, TiledKernel, lower
 from latency_models.machine_code import (
     ELEMENTS,
@@ -32,61 +38,27 @@ from latency_models.machine_code import (
 )
 from search_spaces.errors import UserError
 from search_spaces.model import Model
-from search_spaces.operators import Shape
 
 Array = NDArray[np.float32]
-FORMAT = 2  # raised when files of older versions can no longer be read
-
-
-@dataclass(frozen=True, slots=True)
-class Metadata:
-    """What a compiled file says about itself.
-
-    Attributes:
-        features: Instruction sets that the code needs.
-    """
-
-    format: int
-    input_shape: Shape
-    output_shape: Shape
-    mcpu: str
-    features: tuple[str, ...]
-    hwnas_version: str
-    tvm_version: str
-
-    @classmethod
-    def of(cls, network: LoweredNetwork, cpu: Cpu) -> "Metadata":
-        return cls(
-            FORMAT,
-            network.input_shape,
-            network.output_shape,
-            cpu.mcpu,
-            tuple(sorted(cpu.features)),
-            version("hwnas"),
-            tvm.__version__,
-        )
-
-    @classmethod
-    def parse(cls, text: str) -> "Metadata":
-        """Raises ValueError, TypeError or KeyError if ``text`` is not such a record."""
-        row = json.loads(text)
-        shapes = {name: tuple(row.pop(name)) for name in ("input_shape", "output_shape")}
-        return cls(**row | shapes | {"features": tuple(row["features"])})
 
 
 class CompiledModel:
-    """A network ready to run on this machine."""
+    """A compiled network: to be run on this machine, or saved for another."""
 
     def __init__(self, library: Any, metadata: Metadata) -> None:  # noqa: ANN401  tvm is untyped
         self.metadata = metadata
         self._library = library
-        self._machine = relax.VirtualMachine(library, tvm.cpu())
+
+    @cached_property
+    def _machine(self) -> Any:  # noqa: ANN401
+        check_runs_here("the model", self.metadata)
+        return relax.VirtualMachine(self._library, tvm.cpu())
 
     def run(self, x: Array) -> Array:
         """Returns the output for one input (C, H, W) or (1, C, H, W): (classes,) or (C, H, W).
 
         Raises:
-            UserError: If ``x`` has another shape.
+            UserError: If ``x`` has another shape, or the code is for another processor.
         """
         result = self._machine["main"](tvm.runtime.tensor(self._input(x)))
         output: Array = result.numpy()[0]
@@ -114,14 +86,15 @@ class CompiledModel:
         return "".join(str(part.inspect_source("asm")) for part in parts if part.kind == "llvm")
 
     def save(self, path: Path) -> None:
-        """Writes the library as a ``.so`` file; needs a C compiler.
+        """Writes the library as a ``.so`` file; needs the C compiler of its platform.
 
         Raises:
             UserError: If it cannot be written.
         """
         part = path.with_name(f".{path.stem}.part.so")
+        options = linker_options(self.metadata)
         try:
-            self._library.export_library(str(part))
+            self._library.export_library(str(part), **options)
             part.replace(path)
         except (OSError, RuntimeError) as error:
             part.unlink(missing_ok=True)
@@ -148,7 +121,11 @@ def compile_model(model: Model, cpu: Cpu, *, tuned: bool = False) -> CompiledMod
         UnsupportedOperatorError: If a node has an operator or precision without a kernel.
     """
     network = lower(model, cpu.vector_unit, tile_choice(cpu, tuned))
-    return CompiledModel(build(network, cpu), Metadata.of(network, cpu))
+    return CompiledModel(build(network, cpu), metadata_of(network, cpu))
+
+
+def metadata_of(network: LoweredNetwork, cpu: Cpu) -> Metadata:
+    return Metadata.of(network.input_shape, network.output_shape, cpu)
 
 
 def tile_choice(cpu: Cpu, tuned: bool) -> Callable[[TiledKernel], Tile]:
@@ -164,38 +141,22 @@ def load_compiled(path: Path) -> CompiledModel:
     """Returns the model of a ``.so`` file that ``CompiledModel.save`` wrote.
 
     Raises:
-        UserError: If it is no such file, of a newer format, or for another processor.
+        UserError: If it is no such file, of another format, or for another processor.
     """
     if not path.is_file():
         raise UserError(f"there is no compiled model {path}")
+    check_library(path)
     try:
         library = tvm.runtime.load_module(str(path.resolve()))
         machine = relax.VirtualMachine(library, tvm.cpu())
-        metadata = Metadata.parse(str(machine["metadata"]()))
+        metadata = parse_metadata(path, str(machine["metadata"]()))
+    except UserError:
+        raise
     except (OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"{path} is no compiled model of hwnas: {reason}") from None
-    check_metadata(path, metadata)
+    check_runs_here(str(path), metadata)
     return CompiledModel(library, metadata)
-
-
-def check_metadata(path: Path, metadata: Metadata) -> None:
-    """Raises UserError if this hwnas or this processor cannot run the file."""
-    if metadata.format > FORMAT:
-        raise UserError(
-            f"{path} has format {metadata.format}, this hwnas reads up to {FORMAT}; install "
-            f"hwnas {metadata.hwnas_version} or newer"
-        )
-    missing = sorted(set(metadata.features) - host_cpu().features)
-    if missing:
-        raise UserError(
-            f"{path} was compiled for {metadata.mcpu!r} and needs {', '.join(missing)}, which "
-            "this processor does not have; export the network again on this machine"
-        )
-
-
-def to_json(metadata: Metadata) -> str:
-    return json.dumps(asdict(metadata))
 
 
 def build(network: LoweredNetwork, cpu: Cpu) -> Any:  # noqa: ANN401  tvm is untyped
@@ -214,7 +175,7 @@ def build(network: LoweredNetwork, cpu: Cpu) -> Any:  # noqa: ANN401  tvm is unt
         both = builder.emit(relax.call_tir(target, [x, weights], made))
         builder.emit_func_output(builder.emit(relax.TupleGetItem(both, 1)))
     with builder.function("metadata", []):
-        builder.emit_func_output(ir.StringImm(to_json(Metadata.of(network, cpu))))
+        builder.emit_func_output(ir.StringImm(metadata_of(network, cpu).to_json()))
     whole = builder.get()
     kernels = {n: f for n, f in module.functions.items() if n.name_hint != "network"}
     whole.update(tvm.IRModule(kernels))

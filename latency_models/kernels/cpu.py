@@ -1,12 +1,16 @@
 """CPU targets: which machine code to emit, and how wide its vectors are."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal
 
 from search_spaces.errors import UserError
 
-INSTRUCTION_SETS = ("avx", "sse", "ssse", "fma", "f16c", "bmi", "neon", "dotprod", "fullfp16")
+# What LLVM may use of its own accord, by the beginning of its names.
+INSTRUCTION_SETS = ("sse", "ssse", "avx", "fma", "f16c", "bmi", "popcnt", "lzcnt", "movbe", "gfni")
+INSTRUCTION_SETS += ("egpr", "neon", "dotprod", "fullfp16", "rdm", "complxnum", "sha3", "i8mm")
+INSTRUCTION_SETS += ("bf16", "sve", "sme", "cssc", "mops")
 Dot = Literal["vpdpbusd", "pmaddwd", "sdot", "multiply"]
 
 
@@ -73,6 +77,18 @@ class Cpu:
         return target
 
     @property
+    def platform(self) -> str:
+        """LLVM's name of the platform, this process's own included."""
+        from tvm.target import codegen
+
+        return self.triple or str(codegen.llvm_get_system_triple())
+
+    @property
+    def architecture(self) -> str:
+        """LLVM's name of the family of processors, for example "aarch64"."""
+        return self.platform.partition("-")[0]
+
+    @property
     def features(self) -> frozenset[str]:
         """The instruction sets that code for this processor may use, by LLVM's names."""
         return features_of(self)
@@ -95,8 +111,11 @@ class Cpu:
 def features_of(cpu: Cpu) -> frozenset[str]:
     from tvm.target import codegen
 
-    names = map(str, codegen.llvm_get_cpu_features(cpu.target))
-    return frozenset(name for name in names if name.startswith(INSTRUCTION_SETS))
+    return instruction_sets(map(str, codegen.llvm_get_cpu_features(cpu.target)))
+
+
+def instruction_sets(features: Iterable[str]) -> frozenset[str]:
+    return frozenset(name for name in features if name.startswith(INSTRUCTION_SETS))
 
 
 def host_cpu() -> Cpu:
@@ -104,6 +123,20 @@ def host_cpu() -> Cpu:
     from tvm.target import codegen
 
     return Cpu(str(codegen.llvm_get_system_cpu()))
+
+
+@cache
+def host_features() -> frozenset[str]:
+    """Returns the instruction sets that this machine really offers.
+
+    A system may hide some that its processor's name promises.
+    """
+    from tvm_ffi import get_global_func
+
+    told = get_global_func("tvm.codegen.llvm.GetHostCPUFeatures")().items()
+    offered = {str(name) for name, has in told if has}
+    hidden = {str(name) for name, has in told if not has}
+    return instruction_sets(host_cpu().features - hidden | offered)
 
 
 def known_cpus(target: Any) -> list[Any]:  # noqa: ANN401  tvm is untyped

@@ -1,6 +1,5 @@
 """Compiled models agree with ONNX Runtime, and their files run with nothing but TVM."""
 
-import json
 import platform
 import subprocess
 import sys
@@ -9,10 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from latency_models import compiled
 from latency_models.compiled import (
     CompiledModel,
-    Metadata,
     compile_model,
     function_names,
     kernel_times,
@@ -120,22 +117,6 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.so").write_text("no library")
     with pytest.raises(UserError, match="no compiled model of hwnas"):
         load_compiled(tmp_path / "text.so")
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"format": compiled.FORMAT + 1}, "install hwnas"),
-        ({"features": ["avx9999"]}, "needs avx9999, which this processor does not have"),
-    ],
-)
-def test_a_file_for_another_version_or_cpu_is_refused(
-    small: CompiledModel, changes: dict[str, object], message: str
-) -> None:
-    record = json.loads(compiled.to_json(small.metadata)) | changes
-
-    with pytest.raises(UserError, match=message):
-        compiled.check_metadata(Path("network.so"), Metadata.parse(json.dumps(record)))
 
 
 def test_an_input_of_another_shape_is_refused(small: CompiledModel) -> None:

@@ -1,0 +1,151 @@
+"""Compiled files: what a ``.so`` says about itself, and whether this machine can run it.
+
+Its architecture is read before it is loaded; the rest is in its record. Nothing in it runs before
+both are found to suit this machine.
+"""
+
+import json
+import shutil
+import struct
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import tvm
+from tvm.support import cc
+
+from latency_models.kernels.cpu import Cpu, host_cpu, host_features
+from search_spaces.errors import UserError
+from search_spaces.operators import Shape
+
+FORMAT = 2  # raised when files of older versions can no longer be read
+# The header that every Linux library begins with, and LLVM's names of the architectures in it.
+MAGIC, WIDE = b"\x7fELF", 2
+HEADER = struct.Struct("<4xB13xH20xQ10xHH")  # width, architecture, sections: start, size, count
+ARCHITECTURES = {3: "i386", 40: "arm", 62: "x86_64", 183: "aarch64", 243: "riscv64"}
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What a compiled file says about itself.
+
+    Attributes:
+        mcpu: LLVM's name of the processor that it was compiled for.
+        platform: LLVM's name of the platform.
+        features: Instruction sets that the code needs.
+    """
+
+    format: int
+    input_shape: Shape
+    output_shape: Shape
+    mcpu: str
+    platform: str
+    features: tuple[str, ...]
+    hwnas_version: str
+    tvm_version: str
+
+    @classmethod
+    def of(cls, input_shape: Shape, output_shape: Shape, cpu: Cpu) -> "Metadata":
+        return cls(
+            FORMAT,
+            input_shape,
+            output_shape,
+            cpu.mcpu,
+            cpu.platform,
+            tuple(sorted(cpu.features)),
+            version("hwnas"),
+            tvm.__version__,
+        )
+
+    @property
+    def cpu(self) -> Cpu:
+        """The processor that it was compiled for."""
+        own = self.platform == host_cpu().platform
+        return Cpu(self.mcpu, "" if own else self.platform)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+
+def parse_metadata(path: Path, text: str) -> Metadata:
+    """Returns the record of the file at ``path``.
+
+    Raises:
+        UserError: If it is of a format that this hwnas does not read.
+        ValueError: If it is no such record; so do TypeError, KeyError and AttributeError.
+    """
+    row: dict[str, Any] = json.loads(text)
+    check_format(path, row)
+    shapes = {name: tuple(row.pop(name)) for name in ("input_shape", "output_shape")}
+    return Metadata(**row | shapes | {"features": tuple(row["features"])})
+
+
+def check_format(path: Path, row: Mapping[str, Any]) -> None:
+    format, writer = int(row["format"]), str(row["hwnas_version"])
+    if format > FORMAT:
+        raise UserError(
+            f"{path} has format {format}, this hwnas reads {FORMAT}; install hwnas {writer} or "
+            "newer"
+        )
+    if format < FORMAT:
+        raise UserError(
+            f"{path} has format {format} of hwnas {writer}, this hwnas reads {FORMAT}; export "
+            "the network again"
+        )
+
+
+def check_library(path: Path) -> None:
+    """Raises UserError if the library at ``path`` is not whole, or for other processors.
+
+    Loading such a file would end this process, or fail with a message about something else.
+    """
+    with path.open("rb") as file:
+        head = file.read(HEADER.size)
+    if len(head) < HEADER.size or not head.startswith(MAGIC):
+        return  # no Linux library: what loads it says so
+    width, machine, start, size, count = HEADER.unpack(head)
+    architecture = ARCHITECTURES.get(machine, f"unknown ({machine})")
+    own = host_cpu().architecture
+    if architecture != own or width != WIDE:
+        raise UserError(
+            f"{path} was compiled for {architecture} processors and this machine's is {own}; run "
+            "it on such a machine, or export the network again on this one"
+        )
+    whole, found = start + size * count, path.stat().st_size
+    if found < whole:
+        raise UserError(f"{path} is cut off: it has {found} bytes of {whole}; copy it again")
+
+
+def check_runs_here(what: str, metadata: Metadata) -> None:
+    """Raises UserError if this machine lacks instructions that the code needs."""
+    host = host_cpu()
+    if metadata.cpu.architecture != host.architecture:
+        raise UserError(
+            f"{what} was compiled for {metadata.mcpu!r} ({metadata.platform}) and cannot run on "
+            f"{host.mcpu!r} ({host.platform}); save it and run the file there"
+        )
+    missing = sorted(set(metadata.features) - host_features())
+    if missing:
+        raise UserError(
+            f"{what} was compiled for {metadata.mcpu!r} and needs {', '.join(missing)}, which "
+            "this processor does not have; export the network again on this machine"
+        )
+
+
+def linker_options(metadata: Metadata) -> dict[str, Any]:
+    """Returns what exporting a library takes beside its path.
+
+    Raises:
+        UserError: If it is for another platform whose linker is not installed.
+    """
+    if metadata.cpu.architecture == host_cpu().architecture:
+        return {}
+    linker = f"{metadata.platform}-gcc"
+    if shutil.which(linker) is None:
+        raise UserError(
+            f"code for {metadata.platform} is linked by {linker}, which is not installed; "
+            f"install the package gcc-{metadata.platform}"
+        )
+    return {"fcompile": cc.cross_compiler(linker)}
