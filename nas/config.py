@@ -10,6 +10,7 @@ from nas.studies import SAMPLERS
 from nas.training_config import TrainingConfig
 from search_spaces.errors import UserError
 from search_spaces.networks import get_network
+from search_spaces.precision import FP32, get_precision
 from search_spaces.staged import StagedSpace
 
 
@@ -51,14 +52,21 @@ class LatencyConfig:
 
 @dataclass(frozen=True, slots=True)
 class BaselineConfig:
-    """A published network to start from and compare with."""
+    """A published network to start from and compare with.
+
+    Attributes:
+        precision: Of all layers but the first and the last, which have 8 bits, or float32 where
+            maps are real.
+    """
 
     network: str
     width: float = 1.0
     resolution: int | None = None
+    precision: str = FP32.name
 
     def __post_init__(self) -> None:
         get_network(self.network)
+        get_precision(self.precision)
         check("width", self.width, self.width > 0, "above 0")
         side = self.resolution
         check("resolution", side, side is None or side >= 1, "at least 1")

@@ -12,6 +12,8 @@ from nas.training_config import training_device
 from search_spaces.errors import UserError
 from search_spaces.fit import fit
 from search_spaces.networks import get_network
+from search_spaces.precision import FP32, get_precision
+from search_spaces.reprecision import uniform
 from search_spaces.space import Architecture
 from search_spaces.staged import StagedSpace
 
@@ -75,6 +77,8 @@ def baseline(item: BaselineConfig, space: StagedSpace) -> Architecture:
             num_classes=space.num_classes,
             in_channels=space.in_channels,
         )
+        if item.precision != FP32.name:
+            graph = uniform(graph, get_precision(item.precision))
     except ValueError as error:
         raise UserError(
             f"baseline {baseline_name(item)} at resolution {resolution}: {error}"
@@ -85,8 +89,10 @@ def baseline(item: BaselineConfig, space: StagedSpace) -> Architecture:
 
 def baseline_name(item: BaselineConfig) -> str:
     """
-    >>> baseline_name(BaselineConfig("mobilenet_v2", 0.5, 16))
-    'mobilenet_v2 x0.5 @16'
+    >>> baseline_name(BaselineConfig("mobilenet_v2", 0.5, 16, "w8a8"))
+    'mobilenet_v2 x0.5 @16 w8a8'
     """
     width = "" if item.width == 1 else f" x{item.width:g}"
-    return f"{item.network}{width}" + (f" @{item.resolution}" if item.resolution else "")
+    resolution = f" @{item.resolution}" if item.resolution else ""
+    precision = "" if item.precision == FP32.name else f" {item.precision}"
+    return f"{item.network}{width}{resolution}{precision}"

@@ -214,6 +214,7 @@ def test_an_unknown_key_is_named_with_its_place_and_the_nearest_known_one(
         (("constraints",), ["macs < 3"], "constraints.0: constraint 'macs < 3' must read"),
         (("baselines",), ["lenet"], "baselines.0: unknown network 'lenet'; known networks: ale"),
         (("baselines",), [{"network": "lenet5", "width": 0}], "baselines.0: width must be above"),
+        (("baselines",), [{"network": "lenet5", "precision": "w9"}], "unknown precision 'w9'; kn"),
         (
             ("baselines",),
             [{"network": "lenet5", "resolution": 0}],

@@ -7,8 +7,12 @@ import torch
 
 from nas.config import BaselineConfig
 from nas.setting import baseline, baseline_name, baselines, load_setting
+from search_spaces.architecture import graph_hash
+from search_spaces.cost import network_cost
 from search_spaces.errors import UserError
 from search_spaces.networks import NETWORKS
+from search_spaces.operators import Conv2d, Linear
+from search_spaces.quantizers import without_quantizers
 from search_spaces.space import restore
 from search_spaces.staged import StagedSpace
 from tests.nas.tiny import tiny
@@ -42,6 +46,30 @@ def test_every_published_network_is_a_baseline_for_the_data(name: str, space: St
     assert architecture.graph.output.shape == (10, 1, 1)
 
 
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_published_network_is_a_baseline_at_another_precision(
+    name: str, space: StagedSpace
+) -> None:
+    plain = baseline(BaselineConfig(name, resolution=96), space)
+
+    for precision, ends in (("w4a4", "w8a8"), ("xnor", "w8a8"), ("bwn", "fp32")):
+        item = BaselineConfig(name, resolution=96, precision=precision)
+        graph = baseline(item, space).graph
+        layers = [n.operator for n in graph.nodes if isinstance(n.operator, Conv2d | Linear)]
+
+        assert graph_hash(without_quantizers(graph)) != graph_hash(plain.graph)
+        assert network_cost(graph).macs == network_cost(plain.graph).macs
+        assert {layers[0].precision.name, layers[-1].precision.name} == {ends}
+        assert precision in {layer.precision.name for layer in layers[1:-1]}
+
+
+def test_a_precision_that_a_published_network_cannot_have_is_named(space: StagedSpace) -> None:
+    item = BaselineConfig("lenet5", resolution=32, precision="xnor_k")
+
+    with pytest.raises(UserError, match=r"lenet5 @32 xnor_k .* a linear layer has no map of windo"):
+        baseline(item, space)
+
+
 def test_a_baseline_takes_the_spaces_largest_resolution(space: StagedSpace) -> None:
     architecture = baseline(BaselineConfig("lenet_300_100"), space)
 
@@ -54,6 +82,7 @@ def test_baselines_have_names_that_tell_them_apart(space: StagedSpace) -> None:
         {"network": "mobilenet_v2", "width": 0.5},
         {"network": "mobilenet_v2", "resolution": 16},
         {"network": "mobilenet_v2", "width": 0.5, "resolution": 16},
+        {"network": "mobilenet_v2", "resolution": 16, "precision": "w8a8"},
     ]
     config = tiny(space={"resolution": 32}, baselines=items).config()
 
@@ -62,6 +91,7 @@ def test_baselines_have_names_that_tell_them_apart(space: StagedSpace) -> None:
         "mobilenet_v2 x0.5",
         "mobilenet_v2 @16",
         "mobilenet_v2 x0.5 @16",
+        "mobilenet_v2 @16 w8a8",
     ]
 
 
