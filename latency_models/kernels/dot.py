@@ -100,6 +100,24 @@ class VnniDot(Dot):
         return T.bind(T.reinterpret(f"int8x{self.bytes}", words))
 
 
+class LongVnniDot(VnniDot):
+    """The same for sums that have no bits to spare: 4-bit weights as they are, in more steps."""
+
+    shift = 0
+    unpack_cycles = 1
+
+    def halves(self, packed: Expr) -> tuple[Operand, Operand]:
+        words = T.reinterpret(f"uint32x{self.lanes}", packed)
+        low = T.broadcast(T.uint32(0x0F0F0F0F), self.lanes)
+        shifted = T.shift_right(words, T.broadcast(T.uint32(4), self.lanes))
+        return self.small(T.bitwise_and(words, low)), self.small(T.bitwise_and(shifted, low))
+
+    def small(self, words: Expr) -> Expr:
+        """Bytes of which the fourth bit is the sign."""
+        sign = T.broadcast(T.int8(8), self.bytes)
+        return T.bind(T.bitwise_xor(self.bytes_of(words), sign) - sign)
+
+
 class PairDot(Dot):
     """SSE2, AVX2, AVX512: two products of 16 bits at once; even and odd bytes apart."""
 
@@ -144,22 +162,7 @@ class PairDot(Dot):
         return T.bind(T.shift_right(moved, self.bits(right)))
 
 
-class SignedBytesDot(Dot):
-    """Bytes as NEON reads them: 4-bit weights are moved with their sign."""
-
-    def weights(self, packed: Expr) -> Operand:
-        return self.signed(packed)
-
-    def halves(self, packed: Expr) -> tuple[Operand, Operand]:
-        packed, four = self.signed(packed), T.broadcast(T.int8(4), self.bytes)
-        low = T.shift_right(T.shift_left(packed, four), four)
-        return T.bind(low), T.bind(T.shift_right(packed, four))
-
-    def signed(self, packed: Expr) -> Expr:
-        return T.reinterpret(f"int8x{self.bytes}", packed)
-
-
-class NeonDot(SignedBytesDot):
+class NeonDot(Dot):
     """NEON with dotprod: signed codes."""
 
     bias = 128
@@ -169,18 +172,31 @@ class NeonDot(SignedBytesDot):
         flipped = T.bitwise_xor(words, self.words(-0x7F7F7F80))
         return T.bind(T.reinterpret(f"int8x{self.bytes}", flipped))
 
+    def weights(self, packed: Expr) -> Operand:
+        return signed(packed, self.bytes)
+
+    def halves(self, packed: Expr) -> tuple[Operand, Operand]:
+        return low_half(packed, self.bytes), high_half(packed, self.bytes)
+
     def add(self, total: Expr, codes: Operand, weights: Operand) -> Expr:
         kind = f"int32x{self.lanes}"
         return self.v.intrinsic("llvm.aarch64.neon.sdot", kind, total, codes, weights)
 
 
-class SingleDot(SignedBytesDot):
-    """Plain multiplication of 16-bit numbers, one channel at a time."""
+class SingleDot(Dot):
+    """Plain multiplication of 16-bit numbers, a channel at a time, as NEON's smlal does it.
+
+    A vector of bytes is two, of two channels each.
+    """
 
     lane_first = False
     registers = 2
     cycles = 4
     unpack_cycles = 2
+
+    def load(self, buffer: Buffer, offset: Expr) -> Operand:
+        many = 2 * self.lanes
+        return [T.bind(buffer[T.ramp(offset + k * many, 1, many)]) for k in range(2)]
 
     def spread(self, buffer: Buffer, offset: Expr) -> Operand:
         codes = T.bind(T.Cast(f"int16x{STEP}", buffer[T.ramp(offset, 1, STEP)]))
@@ -190,13 +206,25 @@ class SingleDot(SignedBytesDot):
         wide = T.bind(T.Cast(f"int16x{self.bytes}", T.reinterpret(f"uint8x{self.bytes}", words)))
         return [self.part(wide, range(k, self.bytes, STEP)) for k in range(STEP)]
 
-    def weights(self, packed: Expr) -> Operand:
-        wide = T.bind(T.Cast(f"int16x{self.bytes}", self.signed(packed)))
-        return [self.part(wide, range(k * self.lanes, (k + 1) * self.lanes)) for k in range(STEP)]
+    def weights(self, packed: Operand) -> Operand:
+        return self.channels([signed(two, 2 * self.lanes) for two in packed])
 
-    def halves(self, packed: Expr) -> tuple[Operand, Operand]:
-        low, high = super().halves(packed)
-        return self.weights(low), self.weights(high)
+    def halves(self, packed: Operand) -> tuple[Operand, Operand]:
+        low, high = (
+            self.channels([half(two, 2 * self.lanes) for two in packed])
+            for half in (low_half, high_half)
+        )
+        return low, high
+
+    def channels(self, packed: Sequence[Expr]) -> Operand:
+        lanes = self.lanes
+        wide = [T.bind(T.Cast(f"int16x{2 * lanes}", two)) for two in packed]
+        return [
+            self.part(two, range(first, first + lanes)) for two in wide for first in (0, lanes)
+        ]
+
+    def part(self, vector: Expr, lanes: Sequence[int]) -> Expr:
+        return T.bind(tirx.Shuffle([vector], list(lanes)))
 
     def add(self, total: Expr, codes: Operand, weights: Operand) -> Expr:
         kind = f"int32x{self.lanes}"
@@ -204,8 +232,20 @@ class SingleDot(SignedBytesDot):
             total = total + T.Cast(kind, code) * T.Cast(kind, weight)
         return total
 
-    def part(self, vector: Expr, lanes: Sequence[int]) -> Expr:
-        return T.bind(tirx.Shuffle([vector], list(lanes)))
+
+def signed(packed: Expr, count: int) -> Expr:
+    return T.reinterpret(f"int8x{count}", packed)
+
+
+def low_half(packed: Expr, count: int) -> Expr:
+    """The lower four bits of each byte, with their sign."""
+    four = T.broadcast(T.int8(4), count)
+    return T.bind(T.shift_right(T.shift_left(signed(packed, count), four), four))
+
+
+def high_half(packed: Expr, count: int) -> Expr:
+    """The upper four bits of each byte, with their sign."""
+    return T.bind(T.shift_right(signed(packed, count), T.broadcast(T.int8(4), count)))
 
 
 KINDS: dict[DotName, type[Dot]] = {
@@ -216,8 +256,17 @@ KINDS: dict[DotName, type[Dot]] = {
 }
 
 
-def dot_kind(unit: VectorUnit) -> type[Dot]:
-    return KINDS[unit.dot]
+def dot_kind(unit: VectorUnit, largest_half_sum: int = 0) -> type[Dot]:
+    """Returns what sums products on ``unit``.
+
+    Args:
+        largest_half_sum: Bound of the magnitude of sums of products with 4-bit weights.
+    """
+    kind = KINDS[unit.dot]
+    if largest_half_sum << kind.shift >= 1 << 31:
+        assert kind is VnniDot
+        return LongVnniDot
+    return kind
 
 
 def instruction(unit: VectorUnit) -> str:

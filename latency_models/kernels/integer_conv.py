@@ -24,8 +24,9 @@ Bytes = NDArray[np.uint8]
 Codes = NDArray[np.int8]
 WEIGHTS_IN_CACHE = 1 << 19  # bytes of weights that may be read once for each tile of pixels
 LINE = 64  # bytes of a cache line
-COST_OF_BODIES = 0.02  # each tile size of a kernel is compiled code of its own
-ADD_LATENCY = 4  # cycles until a sum can be added to
+FAST_CACHE = 24 << 10  # bytes of the first-level cache that a block's weights may take
+COST_OF_BODIES = 0.005  # each tile size of a kernel is compiled code of its own
+ADD_LATENCY = 10  # cycles until a sum can be added to, times the additions of one cycle
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ class IntegerConvKernel(Convolution):
         First the int32 that each sum starts at, then the weights in the order (group, block, run,
         step, vector, lane, 4).
         """
-        kind = dot_kind(unit)
+        kind = self.dot(unit)
         starts = np.zeros(self.padded_channels(unit), np.int64)
         sums = codes.astype(np.int64).reshape(len(codes), -1).sum(1)
         starts[self.places(unit)] = (kind.bias - self.source.form.zero) * sums
@@ -120,7 +121,12 @@ class IntegerConvKernel(Convolution):
 
     def shift(self, unit: VectorUnit) -> int:
         """How many bits to the left sums come out."""
-        return dot_kind(unit).shift if self.weight_bits == 4 else 0
+        return self.dot(unit).shift if self.weight_bits == 4 else 0
+
+    def dot(self, unit: VectorUnit) -> type[Dot]:
+        """What sums the products."""
+        terms = self.in_channels * self.kernel_size[0] * self.kernel_size[1]
+        return dot_kind(unit, 8 * self.source.form.highest * terms if self.weight_bits == 4 else 0)
 
     def function(self, unit: VectorUnit, tile: ConvTile) -> Any:  # noqa: ANN401
         """Returns the kernel as a TVM function of ``arguments``."""
@@ -140,9 +146,9 @@ class IntegerConvKernel(Convolution):
         return tuple(dict.fromkeys((best, other, *ranked)))[:limit]
 
     def conv_tiles(self, unit: VectorUnit) -> list[ConvTile]:
-        kind = dot_kind(unit)
+        kind = self.dot(unit)
         halves = 2 if self.weight_bits == 4 else 1
-        room = unit.registers - kind.registers - halves
+        room = unit.registers - 2 * kind.registers - halves + 1
         outside = self.block_bytes * self.padded_channels(unit) > WEIGHTS_IN_CACHE * self.groups
         shapes = [
             shape
@@ -153,21 +159,24 @@ class IntegerConvKernel(Convolution):
 
 
 def estimated_cycles(kernel: IntegerConvKernel, unit: VectorUnit, tile: ConvTile) -> float:
-    """Returns a count of cycles to rank tiles by; it is no latency."""
+    """Returns a count of cycles to rank tiles by; it is no latency.
+
+    A processor that looks far ahead ends one tile while it begins the next, unless that is large.
+    """
     height, width = kernel.map_size
-    kind = dot_kind(unit)
-    rows, columns, _ = kernel.runs
-    steps = rows * columns * kernel.steps
+    kind = kernel.dot(unit)
+    steps = kernel.runs[0] * kernel.runs[1] * kernel.steps
     cycles, bodies = 0.0, 0
-    for _, rows_count, tile_rows in split_evenly(height, tile.rows):
-        for _, columns_count, tile_columns in split_evenly(width, tile.columns):
+    for _, rows_count, rows in split_evenly(height, tile.rows):
+        for _, columns_count, columns in split_evenly(width, tile.columns):
             for _, blocks, size in split_evenly(kernel.num_vectors(unit), tile.vectors):
-                pixels = tile_rows * tile_columns
-                work = pixels * size * kind.cycles + (pixels + size) * kind.unpack_cycles
-                step = max(work, pixels + size, ADD_LATENCY)
-                overhead = 6 * pixels * size + 15
+                sums, operands = rows * columns * size, rows * columns + size
+                near = kernel.block_bytes * size * unit.lanes <= FAST_CACHE
+                step = max(sums * kind.cycles + operands * (kind.unpack_cycles + 0.2), ADD_LATENCY)
+                step += 0 if near else size / 4
                 bodies += 1
-                cycles += rows_count * columns_count * blocks * (step * steps + overhead)
+                ends = (4 + sums / 2) * sums
+                cycles += rows_count * columns_count * blocks * (step * steps + ends)
     return cycles * (1 + COST_OF_BODIES * bodies)
 
 
@@ -179,7 +188,7 @@ class _Emission(ConvolutionEmission):
 
     def __init__(self, kernel: IntegerConvKernel, unit: VectorUnit, tile: ConvTile) -> None:
         super().__init__(kernel, unit, tile)
-        self.dot: Dot = dot_kind(unit)(self.vectors)
+        self.dot = kernel.dot(unit)(self.vectors)
 
     def sum_up(
         self,
@@ -194,7 +203,7 @@ class _Emission(ConvolutionEmission):
         size = len(sums[0])
         padded = T.bind((group * kernel.num_vectors(self.unit) + first) * lanes)
         for j in range(size):
-            packed = self.dot.load(self.weights, (padded + j * lanes) * 4)
+            packed = self.weights[T.ramp((padded + j * lanes) * 4, 1, 4 * lanes)]
             start = T.bind(T.reinterpret(f"int32x{lanes}", packed))
             for registers in sums:
                 v.put(registers[j], start)
