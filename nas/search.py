@@ -24,7 +24,7 @@ from nas.kernel_table import KernelTable, KernelTimer
 from nas.redaction import without_passwords
 from nas.replacing import ReplacingSampler
 from nas.results import RunResults, results_of
-from nas.run_file import RunFile, differences, read_yaml, to_yaml
+from nas.run_file import RunFile, differences, read_run_file, to_yaml
 from nas.run_folder import (
     DiskFullError,
     RunFolder,
@@ -143,9 +143,11 @@ def check_run(file: RunFile, path: Path, resume: bool) -> None:
     if not has_run(path):
         return
     run = open_run(path)
+    # Read as a run file, so that keys younger than the run count at their defaults.
+    before = to_yaml(read_run_file(run.config_file))
     changed = [
         without_passwords(line)
-        for line in differences(read_yaml(run.config_file), yaml_text.load(to_yaml(file)))
+        for line in differences(yaml_text.load(before), yaml_text.load(to_yaml(file)))
         if line.partition(":")[0] not in MAY_CHANGE
     ]
     if changed:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
+from nas import yaml_text
 from nas.results import RunResults, load_results
 from nas.run_file import RunFile
 from nas.run_folder import RunFolder, lock_run
@@ -367,6 +368,15 @@ def test_a_resumed_search_must_mean_the_same(
         search(tiny(**changes), tmp_path, resume=True)
 
     assert (tmp_path / "tiny" / "config.yaml").read_text() == before
+
+
+def test_a_run_from_before_a_key_was_there_is_resumed_at_its_default(tmp_path: Path) -> None:
+    first = search(tiny(search={"trials": 2}), tmp_path)
+    data = yaml_text.load(first.run.config_file.read_text())
+    del data["search"]["avoid_useless"], data["space"]["stem"]["precision"]
+    first.run.config_file.write_text(yaml_text.dump(data))
+
+    check_whole(search(tiny(search={"trials": 3}), tmp_path, resume=True), 3)
 
 
 def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
