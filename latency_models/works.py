@@ -192,15 +192,6 @@ class _Planner:
             self.made.works.append(Work(Copy(), name, (name,), (real,)))
         return real
 
-    def unpacked(self, node: Node, name: str) -> str:
-        """The name of a map for a kernel that reads real numbers or codes in bytes."""
-        if self.made.maps[name].form.kind == "planes":
-            raise UnsupportedOperatorError(
-                f"{node.name}: only convolutions and linear layers read maps of 1 or 2 bits, "
-                f"and it reads {name}"
-            )
-        return name
-
     # Nodes
 
     def plan_input(self) -> None:
@@ -222,7 +213,6 @@ class _Planner:
         (source,) = node.inputs
         if self.formats.native[source]:
             target = self.add_map(node.name, node.name)
-            source = self.unpacked(node, source)
             self.made.works.append(Work(Copy(), node.name, (source,), (target,)))
 
     def plan_view(self, node: Node) -> None:
@@ -232,14 +222,13 @@ class _Planner:
         copied = []
         for wish in self.formats.kept[node.name]:
             if self.formats.carries(node, wish):
-                made = self.add_map(node.name, wish)
-                self.made.views[made] = (self.name(source, wish), first)
+                base = self.as_real(source) if wish == REAL else self.name(source, wish)
+                self.made.views[self.add_map(node.name, wish)] = (base, first)
             else:
                 copied.append(wish)
         if copied:
             if node.name not in self.made.maps:
-                base = self.unpacked(node, source)
-                self.made.views[self.add_map(node.name, REAL)] = (base, first)
+                self.made.views[self.add_map(node.name, REAL)] = (self.as_real(source), first)
             targets = tuple(self.add_map(node.name, wish) for wish in copied)
             self.made.works.append(Work(Copy(), node.name, (node.name,), targets))
 
@@ -257,8 +246,7 @@ class _Planner:
             return
         targets = tuple(self.add_map(node.name, wish) for wish in uncarried)
         if isinstance(node.operator, MaxPool):
-            source = self.unpacked(node, node.inputs[0])
-            self.made.works.append(Work(node.operator, node.name, (source,), targets))
+            self.made.works.append(Work(node.operator, node.name, node.inputs, targets))
             return
         if node.name not in self.made.maps:
             self.add_map(node.name, REAL)
@@ -276,8 +264,7 @@ class _Planner:
         made = f"{name}@{wish}"
         if made not in self.made.maps:
             self.add_map(name, wish)
-            source = self.unpacked(node, name)
-            self.made.works.append(Work(Copy(), name, (source,), (made,)))
+            self.made.works.append(Work(Copy(), name, (name,), (made,)))
         return made
 
     def plan_kernel(self, kernel: FusedKernel) -> None:
@@ -291,8 +278,10 @@ class _Planner:
                 for index, name in enumerate(kernel.inputs)
             )
         else:
-            inputs = tuple(self.unpacked(node, name) for name in kernel.inputs)
-        residual = None if kernel.residual is None else self.unpacked(node, kernel.residual)
+            inputs = kernel.inputs
+        residual = kernel.residual
+        if residual is not None and self.made.maps[residual].form.kind == "planes":
+            residual = self.as_real(residual)
         wishes = self.formats.kept[output]
         channels = self.graph.shapes[node.inputs[0]][0]
         direct = [wish for wish in wishes if self.can_write(operator, channels, wish)]

@@ -198,6 +198,27 @@ class Vectors:
             codes = codes - T.broadcast(T.int32(zero), self.lanes)
         return self.rounded(T.Cast(f"float32x{self.lanes}", codes) * step)
 
+    def unpacked(self, words: Sequence[Expr], first: Expr, zero: int, step: Expr) -> Expr:
+        """The real numbers of a vector of codes in planes.
+
+        Args:
+            words: For each plane, the word of the vector's channels, in every lane.
+            first: The bit of the first channel.
+        """
+        shift = T.Cast(f"uint32x{self.lanes}", T.ramp(first, 1, self.lanes))
+        one = T.broadcast(T.uint32(1), self.lanes)
+        bits = [T.bitwise_and(T.shift_right(word, shift), one) for word in words]
+        codes = [T.Cast(f"int32x{self.lanes}", bit) for bit in bits]
+        if len(codes) == 1:
+            signs = codes[0] * T.broadcast(T.int32(2), self.lanes)
+            code = signs - T.broadcast(T.int32(1), self.lanes)
+        else:
+            code = sum(
+                (c * T.broadcast(T.int32(1 << i), self.lanes) for i, c in enumerate(codes)),
+                T.broadcast(T.int32(-zero), self.lanes),
+            )
+        return self.rounded(T.Cast(f"float32x{self.lanes}", code) * step)
+
     def only_first(self, mask: Expr, count: Expr | int) -> Expr:
         """The bits of the first ``count`` lanes."""
         kind = f"uint{max(8, self.lanes)}"

@@ -16,6 +16,7 @@ from latency_models.kernels.cpu import VectorUnit
 from latency_models.kernels.emitter import Buffer, Expr, T, Vectors, emit_function
 from latency_models.kernels.epilogue import Epilogue, EpilogueEmission
 from latency_models.kernels.view import View
+from search_spaces.formats import WORD
 
 Steps = tuple[float, ...]  # one for each source; 1 where it is real
 
@@ -31,11 +32,17 @@ class Source:
 
     def at(self, y: Expr, x: Expr, channel: Expr) -> Expr:
         """The numbers of a vector of channels of the pixel (y, x)."""
-        view = self.view
-        offset = y * view.row_stride + x * view.pixel_stride + channel
+        view, v = self.view, self.vectors
+        pixel = y * view.row_stride + x * view.pixel_stride
         if view.form.kind == "real":
-            return self.vectors.load(self.buffer, offset)
-        return self.vectors.decoded(self.buffer, offset, view.form.zero, self.step)
+            return v.load(self.buffer, pixel + channel)
+        if view.form.kind == "planes":
+            words = [
+                v.load_spread(self.buffer, pixel + plane * view.plane_stride + channel // WORD)
+                for plane in range(view.form.bits)
+            ]
+            return v.unpacked(words, channel % WORD, view.form.zero, self.step)
+        return v.decoded(self.buffer, pixel + channel, view.form.zero, self.step)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +50,7 @@ class PlainKernel:
     """A kernel whose result at a pixel is a function of its sources there and around.
 
     Attributes:
-        sources: Real maps or maps of codes; never packed ones.
+        sources: Maps of any form; packed ones are meant for rare readers.
     """
 
     sources: tuple[View, ...]
@@ -54,7 +61,7 @@ class PlainKernel:
         return ""
 
     def __post_init__(self) -> None:
-        assert not any(view.planar or view.form.kind == "planes" for view in self.sources), self
+        assert not any(view.planar for view in self.sources), self
 
     @property
     def source(self) -> View:
@@ -67,7 +74,7 @@ class PlainKernel:
 
     @property
     def has_steps(self) -> bool:
-        return any(view.form.kind == "codes" for view in self.sources)
+        return any(view.form.kind != "real" for view in self.sources)
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -93,7 +100,7 @@ class PlainKernel:
             for index, (view, buffer) in enumerate(
                 zip(self.sources, buffers[:count], strict=True)
             ):
-                coded = view.form.kind == "codes"
+                coded = view.form.kind != "real"
                 step = v.load_spread(buffers[count], T.int32(index)) if coded else None
                 sources.append(Source(view, buffer, step, v))
             end = EpilogueEmission(self.epilogue, v, self.padded_channels(unit), rest)
