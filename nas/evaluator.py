@@ -17,8 +17,10 @@ from nas.config import RunConfig
 from nas.data.tensors import TensorSplits
 from nas.evaluation import Evaluation
 from nas.metrics import Phase, violations
+from nas.quantized_layers import NoRangeError
 from nas.run_folder import RunFolder
-from nas.training import CandidateTooLargeError, TrainingDivergedError, TrainingResult, train
+from nas.trainer import TrainingDivergedError
+from nas.training import CandidateTooLargeError, TrainingResult, train
 from search_spaces.architecture import graph_hash
 from search_spaces.cost import network_cost
 from search_spaces.errors import UnsupportedOperatorError, UserError
@@ -40,6 +42,7 @@ CANDIDATES_FAULT = (
     MeasurementError,
     TrainingDivergedError,
     CandidateTooLargeError,
+    NoRangeError,
     UnsupportedOperatorError,
     TrainingTooLongError,
 )

@@ -1,7 +1,7 @@
 """First weights: what training starts from where nothing is given."""
 
 from collections.abc import Mapping
-from math import prod
+from math import pi, prod
 
 import torch
 from torch import Tensor
@@ -9,6 +9,8 @@ from torch import Tensor
 from nas.straight_through import first_step
 from search_spaces.graph import Graph, Node
 from search_spaces.quantization import coded_operator, weight_limits
+
+LAST = 0.01  # deviation of the last layer's first weights
 
 
 def initialise(
@@ -32,19 +34,29 @@ def initialise(
             for name, shape in shapes[node.name].items():
                 array = arrays[f"{node.name}.{name}"]
                 if name == "weight":
-                    gain = 2.0 if activated else 1.0
-                    deviation = 0.01 if is_last else (gain / prod(shape[1:])) ** 0.5
+                    deviation = LAST if is_last else usual_deviation(node, shape)
                     array.normal_(0, deviation, generator=generator)
                 elif name == "weight.step":
-                    array.copy_(weight_steps(node, arrays[f"{node.name}.weight"]))
+                    array.copy_(weight_steps(node, arrays[f"{node.name}.weight"], is_last))
                 elif name in ("norm.weight", "norm.variance", "gain"):
                     array.fill_(1)
                 else:
                     array.fill_(1 if name == "bias" and is_last and activated else 0)
 
 
-def weight_steps(node: Node, weight: Tensor) -> Tensor:
-    """Returns a first step for each output channel."""
+def usual_deviation(node: Node, weight_shape: tuple[int, ...]) -> float:
+    activated = getattr(node.operator, "activation", "none") != "none"
+    return ((2.0 if activated else 1.0) / prod(weight_shape[1:])) ** 0.5
+
+
+def weight_steps(node: Node, weight: Tensor, will_grow: bool) -> Tensor:
+    """Returns a first step for each output channel.
+
+    Weights that start smaller than usual will grow, and their steps need not grow with them.
+    """
     _, highest = weight_limits(coded_operator(node).precision.weight_bits)
-    magnitudes = weight.abs().flatten(1)
-    return first_step(magnitudes.mean(1), magnitudes.amax(1), highest)
+    mean = weight.abs().flatten(1).mean(1)
+    if will_grow:
+        usual = usual_deviation(node, tuple(weight.shape)) * (2 / pi) ** 0.5
+        mean = mean.clamp(min=usual)
+    return first_step(mean, highest)

@@ -21,7 +21,7 @@ from search_spaces.errors import UnsupportedOperatorError
 from search_spaces.graph import INPUT, Graph, Node
 from search_spaces.model import Array, Model
 from search_spaces.operators import Conv2d, Linear, Operator, Quantize
-from search_spaces.quantization import check_step, coded_operator, input_quantizer, is_coded
+from search_spaces.quantization import check_steps, coded_operator, input_quantizer, is_coded
 
 LAYERS: dict[type[Operator], Callable[..., Tensor]] = REAL_LAYERS | {Quantize: quantize}
 CODED_LAYERS: dict[type[Operator], Callable[..., Tensor]] = {
@@ -52,6 +52,9 @@ class Interpreter(Arrays):
     Args:
         generator: Where the first weights come from; None takes torch's own.
 
+    Attributes:
+        measured: Nodes whose batch norms see their own batches in evaluation too.
+
     Raises:
         UnsupportedOperatorError: If the graph has an operator that torch training does not run;
             the message names the node.
@@ -67,6 +70,7 @@ class Interpreter(Arrays):
         super().__init__()
         self.graph = graph
         self.norm_momentum = norm_momentum
+        self.measured: frozenset[str] = frozenset()
         for name, shape in graph.array_shapes().items():
             path, _, array = name.rpartition(".")
             self.below(path).register(array, shape)
@@ -109,9 +113,8 @@ class Interpreter(Arrays):
         maps = {INPUT: x}
         for step in self._steps:
             node = step.node
-            context = Context(
-                node.name, step.arrays, self.training, self.norm_momentum, step.quantizer
-            )
+            training = self.training or node.name in self.measured
+            context = Context(node.name, step.arrays, training, self.norm_momentum, step.quantizer)
             maps[node.name] = step.layer(
                 node.operator, context, *(maps[name] for name in node.inputs)
             )
@@ -150,9 +153,7 @@ def load_arrays(module: Interpreter, arrays: Mapping[str, Array]) -> None:
         UserError: If a step is not a positive number.
     """
     model = Model(module.graph, arrays)  # states the rule about names and shapes
-    for name, array in model.arrays.items():
-        if name.rpartition(".")[2] == "step":
-            check_step(name, array)
+    check_steps(model)
     with torch.no_grad():
         for name, tensor in module.state_dict(keep_vars=True).items():
             tensor.copy_(torch.from_numpy(np.array(model.arrays[name], order="C")))

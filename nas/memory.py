@@ -9,8 +9,9 @@ from pathlib import Path
 
 import psutil
 
-from search_spaces.graph import Graph
-from search_spaces.operators import Conv2d, Linear
+from search_spaces.graph import Graph, Node
+from search_spaces.operators import Conv2d, Linear, Quantize
+from search_spaces.quantization import is_coded
 
 CGROUP = Path("/sys/fs/cgroup")
 
@@ -37,15 +38,25 @@ def free_bytes(cgroup: Path = CGROUP) -> int:
 def training_bytes(graph: Graph, batch_size: int) -> int:
     """Returns a lower bound of what one training step holds, in bytes of float32.
 
-    It counts weights, gradients and one moment of the optimizer, and of the maps those that the
-    gradients of norms and activations need.
+    It counts weights, gradients and one moment of the optimizer, the numbers that coded weights
+    stand for, and of the maps those that the gradients of norms, activations and coded layers
+    need.
     """
-    num_weights, num_elements = 0, 0
+    num_weights, num_coded, num_elements = 0, 0, 0
     for node in graph.nodes:
-        operator = node.operator
-        for shape in operator.array_shapes(*graph.input_shapes(node)).values():
+        for shape in node.operator.array_shapes(*graph.input_shapes(node)).values():
             num_weights += prod(shape)
-        if isinstance(operator, Conv2d | Linear):
-            kept = getattr(operator, "norm", "none") != "none", operator.activation != "none"
-            num_elements += sum(kept) * prod(node.shape)
-    return 4 * (3 * num_weights + batch_size * num_elements)
+            if is_coded(node) and len(shape) > 1:
+                num_coded += prod(shape)
+        num_elements += maps_kept(node) * prod(node.shape)
+    return 4 * (3 * num_weights + num_coded + batch_size * num_elements)
+
+
+def maps_kept(node: Node) -> int:
+    """Returns how many maps of a node's output shape gradients need."""
+    operator = node.operator
+    if isinstance(operator, Quantize):
+        return 1  # for the gradient of the weights that it is multiplied by
+    if isinstance(operator, Conv2d | Linear):
+        return (getattr(operator, "norm", "none") != "none") + (operator.activation != "none")
+    return 0

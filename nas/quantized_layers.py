@@ -25,7 +25,7 @@ from search_spaces.quantization import weight_limits
 
 
 class NoRangeError(UserError):
-    """A map without any range to quantize."""
+    """Numbers to quantize that have no range, or none that float32 can divide."""
 
 
 def quantize(op: Quantize, context: Context, x: Tensor) -> Tensor:
@@ -56,8 +56,7 @@ def set_first_step(op: Quantize, context: Context, x: Tensor) -> None:
             "not; train the network, calibrate it, or load its arrays"
         )
     with torch.no_grad():
-        magnitudes = x.abs()
-        step = first_step(magnitudes.mean(), magnitudes.amax(), op.highest)
+        step = first_step(x.abs().mean(), op.highest)
         check_range(context.name, float(step))
         context.arrays["step"].copy_(step)
     context.arrays.has_step = True

@@ -4,9 +4,8 @@ Source: Esser et al., "Learned Step Size Quantization", ICLR 2020,
 https://arxiv.org/abs/1902.08153, equations 1 to 5; Courbariaux et al., "Binarized Neural
 Networks", NeurIPS 2016, https://arxiv.org/abs/1602.02830, equation 4 (clipped identity);
 Rastegari et al., "XNOR-Net", ECCV 2016, https://arxiv.org/abs/1603.05279, sections 3.1 and 3.2.
-Differs from the papers: a first step is never larger than what the largest number needs (with 8
-bits the paper's leaves two of them unused). The gradient through the magnitude of binary weights
-is the whole one; XNOR-Net's equation 12 keeps only its diagonal.
+Differs from the papers: the gradient through the magnitude of binary weights is the whole one;
+XNOR-Net's equation 12 keeps only its diagonal.
 
 Shape letters: O output channels.
 """
@@ -76,9 +75,9 @@ def quantized(x: Tensor, step: Tensor, lowest: int, highest: int, numbers: int) 
     return found
 
 
-def first_step(mean: Tensor, largest: Tensor, highest: int) -> Tensor:
-    """Returns the step to start from, for numbers of this mean and largest magnitude."""
-    return torch.minimum(2 * mean / highest**0.5, largest / highest)
+def first_step(mean: Tensor, highest: int) -> Tensor:
+    """Returns the step to start from, for numbers of this mean magnitude."""
+    return 2 * mean / highest**0.5
 
 
 class _Sign(torch.autograd.Function):

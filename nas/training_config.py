@@ -25,6 +25,11 @@ class TrainingConfig:
         cosine: The learning rate falls to zero as a cosine; else it stays.
         gradient_clip: Largest norm of the gradient; None leaves it.
         norm_momentum: Weight of the newest batch in batch norm's running statistics.
+        fp32_epochs: Epochs in float32 before those of a low-bit network, for its first weights and
+            its teacher. Networks without low-bit layers have none.
+        distillation_weight: Share of the loss that is the distance from the teacher's outputs,
+            where there is a teacher.
+        distillation_temperature: What both outputs are divided by to compare them.
         mixed_precision: ``auto`` is on with CUDA: bfloat16, or float16 with scaled loss.
         seed: Of the first weights, the order of images, augmentation and dropout.
     """
@@ -40,6 +45,9 @@ class TrainingConfig:
     cosine: bool = True
     gradient_clip: float | None = None
     norm_momentum: float = 0.1
+    fp32_epochs: int = 0
+    distillation_weight: float = 0.5
+    distillation_temperature: float = 4.0
     mixed_precision: Switch = "auto"
     augmentation: Augmentation = field(default_factory=Augmentation)
     seed: int = 0
@@ -62,6 +70,10 @@ class TrainingConfig:
         clip = self.gradient_clip
         check("gradient_clip", clip, clip is None or clip > 0, "above 0, or none")
         check("norm_momentum", self.norm_momentum, 0 < self.norm_momentum <= 1, "in (0, 1]")
+        check("fp32_epochs", self.fp32_epochs, self.fp32_epochs >= 0, "at least 0")
+        weight, temperature = self.distillation_weight, self.distillation_temperature
+        check("distillation_weight", weight, 0 <= weight <= 1, "in [0, 1]")
+        check("distillation_temperature", temperature, temperature > 0, "above 0")
         for name, kind in (
             ("optimizer", OptimizerName),
             ("mixed_precision", Switch),

@@ -119,6 +119,13 @@ def check_step(name: str, step: NDArray[np.floating]) -> None:
         )
 
 
+def check_steps(model: Model) -> None:
+    """Raises UserError if a step of the model is one that ``check_step`` refuses."""
+    for name, array in model.arrays.items():
+        if name.endswith(".step"):
+            check_step(name, array)
+
+
 def check_accumulators(graph: Graph) -> None:
     """Raises UserError if the integer sum of some coded node could leave 32 bits."""
     for node in graph.nodes:

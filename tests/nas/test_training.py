@@ -18,11 +18,10 @@ from nas.data.tensors import TensorSplit, TensorSplits, place
 from nas.interpreter import Interpreter, from_model
 from nas.memory import free_bytes, training_bytes
 from nas.optimizer import learning_rate, make_optimizer, set_learning_rate
+from nas.trainer import Trainer, TrainingDivergedError
 from nas.training import (
     CandidateTooLargeError,
     EpochReport,
-    Trainer,
-    TrainingDivergedError,
     go_on,
     refusing_too_large,
     train,

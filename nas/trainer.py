@@ -1,0 +1,187 @@
+"""Trainer: one module, its optimizer, and the steps that change it.
+
+Shape letters: B batch.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from math import ceil
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from nas.augment import Augmentation
+from nas.data.tensors import TensorSplit
+from nas.distillation import distance
+from nas.interpreter import Interpreter, from_model, load_arrays
+from nas.optimizer import learning_rate, make_optimizer, set_learning_rate
+from nas.training_config import TrainingConfig
+from search_spaces.errors import UserError
+from search_spaces.graph import Graph
+from search_spaces.model import Array, Model
+
+STEPS_BETWEEN_CHECKS = 50  # looking at the loss makes a GPU wait
+
+
+class TrainingDivergedError(UserError):
+    """The loss, or an output, became NaN or infinite.
+
+    Attributes:
+        epoch: Counted from 1.
+        step: Within the epoch, counted from 1.
+        learning_rate: At that step.
+    """
+
+    def __init__(self, epoch: int, step: int, rate: float, what: str) -> None:
+        super().__init__(
+            f"training must keep a finite loss, got {what} in epoch {epoch}, step {step} at "
+            f"learning rate {rate:.3g}; lower learning_rate, lengthen warmup_epochs or set "
+            "gradient_clip"
+        )
+        self.epoch = epoch
+        self.step = step
+        self.learning_rate = rate
+
+
+class Trainer:
+    """A module in training: it keeps the optimizer's state from epoch to epoch."""
+
+    def __init__(
+        self,
+        module: Interpreter,
+        split: TensorSplit,
+        config: TrainingConfig,
+        before_step: Callable[[], None],
+        teacher: Model | None = None,
+    ) -> None:
+        self.module = module
+        self.teacher: Interpreter | None = None
+        if teacher is not None and config.distillation_weight:
+            check_teacher(module.graph, teacher.graph)
+            self.teacher = on_device(from_model(teacher), split.device)
+        self.split = split
+        self.config = config
+        self.optimizer = make_optimizer(module, config)
+        self.parameters = list(module.parameters())
+        self.generator = torch.Generator(split.device).manual_seed(config.seed)
+        # A batch of one image has no variance for batch norm to divide by.
+        self.steps = min(ceil(len(split) / config.batch_size), len(split) // 2)
+        self.rate = 0.0
+        half = half_precision(split.device, config)
+        self.autocast = nullcontext() if half is None else torch.autocast("cuda", half)
+        # Only float16 has so little range that gradients vanish without a scaled loss.
+        self.scaler = torch.amp.GradScaler(split.device.type, enabled=half is torch.float16)
+        wants_augmentation = config.augmentation != Augmentation()
+        self.augmentation = config.augmentation if wants_augmentation else None
+        self.before_step = before_step
+
+    def run_epoch(self, epoch: int) -> float:
+        """Trains on every image once and returns the mean loss.
+
+        Raises:
+            TrainingDivergedError: If the loss becomes NaN or infinite.
+        """
+        self.module.train()
+        device = self.split.device
+        order = torch.randperm(len(self.split), device=device, generator=self.generator)
+        losses: list[Tensor] = []
+        rates: list[float] = []
+        for step, rows in enumerate(order.tensor_split(self.steps)):
+            self.rate = learning_rate(epoch * self.steps + step, self.steps, self.config)
+            rates.append(self.rate)
+            self.before_step()
+            losses.append(self.run_step(rows))
+            if (step + 1) % STEPS_BETWEEN_CHECKS == 0:
+                check_finite(losses, rates, epoch)
+        check_finite(losses, rates, epoch)
+        return float(torch.stack(losses).mean())
+
+    def run_step(self, rows: Tensor) -> Tensor:
+        """Takes one step and returns its loss, which nobody has waited for."""
+        shape = self.module.graph.input_shape
+        inputs = self.split.inputs(rows, shape, self.augmentation, self.generator)
+        set_learning_rate(self.optimizer, self.rate)
+        loss = self.loss(inputs, self.split.labels[rows])
+        self.optimizer.zero_grad()
+        torch.autograd.backward(self.scaler.scale(loss))
+        if self.config.gradient_clip is not None:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.parameters, self.config.gradient_clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return loss.detach()
+
+    def loss(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        config = self.config
+        with self.autocast:
+            outputs = self.module(inputs)
+        loss = functional.cross_entropy(
+            outputs.float(), labels, label_smoothing=config.label_smoothing
+        )
+        if self.teacher is None:
+            return loss
+        with self.autocast, torch.no_grad():
+            wanted = self.teacher(inputs)
+        far = distance(outputs, wanted, config.distillation_temperature)
+        return torch.lerp(loss, far, config.distillation_weight)
+
+
+def check_finite(losses: list[Tensor], rates: list[float], epoch: int) -> None:
+    values = torch.stack(losses).tolist()
+    for step, value in enumerate(values):
+        if not abs(value) < float("inf"):
+            raise TrainingDivergedError(epoch + 1, step + 1, rates[step], f"loss {value}")
+
+
+def new_module(
+    graph: Graph,
+    config: TrainingConfig,
+    arrays: Mapping[str, Array] | None,
+    device: torch.device,
+) -> Interpreter:
+    module = Interpreter(
+        graph,
+        norm_momentum=config.norm_momentum,
+        generator=torch.Generator().manual_seed(config.seed),
+    )
+    if arrays is not None:
+        load_arrays(module, arrays)
+    return on_device(module, device)
+
+
+def on_device(module: Interpreter, device: torch.device) -> Interpreter:
+    module.to(device)
+    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its stubs
+    return module
+
+
+def half_precision(device: torch.device, config: TrainingConfig) -> torch.dtype | None:
+    """Returns the 16-bit type that convolutions run in, None for float32 throughout."""
+    if device.type != "cuda" or config.mixed_precision == "off":
+        return None
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(False) else torch.float16
+
+
+def check_output(split: TensorSplit, graph: Graph) -> None:
+    if graph.output.shape != (split.num_classes, 1, 1):
+        raise UserError(
+            f"{graph.output.name}: a network's output must be one number a class, got shape "
+            f"{graph.output.shape} for the {split.num_classes} classes of {split.name}; build it "
+            f"with {split.num_classes} classes"
+        )
+
+
+def check_teacher(graph: Graph, teacher: Graph) -> None:
+    """Raises:
+    UserError: If a teacher cannot see what the network sees, or speaks of other classes.
+    """
+    for what, ours, theirs in (
+        ("input", graph.input_shape, teacher.input_shape),
+        ("output", graph.output.shape, teacher.output.shape),
+    ):
+        if ours != theirs:
+            raise UserError(
+                f"a teacher must have the network's {what} shape {ours}, got {theirs}; train one "
+                "that has, or set distillation_weight to 0"
+            )
