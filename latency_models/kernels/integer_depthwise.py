@@ -1,0 +1,255 @@
+"""Depthwise convolution of maps of codes with 8-bit weights: exact int32 sums.
+
+Vectors run over the channels. The codes of up to four input rows are interleaved, so that a lane
+holds four codes of one channel and one instruction multiplies and sums a column of the window. Two
+adjacent output rows read the same interleaved codes with weights moved down by a row: a weight is
+zero where an output row does not reach.
+
+Letters: C channels, V lanes, R output rows of a tile, Q quads of input rows.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tvm import tirx
+
+from latency_models.kernels.cpu import VectorUnit
+from latency_models.kernels.depthwise import DepthwiseTile
+from latency_models.kernels.dot import STEP, Dot, Operand, dot_kind, instruction
+from latency_models.kernels.emitter import (
+    Buffer,
+    Expr,
+    T,
+    Vectors,
+    emit_function,
+    for_parts,
+    split_evenly,
+)
+from latency_models.kernels.epilogue import Epilogue, EpilogueEmission, Pixels
+from latency_models.kernels.view import View
+from search_spaces.operators import Size
+
+Bytes = NDArray[np.uint8]
+Codes = NDArray[np.int8]
+
+
+@dataclass(frozen=True, slots=True)
+class IntegerDepthwiseKernel:
+    """A depthwise convolution of codes with coded weights; its epilogue scales int32 sums.
+
+    Some bytes after a pixel's channels are read, and what comes of them is not written.
+    """
+
+    source: View
+    epilogue: Epilogue
+    kernel_size: Size
+    stride: Size = (1, 1)
+    padding: Size = (0, 0)
+    dilation: Size = (1, 1)
+
+    def __post_init__(self) -> None:
+        assert self.source.form.kind == "codes", self
+        assert self.epilogue.scaled, self
+        assert self.source.channels == self.target.channels
+        assert max(self.padding) <= self.source.halo or self.padding == (0, 0), self
+
+    def instruction(self, unit: VectorUnit) -> str:
+        """What does the work: the name of one of the unit's instructions, or nothing."""
+        return instruction(unit)
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        return ("source", "weights", *self.epilogue.arguments)
+
+    @property
+    def target(self) -> View:
+        """The first target: all have one shape."""
+        return self.epilogue.targets[0]
+
+    def padded_channels(self, unit: VectorUnit) -> int:
+        return -(-self.source.channels // unit.lanes) * unit.lanes
+
+    def places(self, unit: VectorUnit) -> NDArray[np.intp]:
+        """For each channel, its place among the padded ones."""
+        return np.arange(self.source.channels)
+
+    def plan(self, rows: int) -> "RowPlan":
+        return row_plan(rows, self.kernel_size[0], self.stride[0], self.dilation[0])
+
+    def plans(self, tile: DepthwiseTile) -> tuple["RowPlan", ...]:
+        """One for each height of a tile of the map."""
+        return tuple(self.plan(rows) for _, _, rows in split_evenly(self.target.height, tile.rows))
+
+    def pack(self, codes: Codes, unit: VectorUnit, tile: DepthwiseTile) -> Bytes:
+        """Returns what the kernel reads for weights (C, 1, kh, kw), flat.
+
+        For each vector of channels: the int32 that each sum starts at, then for each height of a
+        tile, output row and quad that meet, and column: four weights a lane.
+        """
+        kind, lanes = dot_kind(unit), unit.lanes
+        vectors = self.padded_channels(unit) // lanes
+        taps = np.zeros((vectors * lanes, *self.kernel_size), np.int8)
+        taps[: self.source.channels] = codes[:, 0]
+        sums = taps.astype(np.int64).sum((1, 2))
+        starts = ((kind.bias - self.source.form.zero) * sums).astype(np.int32)
+        parts = [starts.view(np.uint8).reshape(vectors, -1)]
+        for plan in self.plans(tile):
+            for meeting in plan.meetings:
+                weights = np.zeros((vectors, lanes, STEP, self.kernel_size[1]), np.int8)
+                for place, tap in meeting.taps:
+                    weights[:, :, place] = taps[:, tap].reshape(vectors, lanes, -1)
+                order = (0, 3, 1, 2) if kind.lane_first else (0, 3, 2, 1)
+                parts.append(weights.transpose(order).reshape(vectors, -1).view(np.uint8))
+        return np.concatenate(parts, axis=1).ravel()
+
+    def function(self, unit: VectorUnit, tile: DepthwiseTile) -> Any:  # noqa: ANN401
+        """Returns the kernel as a TVM function of ``arguments``."""
+        types = {"source": "uint8", "weights": "uint8"} | self.epilogue.types(unit.lanes)
+        return emit_function(self.arguments, _Emission(self, unit, tile).emit, types=types)
+
+    def default_tile(self, unit: VectorUnit) -> DepthwiseTile:
+        return self.candidate_tiles(unit, 1)[0]
+
+    def candidate_tiles(self, unit: VectorUnit, limit: int) -> tuple[DepthwiseTile, ...]:
+        """Returns the ``limit`` tiles that are worth timing, the default one first."""
+        width, height = self.target.width, self.target.height
+        if dot_kind(unit).registers == 1:
+            sizes = ((2, 4), (2, 7), (1, 8), (2, 3), (1, 14), (1, 4), (4, 4))
+        elif self.kernel_size[0] <= 3:  # wide tiles make up for making operands of the weights
+            sizes = ((2, 7), (2, 4), (1, 8), (1, 14), (2, 6), (2, 3), (1, 4))
+        else:
+            sizes = ((1, 8), (1, 14), (2, 7), (2, 4), (1, 6), (4, 4), (1, 4))
+        tiles = [DepthwiseTile(min(rows, height), min(cols, width)) for rows, cols in sizes]
+        return tuple(dict.fromkeys(tiles))[:limit]
+
+
+@dataclass(frozen=True, slots=True)
+class Meeting:
+    """An output row of a tile that reads a quad of input rows.
+
+    Attributes:
+        taps: (place in the quad, row of the window).
+    """
+
+    row: int
+    quad: int
+    taps: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RowPlan:
+    """How the rows of a tile are computed.
+
+    Attributes:
+        quads: Up to four input rows each, counted from the tile's first.
+    """
+
+    rows: int
+    quads: tuple[tuple[int, ...], ...]
+    meetings: tuple[Meeting, ...]
+
+
+def row_plan(rows: int, height: int, stride: int, dilation: int) -> RowPlan:
+    """Returns how ``rows`` output rows read a window of so many rows."""
+    read = sorted({r * stride + i * dilation for r in range(rows) for i in range(height)})
+    quads = tuple(tuple(read[i : i + STEP]) for i in range(0, len(read), STEP))
+    meetings = []
+    for r, (number, quad) in product(range(rows), enumerate(quads)):
+        reach = {r * stride + i * dilation: i for i in range(height)}
+        taps = tuple((place, reach[y]) for place, y in enumerate(quad) if y in reach)
+        if taps:
+            meetings.append(Meeting(r, number, taps))
+    return RowPlan(rows, quads, tuple(meetings))
+
+
+class _Emission:
+    """One depthwise convolution being written."""
+
+    def __init__(
+        self, kernel: IntegerDepthwiseKernel, unit: VectorUnit, tile: DepthwiseTile
+    ) -> None:
+        self.kernel, self.unit, self.tile = kernel, unit, tile
+        self.vectors = Vectors(unit)
+        self.dot: Dot = dot_kind(unit)(self.vectors)
+        each = [len(plan.meetings) * kernel.kernel_size[1] for plan in kernel.plans(tile)]
+        self.before = {  # bytes of a vector's weights before those of each height of a tile
+            plan.rows: 4 * unit.lanes + sum(each[:i]) * self.dot.bytes
+            for i, plan in enumerate(kernel.plans(tile))
+        }
+        self.vector_bytes = 4 * unit.lanes + sum(each) * self.dot.bytes
+
+    def emit(self, source: Buffer, weights: Buffer, *rest: Buffer) -> None:
+        self.source, self.weights = source, weights
+        kernel, view = self.kernel, self.kernel.target
+        padded = kernel.padded_channels(self.unit)
+        self.end = EpilogueEmission(kernel.epilogue, self.vectors, padded, rest)
+        columns = split_evenly(view.width, self.tile.columns)
+
+        def tile(y: Expr, plan: RowPlan, x: Expr, width: int) -> None:
+            def channels(channel: Expr, valid: Expr | None) -> None:
+                self.block(y, plan, x, width, channel, valid)
+
+            self.vectors.for_channels(kernel.source.channels, channels)
+
+        def row(y: Expr, rows: int) -> None:
+            plan = kernel.plan(rows)
+            for_parts(columns, lambda x, width, _: tile(y, plan, x, width))
+
+        for_parts(split_evenly(view.height, self.tile.rows), lambda y, rows, _: row(y, rows))
+
+    def block(
+        self, y: Expr, plan: RowPlan, x: Expr, columns: int, channel: Expr, valid: Expr | None
+    ) -> None:
+        """One register tile: one vector of channels for the plan's rows x columns pixels."""
+        kernel, lanes, width = self.kernel, self.unit.lanes, self.kernel.kernel_size[1]
+        packed = T.bind(channel * (self.vector_bytes // lanes))
+        start = self.weights[T.ramp(packed, 1, 4 * lanes)]
+        start = T.bind(T.reinterpret(f"int32x{lanes}", start))
+        first = packed + self.before[plan.rows]
+        taps = [
+            [self.weights_at(first + (m * width + j) * self.dot.bytes) for j in range(width)]
+            for m in range(len(plan.meetings))
+        ]
+        origin = T.bind(self.origin(y, x) + channel)
+        sums = dict.fromkeys(product(range(plan.rows), range(columns)), start)
+        readers: dict[int, list[tuple[int, int]]] = {}
+        for n, j in product(range(columns), range(width)):
+            place = n * kernel.stride[1] + j * kernel.dilation[1]
+            readers.setdefault(place, []).append((n, j))
+        for place in sorted(readers):
+            quads = [self.quad(origin, quad, place) for quad in plan.quads]
+            for meeting, weights in zip(plan.meetings, taps, strict=True):
+                for n, j in readers[place]:
+                    total = sums[meeting.row, n]
+                    total = self.dot.add(total, quads[meeting.quad], weights[j])
+                    sums[meeting.row, n] = T.bind(total)
+        corner: Pixels = self.end.pixels(y, x)
+        for (r, n), value in sums.items():
+            corner.finish(r, n, [value], channel, channel, valid)
+
+    def weights_at(self, offset: Expr) -> Operand:
+        return self.dot.weights(self.dot.load(self.weights, offset))
+
+    def quad(self, origin: Expr, rows: Sequence[int], column: int) -> Operand:
+        """The interleaved codes of up to four rows in one column."""
+        view, lanes = self.kernel.source, self.unit.lanes
+        vectors = [
+            self.source[
+                T.ramp(origin + row * view.row_stride + column * view.pixel_stride, 1, lanes)
+            ]
+            for row in rows
+        ]
+        vectors += [T.broadcast(T.uint8(0), lanes)] * (STEP - len(vectors))
+        order = [k * lanes + lane for lane in range(lanes) for k in range(STEP)]
+        joined = tirx.Shuffle(vectors, order)
+        return self.dot.codes(T.bind(T.reinterpret(f"int32x{lanes}", joined)))
+
+    def origin(self, y: Expr, x: Expr) -> Expr:
+        """Offset in the source of the first pixel that a tile reads."""
+        kernel, view = self.kernel, self.kernel.source
+        top = (y * kernel.stride[0] - kernel.padding[0]) * view.row_stride
+        return top + (x * kernel.stride[1] - kernel.padding[1]) * view.pixel_stride
