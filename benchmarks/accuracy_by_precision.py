@@ -24,7 +24,7 @@ from benchmarks.report import print_table, write_json
 from latency_models.compiled import CompiledModel, compile_model
 from latency_models.kernels.cpu import Cpu, host_cpu
 from nas.accuracy import logits
-from nas.data.tensors import TensorSplits, network_inputs
+from nas.data.tensors import TensorSplits
 from nas.run_file import read_run_file
 from nas.setting import load_setting
 from nas.training import train
@@ -66,9 +66,12 @@ def recipe(given: TrainingConfig, precision: Precision, seed: int) -> TrainingCo
 
 def compiled_accuracy(compiled: CompiledModel, data: TensorSplits, shape: Shape) -> float:
     """Share of test images whose largest output, by the kernels, is their class."""
-    images = network_inputs(data.test, shape)
-    found = [int(compiled.run(image).argmax()) for image in images]
-    return float(np.mean(np.array(found) == data.test.labels.numpy()))
+    found = [
+        int(compiled.run(image).argmax())
+        for images, _ in data.test.batches(shape, 256)
+        for image in images.cpu().numpy()
+    ]
+    return float(np.mean(np.array(found) == data.test.labels.cpu().numpy()))
 
 
 def measure(
