@@ -40,6 +40,7 @@ class OnnxGraph:
     """An ONNX graph while it is written.
 
     Attributes:
+        exact: Whether no bias is rounded.
         values: For each map of the model, the ONNX value that holds its numbers.
         coded: For each map that is kept as codes, these.
         flat: ONNX values of shape (batch, C) instead of (batch, C, H, W).
@@ -49,6 +50,7 @@ class OnnxGraph:
     """
 
     model: Model
+    exact: bool = False
     nodes: dict[str, onnx.NodeProto] = field(default_factory=dict)
     arrays: dict[str, onnx.TensorProto] = field(default_factory=dict)
     values: dict[str, str] = field(default_factory=lambda: {INPUT: INPUT})

@@ -67,7 +67,11 @@ LAYERS = (Conv2d, Linear)
 
 
 def onnx_model(
-    model: Model, *, name: str = "network", metadata: Mapping[str, str] | None = None
+    model: Model,
+    *,
+    name: str = "network",
+    metadata: Mapping[str, str] | None = None,
+    exact: bool = False,
 ) -> onnx.ModelProto:
     """Returns ``model`` as a checked ONNX model.
 
@@ -77,13 +81,15 @@ def onnx_model(
         metadata: Written to the file's properties beside ``hwnas.version``,
             ``hwnas.input_shape`` and what ``precision_properties`` tells, for example class
             names or the input's normalisation.
+        exact: Whether convolutions of precision w8a8 keep their float32 biases. They then give
+            every bit of what our kernels give, and take 2 to 4 times as long.
 
     Raises:
         UnsupportedOperatorError: If a node has an operator that this export lacks.
         UserError: If a step is no positive number, or an integer sum could overflow.
     """
     model = fold_batch_norm(model)
-    file = written(model)
+    file = written(model, exact)
     opset, ir_version = versions(file)
     proto = helper.make_model(
         file.finish(name),
@@ -102,10 +108,10 @@ def onnx_model(
     return proto
 
 
-def written(model: Model) -> OnnxGraph:
+def written(model: Model, exact: bool = False) -> OnnxGraph:
     """Returns the ONNX graph of a deployed model, before it is finished."""
     check_accumulators(model.graph)
-    file = OnnxGraph(model)
+    file = OnnxGraph(model, exact)
     formats = Formats(model.graph)
     for node in model.graph.nodes:
         write(file, node, only_codes(formats, node))

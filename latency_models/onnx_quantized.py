@@ -21,7 +21,7 @@ from onnx import TensorProto
 from latency_models.onnx_bytes import LARGEST_BYTE, WEIGHT_ZERO, Bytes, packed_bits, packed_nibbles
 from latency_models.onnx_graph import Coded, OnnxGraph
 from latency_models.onnx_operators import activate, put_vector, windows
-from latency_models.parity import MOVED_CODES
+from latency_models.parity import ROUNDED_BIASES
 from search_spaces.graph import Node
 from search_spaces.operators import Activation, Conv2d, Linear, Quantize
 from search_spaces.precision import W8A8
@@ -229,11 +229,17 @@ def binary_weights(file: OnnxGraph, node: Node) -> list[str]:
 def integer_bias(file: OnnxGraph, node: Node, quantizer: str) -> NDArray[np.int32] | None:
     """Returns a convolution's biases, as multiples of its scale, where one kernel can run it.
 
-    That is so for 8 bits, for an activation that is no more than limits on the codes, and for
-    biases that leave room for the sum and whose rounding moves few codes.
+    That is so from 8 bits to 8 bits, for an activation that is no more than limits on the codes,
+    and for biases that leave room for the sum and whose rounding moves few codes.
     """
     op: Conv2d = node.operator  # type: ignore[assignment]
-    if op.precision != W8A8 or op.activation not in LIMITS:
+    made = file.bytes_of(quantizer)
+    if (
+        file.exact
+        or op.precision != W8A8
+        or op.activation not in LIMITS
+        or made.highest != LARGEST_BYTE
+    ):
         return None
     unit = np.abs(output_scale(file.model, node).astype(np.float64))
     if unit.min() < LEAST_STEP:
@@ -241,17 +247,11 @@ def integer_bias(file: OnnxGraph, node: Node, quantizer: str) -> NDArray[np.int3
     exact = file.model.arrays[f"{node.name}.bias"] / unit
     rounded = np.rint(exact)
     # Sums are whole numbers of units, so that this share of them comes to lie across a border.
-    moved = float(np.mean(np.abs(rounded - exact) * unit) / file.bytes_of(quantizer).step)
-    if np.abs(rounded).max() > LARGEST_BIAS or moved > tolerated(file, quantizer):
+    moved = float(np.mean(np.abs(rounded - exact) * unit) / made.step)
+    if np.abs(rounded).max() > LARGEST_BIAS or moved > ROUNDED_BIASES:
         return None
     file.moved_codes[node.name] = moved
     return rounded.astype(np.int32)
-
-
-def tolerated(file: OnnxGraph, quantizer: str) -> float:
-    operator = file.model.graph.node(quantizer).operator
-    assert isinstance(operator, Quantize)
-    return MOVED_CODES[operator.bits]
 
 
 def write_qdq(file: OnnxGraph, node: Node, quantizer: str, bias: NDArray[np.int32]) -> None:

@@ -50,7 +50,7 @@ def export_command(
     made = table("file", ">test accuracy", ">latency now", ">largest difference")
     for name, difference in report.parity.differences.items():
         latency = report.latencies.get(name)
-        accuracy = metric("accuracy", report.test_accuracy)  # the same, or there is no export
+        accuracy = metric("accuracy", report.file_correct[name] / report.num_test)
         time = "-" if latency is None else metric("latency_ms", latency.median_ms)
         made.add_row(name, accuracy, time, f"{difference:.1e}")
     console.print(made)

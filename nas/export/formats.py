@@ -53,6 +53,7 @@ class Format:
         runtime: What times it on the device; None where the format is for training.
         install: What it takes to run it.
         about: What it is good for, in a line.
+        rounds_biases: Whether convolutions of 8 bits have integer biases there.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Format:
     install: str
     about: str
     write: Callable[[Shipment, Path], None]
+    rounds_biases: bool = False
 
 
 def write_onnx(shipment: Shipment, folder: Path) -> None:
@@ -93,6 +95,7 @@ FORMATS: dict[str, Format] = {
             "pip install numpy pillow onnxruntime",
             "runs wherever ONNX does; any batch size",
             write_onnx,
+            rounds_biases=True,
         ),
         Format(
             "tvm",

@@ -92,6 +92,7 @@ def metadata(
             "accuracy": checks.test_accuracy,
             "correct": checks.test_correct,
             "images": checks.num_test,
+            "files": dict(checks.file_correct),
         }
         data["parity"] = {
             "differences": dict(checks.parity.differences),
@@ -127,7 +128,7 @@ def readme(
         "",
         f"Classifies images into {len(names)} classes ({shown}).",
         f"Test accuracy {percent(checks.test_accuracy)} ({checks.test_correct} of "
-        f"{checks.num_test} images), the same for every file here.",
+        f"{checks.num_test} images), {files_correct(checks)}.",
         f"{scaled(cost.macs)} multiply-accumulates, {scaled(cost.params)} parameters, "
         f"{scaled(cost.weight_bytes, 'B')} of weights.",
     ]
@@ -152,6 +153,14 @@ def readme(
         "`metadata.json` has shapes, normalisation, class names, conditions and checksums.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def files_correct(checks: CheckReport) -> str:
+    """Returns in words how many test images the files get right."""
+    if set(checks.file_correct.values()) == {checks.test_correct}:
+        return "the same for every file here"
+    each = (f"{name} {count}" for name, count in checks.file_correct.items())
+    return f"as trained; of the files, which round some codes otherwise: {', '.join(each)}"
 
 
 def described(latency: Latency) -> str:

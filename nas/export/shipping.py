@@ -37,7 +37,8 @@ class ExportReport:
     Attributes:
         files: SHA-256 of every file in ``folder``, by name.
         validation_accuracy: Of these weights; None where they were trained on those images.
-        test_correct: Test images that each file gets right.
+        test_correct: Test images that the network as trained gets right.
+        file_correct: Test images that each file gets right; the same for real networks.
         searched_latency: What the search saw.
         latencies: What the files take now, by name.
         not_measured: Files whose time could not be taken, with the reason.
@@ -48,6 +49,7 @@ class ExportReport:
     files: dict[str, str]
     validation_accuracy: float | None
     test_correct: int
+    file_correct: dict[str, int]
     num_test: int
     searched_latency: Latency | None
     latencies: dict[str, Latency]
@@ -129,6 +131,7 @@ def export(
             papers.sha256s(folder),
             weights["validation_accuracy"],
             checks.test_correct,
+            dict(checks.file_correct),
             checks.num_test,
             trial.evaluation.latency,
             measured,

@@ -171,9 +171,9 @@ def file_trial(
     study.tell(trial, [evaluation.values.get(m.name, m.worst) for m in config.objectives])
 
 
-def make_trained_run(folder: Path) -> tuple[RunResults, Setting]:
+def make_trained_run(folder: Path, **changes: Any) -> tuple[RunResults, Setting]:  # noqa: ANN401
     """Makes a run of one architecture whose weights are on file and whose accuracy is true."""
-    file = run_file(trials=1)
+    file = run_file(trials=1, **changes)
     config = file.config()
     run = create_run(folder / config.name, to_yaml(file))
     setting = load_setting(config)

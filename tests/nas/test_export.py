@@ -17,14 +17,15 @@ import onnx
 import pytest
 from PIL import Image
 
-from latency_models.parity import ParityError
+from latency_models.parity import ParityError, ParityReport
 from nas.accuracy import accuracy, logits
 from nas.data.images import ImageData
 from nas.data.splits import Normalization
 from nas.data.tensors import place_split
 from nas.export import FORMATS, ExportReport, export
-from nas.export.checking import check_labels, environment
+from nas.export.checking import CheckReport, check_labels, environment
 from nas.export.formats import Shipment, check_compiler, get_formats
+from nas.export.papers import files_correct
 from nas.results import RunResults
 from nas.retrain import retrain
 from nas.setting import Setting
@@ -107,6 +108,38 @@ def test_metadata_says_how_to_use_the_files_and_holds_their_checksums(shipped: S
     assert len(text.splitlines()) < 40
 
 
+@pytest.mark.parametrize("precision", ["w8a8", "xnor"])
+def test_a_low_bit_network_is_shipped_with_what_its_codes_may_differ_by(
+    precision: str, tmp_path: Path
+) -> None:
+    stage = {"depth": 1, "width": 16, "blocks": ["residual_basic"], "precision": precision}
+    space = {"resolution": 8, "stem": {"width": 16}, "stages": [stage]}
+    results, setting = make_trained_run(tmp_path, space=space)
+    trial = results.front[0]
+
+    report = export(
+        results, trial, tmp_path / "out", ["onnx", "torch"], setting=setting, measure=False
+    )
+
+    proto = onnx.load(report.folder / "model.onnx")
+    said = {item.key: item.value for item in proto.metadata_props}
+    assert precision in json.loads(said["hwnas.precisions"]).values()
+    assert report.parity.limit > 1e-4
+    assert report.parity.differences["model.safetensors"] < 1e-4
+    data = json.loads((report.folder / "metadata.json").read_text())
+    assert data["test"]["files"] == report.file_correct
+    assert abs(report.file_correct["model.onnx"] - report.test_correct) <= 1
+
+
+def test_files_that_part_in_an_answer_are_told_apart() -> None:
+    parity = ParityReport({}, 0.1, 1)
+    same = CheckReport(parity, 7, 9, {"a": 7, "b": 7})
+    apart = CheckReport(parity, 7, 9, {"a": 7, "b": 8})
+
+    assert files_correct(same) == "the same for every file here"
+    assert files_correct(apart).endswith("round some codes otherwise: a 7, b 8")
+
+
 def test_a_file_that_computes_something_else_is_refused_and_nothing_is_left(
     ship_onnx: Callable[..., ExportReport], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,6 +178,7 @@ def test_another_count_of_right_answers_is_refused() -> None:
         ParityError, match="gets 1 of 2 test images right, the network as trained 2"
     ):
         check_labels("other", other, trained, np.array([1, 0]))
+    check_labels("other", other, trained, np.array([1, 0]), allowed=1)
 
 
 def test_an_export_replaces_an_earlier_one_but_nothing_else(
