@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 export OMP_NUM_THREADS := 1
 
-.PHONY: demo test test-quick check format benchmarks clean
+.PHONY: demo test test-quick test-aarch64 check format benchmarks clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -21,6 +21,9 @@ test: $(VENV)/installed  ## the whole suite
 
 test-quick: $(VENV)/installed  ## without the tests that take more than a few seconds
 	$(BIN)/python -m pytest -m "not slow"
+
+test-aarch64: $(VENV)/installed  ## kernels and networks for 64-bit ARM, in an emulator
+	$(BIN)/python -m pytest -rs tests/latency_models/test_aarch64.py tests/latency_models/test_compiled_file.py
 
 check: $(VENV)/installed  ## lint, format and types
 	$(BIN)/ruff check .

@@ -8,9 +8,11 @@ from typing import Any, Literal
 from search_spaces.errors import UserError
 
 # What LLVM may use of its own accord, by the beginning of its names.
-INSTRUCTION_SETS = ("sse", "ssse", "avx", "fma", "f16c", "bmi", "popcnt", "lzcnt", "movbe", "gfni")
-INSTRUCTION_SETS += ("egpr", "neon", "dotprod", "fullfp16", "rdm", "complxnum", "sha3", "i8mm")
-INSTRUCTION_SETS += ("bf16", "sve", "sme", "cssc", "mops")
+INSTRUCTION_SETS = (
+    *("sse", "ssse", "avx", "fma", "f16c", "bmi", "popcnt", "lzcnt", "movbe", "gfni", "egpr"),
+    *("neon", "dotprod", "fullfp16", "rdm", "complxnum", "sha3", "i8mm", "bf16", "sve", "sme"),
+    *("cssc", "mops"),
+)
 Dot = Literal["vpdpbusd", "pmaddwd", "sdot", "multiply"]
 
 

@@ -53,18 +53,6 @@ void TVMFFIErrorSetRaisedFromCStrParts(const char *kind, const char **parts, int
   }
 }
 
-/* LLVM may make these two of loops. */
-void *memset(void *to, int byte, unsigned long bytes) {
-  for (volatile char *p = to; bytes--; p++) *p = (char)byte;
-  return to;
-}
-
-void *memcpy(void *to, const void *from, unsigned long bytes) {
-  const char *q = from;
-  for (volatile char *p = to; bytes--; p++, q++) *p = *q;
-  return to;
-}
-
 void _start(void) {
   static Header headers[MEMORIES];
   static DLTensor tensors[MEMORIES];
