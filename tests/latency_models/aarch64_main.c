@@ -1,6 +1,6 @@
 /* Runs a compiled entry function on four memories, as TVM's runtime would call it.
  *
- * There is no C library: what the kernels call must be in their object, or linking fails. Every
+ * There is no C library: what kernels call must be here or in their object, or linking fails. Every
  * memory ends at a page that nobody may touch, so that reading past it ends the program.
  */
 #include <tvm/ffi/c_api.h>
@@ -51,6 +51,18 @@ void TVMFFIErrorSetRaisedFromCStrParts(const char *kind, const char **parts, int
     while (parts[i] && parts[i][length]) length++;
     transfer(WRITE, 2, (char *)parts[i], length);
   }
+}
+
+/* LLVM makes these two of loops. */
+void *memset(void *to, int byte, unsigned long bytes) {
+  for (volatile char *p = to; bytes--; p++) *p = (char)byte;
+  return to;
+}
+
+void *memcpy(void *to, const void *from, unsigned long bytes) {
+  const char *q = from;
+  for (volatile char *p = to; bytes--; p++, q++) *p = *q;
+  return to;
 }
 
 void _start(void) {
