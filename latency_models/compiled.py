@@ -8,7 +8,7 @@ A saved ``.so`` needs only TVM to run::
     logits = tvm.relax.VirtualMachine(library, tvm.cpu())["main"](tvm.runtime.tensor(x))
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -182,11 +182,15 @@ def build(network: LoweredNetwork, cpu: Cpu) -> Any:  # noqa: ANN401  tvm is unt
     return relax.build(whole, target=cpu.target, tir_pipeline=PIPELINE)
 
 
-def functions(network: LoweredNetwork, cpu: Cpu) -> dict[str, Any]:
-    """Returns each distinct kernel of the network, by name."""
+def functions(
+    network: LoweredNetwork, cpu: Cpu, only: Collection[str] | None = None
+) -> dict[str, Any]:
+    """Returns each distinct kernel of the network by name; ``only`` some where that is given."""
     made = {}
     unit = cpu.vector_unit
     for (kernel, tile), name in function_names(network).items():
+        if only is not None and name not in only:
+            continue
         made[name] = (
             kernel.function(unit, tile)  # type: ignore[arg-type, call-arg]
             if isinstance(kernel, TiledKernel)
@@ -240,17 +244,34 @@ class KernelTime:
 
 
 def kernel_times(
-    model: Model, cpu: Cpu, *, tuned: bool = False, repeat: int = 5, min_repeat_ms: int = 5
+    model: Model,
+    cpu: Cpu,
+    *,
+    nodes: Collection[str] | None = None,
+    tuned: bool = False,
+    repeat: int = 5,
+    min_repeat_ms: int = 5,
 ) -> tuple[KernelTime, ...]:
     """Returns the time of each kernel of ``model``, in the order in which they run.
 
     Each is timed alone on the memory it has in the network, so their sum leaves out what the
     caches cost from one kernel to the next.
+
+    Args:
+        nodes: Only the kernels of these nodes are compiled and timed; None takes all.
     """
     network = lower(model, cpu.vector_unit, tile_choice(cpu, tuned))
-    steps = calls(network)
-    entries = {f"step_{index}": [call] for index, call in enumerate(steps)}
-    module = kernel_module(functions(network, cpu), entries | {"all": steps}, shapes(network))
+    steps = {
+        index: call
+        for index, (call, step) in enumerate(zip(calls(network), network.steps, strict=True))
+        if nodes is None or step.node in nodes
+    }
+    if not steps:
+        return ()
+    entries = {f"step_{index}": [call] for index, call in steps.items()}
+    used = {call.function for call in steps.values()}
+    everything = {"all": list(steps.values())}
+    module = kernel_module(functions(network, cpu, used), entries | everything, shapes(network))
     compiled = compile_kernels(module, cpu.target)
     rng = np.random.default_rng(0)
     memory = shapes(network)
@@ -262,12 +283,13 @@ def kernel_times(
     ]
     compiled["all"](*tensors)
     times = []
-    for index, step in enumerate(network.steps):
+    for index, call in steps.items():
+        step = network.steps[index]
         timer = compiled.time_evaluator(
             f"step_{index}", tvm.cpu(), number=1, repeat=repeat, min_repeat_ms=min_repeat_ms
         )
         tile = "" if step.tile is None else str(step.tile)
         median_ms = 1e3 * float(timer(*tensors).median)
         instruction = step.kernel.instruction(cpu.vector_unit)
-        times.append(KernelTime(steps[index].function, step.node, instruction, tile, median_ms))
+        times.append(KernelTime(call.function, step.node, instruction, tile, median_ms))
     return tuple(times)

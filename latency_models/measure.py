@@ -1,5 +1,6 @@
 """Measuring: the latency of a network on a device, timed in a worker process."""
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -100,14 +101,22 @@ class Measurer:
             self._known[key] = self._measure(with_weights(network))
         return self._known[key]
 
-    def kernel_latencies(self, network: Graph | Model) -> tuple[KernelLatency, ...]:
+    def kernel_latencies(
+        self, network: Graph | Model, nodes: Collection[str] | None = None
+    ) -> tuple[KernelLatency, ...]:
         """Returns the time of each kernel, in the order in which they run.
+
+        Args:
+            nodes: Only the kernels of these nodes are compiled and timed; None takes all.
 
         Raises: as `latency`.
         """
-        self._compile(with_weights(network))
+        model = fold_batch_norm(with_weights(network))
+        graph = to_json(Architecture("", (), model.graph))["graph"]
+        wanted = None if nodes is None else sorted(nodes)
+        request = Message({"do": "kernels", "graph": graph, "nodes": wanted}, model.arrays)
         with device_lock():
-            answer = self._ask({"do": "kernels"})
+            answer = self.worker.ask(request, limit_s=self.time_limit_s)
         return tuple(KernelLatency(*row) for row in answer.data["kernels_ms"])
 
     def logits(self, network: Model | Path, x: Array) -> Array:

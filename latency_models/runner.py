@@ -1,6 +1,6 @@
 """Runners: a model made ready to run by one runtime, the same way for all of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -25,10 +25,6 @@ class Runner(Protocol):
         """Returns a call that runs on ``x``, copies nothing, and blocks until it is done."""
         ...
 
-    def kernels_ms(self, x: Array) -> list[tuple[str, float, str]]:
-        """Returns each kernel's node, milliseconds and instruction (see ``KernelLatency``)."""
-        ...
-
     def check_code(self) -> None:
         """Raises UserError if the code uses narrower vectors than the device's CPU has."""
         ...
@@ -48,12 +44,6 @@ class OnnxRunner:
 
     def call(self, x: Array) -> Callable[[], object]:
         return bound_call(self._session, x)
-
-    def kernels_ms(self, x: Array) -> list[tuple[str, float, str]]:
-        raise UnsupportedOperatorError(
-            "ONNX Runtime fuses as it likes and tells no times per kernel of the graph; use "
-            "runtime 'tvm'"
-        )
 
     def check_code(self) -> None:
         """Its kernels are compiled beforehand for every CPU; it picks at run time."""
@@ -84,6 +74,16 @@ class Backend(Protocol):
 
     def load(self, path: Path) -> Runner: ...
 
+    def kernels_ms(
+        self, model: Model, nodes: Collection[str] | None
+    ) -> list[tuple[str, float, str]]:
+        """Returns each kernel's node, milliseconds and instruction (see ``KernelLatency``).
+
+        Args:
+            nodes: Only the kernels of these nodes are timed; None takes all.
+        """
+        ...
+
 
 class OnnxBackend:
     """ONNX Runtime."""
@@ -102,6 +102,14 @@ class OnnxBackend:
 
     def load(self, path: Path) -> Runner:
         return self._open(path.read_bytes())
+
+    def kernels_ms(
+        self, model: Model, nodes: Collection[str] | None
+    ) -> list[tuple[str, float, str]]:
+        raise UnsupportedOperatorError(
+            "ONNX Runtime fuses as it likes and tells no times per kernel of the graph; use "
+            "runtime 'tvm'"
+        )
 
     def _open(self, data: bytes) -> Runner:
         return OnnxRunner(open_session(data, threads=self._threads), data)

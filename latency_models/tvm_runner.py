@@ -1,6 +1,6 @@
 """TVM as a runtime among others: compiled models behind the runner's interface."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import numpy as np
@@ -16,27 +16,17 @@ REGISTERS = {"avx512": "%zmm", "avx2": "%ymm", "neon": ".4s"}
 
 
 class TvmRunner:
-    """A compiled model, and the model it was compiled from unless it came from a file."""
+    """A compiled model."""
 
-    def __init__(
-        self, compiled: CompiledModel, backend: "TvmBackend", model: Model | None
-    ) -> None:
+    def __init__(self, compiled: CompiledModel, backend: "TvmBackend") -> None:
         self._compiled = compiled
         self._backend = backend
-        self._model = model
 
     def run(self, x: Array) -> Array:
         return np.stack([self._compiled.run(image) for image in x])
 
     def call(self, x: Array) -> Callable[[], object]:
         return self._compiled.bound_call(x)
-
-    def kernels_ms(self, x: Array) -> list[tuple[str, float, str]]:
-        if self._model is None:
-            raise UserError("a compiled file has no times per kernel; measure its architecture")
-        backend = self._backend
-        times = kernel_times(self._model, backend.cpu, tuned=backend.tuned)
-        return [(time.node, time.median_ms, time.instruction) for time in times]
 
     def check_code(self) -> None:
         # TVM says only in its log that it compiles for something plainer than it was asked for.
@@ -66,7 +56,13 @@ class TvmBackend:
         self.instruction_sets = cpu.features
 
     def compile(self, model: Model) -> TvmRunner:
-        return TvmRunner(compile_model(model, self.cpu, tuned=self.tuned), self, model)
+        return TvmRunner(compile_model(model, self.cpu, tuned=self.tuned), self)
 
     def load(self, path: Path) -> TvmRunner:
-        return TvmRunner(load_compiled(path), self, None)
+        return TvmRunner(load_compiled(path), self)
+
+    def kernels_ms(
+        self, model: Model, nodes: Collection[str] | None
+    ) -> list[tuple[str, float, str]]:
+        times = kernel_times(model, self.cpu, nodes=nodes, tuned=self.tuned)
+        return [(time.node, time.median_ms, time.instruction) for time in times]

@@ -94,7 +94,9 @@ class Worker:
         )
 
     def kernels(self, request: Message) -> Message:
-        return Message({"kernels_ms": self._loaded().kernels_ms(random_input(self._shape))})
+        assert self._backend is not None
+        model = Model(read_graph(request.data["graph"]), request.arrays)
+        return Message({"kernels_ms": self._backend.kernels_ms(model, request.data["nodes"])})
 
     def run(self, request: Message) -> Message:
         return Message({}, {"logits": self._loaded().run(request.arrays["x"])})

@@ -45,6 +45,11 @@ def compile_request(graph: Graph) -> Message:
     return Message({"do": "compile", "graph": data}, model.arrays)
 
 
+def kernels_request(graph: Graph) -> Message:
+    request = compile_request(graph)
+    return replace(request, data={**request.data, "do": "kernels", "nodes": None})
+
+
 def zeros(graph: Graph, name: str) -> Array:
     return np.zeros(graph.array_shapes()[name], np.float32)
 
@@ -119,7 +124,7 @@ def test_what_a_runtime_lacks_keeps_the_worker(worker: WorkerProcess) -> None:
     pid = worker.pid
 
     with pytest.raises(UnsupportedOperatorError, match="no times per kernel"):
-        worker.ask(Message({"do": "kernels"}), limit_s=LIMIT_S)
+        worker.ask(kernels_request(SMALL), limit_s=LIMIT_S)
 
     assert worker.pid == pid
     assert worker.is_running()

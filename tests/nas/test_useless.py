@@ -1,7 +1,7 @@
 """Useless precisions give way, and the search knows what it really evaluates."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -67,13 +67,16 @@ class TableOfTimes:
     asked: list[str] = field(default_factory=list)
     refuses: Callable[[Graph], bool] = lambda graph: False
 
-    def kernel_latencies(self, network: Graph, /) -> tuple[KernelLatency, ...]:
+    def kernel_latencies(
+        self, network: Graph, nodes: Collection[str] | None = None
+    ) -> tuple[KernelLatency, ...]:
         self.asked.append(graph_hash(network))
         if self.refuses(network):
             raise MeasurementError("crashed", "the worker crashed")
         return tuple(
             KernelLatency(kernel.node.name, self.ms(kernel.operator, cost.macs))
             for kernel, cost in kernel_costs(network)
+            if nodes is None or kernel.node.name in nodes
         )
 
     def ms(self, operator: object, macs: int) -> float:
