@@ -52,15 +52,13 @@ class KernelTable:
         self._devices = read_table(path)
         self._ms = self._devices.setdefault(timer.device_name, {})
 
-    def difference_ms(self, graph: Graph, other: Graph) -> float:
-        """Returns how much longer the kernels of ``graph`` take than those of ``other``.
-
-        Kernels that both have cancel out, whatever they take.
+    def differing_ms(self, graph: Graph, other: Graph) -> tuple[float, float]:
+        """Returns what the kernels take that only one of two networks has: of each network.
 
         Raises: as `Measurer.kernel_latencies`.
         """
         ours, theirs = self.kernels(graph), self.kernels(other)
-        return self.sum_ms(ours - theirs) - self.sum_ms(theirs - ours)
+        return self.sum_ms(ours - theirs), self.sum_ms(theirs - ours)
 
     def sum_ms(self, kernels: "Counter[str]") -> float:
         return sum(self._ms[key] * count for key, count in kernels.items())

@@ -24,6 +24,7 @@ from search_spaces.precision import PRECISIONS, Precision
 from search_spaces.space import Architecture, SearchSpace, record, restore
 from search_spaces.staged import StagedSpace
 
+NOISE = 0.03  # share by which equal kernels differ from one timing to the next
 GENE = "precision"  # the last part of the names of genes that choose one
 log = logging.getLogger("nas.search")
 
@@ -44,9 +45,10 @@ class Replacement:
     saved_bytes: int
 
     def __str__(self) -> str:
+        size = f"{self.saved_bytes} bytes larger" if self.saved_bytes else "of its size"
         return (
             f"{self.gene} = {self.before} is {1e3 * self.saved_ms:.3g} us slower than "
-            f"{self.after} and saves no bytes ({-self.saved_bytes}); taken as {self.after}"
+            f"{self.after} and {size}; taken as {self.after}"
         )
 
 
@@ -89,12 +91,12 @@ class UselessGenes:
         if saved_bytes < 0 or graph_hash(graph) == graph_hash(other):
             return None
         saved_ms = self.saved_ms(graph, other)
-        if saved_ms is None or saved_ms <= 0:
+        if saved_ms is None:
             return None
         return Replacement(gene, str(genes[gene]), value, saved_ms, saved_bytes)
 
     def saved_ms(self, graph: Graph, other: Graph) -> float | None:
-        """Returns how much faster ``other`` is; None where one of them cannot be timed."""
+        """Returns how much faster ``other`` is; None where it is not, or cannot be timed."""
         for each in (graph, other):
             if graph_hash(each) in self._untimed:
                 return None
@@ -104,7 +106,8 @@ class UselessGenes:
                 self._untimed.add(graph_hash(each))
                 log.warning("no precision of %s is compared: %s", graph_hash(each), error)
                 return None
-        return self.table.difference_ms(graph, other)
+        ours, theirs = self.table.differing_ms(graph, other)
+        return ours - theirs if ours > (1 + NOISE) * theirs else None
 
 
 def why_not(config: RunConfig) -> str:

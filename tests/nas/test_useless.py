@@ -118,6 +118,7 @@ def replaced(path: Path, cost: dict[str, float], precision: str) -> str:
         ({"w4a4": 2.0}, "w4a4", "w4a8"),  # of equal size
         ({"w4a4": 0.5}, "w4a4", "w4a4"),
         ({}, "w4a4", "w4a4"),  # as fast: neither slower
+        ({"w4a4": 1.02}, "w4a4", "w4a4"),  # by noise alone
         ({"w4a8": 9.0}, "w4a8", "w4a8"),  # slower, but smaller than w8a8
         ({"w8a8": 9.0}, "w8a8", "w8a8"),  # slower, but smaller than fp32
         ({"xnor": 2.0}, "xnor", "bwn"),
