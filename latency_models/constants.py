@@ -58,7 +58,9 @@ class Constants:
         return SignNorm(gain[own], bias[own])
 
     def step(self, name: str) -> float:
-        """The step between two codes of a map."""
+        """The step between two codes of a map; signs have none, they are numbers."""
+        if self.works.maps[name].form.bits == 1:
+            return 1.0
         array = f"{self.works.maps[name].quantizer}.step"
         step = self.model.arrays[array]
         check_step(array, step)

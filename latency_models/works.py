@@ -20,6 +20,7 @@ from search_spaces.operators import (
     Activate,
     Activation,
     Add,
+    AvgPool,
     ChannelSplit,
     Concat,
     Conv2d,
@@ -279,6 +280,8 @@ class _Planner:
             )
         else:
             inputs = kernel.inputs
+            if isinstance(operator, AvgPool) and self.made.maps[inputs[0]].form.bits == 1:
+                inputs = (self.as_real(inputs[0]),)  # the border of signs is -1, an average's 0
         residual = kernel.residual
         if residual is not None and self.made.maps[residual].form.kind == "planes":
             residual = self.as_real(residual)
