@@ -8,6 +8,7 @@ import pytest
 from latency_models.compiled import compile_model
 from latency_models.kernels.cpu import host_cpu
 from search_spaces.builder import GraphBuilder
+from search_spaces.graph import Node
 from search_spaces.model import fold_batch_norm, random_model
 from search_spaces.operators import (
     Activate,
@@ -28,7 +29,7 @@ from tests.integer_oracle import output
 
 CHANNELS = 37  # of a word and a bit
 # Adds what reads the coded map ``q`` of the real map ``x``.
-Reader = Callable[[GraphBuilder, str, str], str]
+Reader = Callable[[GraphBuilder, Node, Node], Node]
 READERS: Mapping[str, Reader] = {
     "nobody": lambda net, x, q: q,
     "activation": lambda net, x, q: net.add("a", Activate("hardswish"), q),
