@@ -133,7 +133,7 @@ def host_features() -> frozenset[str]:
 
     A system may hide some that its processor's name promises.
     """
-    from tvm_ffi import get_global_func
+    from tvm import get_global_func
 
     told = get_global_func("tvm.codegen.llvm.GetHostCPUFeatures")().items()
     offered = {str(name) for name, has in told if has}
