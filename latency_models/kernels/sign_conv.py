@@ -1,0 +1,190 @@
+"""Convolution of real maps with weights of -1 and +1, kept in one bit each.
+
+A word holds the signs of 32 input channels of one output channel, the first in its highest bit. A
+vector of words is shifted by one bit for each input channel; what is then in the sign bits makes a
+vector of -1.0 and +1.0, which all pixels of a tile multiply by. So the products are those of a
+real convolution, and the weights take a 32nd of its memory.
+
+*Source:* Rastegari et al., "XNOR-Net", ECCV 2016, https://arxiv.org/abs/1603.05279, section 3.1
+(Binary-Weight-Networks).
+"""
+
+from dataclasses import dataclass
+from math import gcd
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latency_models.kernels.convolution import Convolution, ConvolutionEmission, ConvTile
+from latency_models.kernels.cpu import VectorUnit
+from latency_models.kernels.emitter import Buffer, Expr, T, split_evenly
+from latency_models.kernels.view import View
+from search_spaces.formats import WORD
+
+Codes = NDArray[np.int8]
+WEIGHTS_IN_CACHE = 1 << 18  # bytes of weights that may be read once for each tile of pixels
+COST_OF_BODIES = 0.03  # each tile size of a kernel is compiled code of its own
+ADD_LATENCY = 4  # cycles until a fused multiply-add can be added to
+WAYS, WAY_BYTES = 8, 4096  # of a first-level cache
+SIGN_BIT = 1 << 31
+ONE = 0x3F800000  # 1.0 in the bits of a float32 number
+
+
+@dataclass(frozen=True, slots=True)
+class SignConvKernel(Convolution):
+    """A convolution of real maps with signs; its epilogue scales float32 sums."""
+
+    weights_type: ClassVar[str] = "uint32"
+
+    def __post_init__(self) -> None:
+        Convolution.__post_init__(self)
+        assert self.source.form.kind == "real", self
+        assert self.epilogue.scaled, self
+
+    def instruction(self, unit: VectorUnit) -> str:
+        """What does the work: the name of one of the unit's instructions, or nothing."""
+        return "fma"
+
+    @property
+    def words(self) -> int:
+        """Words of the channels of a group."""
+        return -(-self.in_channels // WORD)
+
+    @property
+    def window(self) -> int:
+        """Words of a window."""
+        return self.words * self.kernel_size[0] * self.kernel_size[1]
+
+    def pack(self, codes: Codes, unit: VectorUnit, tile: ConvTile) -> NDArray[np.uint8]:
+        """Returns what the kernel reads for weights (O, I / groups, kh, kw), flat.
+
+        Words in the order (group, block, kh, kw, word, vector, lane).
+        """
+        outputs, channels, *window = codes.shape
+        negative = np.zeros((outputs, self.words * WORD, *window), np.uint32)
+        negative[:, :channels] = codes < 0
+        bits = negative.reshape(outputs, self.words, WORD, *window)
+        shifts = np.arange(WORD, dtype=np.uint32)[::-1, None, None]
+        words = np.zeros((self.padded_channels(unit), self.words, *window), np.uint32)
+        words[self.places(unit)] = (bits << shifts).sum(2, dtype=np.uint32)
+        parts = []
+        for group in words.reshape(self.groups, -1, unit.lanes, *words.shape[1:]):
+            for first, count, size in split_evenly(self.num_vectors(unit), tile.vectors):
+                blocks = group[first : first + count * size]
+                blocks = blocks.reshape(count, size, *blocks.shape[1:])  # n v V word kh kw
+                parts.append(blocks.transpose(0, 4, 5, 3, 1, 2).ravel())
+        return np.concatenate(parts).view(np.uint8)
+
+    def function(self, unit: VectorUnit, tile: ConvTile) -> Any:  # noqa: ANN401
+        """Returns the kernel as a TVM function of ``arguments``."""
+        return _Emission(self, unit, tile).function()
+
+    def default_tile(self, unit: VectorUnit) -> ConvTile:
+        """Returns the tile that a simple count of cycles likes best."""
+        return self.candidate_tiles(unit, 1)[0]
+
+    def candidate_tiles(self, unit: VectorUnit, limit: int) -> tuple[ConvTile, ...]:
+        """Returns the ``limit`` tiles that are worth timing, the default one first."""
+        ranked = sorted(
+            self.conv_tiles(unit), key=lambda tile: (estimated_cycles(self, unit, tile), str(tile))
+        )
+        best = ranked[0]
+        other = ConvTile(best.rows, best.columns, best.vectors, not best.blocks_outside)
+        return tuple(dict.fromkeys((best, other, *ranked)))[:limit]
+
+    def conv_tiles(self, unit: VectorUnit) -> list[ConvTile]:
+        room = unit.registers - (5 if unit.registers > 16 else 2)
+        shapes = [
+            (rows, columns, size)
+            for rows, columns, size in self.tiles(unit, room)
+            if size * (rows * columns + 2) <= room
+        ]
+        weights = 4 * self.window * self.padded_channels(unit) // self.groups
+        least = 2 if unit.lanes < 8 and self.num_vectors(unit) > 1 else 1
+        outside = weights > WEIGHTS_IN_CACHE
+        return [ConvTile(*shape, outside) for shape in shapes or [(1, 1, least)]]
+
+
+def estimated_cycles(kernel: SignConvKernel, unit: VectorUnit, tile: ConvTile) -> float:
+    """Returns a count of cycles to rank tiles by; it is no latency."""
+    height, width = kernel.map_size
+    taps = kernel.kernel_size[0] * kernel.kernel_size[1] * kernel.in_channels
+    logic = 1.0 if unit.name == "avx512" else 1.5  # to make a vector of signs
+    cycles, bodies = 0.0, 0
+    for _, rows_count, rows in split_evenly(height, tile.rows):
+        for _, columns_count, columns in split_evenly(width, tile.columns):
+            for _, blocks, size in split_evenly(kernel.num_vectors(unit), tile.vectors):
+                pixels = rows * columns
+                cells = pixels * size
+                step = max(cells / 2 + size * logic / 2, 0.5 * pixels, ADD_LATENCY)
+                if pixels > cached_pixels(kernel.source):
+                    step += pixels / 2
+                bodies += 1
+                cycles += rows_count * columns_count * blocks * (step * taps + 2 * cells + 15)
+    return cycles * (1 + COST_OF_BODIES * bodies)
+
+
+def cached_pixels(source: View) -> int:
+    """Pixels whose lines, one of each, are in a first-level cache of 8 ways of 4096 bytes."""
+    return WAYS * WAY_BYTES // gcd(WAY_BYTES, 4 * source.pixel_stride)
+
+
+class _Emission(ConvolutionEmission):
+    """One convolution being written."""
+
+    kernel: SignConvKernel
+
+    def sum_up(
+        self,
+        sums: list[list[Buffer]],
+        pixels: list[tuple[int, int]],
+        group: Expr,
+        first: Expr,
+        y: Expr,
+        x: Expr,
+    ) -> None:
+        kernel, v, source = self.kernel, self.vectors, self.kernel.source
+        size, lanes = len(sums[0]), self.unit.lanes
+        for register in (register for registers in sums for register in registers):
+            v.put(register, v.constant(0))
+        padded = (group * kernel.num_vectors(self.unit) + first) * lanes
+        block = T.bind(padded * kernel.window)
+        origin = T.bind(self.origin(group, y, x))
+        height, width = kernel.kernel_size
+        row_step = kernel.dilation[0] * source.row_stride
+        column_step = kernel.dilation[1] * source.pixel_stride
+        offsets = self.pixel_offsets(pixels)
+        words = v.registers(size, "uint32")
+        whole, rest = divmod(kernel.in_channels, WORD)
+
+        def word(i: Expr, j: Expr, index: Expr, channels: int) -> None:
+            tap = (i * width + j) * kernel.words + index
+            for k, register in enumerate(words):
+                at = block + tap * (size * lanes) + k * lanes
+                v.put(register, self.weights[v.ramp(at)])
+            corner = origin + i * row_step + j * column_step
+            start = T.bind(corner + index * (WORD * source.channel_stride))
+            with T.serial(channels) as c:
+                taps = [self.next_signs(register) for register in words]
+                channel = T.bind(start + c * source.channel_stride)
+                for offset, registers in zip(offsets, sums, strict=True):
+                    number = v.load_spread(self.source, channel + offset)
+                    for register, tap in zip(registers, taps, strict=True):
+                        v.put(register, v.get(register) + number * tap)
+
+        with T.grid(height, width) as (i, j):
+            if whole:
+                with T.serial(whole) as index:
+                    word(i, j, index, WORD)
+            if rest:
+                word(i, j, T.int32(whole), rest)
+
+    def next_signs(self, words: Buffer) -> Expr:
+        """A vector of -1.0 and +1.0 from the highest bits, which are then shifted out."""
+        v, lanes = self.vectors, self.unit.lanes
+        word = T.bind(v.get(words))
+        v.put(words, word + word)
+        sign = T.bitwise_and(word, T.broadcast(T.uint32(SIGN_BIT), lanes))
+        signed_one = T.bitwise_or(sign, T.broadcast(T.uint32(ONE), lanes))
+        return T.bind(T.reinterpret(f"float32x{lanes}", signed_one))
