@@ -90,7 +90,11 @@ def tile_calls(kernel: TiledKernel, tiles: Sequence[Tile], cpu: Cpu) -> list[Cal
     views = {"source": kernel.source} | dict(
         zip([n for n in end.arguments if n != "constants"], end.views, strict=True)
     )
-    weights = as_bytes(kernel.pack(*random_weights(kernel, rng), unit, tiles[0]))  # type: ignore[arg-type, call-arg]
+    numbers = random_weights(kernel, rng)
+    weights = max(  # the tile may decide how much is packed
+        (as_bytes(kernel.pack(*numbers, unit, tile)) for tile in tiles),  # type: ignore[arg-type, call-arg]
+        key=len,
+    )
     constants = as_bytes(
         end.pack(ordinary_values(end), kernel.padded_channels(unit), kernel.places(unit))
     )
