@@ -48,9 +48,12 @@ def quantize_after_training(
     method: str = "l2",
     *,
     per_channel: bool = True,
+    maps: Mapping[str, Numbers] | None = None,
 ) -> Model:
     """Returns what ``calibrate`` does, the real numbers behind the codes dropped."""
-    return snap_weights(calibrate(graph, model, images, method, per_channel=per_channel))
+    return snap_weights(
+        calibrate(graph, model, images, method, per_channel=per_channel, maps=maps)
+    )
 
 
 def calibrate(

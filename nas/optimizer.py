@@ -21,6 +21,7 @@ from nas.training_config import TrainingConfig
 from search_spaces.operators import Conv2d, Linear
 
 FULL_RATE_FAN_IN = 32
+SIGN_RATE = 3.0  # of the rate: behind a sign, a weight does nothing until it turns
 LARGEST_CHANGE = log(2)  # of the logarithm of a step, in one update
 
 
@@ -60,14 +61,16 @@ def make_optimizer(module: Interpreter, config: TrainingConfig) -> torch.optim.O
 
 
 def is_decayed(module: Interpreter, name: str, parameter: nn.Parameter) -> bool:
-    """Whether an array loses weight: none of norms, biases and steps does, nor one of signs.
+    """Whether an array loses weight: none of norms, biases and steps does, nor one behind signs.
 
-    Behind a sign, a smaller weight is no simpler one, only one that turns more easily.
+    There a smaller weight is no simpler one, only one that turns more easily.
     """
-    if parameter.dim() < 2:
-        return False
+    return parameter.dim() > 1 and not is_behind_signs(module, name)
+
+
+def is_behind_signs(module: Interpreter, name: str) -> bool:
     operator = module.graph.node(name.removesuffix(".weight")).operator
-    return not isinstance(operator, Conv2d | Linear) or operator.precision.weights != "sign"
+    return isinstance(operator, Conv2d | Linear) and operator.precision.weights == "sign"
 
 
 def is_step(name: str) -> bool:
@@ -103,14 +106,15 @@ def multiply(
 
 
 def rate_share(module: Interpreter, name: str, parameter: nn.Parameter) -> float:
-    """Returns the share of the learning rate that an array learns at."""
+    """Returns what the learning rate of an array is multiplied by."""
     shape = parameter.shape
     if len(shape) < 2:
         return 1.0
+    full = SIGN_RATE if is_behind_signs(module, name) else 1.0
     operator = module.graph.node(name.removesuffix(".weight")).operator
     if isinstance(operator, Conv2d) and operator.norm == "batch":
-        return 1.0
-    return min(1.0, FULL_RATE_FAN_IN / shape[1:].numel())
+        return full
+    return full * min(1.0, FULL_RATE_FAN_IN / shape[1:].numel())
 
 
 def learning_rate(step: int, steps_per_epoch: int, config: TrainingConfig) -> float:

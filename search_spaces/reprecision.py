@@ -8,6 +8,7 @@ from search_spaces.graph import Graph, Node
 from search_spaces.operators import Conv2d, Linear
 from search_spaces.precision import (
     FP32,
+    PRECISIONS,
     W8A8,
     Precision,
     depthwise_precision,
@@ -28,8 +29,7 @@ def with_precision(graph: Graph, precisions: Mapping[str, Precision]) -> Graph:
     Quantizers are those that the new precisions need; names of layers stay.
 
     Raises:
-        UserError: If a name is no convolution or linear layer of the graph, or the layer cannot
-            have the precision.
+        UserError: If a name is no convolution or linear layer of the graph.
     """
     known = layers(graph)
     if unknown := [name for name in precisions if name not in known]:
@@ -52,17 +52,18 @@ def with_precision(graph: Graph, precisions: Mapping[str, Precision]) -> Graph:
 def changed(graph: Graph, node: Node, precision: Precision) -> Node:
     operator = node.operator
     assert isinstance(operator, Conv2d | Linear)
-    try:
-        operator = replace(operator, precision=layer_precision(graph, node, precision))
-        operator.output_shape(*graph.input_shapes(node))
-    except ValueError as error:
-        raise UserError(f"{node.name}: {error}") from None
+    operator = replace(operator, precision=layer_precision(graph, node, precision))
     return replace(node, operator=operator)
 
 
 def layer_precision(graph: Graph, node: Node, precision: Precision) -> Precision:
-    """Returns the precision nearest to ``precision`` that the layer has kernels for."""
+    """Returns the precision nearest to ``precision`` that the layer has kernels for.
+
+    Without windows side by side, in linear layers and dilated convolutions, xnor_k is xnor.
+    """
     operator = node.operator
+    if precision.magnitude_map and getattr(operator, "dilation", None) != (1, 1):
+        precision = PRECISIONS["xnor"]
     if not isinstance(operator, Conv2d) or operator.groups == 1:
         return precision
     in_channels = graph.shapes[node.inputs[0]][0]

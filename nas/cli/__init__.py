@@ -15,6 +15,7 @@ from nas.cli.inspect import (
     status_command,
 )
 from nas.cli.latency import latency_app
+from nas.cli.quantize import quantize_command, sensitivity_command
 from nas.cli.search import search_command
 from nas.cli.show import show_command
 from nas.cli.space import space_app
@@ -33,6 +34,8 @@ app.command("front")(front_command)
 app.command("report")(report_command)
 app.command("export")(export_command)
 app.command("retrain")(retrain_command)
+app.command("quantize")(quantize_command)
+app.command("sensitivity")(sensitivity_command)
 app.command("show")(show_command)
 app.command("networks")(networks_command)
 app.add_typer(latency_app, name="latency")
