@@ -51,7 +51,7 @@ class CompiledModel:
 
     @cached_property
     def _machine(self) -> Any:  # noqa: ANN401
-        check_runs_here("the model", self.metadata)
+        check_runs_here("the model", self.metadata.cpu, self.metadata.features)
         return relax.VirtualMachine(self._library, tvm.cpu())
 
     def run(self, x: Array) -> Array:
@@ -119,6 +119,7 @@ def compile_model(model: Model, cpu: Cpu, *, tuned: bool = False) -> CompiledMod
 
     Raises:
         UnsupportedOperatorError: If a node has an operator or precision without a kernel.
+        UserError: If tiles are to be timed for a processor whose code this machine cannot run.
     """
     network = lower(model, cpu.vector_unit, tile_choice(cpu, tuned))
     return CompiledModel(build(network, cpu), metadata_of(network, cpu))
@@ -132,6 +133,7 @@ def tile_choice(cpu: Cpu, tuned: bool) -> Callable[[TiledKernel], Tile]:
     unit = cpu.vector_unit
     if not tuned:
         return lambda kernel: kernel.default_tile(unit)
+    check_runs_here("code to be timed", cpu, cpu.features)
     from latency_models.tuning import Tuner
 
     return Tuner(cpu).best_tile
@@ -155,7 +157,7 @@ def load_compiled(path: Path) -> CompiledModel:
     except (OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"{path} is no compiled model of hwnas: {reason}") from None
-    check_runs_here(str(path), metadata)
+    check_runs_here(str(path), metadata.cpu, metadata.features)
     return CompiledModel(library, metadata)
 
 
@@ -259,7 +261,11 @@ def kernel_times(
 
     Args:
         nodes: Only the kernels of these nodes are compiled and timed; None takes all.
+
+    Raises:
+        UserError: If this machine cannot run code for ``cpu``.
     """
+    check_runs_here("code to be timed", cpu, cpu.features)
     network = lower(model, cpu.vector_unit, tile_choice(cpu, tuned))
     steps = {
         index: call

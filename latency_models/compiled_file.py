@@ -7,7 +7,7 @@ both are found to suit this machine.
 import json
 import shutil
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -118,19 +118,24 @@ def check_library(path: Path) -> None:
         raise UserError(f"{path} is cut off: it has {found} bytes of {whole}; copy it again")
 
 
-def check_runs_here(what: str, metadata: Metadata) -> None:
-    """Raises UserError if this machine lacks instructions that the code needs."""
-    host = host_cpu()
-    if metadata.cpu.architecture != host.architecture:
+def check_runs_here(what: str, cpu: Cpu, features: Iterable[str]) -> None:
+    """Raises UserError if this machine lacks what code for ``cpu`` needs.
+
+    Args:
+        what: The code, as the subject of a sentence.
+        features: Instruction sets that it needs.
+    """
+    host, name = host_cpu(), cpu.mcpu or "generic"
+    if cpu.architecture != host.architecture:
         raise UserError(
-            f"{what} was compiled for {metadata.mcpu!r} ({metadata.platform}) and cannot run on "
-            f"{host.mcpu!r} ({host.platform}); save it and run the file there"
+            f"{what} is for {name!r} ({cpu.platform}) and this machine is {host.mcpu!r} "
+            f"({host.platform}); save it and run the file there, or compile it for this machine"
         )
-    missing = sorted(set(metadata.features) - host_features())
+    missing = sorted(set(features) - host_features())
     if missing:
         raise UserError(
-            f"{what} was compiled for {metadata.mcpu!r} and needs {', '.join(missing)}, which "
-            "this processor does not have; export the network again on this machine"
+            f"{what} is for {name!r} and needs {', '.join(missing)}, which this processor does "
+            "not have; run it on such a machine, or export the network again on this one"
         )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from latency_models.compiled import CompiledModel, compile_model, load_compiled
+from latency_models.compiled import CompiledModel, compile_model, kernel_times, load_compiled
 from latency_models.compiled_file import (
     FORMAT,
     check_runs_here,
@@ -92,9 +92,9 @@ def test_a_file_for_a_processor_with_more_instructions_is_refused(tmp_path: Path
     model = compile_model(small_model(), cpu)
     model.save(tmp_path / "network.so")
 
-    with pytest.raises(UserError, match=rf"network\.so was compiled for '{cpu.mcpu}' and need"):
+    with pytest.raises(UserError, match=rf"network\.so is for '{cpu.mcpu}' and needs "):
         load_compiled(tmp_path / "network.so")
-    with pytest.raises(UserError, match=rf"the model was compiled for '{cpu.mcpu}' and needs "):
+    with pytest.raises(UserError, match=rf"the model is for '{cpu.mcpu}' and needs "):
         model.run(np.zeros((1, 5, 5), np.float32))
 
 
@@ -107,11 +107,10 @@ def richer_cpu() -> Cpu:
 @on_x86
 @pytest.mark.parametrize("hidden", ["amx-avx512", "avx512fp16", "gfni", "popcnt"])
 def test_each_missing_instruction_set_is_named(saved: Path, hidden: str) -> None:
-    metadata = load_compiled(saved).metadata
-    needed = replace(metadata, features=(*metadata.features, f"{hidden}-of-tomorrow"))
+    needed = (*load_compiled(saved).metadata.features, f"{hidden}-of-tomorrow")
 
     with pytest.raises(UserError, match=f"needs {hidden}-of-tomorrow, which this processor does"):
-        check_runs_here("x.so", needed)
+        check_runs_here("x.so", host_cpu(), needed)
 
 
 @on_x86
@@ -148,10 +147,18 @@ def test_a_network_is_exported_for_another_architecture(
 
 @on_x86
 def test_a_network_for_another_architecture_does_not_run_here(for_arm: CompiledModel) -> None:
-    with pytest.raises(UserError, match=r"'cortex-a76' \(aarch64-linux-gnu\) and cannot run on"):
+    with pytest.raises(UserError, match=r"'cortex-a76' \(aarch64-linux-gnu\) and this machine is"):
         for_arm.run(np.zeros((1, 5, 5), np.float32))
-    with pytest.raises(UserError, match="cannot run on"):
+    with pytest.raises(UserError, match=r"the model is for 'cortex-a76'"):
         for_arm.time_ms()
+
+
+@on_x86
+def test_code_for_another_architecture_is_not_timed_here() -> None:
+    with pytest.raises(UserError, match=r"code to be timed is for 'cortex-a76'"):
+        compile_model(small_model(), ARM, tuned=True)
+    with pytest.raises(UserError, match=r"code to be timed is for 'cortex-a76'"):
+        kernel_times(small_model(), ARM)
 
 
 def test_a_missing_linker_is_named(for_arm: CompiledModel) -> None:
