@@ -4,9 +4,10 @@ A block only says the precision of its convolutions; what they read is made expl
 training, costs, kernels and export see the same codes:
 
 * a low-bit layer reads a ``Quantize`` of its map; layers of equal bits share one;
-* sums read 8 bits of a map that a layer of two or more bits reads or makes, so that no float map
-  travels between low-bit layers; a map between binary layers stays real for sums, the real
-  shortcut of Liu et al., "Bi-Real Net", ECCV 2018, https://arxiv.org/abs/1808.00278;
+* sums, means, gates and lone activations read 8 bits of a map that a layer of two or more bits
+  reads or makes, so that no float map travels between low-bit layers; a map between binary layers
+  stays real, the real shortcut of Liu et al., "Bi-Real Net", ECCV 2018,
+  https://arxiv.org/abs/1808.00278;
 * an 8-bit layer that reads some channels of a map quantizes the whole map, and all who read parts
   of it read the same codes;
 * a layer of precision xnor_k reads the map K as well: ``Magnitude`` and a mean over its window.
@@ -17,6 +18,7 @@ from dataclasses import replace
 from search_spaces.fusion import residual_sums
 from search_spaces.graph import INPUT, Graph, Node
 from search_spaces.operators import (
+    Activate,
     Activation,
     Add,
     AvgPool,
@@ -38,7 +40,8 @@ NONNEGATIVE: tuple[Activation, ...] = ("relu", "relu6", "hardsigmoid")
 KEEPS_SIGN = (
     MaxPool, AvgPool, GlobalAvgPool, ChannelShuffle, ChannelSplit, Dropout, Concat, Add, Scale
 )  # fmt: skip
-RESIDUAL_BITS = 8  # of a map that a sum reads beside a low-bit layer
+READS_CODES = (Activate, Add, AvgPool, GlobalAvgPool, Scale)  # beside low-bit layers, in 8 bits
+RESIDUAL_BITS = 8
 
 
 def add_quantizers(graph: Graph) -> Graph:
@@ -90,7 +93,7 @@ class _Insertion:
             self.bits[self.quantized_map(node)].add(bits_of(node))
         taken_in = {node.name for _, node in residual_sums(self.graph)}
         for node in self.graph.nodes:
-            if isinstance(node.operator, Add):
+            if isinstance(node.operator, READS_CODES):
                 for name in node.inputs:
                     if name not in taken_in and self.is_integer(name):
                         self.bits[name].add(RESIDUAL_BITS)
@@ -109,7 +112,7 @@ class _Insertion:
         if name == INPUT:
             return False
         node = self.graph.node(name)
-        if isinstance(node.operator, Concat | ChannelShuffle):
+        if isinstance(node.operator, Concat | ChannelShuffle | MaxPool):
             return all(self.is_integer(source) for source in node.inputs)
         return is_low_bit(node) and bits_of(node) > 1
 
@@ -133,7 +136,8 @@ class _Insertion:
         """What ``node`` reads in place of the map ``name``."""
         if is_low_bit(node) and not self.has_quantizer(node) and self.quantized_map(node) == name:
             return f"{name}.q{bits_of(node)}"
-        if isinstance(node.operator, Add | ChannelSplit) and RESIDUAL_BITS in self.bits[name]:
+        reads_codes = isinstance(node.operator, (*READS_CODES, ChannelSplit))
+        if reads_codes and RESIDUAL_BITS in self.bits[name]:
             return f"{name}.q{RESIDUAL_BITS}"
         return name
 

@@ -33,7 +33,7 @@ from search_spaces.operators import (
 )
 from search_spaces.precision import PRECISIONS
 from search_spaces.quantization import input_quantizer
-from search_spaces.quantizers import add_quantizers, without_quantizers
+from search_spaces.quantizers import READS_CODES, add_quantizers, without_quantizers
 from search_spaces.space import crossover, mutate, restore, sample
 from tests.search_spaces.coded import CODED, EVERY_PRECISION, chain, low_bit_layers, quantizers
 
@@ -44,7 +44,7 @@ SIGN_READING = [name for name, p in PRECISIONS.items() if p.activations == "sign
 
 
 def check_reads(graph: Graph) -> None:
-    """Every low-bit layer reads codes of its own bits; whoever else reads codes sums or views."""
+    """Every low-bit layer reads codes of its own bits; others may, or view them."""
     for node in low_bit_layers(graph):
         assert isinstance(node.operator, Conv2d | Linear)
         quantize = input_quantizer(graph, node.inputs[0]).operator
@@ -53,7 +53,7 @@ def check_reads(graph: Graph) -> None:
     for name in quantizers(graph):
         for reader in graph.consumers[name]:
             assert reader in low_bit_layers(graph) or isinstance(
-                reader.operator, Add | ChannelSplit
+                reader.operator, (*READS_CODES, ChannelSplit)
             ), f"{reader.name} reads {name}"
         assert graph.consumers[name], f"nobody reads {name}"
 
