@@ -42,6 +42,7 @@ KEEPS_SIGN = (
 )  # fmt: skip
 READS_CODES = (Activate, Add, AvgPool, GlobalAvgPool, Scale)  # beside low-bit layers, in 8 bits
 RESIDUAL_BITS = 8
+PASSES_ON = (Activate, Add, AvgPool, ChannelShuffle, Concat, MaxPool)  # what integer layers made
 
 
 def add_quantizers(graph: Graph) -> Graph:
@@ -112,7 +113,7 @@ class _Insertion:
         if name == INPUT:
             return False
         node = self.graph.node(name)
-        if isinstance(node.operator, Concat | ChannelShuffle | MaxPool):
+        if isinstance(node.operator, PASSES_ON):
             return all(self.is_integer(source) for source in node.inputs)
         return is_low_bit(node) and bits_of(node) > 1
 
