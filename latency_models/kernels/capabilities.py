@@ -1,27 +1,54 @@
 """Capabilities: what computes each precision on a CPU, and whether fewer bits are faster there.
 
-Speeds are those of the inner loops, as multiply-accumulates in the time of one in float32 on the
-same vector unit: an estimate by which a person chooses what to search. What a network takes is
-measured. Integers of 4 bits are computed as those of 8; of 2 bits by counting ones, a pass for
-each pair of bits of weight and map; binary weights of real maps as real numbers.
+Speeds are multiply-accumulates in the time of one in float32 on the same vector unit: an estimate
+by which a person chooses what to search; what a network takes is measured. Those of x86 were timed
+with our kernels, compiled for each instruction set and run on a znver4, as geometric means over
+five convolutions of 64 to 256 channels; those of NEON count instructions.
+
+Integers of 4 bits are computed as those of 8, and binary weights of real maps as real numbers.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from latency_models.kernels.cpu import Cpu, Dot, VectorUnit
+from latency_models.kernels.cpu import Cpu, VectorUnit
 from search_spaces.precision import FP32, PRECISIONS, W8A8, Precision
 
 FMA = "fma"
-# Four products of bytes at once; two of 16 bits, even and odd bytes apart; one of 16 bits.
-DOT_SPEED: Mapping[Dot, float] = {"vpdpbusd": 4.0, "sdot": 4.0, "pmaddwd": 1.0, "multiply": 1.0}
-# Of a binary convolution, by vector unit: what counts ones, or what takes its place.
-COUNTING: Mapping[tuple[str, bool], tuple[str, float]] = {
-    ("avx512", True): ("vpopcntd", 20.0),
-    ("avx512", False): ("vpshufb", 4.5),
-    ("avx2", False): ("vpshufb", 5.0),
-    ("neon", False): ("cnt", 8.0),
-    ("generic", False): ("", 3.0),
+# Of 8-bit codes, by vector unit and what multiplies them.
+DOT_SPEEDS: Mapping[tuple[str, str], float] = {
+    ("avx512", "vpdpbusd"): 4.0,
+    ("avx512", "pmaddwd"): 1.5,
+    ("avx2", "vpdpbusd"): 4.0,
+    ("avx2", "pmaddwd"): 1.6,
+    ("generic", "pmaddwd"): 2.0,  # beside a product and a sum in float32
+    ("generic", "multiply"): 0.5,
+    ("neon", "sdot"): 4.0,
+    ("neon", "multiply"): 1.0,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Counting:
+    """How a vector unit counts ones, and how fast convolutions of bits are by it.
+
+    Attributes:
+        instruction: "" where many plain ones take its place.
+    """
+
+    instruction: str
+    xnor: float
+    w1a2: float
+    w2a2: float
+
+
+# By vector unit, and whether it counts the ones of every lane in one instruction.
+COUNTING: Mapping[tuple[str, bool], Counting] = {
+    ("avx512", True): Counting("vpopcntd", 17.0, 9.0, 4.3),
+    ("avx512", False): Counting("vpshufb", 10.0, 5.0, 2.2),
+    ("avx2", False): Counting("vpshufb", 11.0, 4.5, 1.8),
+    ("generic", False): Counting("", 8.0, 3.0, 1.5),
+    ("neon", False): Counting("cnt", 8.0, 4.0, 2.0),
 }
 
 
@@ -48,11 +75,7 @@ class Capability:
 
 def capabilities(cpu: Cpu) -> tuple[Capability, ...]:
     """Returns what ``cpu`` does with every precision, in the order of ``PRECISIONS``."""
-    return capabilities_of(cpu.vector_unit)
-
-
-def capabilities_of(unit: VectorUnit) -> tuple[Capability, ...]:
-    return tuple(capability(unit, precision) for precision in PRECISIONS.values())
+    return tuple(capability(cpu.vector_unit, precision) for precision in PRECISIONS.values())
 
 
 def capability(unit: VectorUnit, precision: Precision) -> Capability:
@@ -67,9 +90,10 @@ def computed(unit: VectorUnit, precision: Precision) -> tuple[str, float]:
     if precision.activations == "real":
         return FMA, 1.0
     if precision.activation_bits >= 4:
-        return dot_name(unit), DOT_SPEED[unit.dot]
-    name, speed = COUNTING[unit.name, unit.popcount]
-    return name, speed / (precision.weight_bits * precision.activation_bits)
+        return dot_name(unit), DOT_SPEEDS[unit.name, unit.dot]
+    counting = COUNTING[unit.name, unit.popcount]
+    speeds = {(1, 1): counting.xnor, (1, 2): counting.w1a2, (2, 2): counting.w2a2}
+    return counting.instruction, speeds[precision.weight_bits, precision.activation_bits]
 
 
 def why_storage_only(unit: VectorUnit, precision: Precision) -> str:

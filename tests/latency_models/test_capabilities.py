@@ -2,8 +2,9 @@
 
 import pytest
 
-from latency_models.kernels.capabilities import Capability, capabilities, capabilities_of
-from latency_models.kernels.cpu import AVX2, AVX512, GENERIC, NEON, Cpu, VectorUnit, host_cpu
+from latency_models.kernels.bit_counting import instruction as counting
+from latency_models.kernels.capabilities import Capability, capabilities
+from latency_models.kernels.cpu import Cpu, host_cpu
 from latency_models.kernels.dot import instruction
 from search_spaces.precision import PRECISIONS
 
@@ -67,8 +68,9 @@ def test_the_instruction_follows_the_instruction_set(name: str, integers: str, o
     ("name", "faster"),
     [
         ("znver4", {"w8a8", "w2a2", "w1a2", "xnor", "xnor_k"}),
-        ("cascadelake", {"w8a8", "xnor", "xnor_k"}),
-        ("alderlake", {"w8a8", "xnor", "xnor_k"}),
+        ("cascadelake", {"w8a8", "w1a2", "xnor", "xnor_k"}),
+        ("alderlake", {"w8a8", "w1a2", "xnor", "xnor_k"}),
+        ("haswell", {"w8a8", "w2a2", "w1a2", "xnor", "xnor_k"}),
         ("cortex-a76", {"w8a8", "xnor", "xnor_k"}),
     ],
 )
@@ -98,9 +100,13 @@ def test_what_multiplies_codes_is_called_as_its_kernel_calls_it(name: str) -> No
     assert rows(name)["w8a8"].instruction == instruction(CPUS[name].vector_unit)
 
 
-@pytest.mark.parametrize("unit", [AVX512, AVX2, NEON, GENERIC], ids=lambda unit: unit.name)
-def test_passes_over_bits_divide_the_speed(unit: VectorUnit) -> None:
-    speed = {row.precision.name: row.speed for row in capabilities_of(unit)}
+@pytest.mark.parametrize("name", CPUS)
+def test_what_counts_ones_is_called_as_its_kernel_calls_it(name: str) -> None:
+    assert rows(name)["xnor"].instruction == counting(CPUS[name].vector_unit)
 
-    assert speed["w1a2"] == speed["xnor"] / 2
-    assert speed["w2a2"] == speed["xnor"] / 4
+
+@pytest.mark.parametrize("name", CPUS)
+def test_more_passes_over_bits_take_longer(name: str) -> None:
+    found = rows(name)
+
+    assert found["xnor"].speed > found["w1a2"].speed > found["w2a2"].speed
