@@ -114,7 +114,7 @@ def tile_calls(kernel: TiledKernel, tiles: Sequence[Tile], cpu: Cpu) -> list[Cal
     names = [f"tile_{index}" for index in range(len(tiles))]
     module = kernel_module(
         {
-            name: kernel.function(unit, tile)  # type: ignore[arg-type, call-arg]
+            name: kernel.function(unit, tile)  # type: ignore[arg-type]
             for name, tile in zip(names, tiles, strict=True)
         },
         {f"run_{name}": [Call(name, arguments)] for name in names},
