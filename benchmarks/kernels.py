@@ -18,6 +18,8 @@ in the same rounds (``benchmarks.peaks``); bits are multiplied once for each pai
 import argparse
 from collections.abc import Mapping
 from pathlib import Path
+from time import perf_counter, thread_time
+from typing import Any
 
 import numpy as np
 
@@ -86,11 +88,10 @@ def measure(
     cpu: Cpu,
     most: Peak,
     tuned: bool,
-    rounds: int,
-    round_ms: float,
+    timing: Mapping[str, Any],
 ) -> Row:
     calls, tile = calls_of(shape, precision, cpu, tile_choice(cpu, tuned), tuned)
-    times, _ = interleaved_ms([most.call, *calls.values()], rounds=rounds, round_ms=round_ms)
+    times, _ = interleaved_ms([most.call, *calls.values()], **timing)
     peak_ms, ms = times[0], dict(zip(calls, times[1:], strict=True))
     share = operations(shape, precision) / ms["ours"] / (most.operations / peak_ms)
     row: Row = {"kind": shape.kind, "convolution": str(shape), "tile": tile}
@@ -139,20 +140,26 @@ def main() -> None:
     parser.add_argument("--precision", choices=(*MEASURED, "all"), default="all")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--round-ms", type=float, default=5.0)
+    parser.add_argument(
+        "--cpu-time", action="store_true", help="do not count what other programs take"
+    )
     parser.add_argument("--untuned", action="store_true", help="tiles chosen without timing")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     cpu, tuned = host_cpu(), not given.untuned
+    timing = {"rounds": given.rounds, "round_ms": given.round_ms}
+    timing["clock"] = thread_time if given.cpu_time else perf_counter
     unit = cpu.vector_unit
     everything: list[Row] = []
     summary: dict[str, object] = {"cpu": cpu.mcpu, "tuned": tuned, "dot": unit.dot}
+    summary["clock"] = "cpu" if given.cpu_time else "wall"
     summary["popcount"] = unit.popcount
     for name in MEASURED if given.precision == "all" else (given.precision,):
         precision = get_precision(name)
         most = peak(peak_kind(precision), cpu)
-        rows = []
+        rows: list[Row] = []
         for shape in (shape for shape in SHAPES if shape.offers(precision)):
-            row = measure(shape, precision, cpu, most, tuned, given.rounds, given.round_ms)
+            row = measure(shape, precision, cpu, most, tuned, timing)
             print(f"{name} {row['convolution']}: {row['speed_up']:.2f}x", flush=True)
             rows.append(row)
         summary[name] = summary_of(rows)
