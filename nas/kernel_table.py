@@ -7,13 +7,13 @@ Equal kernels of different networks are timed once. The table lies in the run fo
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Protocol
 
 from latency_models.measure import KernelLatency
 from nas.run_folder import read_json, write_json
-from nas.tables import times_by_node
+from nas.tables import rows_of_nodes, times_by_row
 from search_spaces.architecture import operator_fields
 from search_spaces.errors import UserError
 from search_spaces.formats import REAL, Formats, only_moves
@@ -23,6 +23,7 @@ from search_spaces.operators import ChannelSplit
 
 FORMAT = "hwnas.kernel_table"
 VERSION = 1
+READINGS = 3  # of a kernel by which something is decided
 
 
 class KernelTimer(Protocol):
@@ -39,6 +40,8 @@ class KernelTimer(Protocol):
 class KernelTable:
     """Milliseconds of kernels on one device.
 
+    A kernel counts with the least of its readings: what else runs on a machine only adds to them.
+
     Args:
         path: The file that keeps them; what it holds for another device is left alone.
 
@@ -50,7 +53,7 @@ class KernelTable:
         self.timer = timer
         self.path = path
         self._devices = read_table(path)
-        self._ms = self._devices.setdefault(timer.device_name, {})
+        self._readings = self._devices.setdefault(timer.device_name, {})
 
     def differing_ms(self, graph: Graph, other: Graph) -> tuple[float, float]:
         """Returns what the kernels take that only one of two networks has: of each network.
@@ -60,47 +63,63 @@ class KernelTable:
         ours, theirs = self.kernels(graph), self.kernels(other)
         return self.sum_ms(ours - theirs), self.sum_ms(theirs - ours)
 
+    def confirm(self, graph: Graph, other: Graph) -> None:
+        """Takes more readings of the kernels that only one of two networks has, in turns.
+
+        Raises: as `Measurer.kernel_latencies`.
+        """
+        ours, theirs = self.kernels(graph), self.kernels(other)
+        for _ in range(READINGS - 1):
+            for network, differing in ((graph, ours - theirs), (other, theirs - ours)):
+                few = {key for key in differing if len(self._readings[key]) < READINGS}
+                nodes = {name: key for name, key in kernel_keys(network).items() if key in few}
+                if nodes:
+                    self._measure(network, nodes)
+
     def sum_ms(self, kernels: "Counter[str]") -> float:
-        return sum(self._ms[key] * count for key, count in kernels.items())
+        return sum(min(self._readings[key]) * count for key, count in kernels.items())
 
     def kernels(self, graph: Graph) -> "Counter[str]":
         """Returns the keys of the kernels of ``graph``, all of them in the table by then."""
         keys = kernel_keys(graph)
-        unknown = {name: key for name, key in keys.items() if key not in self._ms}
+        unknown = {name: key for name, key in keys.items() if key not in self._readings}
         if unknown:
             self._measure(graph, unknown)
         return Counter(keys.values())
 
-    def _measure(self, graph: Graph, keys: Mapping[str, str]) -> None:
-        times = times_by_node(self.timer.kernel_latencies(graph, keys.keys()))
-        assert times.keys() <= keys.keys(), "other kernels were timed than those asked for"
-        for name, key in keys.items():
+    def _measure(self, graph: Graph, keys: dict[str, str]) -> None:
+        """Takes a reading of each key; of nodes with equal ones, that of the first."""
+        first = {key: name for name, key in reversed(keys.items())}
+        wanted = set(first.values())
+        nodes = [node for node, row in rows_of_nodes(graph).items() if row in wanted]
+        times = times_by_row(graph, self.timer.kernel_latencies(graph, nodes))
+        assert times.keys() <= wanted, "other kernels were timed than those asked for"
+        for key, name in first.items():
             # What has no time of its own runs inside another kernel.
-            self._ms.setdefault(key, times.get(name, 0.0))
+            self._readings.setdefault(key, []).append(times.get(name, 0.0))
         write_json(
-            self.path, {"format": FORMAT, "version": VERSION, "kernels_ms": dict(self._devices)}
+            self.path, {"format": FORMAT, "version": VERSION, "readings_ms": dict(self._devices)}
         )
 
 
-def read_table(path: Path) -> dict[str, dict[str, float]]:
+def read_table(path: Path) -> dict[str, dict[str, list[float]]]:
     try:
         data = read_json(path, "delete it, and its kernels are timed again")
     except FileNotFoundError:
         return {}
     if (data.get("format"), data.get("version")) != (FORMAT, VERSION):
         raise UserError(f"{path} is no kernel table of this hwnas; delete it")
-    return {str(device): dict(times) for device, times in data["kernels_ms"].items()}
+    return {str(device): dict(kernels) for device, kernels in data["readings_ms"].items()}
 
 
 def kernel_keys(graph: Graph) -> dict[str, str]:
-    """Returns for each kernel, and for the input's change of format, a text that equal ones share.
-
-    Kernels are called like their nodes.
-    """
-    formats = Formats(graph)
+    """Returns for each row of a network's table of kernels a text that equal ones share."""
+    formats, rows = Formats(graph), set(rows_of_nodes(graph).values())
     keys = {INPUT: shortened([graph.input_shape, written(formats, INPUT)])}
     for kernel in fuse(graph):
         keys[kernel.node.name] = shortened(described(graph, formats, kernel))
+    for name in rows - keys.keys():
+        keys[name] = shortened(described_view(graph, formats, graph.node(name)))
     return keys
 
 
@@ -118,6 +137,11 @@ def described(graph: Graph, formats: Formats, kernel: FusedKernel) -> list[objec
         adding = graph.node(kernel.output)
         sources.append(["residual", described_map(graph, formats, adding, kernel.residual)])
     return [fields, sources, kernel.activation, written(formats, kernel.output)]
+
+
+def described_view(graph: Graph, formats: Formats, view: Node) -> list[object]:
+    fields = operator_fields(view.operator)
+    return [fields, described_map(graph, formats, view, *view.inputs), written(formats, view.name)]
 
 
 def described_map(graph: Graph, formats: Formats, reader: Node, name: str) -> list[object]:

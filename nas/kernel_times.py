@@ -12,7 +12,7 @@ from pathlib import Path
 from latency_models.measure import Measurer
 from nas.results import TrialResult
 from nas.run_folder import RunFolder, write_json
-from nas.tables import LayerTimes, times_by_node
+from nas.tables import LayerTimes, rows_of_nodes, times_by_row
 from search_spaces.errors import UserError
 from search_spaces.graph import Graph
 from search_spaces.reprecision import full_precision
@@ -49,11 +49,11 @@ def time_layers(graph: Graph, measurer: Measurer) -> LayerTimes:
         MeasurementError: If the network could not be measured.
     """
     own = measurer.kernel_latencies(graph)
-    plain = full_precision(graph)
+    plain, rows = full_precision(graph), rows_of_nodes(graph)
     return LayerTimes(
-        times_by_node(own),
-        {time.name: time.instruction for time in own if time.instruction},
-        None if plain == graph else times_by_node(measurer.kernel_latencies(plain)),
+        times_by_row(graph, own),
+        {rows[time.name]: time.instruction for time in own if time.instruction},
+        None if plain == graph else times_by_row(plain, measurer.kernel_latencies(plain)),
     )
 
 

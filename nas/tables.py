@@ -1,13 +1,13 @@
 """Tables: a network kernel by kernel, as ``nas show`` and the report print it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from latency_models.measure import KernelLatency
-from search_spaces.cost import kernel_costs, precision_of
+from search_spaces.cost import Cost, kernel_costs, precision_of
 from search_spaces.errors import UserError
-from search_spaces.fusion import FusedKernel
-from search_spaces.graph import INPUT, Graph
+from search_spaces.fusion import FusedKernel, fuse
+from search_spaces.graph import INPUT, Graph, Node
 from search_spaces.operators import (
     OPERATOR_NAMES,
     AvgPool,
@@ -16,9 +16,13 @@ from search_spaces.operators import (
     Linear,
     MaxPool,
     Operator,
+    Quantize,
     Shape,
 )
 from search_spaces.precision import FP32
+
+# What was measured of a row: milliseconds, share of all, instruction, milliseconds in float32.
+Timed = Callable[[str], tuple[float | None, float | None, str, float | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +71,8 @@ class LayerTimes:
     """What was measured of a network's kernels, one by one.
 
     Attributes:
-        ms: Median milliseconds by the name of the kernel's node, and by "input" where the runtime
-            changes the input's layout first.
+        ms: Median milliseconds by the name of the row: the kernel's node, "input" where the
+            runtime changes the input's layout first, or a view whose codes are changed.
         instructions: What does the work, by the same names.
         fp32_ms: Median milliseconds of the same network in float32; None where it was not
             measured, as for a network that is in float32 itself.
@@ -86,13 +90,11 @@ def layer_rows(graph: Graph, times: LayerTimes | None = None) -> tuple[LayerRow,
         times: A kernel that is not in it was not measured, and its row says so.
 
     Raises:
-        UserError: If ``times`` names a node that is no kernel of ``graph``.
+        UserError: If ``times`` names a node that has no row in the table of ``graph``.
     """
     times = times or LayerTimes({})
     measured = dict(times.ms)
-    costs = kernel_costs(graph)
-    known = {INPUT, *(kernel.node.name for kernel, _ in costs)}
-    if unknown := sorted(measured.keys() - known):
+    if unknown := sorted(measured.keys() - set(rows_of_nodes(graph).values())):
         raise UserError(
             f"the times of kernels must belong to the network, got one of {unknown[0]!r}, which "
             "is no kernel of it; measure this network"
@@ -104,35 +106,61 @@ def layer_rows(graph: Graph, times: LayerTimes | None = None) -> tuple[LayerRow,
         share = ms / total if ms is not None and total > 0 else None
         return ms, share, times.instructions.get(name, ""), (times.fp32_ms or {}).get(name)
 
-    rows = []
-    if INPUT in measured:
-        layout = "change of layout"
-        rows.append(LayerRow(INPUT, layout, "", "", graph.input_shape, 0, 0, 0, 0, *timed(INPUT)))
-    for kernel, cost in costs:
-        name = kernel.node.name
-        rows.append(
-            LayerRow(
-                name,
-                described(kernel),
-                window(kernel.operator, graph.input_shapes(kernel.node)),
-                precision_of(kernel.operator).name if has_weights(kernel.operator) else "",
-                kernel.shape,
-                cost.macs,
-                cost.memory_access_bytes,
-                cost.weight_bytes,
-                cost.params,
-                *timed(name),
-            )
-        )
-    return tuple(rows)
+    rows = {
+        kernel.output: layer_row(graph, kernel, cost, timed)
+        for kernel, cost in kernel_costs(graph)
+    }
+    for name in measured.keys() - {row.name for row in rows.values()}:
+        moved = "change of layout" if name == INPUT else "change of codes"
+        shape = graph.shapes[name]
+        rows[name] = LayerRow(name, moved, "", "", shape, 0, 0, 0, 0, *timed(name))
+    return tuple(rows[name] for name in graph.shapes if name in rows)
 
 
-def times_by_node(times: Iterable[KernelLatency]) -> dict[str, float]:
-    """Returns the milliseconds of each node; one that runs as several kernels gets their sum."""
-    by_node: dict[str, float] = {}
+def layer_row(graph: Graph, kernel: FusedKernel, cost: Cost, timed: Timed) -> LayerRow:
+    name = kernel.node.name
+    return LayerRow(
+        name,
+        described(kernel),
+        window(kernel.operator, graph.input_shapes(kernel.node)),
+        precision_of(kernel.operator).name if has_weights(kernel.operator) else "",
+        kernel.shape,
+        cost.macs,
+        cost.memory_access_bytes,
+        cost.weight_bytes,
+        cost.params,
+        *timed(name),
+    )
+
+
+def rows_of_nodes(graph: Graph) -> dict[str, str]:
+    """Returns for each node, and the input, the row in which its time counts.
+
+    That is its kernel; where it is a view, which a runtime may have to copy or code anew, the
+    quantizer that reads it, or else a row of its own.
+    """
+    rows = {INPUT: INPUT}
+    for kernel in fuse(graph):
+        parts = (kernel.node.name, kernel.output, *kernel.quantizers)
+        rows |= dict.fromkeys(parts, kernel.node.name)
+    for node in graph.nodes:
+        if node.name not in rows:
+            readers = (reader.name for reader in graph.consumers[node.name])
+            coded = (n for n in readers if rows.get(n) == n and is_quantizer(graph.node(n)))
+            rows[node.name] = next(coded, node.name)
+    return rows
+
+
+def times_by_row(graph: Graph, times: Iterable[KernelLatency]) -> dict[str, float]:
+    """Returns the milliseconds of each row; one that runs as several kernels gets their sum."""
+    rows, by_row = rows_of_nodes(graph), dict[str, float]()
     for time in times:
-        by_node[time.name] = by_node.get(time.name, 0.0) + time.median_ms
-    return by_node
+        by_row[rows[time.name]] = by_row.get(rows[time.name], 0.0) + time.median_ms
+    return by_row
+
+
+def is_quantizer(node: Node) -> bool:
+    return isinstance(node.operator, Quantize)
 
 
 def has_weights(operator: Operator) -> bool:

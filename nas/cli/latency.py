@@ -35,7 +35,7 @@ def measure_command(
     from latency_models.device import get_device
     from latency_models.latency import to_json
     from latency_models.measure import Measurer
-    from nas.tables import LayerTimes, layer_rows, times_by_node
+    from nas.tables import LayerTimes, layer_rows, times_by_row
     from search_spaces.architecture import load_architecture
 
     graph = load_architecture(architecture).graph
@@ -44,12 +44,12 @@ def measure_command(
         latency = measurer.latency(graph)
         kernels = measurer.kernel_latencies(graph) if layers else ()
     if as_json:
-        times = {"kernels_ms": times_by_node(kernels)} if layers else {}
+        times = {"kernels_ms": times_by_row(graph, kernels)} if layers else {}
         typer.echo(json.dumps(to_json(latency) | times))
         return
     if layers:
         made = table("layer", "operator", "output", ">MACs", ">ms", ">share")
-        for row in layer_rows(graph, LayerTimes(times_by_node(kernels))):
+        for row in layer_rows(graph, LayerTimes(times_by_row(graph, kernels))):
             shape = "x".join(map(str, row.shape))
             ms = "-" if row.ms is None else f"{row.ms:.4f}"
             share = "-" if row.share is None else f"{row.share:.1%}"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nas.cli.style import console, metric, table
-from nas.numbers import milliseconds, scaled
+from nas.numbers import scaled
 
 if TYPE_CHECKING:
     from nas.tables import LayerRow, LayerTimes
@@ -70,25 +70,29 @@ def timed_layers(graph: "Graph", device: str) -> "LayerTimes | None":
 
 
 def cost_cells(row: "LayerRow") -> tuple[str, ...]:
-    operator = f"{row.operator} {row.window}".rstrip()
+    operator, plus, fused = row.operator.partition(" + ")
+    operator = f"{operator} {row.window}".rstrip() + plus + fused
     shape = "x".join(map(str, row.shape))
     numbers = (scaled(row.macs), bytes_(row.weight_bytes), bytes_(row.memory_access_bytes))
     return (row.name, operator, row.precision, shape, *numbers)
 
 
 def time_cells(row: "LayerRow") -> tuple[str, ...]:
-    ms, fp32_ms = (
-        "-" if value is None else milliseconds(value) for value in (row.ms, row.fp32_ms)
-    )
-    return row.instruction, ms, fp32_ms, "no faster" if row.is_no_faster else ""
+    mark = "no faster" if row.is_no_faster else ""
+    return row.instruction, aligned(row.ms), aligned(row.fp32_ms), mark
 
 
 def total_times(measured: "LayerTimes | None") -> tuple[str, ...]:
     if measured is None:
         return ()
     fp32_ms = measured.fp32_ms
-    whole = "-" if fp32_ms is None else milliseconds(sum(fp32_ms.values()))
-    return "", milliseconds(sum(measured.ms.values())), whole, ""
+    whole = None if fp32_ms is None else sum(fp32_ms.values())
+    return "", aligned(sum(measured.ms.values())), aligned(whole), ""
+
+
+def aligned(ms: float | None) -> str:
+    """Returns milliseconds to 10 ns, so that a column of them lines up."""
+    return "-" if ms is None else f"{ms:.5f}"
 
 
 def about_times(rows: "tuple[LayerRow, ...]", device: str) -> str:

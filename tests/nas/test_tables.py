@@ -3,9 +3,10 @@
 import pytest
 
 from latency_models.measure import KernelLatency
-from nas.tables import LayerTimes, layer_rows, times_by_node
+from nas.tables import LayerTimes, layer_rows, times_by_row
 from search_spaces.blocks.plain import PlainConv
 from search_spaces.blocks.residual import ResidualBasic
+from search_spaces.blocks.shuffle_v2 import ShuffleV2
 from search_spaces.cost import network_cost
 from search_spaces.errors import UserError
 from search_spaces.networks import get_network
@@ -49,8 +50,27 @@ def test_times_of_another_network_are_refused() -> None:
 
 
 def test_a_node_that_runs_as_several_kernels_gets_their_sum() -> None:
-    times = [KernelLatency("a", 1.0), KernelLatency("b", 2.0), KernelLatency("a", 0.5)]
-    assert times_by_node(times) == {"a": 1.5, "b": 2.0}
+    graph = chain(ResidualBasic(), precision="w8a8")
+    names = ("stem", "stem.q8", "b0.conv2", "b0.sum", "input", "stem")
+    times = [KernelLatency(name, 1.0) for name in names]
+
+    assert times_by_row(graph, times) == {"stem": 3.0, "b0.conv2": 2.0, "input": 1.0}
+
+
+def test_a_view_whose_codes_are_changed_has_a_row_where_it_stands() -> None:
+    graph = chain(ShuffleV2(), precision="w8a8")
+    times = LayerTimes(times_by_row(graph, [KernelLatency("b0.left", 1.0)]))
+
+    rows = layer_rows(graph, times)
+
+    assert [row.name for row in rows][:3] == ["stem", "b0.left", "b0.right.reduce"]
+    assert (rows[1].operator, rows[1].ms, rows[1].macs) == ("change of codes", 1.0, 0)
+
+
+def test_a_view_that_a_quantizer_reads_counts_with_it() -> None:
+    graph = chain(ShuffleV2(), precision="w2a2", width=64, in_channels=64)
+
+    assert times_by_row(graph, [KernelLatency("b0.right", 1.0)]) == {"b0.right.q2": 1.0}
 
 
 def test_rows_tell_the_precision_of_layers_and_the_codes_they_write() -> None:
