@@ -6,8 +6,8 @@ sums are doubled in between. What the meaning of codes adds to a sum depends on 
 it is what the sum should be where every bit of the map is 0, less what is counted there.
 
 Weights of 1 bit have their ones where they are -1, so that "xor" counts products of signs that are
-+1. Weights of 2 bits are -2 b1 + b0: a product of bits worth less than nothing is counted as the
-ones of the weights where the map has none. Bits that are no channel are 0 on both sides.
++1. Weights of 2 bits are -2 b1 + b0: the ones of pairs with b1 are taken from the sum. Bits that
+are no channel are 0 on both sides.
 
 *Source:* Rastegari et al., "XNOR-Net", ECCV 2016, https://arxiv.org/abs/1603.05279, section 3.2;
 Zhou et al., "DoReFa-Net", 2016, https://arxiv.org/abs/1606.06160, section 2.1.
@@ -30,7 +30,12 @@ from search_spaces.formats import WORD
 
 Codes = NDArray[np.int8]
 WEIGHTS_IN_CACHE = 16 << 10  # bytes of weights that may be read once for each tile of pixels
-UNROLLED = 288  # words of all cells and passes that are counted in straight code, about
+FAST_CACHE = 16 << 10  # bytes of the first-level cache that weights may take
+FAR = 3  # loads in the time of one from beyond it
+UNROLLED = 96  # words of all cells and passes that are counted in straight code, about
+END_OPERATIONS = 6  # to end one vector of sums, about
+CROWDED = 0.005  # what a register costs that could hold a constant, or what is ahead
+COST_OF_BODIES = 0.01  # each tile size of a kernel is compiled code of its own
 LARGEST_SUM = 1 << 24  # float32 holds every whole number up to here
 
 
@@ -41,6 +46,7 @@ class Pass:
     map_plane: int
     weight_plane: int
     join: Join
+    downwards: bool = False
 
 
 # By the bits of map and weights: passes worth the highest power of two, then half of it, ...
@@ -48,8 +54,8 @@ PASSES: dict[tuple[int, int], tuple[tuple[Pass, ...], ...]] = {
     (1, 1): ((Pass(0, 0, "xor"),),),
     (2, 1): ((Pass(1, 0, "xor"),), (Pass(0, 0, "xor"),)),
     (2, 2): (
-        (Pass(1, 1, "only"),),
-        (Pass(1, 0, "and"), Pass(0, 1, "only")),
+        (Pass(1, 1, "and", downwards=True),),
+        (Pass(0, 1, "and", downwards=True), Pass(1, 0, "and")),
         (Pass(0, 0, "and"),),
     ),
 }
@@ -107,6 +113,11 @@ class BitConvKernel(Convolution):
         """What a one of the last pass adds to a sum: a product of signs is +1 and not -1."""
         return 2 if self.source.form.bits == 1 else 1
 
+    @property
+    def left_undone(self) -> int:
+        """What the epilogue multiplies sums by: all that they are worth, if they start whole."""
+        return self.worth if self.terms % 2 == 0 else 1
+
     def pack(self, codes: Codes, unit: VectorUnit, tile: ConvTile) -> NDArray[np.uint8]:
         """Returns what the kernel reads for weights (O, I / groups, kh, kw), flat.
 
@@ -115,7 +126,7 @@ class BitConvKernel(Convolution):
         """
         planes = self.planes(codes)
         starts = np.zeros(self.padded_channels(unit), np.int32)
-        starts[self.places(unit)] = self.starts(codes, planes)
+        starts[self.places(unit)] = self.starts(codes, planes) // self.left_undone
         parts = [starts.view(np.uint32)]
         words = self.grouped_words(planes, unit)
         for group in words:
@@ -174,7 +185,7 @@ class BitConvKernel(Convolution):
 
     def conv_tiles(self, unit: VectorUnit) -> list[ConvTile]:
         counter = counter_kind(unit, self.window)
-        room = unit.registers - counter.constants - 3
+        room = unit.registers - counter.constants - 3 - unit.registers // 8
         weights = 4 * self.window * self.weight_bits * self.padded_channels(unit) // self.groups
         words = min(counter.step, 2)  # vectors of weights of one cell that are in registers
         shapes = [
@@ -195,16 +206,23 @@ def estimated_cycles(kernel: BitConvKernel, unit: VectorUnit, tile: ConvTile) ->
     height, width = kernel.map_size
     counter = counter_kind(unit, kernel.window)
     rate = 2 if unit.lanes == 16 else 4
-    cycles = 0.0
+    words = kernel.window * kernel.num_passes
+    cycles, bodies = 0.0, 0
     for _, rows_count, rows in split_evenly(height, tile.rows):
         for _, columns_count, columns in split_evenly(width, tile.columns):
             for _, blocks, size in split_evenly(kernel.num_vectors(unit), tile.vectors):
-                cells, loads = rows * columns * size, rows * columns + size
-                word = (cells * counter.operations + 0.7 * loads) / rate
-                end = cells * 10 / rate + 3 * size + 12
-                words = kernel.window * kernel.num_passes
-                cycles += rows_count * columns_count * blocks * (max(word, 3) * words + end)
-    return cycles
+                cells = rows * columns * size
+                operations = cells * (words * counter.operations + END_OPERATIONS)
+                block = 4 * kernel.window * kernel.weight_bits * unit.lanes
+                block *= size if tile.blocks_outside else kernel.num_vectors(unit)
+                weights = size * (1 if block <= FAST_CACHE else FAR)
+                loaded = 2 * ((rows * columns + weights) * words + 3 * size + cells)
+                latency = 3 * words + 8
+                crowded = 1 + CROWDED * max(0, cells * counter.registers - unit.registers // 4)
+                each = max(operations / rate, loaded / rate, latency) * crowded + 4
+                bodies += 1
+                cycles += rows_count * columns_count * blocks * each
+    return cycles * (1 + COST_OF_BODIES * bodies)
 
 
 class _Emission(ConvolutionEmission):
@@ -212,6 +230,10 @@ class _Emission(ConvolutionEmission):
 
     kernel: BitConvKernel
     sum_kind = "int32"
+
+    def __init__(self, kernel: BitConvKernel, unit: VectorUnit, tile: ConvTile) -> None:
+        super().__init__(kernel, unit, tile)
+        self.worth = kernel.left_undone
 
     def sum_up(
         self,
@@ -228,7 +250,7 @@ class _Emission(ConvolutionEmission):
         planes = kernel.weight_bits
         where = T.bind(kernel.padded_channels(self.unit) + padded * (kernel.window * planes))
         origin = T.bind(self.origin(group, y, x))
-        zero = T.broadcast(T.uint32(0), lanes)
+        zero = T.broadcast(T.int32(0), lanes)
         kind = counter_kind(self.unit, kernel.window)
         counter = kind(v, [zero] * (len(pixels) * size))
         walk = _Walk(self, counter, size, self.pixel_offsets(pixels), origin, where)
@@ -237,12 +259,14 @@ class _Emission(ConvolutionEmission):
                 counter.double()
             for each in passes:
                 walk.count(each)
-        if kernel.worth == 2:
+        if kernel.worth > kernel.left_undone:
             counter.double()
-        starts = [v.load(self.weights, padded + j * lanes) for j in range(size)]
+        starts = [
+            T.bind(T.reinterpret(f"int32x{lanes}", v.load(self.weights, padded + j * lanes)))
+            for j in range(size)
+        ]
         for cell, register in enumerate(register for row in sums for register in row):
-            total = v.get(counter.sums[cell]) + starts[cell % size]
-            v.put(register, T.reinterpret(f"int32x{lanes}", total))
+            v.put(register, v.get(counter.sums[cell]) + starts[cell % size])
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +290,7 @@ class _Walk:
     def count(self, each: Pass) -> None:
         """One pass: loops outside, and as much straight code inside as is reasonable."""
         kernel, counter = self.emission.kernel, self.counter
+        counter.downwards = each.downwards
         height, width = kernel.kernel_size
         words = kernel.words
         cells = self.size * len(self.offsets)

@@ -21,30 +21,30 @@ from typing import ClassVar, Literal
 from latency_models.kernels.cpu import VectorUnit
 from latency_models.kernels.emitter import Expr, T, Vectors
 
-Join = Literal["xor", "and", "only"]
+Join = Literal["xor", "and"]
 Pair = tuple[Expr, Expr]  # a word of a map in every lane, and a vector of words of weights
 BYTE_ADDS = 31  # a byte has 8 ones at most, and counts to 255
 CARRIES_PAY = 8  # words of a sum from which adders are worth their end
 # Functions of three inputs as ternary logic takes them: the result for bits a, b, c is bit
 # 4 a + 2 b + c of the number. These three make such numbers of expressions.
 A, B, C = 0xF0, 0xCC, 0xAA
-JOINED: dict[Join, int] = {"xor": B ^ C, "and": B & C, "only": ~B & C}
+JOINED: dict[Join, int] = {"xor": B ^ C, "and": B & C}
 PARITY = A ^ B ^ C
 MAJORITY = A & B | A & C | B & C
 CARRY = A & ~B | ~A & C  # with a the parity of c and one input, b that of all three
 
 
 def joined(join: Join, code: Expr, weight: Expr) -> Expr:
-    """The word whose ones count; "only" has those of the weights where the map has none."""
-    if join == "xor":
-        return T.bitwise_xor(code, weight)
-    return T.bitwise_and(code if join == "and" else T.bitwise_not(code), weight)
+    """The word whose ones count."""
+    return T.bitwise_xor(code, weight) if join == "xor" else T.bitwise_and(code, weight)
 
 
 class Counter(ABC):
     """The sums of a tile being counted: one for each cell, a pixel of a vector of channels.
 
     Attributes:
+        downwards: Whether what is counted is taken from the sums; may change when nothing is left
+            apart.
         registers: Vector registers that a cell takes.
         constants: Those that all cells share.
         step: Words of a cell that are best added together.
@@ -61,7 +61,9 @@ class Counter(ABC):
     def __init__(self, vectors: Vectors, starts: Sequence[Expr]) -> None:
         self.v, self.lanes = vectors, vectors.lanes
         self.kind = f"uint32x{self.lanes}"
-        self.sums = vectors.registers(len(starts), "uint32")
+        self.downwards = False
+        # TVM tells LLVM that unsigned numbers never pass zero, so sums are signed.
+        self.sums = vectors.registers(len(starts), "int32")
         for register, start in zip(self.sums, starts, strict=True):
             vectors.put(register, start)
 
@@ -81,8 +83,10 @@ class Counter(ABC):
         for register in self.sums:
             self.v.put(register, self.v.get(register) + self.v.get(register))
 
-    def plus(self, cell: int, value: Expr) -> None:
-        self.v.put(self.sums[cell], self.v.get(self.sums[cell]) + value)
+    def count_on(self, cell: int, ones: Expr) -> None:
+        total = self.v.get(self.sums[cell])
+        ones = T.reinterpret(f"int32x{self.lanes}", ones)
+        self.v.put(self.sums[cell], total - ones if self.downwards else total + ones)
 
 
 class LaneCounter(Counter):
@@ -90,7 +94,7 @@ class LaneCounter(Counter):
 
     def add(self, cell: int, join: Join, pairs: Sequence[Pair]) -> None:
         for code, weight in pairs:
-            self.plus(cell, T.popcount(joined(join, code, weight)))
+            self.count_on(cell, T.popcount(joined(join, code, weight)))
 
 
 class ByteCounter(Counter):
@@ -127,7 +131,7 @@ class ByteCounter(Counter):
 
     def settle(self) -> None:
         for cell, register in enumerate(self.counts):
-            self.plus(cell, self.lane_sums(register[self.every]))
+            self.count_on(cell, self.lane_sums(register[self.every]))
         self.clear()
 
     def lane_sums(self, counts: Expr) -> Expr:
@@ -198,7 +202,7 @@ class CarryCounter(ByteCounter):
         for cell, (ones, twos) in enumerate(zip(self.ones, self.twos, strict=True)):
             twice = self.ones_of(self.v.get(twos))
             left = self.ones_of(self.v.get(ones)) + twice + twice
-            self.plus(cell, super().lane_sums(left))
+            self.count_on(cell, super().lane_sums(left))
         self.clear_bits()
 
 

@@ -25,7 +25,8 @@ from latency_models.kernels.emitter import (
     for_parts,
     split_evenly,
 )
-from latency_models.kernels.epilogue import Epilogue, EpilogueEmission
+from latency_models.kernels.epilogue import Epilogue
+from latency_models.kernels.epilogue_emission import EpilogueEmission
 from latency_models.kernels.view import View
 from search_spaces.operators import Size
 
@@ -149,6 +150,7 @@ class ConvolutionEmission:
     """A convolution being written; how sums are made is left to the kind of numbers."""
 
     sum_kind: ClassVar[str] = "float32"
+    worth: int = 1  # power of two by which sums are yet to be multiplied
 
     def __init__(self, kernel: Convolution, unit: VectorUnit, tile: ConvTile) -> None:
         self.kernel, self.unit, self.tile = kernel, unit, tile
@@ -165,7 +167,7 @@ class ConvolutionEmission:
         self.source, self.weights = source, weights
         kernel, tile = self.kernel, self.tile
         padded = kernel.padded_channels(self.unit)
-        self.end = EpilogueEmission(kernel.epilogue, self.vectors, padded, rest)
+        self.end = EpilogueEmission(kernel.epilogue, self.vectors, padded, rest, self.worth)
         height, width = kernel.map_size
         rows = split_evenly(height, tile.rows)
         columns = split_evenly(width, tile.columns)
@@ -212,10 +214,11 @@ class ConvolutionEmission:
         channel = T.bind(group * kernel.out_channels + first * lanes)
         left = T.bind(kernel.out_channels - (first + size - 1) * lanes)
         valid = left if kernel.out_channels % lanes else None
-        corner = self.end.pixels(y, x)
-        for (row, column), registers in zip(pixels, sums, strict=True):
-            values = [self.vectors.get(register) for register in registers]
-            corner.finish(row, column, values, channel, padded, valid)
+        results = {
+            pixel: [self.vectors.get(register) for register in registers]
+            for pixel, registers in zip(pixels, sums, strict=True)
+        }
+        self.end.finish(y, x, results, channel, padded, valid)
 
     @abstractmethod
     def sum_up(

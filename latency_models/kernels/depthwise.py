@@ -21,7 +21,8 @@ from latency_models.kernels.emitter import (
     for_parts,
     split_evenly,
 )
-from latency_models.kernels.epilogue import Epilogue, EpilogueEmission, Pixels
+from latency_models.kernels.epilogue import Epilogue
+from latency_models.kernels.epilogue_emission import EpilogueEmission
 from latency_models.kernels.view import View
 from search_spaces.operators import Size
 
@@ -150,9 +151,8 @@ class _Emission:
             for j in range(width)
         }
         sums = self.sums(rows, columns, bias, taps, T.bind(self.origin(y, x) + channel))
-        corner: Pixels = self.end.pixels(y, x)
-        for (r, n), value in sums.items():
-            corner.finish(r, n, [value], channel, channel, valid)
+        results = {pixel: [value] for pixel, value in sums.items()}
+        self.end.finish(y, x, results, channel, channel, valid)
 
     def origin(self, y: Expr, x: Expr) -> Expr:
         """Offset in the source of the first pixel that a tile reads."""

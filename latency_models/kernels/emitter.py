@@ -74,22 +74,29 @@ def unaligned(pointers: Sequence[tuple[Expr, int]]) -> Iterator[None]:
         yield
 
 
-def mask_function(lanes: int, bits: int) -> str:
-    """LLVM code of a function that gives one bit a lane: whether the number is at least 0.
+def mask_functions(lanes: int) -> str:
+    """LLVM code of functions that give one bit a lane: whether x >= y, whether x is negative.
 
     TVM has no way to turn a vector of truths into an integer, which is two instructions.
     """
+    bits = max(8, lanes)
     widen = f"zext i{lanes} %m to i{bits}" if bits > lanes else f"bitcast i{lanes} %m to i{bits}"
-    return (
-        f"define linkonce_odr i{bits} @hwnas_mask{lanes}(<{lanes} x float> %x) alwaysinline {{\n"
-        f"  %c = fcmp oge <{lanes} x float> %x, zeroinitializer\n"
+    real, whole = f"<{lanes} x float>", f"<{lanes} x i32>"
+    heads = {
+        f"at_least{lanes}({real} %x, {real} %y)": f"fcmp oge {real} %x, %y",
+        f"negative{lanes}({whole} %x)": f"icmp slt {whole} %x, zeroinitializer",
+    }
+    return "".join(
+        f"define linkonce_odr i{bits} @hwnas_{head} alwaysinline {{\n"
+        f"  %c = {truths}\n"
         f"  %m = bitcast <{lanes} x i1> %c to i{lanes}\n"
         f"  %r = {widen}\n"
         f"  ret i{bits} %r\n}}\n"
+        for head, truths in heads.items()
     )
 
 
-MASKS = "".join(mask_function(lanes, max(8, lanes)) for lanes in (4, 8, 16))
+MASKS = "".join(map(mask_functions, (4, 8, 16)))
 
 
 class Vectors:
@@ -135,10 +142,16 @@ class Vectors:
         """The result, of type ``kind``, of one of LLVM's intrinsics."""
         return T.call_llvm_pure_intrin(kind, name, *arguments)
 
-    def at_least_zero(self, x: Expr) -> Expr:
-        """One bit for each lane, in an unsigned integer of at least 8 bits."""
+    def at_least(self, x: Expr, y: Expr) -> Expr:
+        """Whether x >= y: one bit for each lane, in an unsigned integer of at least 8 bits."""
         kind = f"uint{max(8, self.lanes)}"
-        return T.bind(T.call_extern(kind, f"hwnas_mask{self.lanes}", x))
+        return T.bind(T.call_extern(kind, f"hwnas_at_least{self.lanes}", x, y))
+
+    def bit_of(self, x: Expr, bit: int) -> Expr:
+        """One bit of each int32 lane, as ``at_least`` gives truths."""
+        kind = f"uint{max(8, self.lanes)}"
+        sign = T.shift_left(x, T.broadcast(T.int32(31 - bit), self.lanes))
+        return T.bind(T.call_extern(kind, f"hwnas_negative{self.lanes}", sign))
 
     def get(self, register: Buffer) -> Expr:
         return register[self.ramp(0)]

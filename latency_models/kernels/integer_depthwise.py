@@ -29,7 +29,8 @@ from latency_models.kernels.emitter import (
     for_parts,
     split_evenly,
 )
-from latency_models.kernels.epilogue import Epilogue, EpilogueEmission, Pixels
+from latency_models.kernels.epilogue import Epilogue
+from latency_models.kernels.epilogue_emission import EpilogueEmission
 from latency_models.kernels.view import View
 from search_spaces.operators import Size
 
@@ -227,9 +228,8 @@ class _Emission:
                     total = sums[meeting.row, n]
                     total = self.dot.add(total, quads[meeting.quad], weights[j])
                     sums[meeting.row, n] = T.bind(total)
-        corner: Pixels = self.end.pixels(y, x)
-        for (r, n), value in sums.items():
-            corner.finish(r, n, [value], channel, channel, valid)
+        results = {pixel: [value] for pixel, value in sums.items()}
+        self.end.finish(y, x, results, channel, channel, valid)
 
     def weights_at(self, offset: Expr) -> Operand:
         return self.dot.weights(self.dot.load(self.weights, offset))

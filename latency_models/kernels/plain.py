@@ -7,16 +7,26 @@ is up to their epilogue.
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from latency_models.kernels.cpu import VectorUnit
-from latency_models.kernels.emitter import Buffer, Expr, T, Vectors, emit_function
-from latency_models.kernels.epilogue import Epilogue, EpilogueEmission
+from latency_models.kernels.emitter import (
+    Buffer,
+    Expr,
+    T,
+    Vectors,
+    emit_function,
+    for_parts,
+    split_evenly,
+)
+from latency_models.kernels.epilogue import Epilogue
+from latency_models.kernels.epilogue_emission import EpilogueEmission
 from latency_models.kernels.view import View
 from search_spaces.formats import WORD
+from search_spaces.operators import Size
 
 Steps = tuple[float, ...]  # one for each source; 1 where it is real
 
@@ -56,6 +66,8 @@ class PlainKernel:
     sources: tuple[View, ...]
     epilogue: Epilogue
 
+    pixels: ClassVar[int] = 1  # how many share the loaded constants of a vector of channels
+
     def instruction(self, unit: VectorUnit) -> str:
         """What does the work: the name of one of the unit's instructions, or nothing."""
         return ""
@@ -82,6 +94,11 @@ class PlainKernel:
         names = (f"source{index}" for index in range(len(self.sources)))
         return (*names, *steps, *self.epilogue.arguments)
 
+    @property
+    def map_size(self) -> Size:
+        """Rows and columns to loop over."""
+        return self.target.height, self.target.width
+
     def padded_channels(self, unit: VectorUnit) -> int:
         return -(-self.target.channels // unit.lanes) * unit.lanes
 
@@ -104,14 +121,19 @@ class PlainKernel:
                 step = v.load_spread(buffers[count], T.int32(index)) if coded else None
                 sources.append(Source(view, buffer, step, v))
             end = EpilogueEmission(self.epilogue, v, self.padded_channels(unit), rest)
-            with T.grid(self.target.height, self.target.width) as (y, x):
-                corner = end.pixels(y, x)
 
+            def pixels(y: Expr, x: Expr, count: int) -> None:
                 def channels(channel: Expr, valid: Expr | None) -> None:
-                    value = self.value(v, sources, y, x, channel)
-                    corner.finish(0, 0, [value], channel, channel, valid)
+                    results = {
+                        (0, i): [self.value(v, sources, y, x + i, channel)] for i in range(count)
+                    }
+                    end.finish(y, x, results, channel, channel, valid)
 
                 self.for_vectors(v, channels)
+
+            height, width = self.map_size
+            with T.serial(height) as y:
+                for_parts(split_evenly(width, self.pixels), lambda x, n, _: pixels(y, x, n))
 
         types = {f"source{index}": view.form.element for index, view in enumerate(self.sources)}
         return emit_function(self.arguments, emit, types=types | self.epilogue.types(unit.lanes))

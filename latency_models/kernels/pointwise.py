@@ -1,10 +1,11 @@
 """Kernels that treat each number alone: copy, sum, gate, activation; and magnitudes."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from latency_models.kernels.emitter import Expr, T, Vectors
 from latency_models.kernels.plain import PlainKernel, Source
+from search_spaces.operators import Size
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +16,17 @@ class PointwiseKernel(PlainKernel):
     """
 
     kind: Literal["copy", "add", "scale"] = "copy"
+
+    pixels: ClassVar[int] = 4
+
+    @property
+    def map_size(self) -> Size:
+        """Rows and columns to loop over; one long row where no row has a border."""
+        maps = self.sources if self.kind == "add" else self.sources[:1]
+        height, width = self.target.height, self.target.width
+        if any(view.halo for view in (*maps, *self.epilogue.views)):
+            return height, width
+        return 1, height * width
 
     def value(self, v: Vectors, sources: list[Source], y: Expr, x: Expr, channel: Expr) -> Expr:
         value = sources[0].at(y, x, channel)

@@ -184,7 +184,7 @@ class _Emission(ConvolutionEmission):
         """A vector of -1.0 and +1.0 from the highest bits, which are then shifted out."""
         v, lanes = self.vectors, self.unit.lanes
         word = T.bind(v.get(words))
-        v.put(words, word + word)
+        v.put(words, T.shift_left(word, T.broadcast(T.uint32(1), lanes)))
         sign = T.bitwise_and(word, T.broadcast(T.uint32(SIGN_BIT), lanes))
         signed_one = T.bitwise_or(sign, T.broadcast(T.uint32(ONE), lanes))
         return T.bind(T.reinterpret(f"float32x{lanes}", signed_one))
