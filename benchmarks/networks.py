@@ -130,7 +130,7 @@ def quantized_by_ort(graph: Graph, x: np.ndarray) -> bytes:
         return target.read_bytes()
 
 
-class OneImage(CalibrationDataReader):
+class OneImage(CalibrationDataReader):  # type: ignore[misc]  # untyped
     """Calibration data of one image: only times are compared."""
 
     def __init__(self, x: np.ndarray) -> None:

@@ -194,7 +194,7 @@ def functions(
         if only is not None and name not in only:
             continue
         made[name] = (
-            kernel.function(unit, tile)  # type: ignore[arg-type, call-arg]
+            kernel.function(unit, tile)  # type: ignore[arg-type]
             if isinstance(kernel, TiledKernel)
             else kernel.function(unit)
         )
