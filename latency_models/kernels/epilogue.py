@@ -11,12 +11,12 @@ This is what there is to do, and its numbers; ``epilogue_emission`` writes the c
 Letters: O output channels.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from latency_models.kernels.thresholds import MONOTONE, activated, thresholds
+from latency_models.kernels.thresholds import MONOTONE, activated, off_zero, thresholds
 from latency_models.kernels.view import Form, View
 from search_spaces.formats import WORD
 from search_spaces.operators import Activation
@@ -107,8 +107,8 @@ class Epilogue:
 
     @property
     def by_threshold(self) -> bool:
-        """Whether every bit that is written is one comparison of the sum."""
-        alone = self.scaled and self.factor is None and self.residual is None
+        """Whether every bit that is written is one comparison of the sum or number it is of."""
+        alone = self.factor is None and self.residual is None
         packed = all(view.form.kind == "planes" for view in self.targets)
         return alone and packed and self.activation in MONOTONE
 
@@ -165,14 +165,18 @@ class Epilogue:
     def pack_thresholds(
         self, values: EpilogueValues, padded: int, places: NDArray[np.intp]
     ) -> Array:
-        """Returns, for each target, its thresholds and which of the next channels fall.
+        """Returns, for each target, its thresholds from the lowest on and which channels fall.
 
         Places without a channel reach no threshold, so that their bits are zero.
         """
         parts = []
+        sums = values if self.scaled else replace(values, scale=None, bias=None)
         for view, target in zip(self.targets, values.targets, strict=True):
-            found, falling = target_thresholds(values, target, view.form, self.activation)
-            parts += [spread_channels(row, padded, places, np.inf) for row in found]
+            found, falling = target_thresholds(sums, target, view.form, self.activation)
+            if self.scaled:
+                found = off_zero(found)
+            rising = np.where(falling, found[::-1], found)
+            parts += [spread_channels(row, padded, places, np.inf) for row in rising]
             down = np.zeros(padded + FLIPS, np.uint32)
             down[places] = falling
             flips = sum(down[i : padded + i] << np.uint32(i) for i in range(FLIPS))
@@ -199,12 +203,12 @@ def target_thresholds(
 
     A code is at least n where the sum has reached the n-th threshold; or has not, where it falls.
     """
-    assert values.scale is not None
-    assert values.bias is not None
-    scale, bias, falling = values.scale, values.bias, values.scale < 0
+    scale, bias = values.scale, values.bias
+    falling = np.zeros(1, np.bool_) if scale is None else scale < 0
 
     def result(sums: Array) -> Array:
-        return activated(activation, sums * scale + bias)
+        scaled = sums if scale is None or bias is None else sums * scale + bias
+        return activated(activation, scaled)
 
     if isinstance(target, SignNorm):
         gain, offset = target.gain, target.bias
@@ -217,14 +221,11 @@ def target_thresholds(
     assert isinstance(target, CodeStep)
     inverse = np.float32(target.inverse)
 
-    def code(sums: Array) -> Array:
-        return np.clip(np.rint(result(sums) * inverse), -form.zero, form.highest - form.zero)
+    def at_least(code: int) -> Array:
+        return thresholds(lambda sums: np.rint(result(sums) * inverse) >= code, falling)
 
-    found = [
-        thresholds(lambda sums, n=n: code(sums) >= n - form.zero, falling)
-        for n in range(1, form.highest + 1)
-    ]
-    return np.stack(found), falling
+    codes = range(1 - form.zero, form.highest - form.zero + 1)
+    return np.stack([at_least(code) for code in codes]), falling
 
 
 def vector_bits(lanes: int) -> int:

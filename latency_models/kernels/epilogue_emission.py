@@ -242,13 +242,14 @@ class _Results:
 
     def reached(self, index: int, view: View, value: Expr, channels: _Channels) -> list[Any]:
         """The same bits, of sums that are compared with thresholds."""
-        highest = view.form.highest
-        levels = [
-            self.at.v.at_least(value, channels.get(1 + index, level)) for level in range(highest)
-        ]
+        v, highest = self.at.v, view.form.highest
+        bounds = [channels.get(1 + index, level) for level in range(highest)]
         flips = channels.get(1 + index, highest)
         if view.form.bits == 1:
-            return [T.bind(T.bitwise_xor(levels[0], flips))]
-        first, second, third = levels
-        odd = T.bitwise_xor(T.bitwise_xor(first, second), T.bitwise_xor(third, flips))
-        return [T.bind(odd), T.bind(T.bitwise_xor(second, flips))]
+            return [T.bind(T.bitwise_xor(v.at_least(value, bounds[0]), flips))]
+        low, middle, high = bounds
+        # The first bit depends on the threshold above or below the middle one.
+        other = T.bind(T.Select(value >= middle, high, low))
+        return [
+            T.bind(T.bitwise_xor(v.at_least(value, bound), flips)) for bound in (other, middle)
+        ]

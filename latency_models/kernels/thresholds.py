@@ -19,7 +19,6 @@ Array = NDArray[np.float32]
 Truths = NDArray[np.bool_]
 MONOTONE: tuple[Activation, ...] = ("none", "relu", "relu6", "hardsigmoid")
 LARGEST = 0x7F7FFFFF  # the largest float32 number, as an integer
-# No sum but zero is nearer to zero, and half of this is still a number that no processor flushes.
 SMALLEST = np.float32(2.0**-100)
 F = np.float32
 
@@ -45,7 +44,14 @@ def thresholds(reached: Callable[[Array], Truths], falling: Truths) -> Array:
     with np.errstate(over="ignore"):
         after = np.nextafter(-first, F(np.inf), dtype=np.float32)
     after = np.where(np.isinf(first), F(-np.inf), after)
-    found = np.where(falling, after, first).astype(np.float32)
+    return np.where(falling, after, first).astype(np.float32)
+
+
+def off_zero(found: Array) -> Array:
+    """Returns thresholds for sums, of which none but zero is nearer to zero than ``SMALLEST``.
+
+    Half of such a threshold is exact, and is a number that no processor takes for zero.
+    """
     tiny = (found != 0) & (np.abs(found) < SMALLEST)
     return np.where(tiny, np.copysign(SMALLEST, found), found).astype(np.float32)
 
