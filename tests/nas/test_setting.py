@@ -63,11 +63,19 @@ def test_every_published_network_is_a_baseline_at_another_precision(
         assert precision in {layer.precision.name for layer in layers[1:-1]}
 
 
-def test_a_precision_that_a_published_network_cannot_have_is_named(space: StagedSpace) -> None:
+def test_linear_layers_of_a_published_network_go_without_the_magnitude_map(
+    space: StagedSpace,
+) -> None:
     item = BaselineConfig("lenet5", resolution=32, precision="xnor_k")
 
-    with pytest.raises(UserError, match=r"lenet5 @32 xnor_k .* a linear layer has no map of"):
-        baseline(item, space)
+    layers = baseline(item, space).graph.nodes
+    found = {
+        type(node.operator): node.operator.precision.name
+        for node in layers[1:-1]
+        if isinstance(node.operator, Conv2d | Linear)
+    }
+
+    assert found == {Conv2d: "xnor_k", Linear: "xnor"}
 
 
 def test_a_baseline_takes_the_spaces_largest_resolution(space: StagedSpace) -> None:
