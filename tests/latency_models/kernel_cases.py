@@ -145,7 +145,7 @@ def run_case(case: Case, cpu: Cpu, tile: object | None = None, seed: int = 0) ->
     tile = tile or kernel.default_tile(unit)
     x = values_of(case.form, kernel.source.shape, rng)
     sums = case.sums(x, weights)
-    scale = (rng.uniform(0.5, 1.5, shape[0]) / sums.std()).astype(F)
+    scale = (rng.uniform(0.5, 1.5, shape[0]) / max(1.0, sums.std())).astype(F)
     bias = rng.normal(size=shape[0]).astype(F)
     norm = sign_norm(shape[0], rng)
     values = EpilogueValues(target_values(TARGETS, norm), residual_step=RESIDUAL_STEP)
