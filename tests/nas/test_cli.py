@@ -99,6 +99,8 @@ def test_a_run_that_is_there_is_resumed_or_refused(searched: Path) -> None:
 
     said = nas("search", "run.yaml", "--resume", "--seed", "5", at=searched, code=2)
     assert "search.seed: 0 -> 5" in said
+    said = nas("search", "run.yaml", "--resume", "--no-avoid-useless", at=searched, code=2)
+    assert "search.avoid_useless: True -> False" in said
 
 
 @pytest.mark.slow

@@ -29,6 +29,7 @@ from search_spaces.staged import (
     Stem,
     block_option,
     count_architectures,
+    describe_space,
     is_prunable,
 )
 
@@ -175,6 +176,38 @@ def test_a_width_that_groups_do_not_divide_is_named_before_the_search() -> None:
 
     with pytest.raises(UserError, match=r"stage0: block 'shuffle_v1'.*groups = 3"):
         check_space(bad)
+
+
+def test_a_precision_that_a_block_cannot_have_is_named_before_the_search() -> None:
+    """4 inner channels in 4 groups are a depthwise convolution, which has no 4-bit kernel."""
+    narrow = {"groups": (4,), "bottleneck_ratio": (0.25,)}
+    stage = Stage((1,), (16,), (1,), (block_option("residual_bottleneck", narrow),))
+    space = replace(MIXED, stages=(stage,), round_to=1)
+    check_space(space)
+
+    with pytest.raises(
+        UserError,
+        match=r"block 'residual_bottleneck' .* stride 1, precision w4a4: .* fp32 or w8a8, got",
+    ):
+        check_space(replace(space, stages=(replace(stage, precisions=("fp32", "w4a4")),)))
+
+
+@pytest.mark.parametrize("place", ["stem", "head"])
+def test_unknown_precisions_of_a_space_list_the_known_ones(place: str) -> None:
+    wrong = replace(getattr(MIXED, place), precisions=("fp32", "w9"))
+
+    with pytest.raises(UserError, match="unknown precision 'w9'; known precisions: fp32, w8a8"):
+        check_space(replace(MIXED, **{place: wrong}))
+
+
+def test_the_description_tells_the_precision_of_every_place() -> None:
+    stem = replace(MIXED.stem, precisions=("fp32", "w8a8"))
+    head = replace(MIXED.head, precisions=("w4a8",))
+
+    lines = describe_space(replace(MIXED, stem=stem, head=head)).splitlines()
+
+    assert lines[1].endswith("precision {fp32, w8a8}")
+    assert lines[-1].endswith("precision w4a8")
 
 
 def test_a_resolution_too_small_for_the_strides_is_named() -> None:
