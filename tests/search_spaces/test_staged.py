@@ -180,7 +180,7 @@ def test_a_width_that_groups_do_not_divide_is_named_before_the_search() -> None:
 
 def test_a_precision_that_a_block_cannot_have_is_named_before_the_search() -> None:
     """4 inner channels in 4 groups are a depthwise convolution, which has no 4-bit kernel."""
-    narrow = {"groups": (4,), "bottleneck_ratio": (0.25,)}
+    narrow: dict[str, tuple[Value, ...]] = {"groups": (4,), "bottleneck_ratio": (0.25,)}
     stage = Stage((1,), (16,), (1,), (block_option("residual_bottleneck", narrow),))
     space = replace(MIXED, stages=(stage,), round_to=1)
     check_space(space)
