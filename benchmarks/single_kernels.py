@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import tvm
+from numpy.typing import NDArray
 
 from benchmarks.interleaved import Call
 from benchmarks.shapes import Shape
@@ -91,7 +92,7 @@ def call_of(kernels: Sequence[tuple[Kernel, Tile]], cpu: Cpu) -> Call:
         )
     one = np.zeros(1, np.float32)
     weights = np.concatenate([*blobs, np.zeros(SPARE, np.uint8)])
-    memories = (one, weights, random_memory(start, rng), one)
+    memories: tuple[NDArray[Any], ...] = (one, weights, random_memory(start, rng), one)
     shapes = {name: memory.shape for name, memory in zip(MEMORIES, memories, strict=True)}
     functions = {f"kernel{i}": function(k, tile, cpu) for i, (k, tile) in enumerate(kernels)}
     module = kernel_module(functions, {"run": calls}, shapes)

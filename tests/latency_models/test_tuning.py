@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from latency_models.kernels.sign_conv import SignConvKernel
 
 from latency_models.kernels.bit_conv import BitConvKernel
 from latency_models.kernels.conv2d import Conv2dKernel
@@ -12,6 +11,7 @@ from latency_models.kernels.cpu import host_cpu
 from latency_models.kernels.depthwise import DepthwiseKernel
 from latency_models.kernels.epilogue import Epilogue
 from latency_models.kernels.integer_conv import IntegerConvKernel
+from latency_models.kernels.sign_conv import SignConvKernel
 from latency_models.kernels.view import Form, View
 from latency_models.lowering import TiledKernel
 from latency_models.tuning import Tuner, read_tiles
