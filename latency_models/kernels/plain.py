@@ -7,7 +7,7 @@ is up to their epilogue.
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,8 +66,6 @@ class PlainKernel:
     sources: tuple[View, ...]
     epilogue: Epilogue
 
-    pixels: ClassVar[int] = 1  # how many share the loaded constants of a vector of channels
-
     def instruction(self, unit: VectorUnit) -> str:
         """What does the work: the name of one of the unit's instructions, or nothing."""
         return ""
@@ -98,6 +96,11 @@ class PlainKernel:
     def map_size(self) -> Size:
         """Rows and columns to loop over."""
         return self.target.height, self.target.width
+
+    @property
+    def pixels(self) -> int:
+        """How many pixels share the loaded constants of a vector of channels."""
+        return 1
 
     def padded_channels(self, unit: VectorUnit) -> int:
         return -(-self.target.channels // unit.lanes) * unit.lanes
