@@ -48,15 +48,16 @@ def training_bytes(graph: Graph, batch_size: int) -> int:
             num_weights += prod(shape)
             if is_coded(node) and len(shape) > 1:
                 num_coded += prod(shape)
-        num_elements += maps_kept(node) * prod(node.shape)
+        num_elements += maps_kept(graph, node) * prod(node.shape)
     return 4 * (3 * num_weights + num_coded + batch_size * num_elements)
 
 
-def maps_kept(node: Node) -> int:
+def maps_kept(graph: Graph, node: Node) -> int:
     """Returns how many maps of a node's output shape gradients need."""
     operator = node.operator
     if isinstance(operator, Quantize):
-        return 1  # for the gradient of the weights that it is multiplied by
+        # For the gradient of the weights that it is multiplied by.
+        return any(is_coded(reader) for reader in graph.consumers[node.name])
     if isinstance(operator, Conv2d | Linear):
         return (getattr(operator, "norm", "none") != "none") + (operator.activation != "none")
     return 0
