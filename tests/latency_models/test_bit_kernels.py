@@ -47,7 +47,13 @@ from tests.latency_models.kernel_targets import PAIRS, SIGNED, SIGNED_PAIRS, SIG
 runs_here = pytest.mark.skipif(platform.machine() != "x86_64", reason="runs x86 code")
 BIT_CASES = [name for name, case in CASES.items() if case.kind is BitConvKernel]
 # Map and weights of each precision.
-KINDS = {"xnor": (SIGNS, 1), "w1a2": (PAIRS, 1), "w2a2": (PAIRS, 2), "signed": (SIGNED_PAIRS, 2)}
+KINDS = {
+    "xnor": (SIGNS, 1),
+    "w1a2": (PAIRS, 1),
+    "w1a2-signed": (SIGNED_PAIRS, 1),
+    "w2a2": (PAIRS, 2),
+    "w2a2-signed": (SIGNED_PAIRS, 2),
+}
 kinds = st.sampled_from(tuple(KINDS.values()))
 
 
