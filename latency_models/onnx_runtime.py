@@ -65,13 +65,16 @@ def bound_call(session: "InferenceSession", x: Array) -> Callable[[], "OrtValue"
     from onnxruntime import OrtValue
 
     binding = session.io_binding()
-    given = OrtValue.ortvalue_from_numpy(np.ascontiguousarray(x, np.float32))
+    array = np.ascontiguousarray(x, np.float32)
+    given = OrtValue.ortvalue_from_numpy(array)
     binding.bind_ortvalue_input(session.get_inputs()[0].name, given)
-    result = OrtValue.ortvalue_from_numpy(np.empty_like(run_session(session, x)))
+    # Of memory of its own: one made from an array is worth nothing once the array is gone.
+    shape = list(run_session(session, x).shape)
+    result = OrtValue.ortvalue_from_shape_and_type(shape, np.float32)
     binding.bind_ortvalue_output(session.get_outputs()[0].name, result)
 
     # The buffers must live as long as the call that uses them.
-    def call(given: OrtValue = given, result: OrtValue = result) -> OrtValue:
+    def call(array: Array = array, given: OrtValue = given, result: OrtValue = result) -> OrtValue:
         session.run_with_iobinding(binding)
         return result
 
