@@ -142,6 +142,12 @@ class Vectors:
         """The result, of type ``kind``, of one of LLVM's intrinsics."""
         return T.call_llvm_pure_intrin(kind, name, *arguments)
 
+    def with_sign(self, x: Expr, zero: Expr) -> Expr:
+        """``x``, negated where ``zero`` is -0.0."""
+        kind = f"uint32x{self.lanes}"
+        bits = T.bitwise_xor(T.reinterpret(kind, x), T.reinterpret(kind, zero))
+        return T.bind(T.reinterpret(f"float32x{self.lanes}", bits))
+
     def at_least(self, x: Expr, y: Expr) -> Expr:
         """Whether x >= y: one bit for each lane, in an unsigned integer of at least 8 bits."""
         kind = f"uint{max(8, self.lanes)}"

@@ -25,7 +25,6 @@ Array = NDArray[np.float32]
 # Added to a float32 number of magnitude up to 2 ** 22, this leaves the rounded number (halves to
 # even) in its lowest bits.
 ROUNDER = 1.5 * 2**23
-FLIPS = 16  # channels of which one number tells whether their bits are flipped
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +114,7 @@ class Epilogue:
     @property
     def sections(self) -> tuple[int, ...]:
         """How many constants of each channel there are: for sums, then for each target."""
-        if self.by_threshold:  # of each target its thresholds, and whether they count downwards
+        if self.by_threshold:  # of each target its thresholds, and the sign of sums
             return (0, *(view.form.highest + 1 for view in self.targets))
         return (2 * self.scaled, *(2 * (view.form.bits == 1) for view in self.targets))
 
@@ -165,7 +164,7 @@ class Epilogue:
     def pack_thresholds(
         self, values: EpilogueValues, padded: int, places: NDArray[np.intp]
     ) -> Array:
-        """Returns, for each target, its thresholds from the lowest on and which channels fall.
+        """Returns, for each target, its thresholds and the sign by which sums are multiplied.
 
         Places without a channel reach no threshold, so that their bits are zero.
         """
@@ -175,12 +174,9 @@ class Epilogue:
             found, falling = target_thresholds(sums, target, view.form, self.activation)
             if self.scaled:
                 found = off_zero(found)
-            rising = np.where(falling, found[::-1], found)
-            parts += [spread_channels(row, padded, places, np.inf) for row in rising]
-            down = np.zeros(padded + FLIPS, np.uint32)
-            down[places] = falling
-            flips = sum(down[i : padded + i] << np.uint32(i) for i in range(FLIPS))
-            parts.append(np.asarray(flips, np.uint32).view(np.float32))
+            parts += [spread_channels(row, padded, places, np.inf) for row in found]
+            sign = np.where(falling, np.float32(-0.0), np.float32(0.0))
+            parts.append(spread_channels(sign, padded, places, 0))
         return np.concatenate(parts)
 
 
@@ -201,7 +197,7 @@ def target_thresholds(
 ) -> tuple[Array, NDArray[np.bool_]]:
     """Returns the thresholds (highest code, O) of one target, and which channels fall, (O,).
 
-    A code is at least n where the sum has reached the n-th threshold; or has not, where it falls.
+    A code is at least n where the sum, negated where codes fall, has reached the n-th threshold.
     """
     scale, bias = values.scale, values.bias
     falling = np.zeros(1, np.bool_) if scale is None else scale < 0

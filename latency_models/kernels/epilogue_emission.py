@@ -127,12 +127,7 @@ class _Channels:
         at, v = self.at, self.at.v
         epilogue, place = at.epilogue, self.padded + number * at.padded
         if epilogue.by_threshold:
-            ends = [sum(epilogue.sections[: n + 1]) for n in range(len(epilogue.sections))]
-            if number + 1 in ends:
-                flips = T.reinterpret("uint32", at.constants[place])
-                ours = T.bitwise_and(flips, T.uint32((1 << v.lanes) - 1))
-                return T.bind(T.Cast(f"uint{vector_bits(v.lanes)}", ours))
-            return self.times(v.load(at.constants, place), 1 / at.worth)
+            return self.times(v.load(at.constants, place), 1 / at.worth)  # half a zero is it
         scale = epilogue.scaled and number == 0
         return self.times(v.load(at.constants, place), at.worth if scale else 1)
 
@@ -244,12 +239,10 @@ class _Results:
         """The same bits, of sums that are compared with thresholds."""
         v, highest = self.at.v, view.form.highest
         bounds = [channels.get(1 + index, level) for level in range(highest)]
-        flips = channels.get(1 + index, highest)
+        value = v.with_sign(value, channels.get(1 + index, highest))
         if view.form.bits == 1:
-            return [T.bind(T.bitwise_xor(v.at_least(value, bounds[0]), flips))]
+            return [v.at_least(value, bounds[0])]
         low, middle, high = bounds
         # The first bit depends on the threshold above or below the middle one.
         other = T.bind(T.Select(value >= middle, high, low))
-        return [
-            T.bind(T.bitwise_xor(v.at_least(value, bound), flips)) for bound in (other, middle)
-        ]
+        return [v.at_least(value, other), v.at_least(value, middle)]

@@ -7,8 +7,6 @@ from latency_models.kernels.emitter import Expr, T, Vectors
 from latency_models.kernels.plain import PlainKernel, Source
 from search_spaces.operators import Size
 
-CACHE = 1 << 20  # bytes of the second-level cache
-
 
 @dataclass(frozen=True, slots=True)
 class PointwiseKernel(PlainKernel):
@@ -30,8 +28,8 @@ class PointwiseKernel(PlainKernel):
 
     @property
     def pixels(self) -> int:
-        """A few; one where maps come from afar, which is fastest in the order of memory."""
-        return 4 if sum(view.bytes for view in self.sources) <= CACHE else 1
+        """A few where most of what is loaded are thresholds; else one, in the order of memory."""
+        return 4 if self.epilogue.by_threshold else 1
 
     def value(self, v: Vectors, sources: list[Source], y: Expr, x: Expr, channel: Expr) -> Expr:
         value = sources[0].at(y, x, channel)

@@ -2,8 +2,12 @@
 
 What an epilogue does to a sum, step by step and each step rounded, never changes direction, except
 for some activations: so a bit changes at one sum. That sum is searched for with the very steps it
-replaces, between all float32 numbers; hence the bits are the same. Multi-threshold units do so:
-Umuroglu et al., "FINN", FPGA 2017, https://arxiv.org/abs/1612.07119, section 4.2.2.
+replaces, among all float32 numbers; hence the bits are the same.
+
+*Source:* Umuroglu et al., "FINN", FPGA 2017, https://arxiv.org/abs/1612.07119, section 4.2.2.
+
+*Differs from the paper:* thresholds are searched for and not computed, so that they follow the
+rounding of every step; a channel's codes may fall as its sums grow.
 
 Letters: O channels.
 """
@@ -28,8 +32,8 @@ def thresholds(reached: Callable[[Array], Truths], falling: Truths) -> Array:
 
     Args:
         reached: Tells for one number of each channel, (O,), whether it holds.
-        falling: (O,) channels for which it holds below some number and not above; for them,
-            the number from which on it does not hold.
+        falling: (O,) channels for which it holds below some number and not above: numbers are
+            negated for them, and the threshold is that of the negated numbers.
     """
     sign = np.where(falling, F(-1), F(1))
     low = np.full(len(falling), -LARGEST - 1, np.int64)  # does not hold
@@ -40,11 +44,8 @@ def thresholds(reached: Callable[[Array], Truths], falling: Truths) -> Array:
             holds = reached(sign * in_order(np.clip(middle, -LARGEST, LARGEST)))
         low = np.where(open_still & ~holds, middle, low)
         high = np.where(open_still & holds, middle, high)
-    first = np.where(high > LARGEST, F(np.inf), in_order(np.minimum(high, LARGEST)))
-    with np.errstate(over="ignore"):
-        after = np.nextafter(-first, F(np.inf), dtype=np.float32)
-    after = np.where(np.isinf(first), F(-np.inf), after)
-    return np.where(falling, after, first).astype(np.float32)
+    found = in_order(np.minimum(high, LARGEST))
+    return np.where(high > LARGEST, F(np.inf), found).astype(np.float32)
 
 
 def off_zero(found: Array) -> Array:
