@@ -212,7 +212,7 @@ def estimated_cycles(kernel: BitConvKernel, unit: VectorUnit, tile: ConvTile) ->
         for _, columns_count, columns in split_evenly(width, tile.columns):
             for _, blocks, size in split_evenly(kernel.num_vectors(unit), tile.vectors):
                 cells = rows * columns * size
-                operations = cells * (words * counter.operations + END_OPERATIONS)
+                operations = cells * (words * counter.operations + END_OPERATIONS) + 2 * size
                 block = 4 * kernel.window * kernel.weight_bits * unit.lanes
                 block *= size if tile.blocks_outside else kernel.num_vectors(unit)
                 weights = size * (1 if block <= FAST_CACHE else FAR)

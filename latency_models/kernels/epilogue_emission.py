@@ -8,6 +8,7 @@ Letters: V lanes.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 from latency_models.kernels.emitter import Buffer, Expr, T, Vectors
@@ -41,6 +42,8 @@ class EpilogueEmission:
         self.factor: Buffer = named.get("factor")
         self.residual: Buffer = named.get("residual")
         self.targets: list[Buffer] = list(buffers[-len(epilogue.targets) :])
+        # Of constants by threshold, those that are signs: the last of each section.
+        self.signs = {end - 1 for end in accumulate(epilogue.sections)}
 
     def finish(
         self,
@@ -126,10 +129,10 @@ class _Channels:
     def load(self, number: int) -> Expr:
         at, v = self.at, self.at.v
         epilogue, place = at.epilogue, self.padded + number * at.padded
+        constant = v.load(at.constants, place)
         if epilogue.by_threshold:
-            return self.times(v.load(at.constants, place), 1 / at.worth)  # half a zero is it
-        scale = epilogue.scaled and number == 0
-        return self.times(v.load(at.constants, place), at.worth if scale else 1)
+            return constant if number in at.signs else self.times(constant, 1 / at.worth)
+        return self.times(constant, at.worth if epilogue.scaled and number == 0 else 1)
 
     def times(self, constant: Expr, factor: float) -> Expr:
         """An exact product: the factor is a power of two."""
