@@ -1,4 +1,4 @@
-"""Where files of this user and machine live: devices, tuned kernels, calibrations, locks."""
+"""Where files of this user and machine live: devices, profiles, tuned kernels, locks."""
 
 import os
 from pathlib import Path
@@ -17,3 +17,14 @@ def devices_folder() -> Path:
         return Path(given)
     config = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
     return Path(config) / "hwnas" / "devices"
+
+
+def profiles_folder() -> Path:
+    """Returns the folder of devices' profiles and models, one folder a device.
+
+    ``HWNAS_PROFILES``, or in ``~/.local/share/hwnas``: hours of measuring are no cache.
+    """
+    if given := os.environ.get("HWNAS_PROFILES"):
+        return Path(given)
+    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(data) / "hwnas" / "profiles"

@@ -6,6 +6,8 @@ a number came from unless it wants to.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import log
+from statistics import NormalDist
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -14,10 +16,11 @@ from search_spaces.errors import UserError
 from search_spaces.graph import Graph
 
 FORMAT = "hwnas.latency"
-VERSION = 1
+VERSION = 2  # version 1 had no intervals
+READABLE = (1, 2)
 
 Source = Literal["measured", "predicted"]
-Failure = Literal["crashed", "timed out", "out of memory", "busy"]
+Failure = Literal["crashed", "timed out", "out of memory", "busy", "unreachable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,20 +61,40 @@ class Conditions:
 
 
 @dataclass(frozen=True, slots=True)
+class Interval:
+    """Bounds in milliseconds, and the probability with which a measurement lies between them."""
+
+    low_ms: float
+    high_ms: float
+    probability: float = 0.9
+
+    def __post_init__(self) -> None:
+        if not 0 < self.low_ms <= self.high_ms:
+            raise ValueError(f"an interval must ascend from above 0, got {self}")
+        if not 0 < self.probability < 1:
+            raise ValueError(f"a probability must be in (0, 1), got {self.probability}")
+
+
+@dataclass(frozen=True, slots=True)
 class Latency:
     """Latency of one inference.
 
     Attributes:
         median_ms: Median over runs, or the predicted value, in milliseconds.
-        spread_ms: Interquartile range over runs, or the predictor's error, in milliseconds.
+        spread_ms: Interquartile range over runs, or of the prediction, in milliseconds.
         source: Whether the number was timed on the device or predicted.
         conditions: How it was measured; None where it was not measured.
+        interval: Where the measured median lies with the interval's probability; None where it
+            was measured.
+        model: What predicted it, for example "learned"; "" where it was measured.
     """
 
     median_ms: float
     spread_ms: float
     source: Source
     conditions: Conditions | None = None
+    interval: Interval | None = None
+    model: str = ""
 
     def __post_init__(self) -> None:
         if not self.median_ms > 0:  # also refuses NaN
@@ -80,8 +103,11 @@ class Latency:
             raise ValueError(f"a spread must not be negative, got {self.spread_ms} ms")
 
 
-class LatencyModel(Protocol):
-    """Answers one question: how long does this network take on this device?"""
+class LatencySource(Protocol):
+    """Answers one question: how long does this network take on this device?
+
+    `Measurer` measures it, `LatencyModel` predicts it.
+    """
 
     @property
     def device_name(self) -> str: ...
@@ -90,8 +116,8 @@ class LatencyModel(Protocol):
         """Returns the latency of ``graph`` at batch size 1.
 
         Raises:
-            UnsupportedOperatorError: If the device cannot run, or the predictor never saw, an
-                operator of ``graph``. Never returns a guess instead.
+            UnsupportedOperatorError: If the device cannot run an operator of ``graph``.
+            NotProfiledError: If the predictor never saw such a kernel. Never returns a guess.
             MeasurementError: If this network could not be measured.
         """
         ...
@@ -116,6 +142,10 @@ class DeviceBusyError(MeasurementError):
         super().__init__("busy", message)
 
 
+class NotProfiledError(UserError):
+    """A kernel, precision or range that no profile of the device has; it is never guessed."""
+
+
 def summarise(runs_ms: Sequence[float], conditions: Conditions | None = None) -> Latency:
     """Returns median and interquartile range of timed runs.
 
@@ -125,6 +155,30 @@ def summarise(runs_ms: Sequence[float], conditions: Conditions | None = None) ->
     """
     low, median, high = np.percentile(runs_ms, [25, 50, 75])
     return Latency(float(median), float(high - low), "measured", conditions)
+
+
+def probability_within(latency: Latency, budget_ms: float) -> float:
+    """Returns the probability that a measurement is at most ``budget_ms``.
+
+    A measured latency is 0 or 1. Of a predicted one the logarithm counts as normal, with each
+    side as wide as the interval's.
+
+    >>> predicted = Latency(2.0, 0.1, "predicted", interval=Interval(1.8, 2.2, 0.9))
+    >>> round(probability_within(predicted, 2.2), 6), probability_within(predicted, 2.0)
+    (0.95, 0.5)
+    """
+    if latency.interval is None:
+        return float(latency.median_ms <= budget_ms)
+    if budget_ms <= 0:
+        return 0.0
+    interval = latency.interval
+    bound = interval.high_ms if budget_ms >= latency.median_ms else interval.low_ms
+    width = abs(log(bound / latency.median_ms))
+    distance = log(budget_ms / latency.median_ms)
+    if width == 0:
+        return float(distance >= 0)
+    quantile = NormalDist().inv_cdf((1 + interval.probability) / 2)
+    return NormalDist().cdf(distance / width * quantile)
 
 
 def to_json(latency: Latency) -> dict[str, Any]:
@@ -143,16 +197,18 @@ def from_json(data: Mapping[str, Any]) -> Latency:
     """
     if not isinstance(data, Mapping) or data.get("format") != FORMAT:
         raise UserError(f"this is no latency: its 'format' must be {FORMAT!r}")
-    if data.get("version") != VERSION:
+    if data.get("version") not in READABLE:
         raise UserError(
-            f"latency of version {data.get('version')!r}; this hwnas reads version {VERSION}; "
-            "upgrade hwnas"
+            f"latency of version {data.get('version')!r}; this hwnas reads versions up to "
+            f"{VERSION}; upgrade hwnas"
         )
     fields = {key: value for key, value in data.items() if key not in ("format", "version")}
     try:
         if (conditions := fields["conditions"]) is not None:
             shape = tuple(conditions["input_shape"])
             fields["conditions"] = Conditions(**{**conditions, "input_shape": shape})
+        if (interval := fields.get("interval")) is not None:
+            fields["interval"] = Interval(**interval)
         return Latency(**fields)
     except (KeyError, TypeError) as error:
         raise UserError(f"the latency is damaged: {type(error).__name__} {error}") from None

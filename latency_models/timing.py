@@ -6,7 +6,7 @@ window is about as long as one run, so that it meets the same interruptions: on 
 cores are shared by time slices, short work would slip through undisturbed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 from time import perf_counter_ns, sleep
@@ -15,6 +15,8 @@ from latency_models.latency import DeviceBusyError
 
 Call = Callable[[], object]
 Clock = Callable[[], int]
+# Runs something for about so many nanoseconds, at least once; gives the milliseconds of each run.
+Block = Callable[[float], Sequence[float]]
 
 MS = 1_000_000  # nanoseconds
 
@@ -79,26 +81,49 @@ def time_call(
     Raises:
         DeviceBusyError: If too few blocks counted while ``plan.patience_s`` passed.
     """
+    return time_blocks(
+        block_of(call, clock),
+        block_of(reference, clock),
+        best_reference_ms,
+        plan,
+        clock=clock,
+        wait=wait,
+    )
+
+
+def time_blocks(
+    block: Block,
+    reference: Block,
+    best_reference_ms: float | None,
+    plan: TimingPlan,
+    *,
+    clock: Clock = perf_counter_ns,
+    wait: Callable[[float], None] = sleep,
+) -> Reading:
+    """Returns the timed runs of ``block``, as `time_call`: the clock of runs may be elsewhere.
+
+    Raises: as `time_call`.
+    """
     for _ in range(plan.warmup_runs):
-        call()
-    shortest, longest = (size * MS for size in plan.window_ms)
-    window_ns = min(max(timed(call, clock), shortest), longest)
-    best = best_reference_ms or calibrate(reference, window_ns, clock)
+        block(0)
+    shortest, longest = plan.window_ms
+    window_ns = min(max(block(0)[0], shortest), longest) * MS
+    best = best_reference_ms or calibrate(reference, window_ns)
 
     runs: list[float] = []
     windows: list[float] = []
     lost_ns, misses = 0, 0
-    before = run_for(reference, window_ns, clock)
+    before = reference(window_ns)
     while len(runs) < plan.min_runs or sum(runs) < plan.min_ms:
         start = clock()
-        call()  # untimed: the reference kernel has just had the caches
-        block = run_for(call, window_ns, clock)
-        after = run_for(reference, window_ns, clock)
+        block(0)  # not counted: the reference kernel has just had the caches
+        counted = block(window_ns)
+        after = reference(window_ns)
         sides = [sum(window) / len(window) for window in (before, after)]
         best = min(best, *sides)
         before = after
         if max(sides) <= plan.max_drift * best:
-            runs += block
+            runs += counted
             windows += sides
             misses = 0
             continue
@@ -115,24 +140,24 @@ def time_call(
     return Reading(tuple(runs), median(windows), best)
 
 
-def calibrate(reference: Call, window_ns: float, clock: Clock, windows: int = 20) -> float:
-    """Returns the best of some windows of the reference kernel, in milliseconds a call."""
-    reference()
-    times = (run_for(reference, window_ns, clock) for _ in range(windows))
+def calibrate(reference: Block, window_ns: float, windows: int = 20) -> float:
+    """Returns the best of some windows of the reference kernel, in milliseconds a run."""
+    reference(0)
+    times = (reference(window_ns) for _ in range(windows))
     return min(sum(window) / len(window) for window in times)
 
 
-def run_for(call: Call, duration_ns: float, clock: Clock) -> list[float]:
-    """Returns the milliseconds of each call, for as long as ``duration_ns`` and at least once."""
-    times: list[int] = []
-    left = duration_ns
-    while not times or left > 0:
-        times.append(timed(call, clock))
-        left -= times[-1]
-    return [time / MS for time in times]
+def block_of(call: Call, clock: Clock = perf_counter_ns) -> Block:
+    """Returns the block that makes ``call``, which must block until its work is done."""
 
+    def block(duration_ns: float) -> list[float]:
+        times: list[int] = []
+        left = duration_ns
+        while not times or left > 0:
+            start = clock()
+            call()
+            times.append(clock() - start)
+            left -= times[-1]
+        return [time / MS for time in times]
 
-def timed(call: Call, clock: Clock) -> int:
-    start = clock()
-    call()
-    return clock() - start
+    return block

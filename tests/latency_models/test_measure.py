@@ -10,7 +10,7 @@ import pytest
 
 from latency_models.device import Device, Runtime
 from latency_models.device_check import check_device, small_network
-from latency_models.latency import LatencyModel, MeasurementError
+from latency_models.latency import LatencySource, MeasurementError
 from latency_models.measure import Measurer
 from latency_models.onnx_model import onnx_model
 from latency_models.onnx_runtime import open_session, run_session
@@ -35,7 +35,7 @@ def measurer(request: pytest.FixtureRequest) -> Iterator[Measurer]:
 
 
 def test_a_measured_latency_tells_its_conditions(measurer: Measurer) -> None:
-    model: LatencyModel = measurer
+    model: LatencySource = measurer
 
     latency = model.latency(GRAPH)
 
