@@ -54,7 +54,7 @@ def test_a_spread_must_not_be_negative() -> None:
     ("change", "message"),
     [
         ({"format": "hwnas.architecture"}, "no latency"),
-        ({"version": 2}, "of version 2"),
+        ({"version": 3}, "of version 3"),
         ({"median": 3.0}, "damaged: TypeError"),
         ({"conditions": {"input_shape": [1]}}, "damaged: TypeError"),
     ],
