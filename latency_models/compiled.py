@@ -19,6 +19,7 @@ import tvm
 from numpy.typing import NDArray
 from tvm import ir, relax
 
+from latency_models.addresses import ELEMENTS, Memory
 from latency_models.compiled_file import (
     Metadata,
     check_library,
@@ -27,15 +28,9 @@ from latency_models.compiled_file import (
     parse_metadata,
 )
 from latency_models.kernels.cpu import Cpu
-from latency_models.lowering import LoweredNetwork, Tile, TiledKernel, lower
-from latency_models.machine_code import (
-    ELEMENTS,
-    PIPELINE,
-    Call,
-    Memory,
-    compile_kernels,
-    kernel_module,
-)
+from latency_models.lowering import LoweredNetwork, lower
+from latency_models.machine_code import PIPELINE, Call, compile_kernels, kernel_module
+from latency_models.planning import Tile, TiledKernel
 from search_spaces.errors import UserError
 from search_spaces.model import Model
 

@@ -7,7 +7,7 @@ that of a C call, and argument checks happen once per network.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import tvm
 from tvm import ir, tirx
@@ -15,26 +15,10 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.tirx import transform
 from tvm.tirx.compilation_pipeline import register_tir_pipeline
 
+from latency_models.addresses import ELEMENTS, MEMORIES, Address, Memory
 from latency_models.kernels.emitter import KERNEL_ATTRIBUTE, WHOLE_MEMORY, T
 
 PIPELINE = "hwnas_kernels"
-Memory = Literal["input", "weights", "workspace", "output"]
-MEMORIES: tuple[Memory, ...] = ("input", "weights", "workspace", "output")
-# What each memory is made of: the caller's tensors are real, the others hold anything.
-ELEMENTS: Mapping[Memory, tuple[str, int]] = {
-    "input": ("float32", 4),
-    "weights": ("uint8", 1),
-    "workspace": ("uint8", 1),
-    "output": ("float32", 4),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """A place in one of the memories, in bytes from its start."""
-
-    memory: Memory
-    offset: int
 
 
 @dataclass(frozen=True, slots=True)

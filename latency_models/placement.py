@@ -8,8 +8,8 @@ as wide as the widest padding among those who read it.
 from collections import defaultdict
 from dataclasses import dataclass
 
+from latency_models.addresses import Memory
 from latency_models.kernels.view import View, elements_of
-from latency_models.machine_code import Memory
 from latency_models.works import MOST_PLANAR_CHANNELS, InputCodes, Work, Works
 from search_spaces.graph import INPUT
 from search_spaces.operators import AvgPool, Concat, Conv2d, Linear

@@ -20,6 +20,7 @@ import numpy as np
 import tvm
 from numpy.typing import NDArray
 
+from latency_models.addresses import Address
 from latency_models.folders import cache_folder
 from latency_models.kernels.conv2d import Conv2dKernel
 from latency_models.kernels.convolution import ConvTile
@@ -33,9 +34,10 @@ from latency_models.kernels.epilogue import (
     TargetValues,
 )
 from latency_models.kernels.sign_conv import SignConvKernel
-from latency_models.lowering import SPARE, Tile, TiledKernel, as_bytes
-from latency_models.machine_code import Address, Call, compile_kernels, kernel_module
+from latency_models.lowering import SPARE, as_bytes
+from latency_models.machine_code import Call, compile_kernels, kernel_module
 from latency_models.memory_plan import aligned
+from latency_models.planning import Tile, TiledKernel
 from search_spaces.quantization import weight_limits
 
 NUM_TILES = 8  # candidates of one kernel

@@ -11,11 +11,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from tvm import tirx
-
 from latency_models.kernels.cpu import Dot as DotName
 from latency_models.kernels.cpu import VectorUnit
-from latency_models.kernels.emitter import Buffer, Expr, T, Vectors
+from latency_models.kernels.emitter import Buffer, Expr, T, Vectors, tirx
 
 STEP = 4  # products of one lane
 Operand = Any  # a vector, or several

@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from tvm import ir, tirx
-from tvm.script.ir_builder import IRBuilder
-from tvm.tirx.script import builder
-
 from latency_models.kernels.cpu import VectorUnit
+from latency_models.lazy import LazyModule
 from search_spaces.operators import Activation
 
-T = builder  # its name everywhere in TVM
+T: Any = LazyModule("tvm.tirx.script.builder")  # its name everywhere in TVM
+ir: Any = LazyModule("tvm.ir")
+ir_builder: Any = LazyModule("tvm.script.ir_builder")
+tirx: Any = LazyModule("tvm.tirx")
 KERNEL_ATTRIBUTE = "hwnas.kernel"
 WHOLE_MEMORY = 1 << 30  # kernels address raw memory; the true extent is the memory plan's
 
@@ -36,7 +36,7 @@ def emit_function(
     pointers point to where that is not float32.
     """
     kinds = {name: (types or {}).get(name, "float32") for name in names}
-    with IRBuilder() as made:
+    with ir_builder.IRBuilder() as made:
         with T.prim_func(s_tir=True, private=True):
             # TVM tags what a parameter points to as memory of its own, and LLVM, having put two
             # kernels into one function, would move one's loads above the other's stores. A bound

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tvm import tirx
 
 from latency_models.kernels.cpu import VectorUnit
 from latency_models.kernels.depthwise import DepthwiseTile
@@ -28,6 +27,7 @@ from latency_models.kernels.emitter import (
     emit_function,
     for_parts,
     split_evenly,
+    tirx,
 )
 from latency_models.kernels.epilogue import Epilogue
 from latency_models.kernels.epilogue_emission import EpilogueEmission

@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from latency_models.addresses import MEMORIES, Address
 from latency_models.kernels.cpu import Cpu
-from latency_models.machine_code import MEMORIES, Address, Call, compile_kernels, kernel_module
+from latency_models.machine_code import Call, compile_kernels, kernel_module
 
 
 def assembly(kernel: Any, cpu: Cpu) -> str:  # noqa: ANN401  any kernel with tiles

@@ -10,16 +10,10 @@ import numpy as np
 import tvm
 from numpy.typing import NDArray
 
+from latency_models.addresses import MEMORIES, Address, Memory
 from latency_models.kernels.cpu import Cpu
 from latency_models.kernels.view import View
-from latency_models.machine_code import (
-    MEMORIES,
-    Address,
-    Call,
-    Memory,
-    compile_kernels,
-    kernel_module,
-)
+from latency_models.machine_code import Call, compile_kernels, kernel_module
 from tests.latency_models import aarch64_machine
 
 Array = NDArray[Any]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from latency_models.addresses import Address
 from latency_models.kernels.cpu import Cpu
 from latency_models.kernels.layout import (
     BorderKernel,
@@ -15,7 +16,6 @@ from latency_models.kernels.layout import (
     ShuffleKernel,
 )
 from latency_models.kernels.view import REAL, Form, View
-from latency_models.machine_code import Address
 from search_spaces.operators import Shape
 from tests.latency_models import oracle
 from tests.latency_models.kernel_runs import (

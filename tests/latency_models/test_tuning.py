@@ -13,7 +13,7 @@ from latency_models.kernels.epilogue import Epilogue
 from latency_models.kernels.integer_conv import IntegerConvKernel
 from latency_models.kernels.sign_conv import SignConvKernel
 from latency_models.kernels.view import Form, View
-from latency_models.lowering import TiledKernel
+from latency_models.planning import TiledKernel
 from latency_models.tuning import Tuner, read_tiles
 
 END = Epilogue((View(24, 7, 7),))
