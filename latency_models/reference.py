@@ -9,18 +9,38 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from latency_models.device import cpu_name
 from latency_models.folders import cache_folder
 from latency_models.onnx_runtime import bound_call, open_session
+from latency_models.timing import Block, block_of
 
 if TYPE_CHECKING:
     from onnxruntime import OrtValue
 
 SIDE = 384
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """The reference kernel on one machine.
+
+    Attributes:
+        path: Where its best time there is kept.
+    """
+
+    block: Block
+    path: Path
+
+
+def local_reference(threads: int) -> Reference:
+    """Returns the reference kernel on this machine."""
+    return Reference(block_of(reference_call(threads)), calibration_path(cpu_name(), threads))
 
 
 def reference_call(threads: int) -> Callable[[], "OrtValue"]:

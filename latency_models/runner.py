@@ -1,6 +1,7 @@
 """Runners: a model made ready to run by one runtime, the same way for all of them."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -9,6 +10,8 @@ import numpy as np
 from latency_models.device import Device, Runtime, cpu_of, host_instruction_sets
 from latency_models.onnx_model import onnx_model
 from latency_models.onnx_runtime import bound_call, open_session, run_session
+from latency_models.reference import Reference, local_reference
+from latency_models.timing import Block, block_of
 from search_spaces.errors import UnsupportedOperatorError
 from search_spaces.model import Array, Model
 
@@ -21,8 +24,8 @@ class Runner(Protocol):
 
     def run(self, x: Array) -> Array: ...
 
-    def call(self, x: Array) -> Callable[[], object]:
-        """Returns a call that runs on ``x``, copies nothing, and blocks until it is done."""
+    def block(self, x: Array) -> Block:
+        """Returns the block that runs on ``x``, copies nothing, and waits until it is done."""
         ...
 
     def check_code(self) -> None:
@@ -42,8 +45,8 @@ class OnnxRunner:
     def run(self, x: Array) -> Array:
         return run_session(self._session, x)
 
-    def call(self, x: Array) -> Callable[[], object]:
-        return bound_call(self._session, x)
+    def block(self, x: Array) -> Block:
+        return block_of(bound_call(self._session, x))
 
     def check_code(self) -> None:
         """Its kernels are compiled beforehand for every CPU; it picks at run time."""
@@ -68,6 +71,11 @@ class Backend(Protocol):
     @property
     def instruction_sets(self) -> frozenset[str]:
         """What its code may use, by LLVM's names."""
+        ...
+
+    @property
+    def reference(self) -> Reference:
+        """The reference kernel on the device."""
         ...
 
     def compile(self, model: Model) -> Runner: ...
@@ -96,6 +104,10 @@ class OnnxBackend:
         self.version: str = onnxruntime.__version__
         self._threads = device.threads
         self.instruction_sets = host_instruction_sets()
+
+    @cached_property
+    def reference(self) -> Reference:
+        return local_reference(self._threads)
 
     def compile(self, model: Model) -> Runner:
         return self._open(onnx_model(model).SerializeToString())

@@ -1,6 +1,7 @@
 """TVM as a runtime among others: compiled models behind the runner's interface."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,8 @@ import tvm
 
 from latency_models.compiled import CompiledModel, compile_model, kernel_times, load_compiled
 from latency_models.kernels.cpu import Cpu
+from latency_models.reference import Reference, local_reference
+from latency_models.timing import Block, block_of
 from search_spaces.errors import UserError
 from search_spaces.model import Array, Model
 
@@ -25,8 +28,8 @@ class TvmRunner:
     def run(self, x: Array) -> Array:
         return np.stack([self._compiled.run(image) for image in x])
 
-    def call(self, x: Array) -> Callable[[], object]:
-        return self._compiled.bound_call(x)
+    def block(self, x: Array) -> Block:
+        return block_of(self._compiled.bound_call(x))
 
     def check_code(self) -> None:
         # TVM says only in its log that it compiles for something plainer than it was asked for.
@@ -54,6 +57,10 @@ class TvmBackend:
         self.version: str = tvm.__version__
         self.target = cpu.mcpu
         self.instruction_sets = cpu.features
+
+    @cached_property
+    def reference(self) -> Reference:
+        return local_reference(threads=1)
 
     def compile(self, model: Model) -> TvmRunner:
         return TvmRunner(compile_model(model, self.cpu, tuned=self.tuned), self)

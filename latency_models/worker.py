@@ -9,22 +9,16 @@ import resource
 import select
 import threading
 from argparse import ArgumentParser
-from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 from typing import BinaryIO
 
-from latency_models.device import Device, cpu_name
+from latency_models.device import Device
 from latency_models.latency import MeasurementError
 from latency_models.messages import Message, pack, unpack
-from latency_models.reference import (
-    best_reference_ms,
-    calibration_path,
-    keep_best_reference,
-    reference_call,
-)
+from latency_models.reference import best_reference_ms, keep_best_reference
 from latency_models.runner import Backend, Runner, open_backend, random_input
-from latency_models.timing import TimingPlan, time_call
+from latency_models.timing import TimingPlan, time_blocks
 from search_spaces.architecture import read_graph
 from search_spaces.errors import UnsupportedOperatorError, UserError
 from search_spaces.model import Model
@@ -35,10 +29,8 @@ class Worker:
     """What is open: a backend on a device, and the last model or file given."""
 
     def __init__(self) -> None:
-        self._device: Device | None = None
         self._backend: Backend | None = None
         self._runner: Runner | None = None
-        self._reference: Callable[[], object] | None = None
         self._shape: Shape = (0, 0, 0)
 
     def answer(self, request: Message) -> Message:
@@ -46,11 +38,8 @@ class Worker:
         return self.ANSWERS[request.data["do"]](self, request)
 
     def open(self, request: Message) -> Message:
-        self._device = Device(**request.data["device"])
-        self._backend = open_backend(
-            request.data["runtime"], self._device, tuned=request.data["tuned"]
-        )
-        self._reference = reference_call(self._device.threads)
+        device = Device(**request.data["device"])
+        self._backend = open_backend(request.data["runtime"], device, tuned=request.data["tuned"])
         return Message(
             {
                 "version": self._backend.version,
@@ -77,14 +66,13 @@ class Worker:
 
     def time(self, request: Message) -> Message:
         runner = self._loaded()
-        assert self._device is not None
-        assert self._reference is not None
-        path = calibration_path(cpu_name(), self._device.threads)
+        assert self._backend is not None
+        reference = self._backend.reference
         settings = request.data["plan"]
         plan = TimingPlan(**{**settings, "window_ms": tuple(settings["window_ms"])})
-        call = runner.call(random_input(self._shape))
-        reading = time_call(call, self._reference, best_reference_ms(path), plan)
-        keep_best_reference(path, reading.best_reference_ms)
+        block, best_ms = runner.block(random_input(self._shape)), best_reference_ms(reference.path)
+        reading = time_blocks(block, reference.block, best_ms, plan)
+        keep_best_reference(reference.path, reading.best_reference_ms)
         return Message(
             {
                 "runs_ms": reading.runs_ms,
