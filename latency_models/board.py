@@ -27,11 +27,15 @@ class Board(Protocol):
         """TVM's device: where tensors are."""
         ...
 
+    def check_runs(self, cpu: Cpu) -> None:
+        """Raises UserError if the board cannot run code for ``cpu``."""
+        ...
+
     def load(self, compiled: Any, cpu: Cpu) -> Any:  # noqa: ANN401
         """Returns a module that was compiled here for ``cpu`` as one that runs on the board.
 
         Raises:
-            UserError: If the board cannot run such code, or nothing here links it.
+            UserError: As `check_runs`, or if nothing here links such code.
         """
         ...
 
@@ -46,8 +50,11 @@ class LocalBoard:
     def __init__(self) -> None:
         self.device = tvm.cpu()
 
-    def load(self, compiled: Any, cpu: Cpu) -> Any:  # noqa: ANN401
+    def check_runs(self, cpu: Cpu) -> None:
         check_runs_here("code to be timed", cpu, cpu.features)
+
+    def load(self, compiled: Any, cpu: Cpu) -> Any:  # noqa: ANN401
+        self.check_runs(cpu)
         return compiled
 
     def tensor(self, array: NDArray[Any]) -> Any:  # noqa: ANN401

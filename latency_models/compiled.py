@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from tvm import ir, relax
 
 from latency_models.addresses import ELEMENTS, Memory
+from latency_models.board import Board, LocalBoard, time_ms
 from latency_models.compiled_file import (
     Metadata,
     check_library,
@@ -243,6 +245,7 @@ class KernelTime:
 def kernel_times(
     model: Model,
     cpu: Cpu,
+    board: Board | None = None,
     *,
     nodes: Collection[str] | None = None,
     tuned: bool = False,
@@ -255,12 +258,14 @@ def kernel_times(
     caches cost from one kernel to the next.
 
     Args:
+        board: Where they run; None is this machine.
         nodes: Only the kernels of these nodes are compiled and timed; None takes all.
 
     Raises:
-        UserError: If this machine cannot run code for ``cpu``.
+        UserError: If the board cannot run code for ``cpu``.
     """
-    check_runs_here("code to be timed", cpu, cpu.features)
+    board = board or LocalBoard()
+    board.check_runs(cpu)
     network = lower(model, cpu.vector_unit, tile_choice(cpu, tuned))
     steps = {
         index: call
@@ -273,24 +278,30 @@ def kernel_times(
     used = {call.function for call in steps.values()}
     everything = {"all": list(steps.values())}
     module = kernel_module(functions(network, cpu, used), entries | everything, shapes(network))
-    compiled = compile_kernels(module, cpu.target)
+    compiled = board.load(compile_kernels(module, cpu.target), cpu)
     rng = np.random.default_rng(0)
     memory = shapes(network)
-    tensors = [
-        tvm.runtime.tensor(rng.normal(size=memory["input"]).astype(np.float32)),
-        tvm.runtime.tensor(network.weights),
-        tvm.runtime.tensor(np.zeros(memory["workspace"], np.uint8)),
-        tvm.runtime.tensor(np.zeros(memory["output"], np.float32)),
-    ]
+    arrays = (
+        rng.normal(size=memory["input"]).astype(np.float32),
+        network.weights,
+        np.zeros(memory["workspace"], np.uint8),
+        np.zeros(memory["output"], np.float32),
+    )
+    tensors = [board.tensor(array) for array in arrays]
     compiled["all"](*tensors)
     times = []
     for index, call in steps.items():
         step = network.steps[index]
-        timer = compiled.time_evaluator(
-            f"step_{index}", tvm.cpu(), number=1, repeat=repeat, min_repeat_ms=min_repeat_ms
+        runs_ms = time_ms(
+            board,
+            compiled,
+            f"step_{index}",
+            tensors,
+            repeat=repeat,
+            min_repeat_ms=min_repeat_ms,
         )
         tile = "" if step.tile is None else str(step.tile)
-        median_ms = 1e3 * float(timer(*tensors).median)
+        median_ms = median(runs_ms)
         instruction = step.kernel.instruction(cpu.vector_unit)
         times.append(KernelTime(call.function, step.node, instruction, tile, median_ms))
     return tuple(times)
