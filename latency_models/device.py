@@ -8,6 +8,17 @@ Rows come with the package (``latency_models/devices``) or from the user's folde
     mcpu = "skylake"        # as LLVM calls it; "detect" is this machine's
     runtime = "tvm"         # or "onnxruntime"
     threads = 1             # TVM kernels know only one
+
+A device elsewhere says how it is reached, and its CPU exactly (``nas device add`` asks it)::
+
+    # ~/.config/hwnas/devices/pi4.toml
+    description = "the board under the desk"
+    mcpu = "cortex-a72"
+    triple = "aarch64-linux-gnu"  # LLVM's name of its platform; without it, this machine's
+    rpc = "10.0.0.2:9090"         # where ``nas device serve`` runs
+
+or, for any board of a kind that a tracker knows, ``tracker = "10.0.0.1:9190"`` and ``key = "pi4"``
+instead of ``rpc``.
 """
 
 import platform
@@ -17,6 +28,7 @@ from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -46,7 +58,10 @@ class Device:
         runtime: What runs networks where nothing else is asked for.
         max_drift: How many times its best the reference kernel may take beside a reading; more
             is a machine too busy to measure on.
-        address: Host and port of a remote device; not available yet.
+        triple: LLVM's name of the platform that TVM compiles for; "" is this machine's.
+        rpc: Host and port of the RPC server on a remote device.
+        tracker: Host and port of a tracker that knows boards of this kind.
+        key: What the tracker calls them.
     """
 
     name: str
@@ -55,7 +70,10 @@ class Device:
     threads: int = 1
     runtime: Runtime = "tvm"
     max_drift: float = 1.35
-    address: str = ""
+    triple: str = ""
+    rpc: str = ""
+    tracker: str = ""
+    key: str = ""
 
     def __post_init__(self) -> None:
         if self.runtime not in RUNTIMES:
@@ -72,11 +90,81 @@ class Device:
                 f"device {self.name}: mcpu {self.mcpu!r} is no exact CPU and would be timed as "
                 "the plainest of its family; name the CPU, or use 'detect' for this machine's"
             )
-        if self.address:
+        self._check_remote()
+
+    def _check_remote(self) -> None:
+        if self.rpc and self.tracker:
             raise UserError(
-                f"device {self.name}: devices at an address (={self.address}) cannot be used "
-                "yet; leave it out to use this machine"
+                f"device {self.name}: it is reached at rpc or by a tracker, got both "
+                f"({self.rpc!r} and {self.tracker!r}); leave one out"
             )
+        if bool(self.tracker) != bool(self.key):
+            raise UserError(
+                f"device {self.name}: tracker and key go together, got tracker {self.tracker!r} "
+                f"and key {self.key!r}; give both or neither"
+            )
+        if not self.is_remote:
+            if self.triple:
+                raise UserError(
+                    f"device {self.name}: triple {self.triple!r} is for a device elsewhere; give "
+                    "its rpc or tracker, or leave it out to use this machine"
+                )
+            return
+        try:
+            parse_address(self.rpc or self.tracker)
+        except ValueError as error:
+            raise UserError(f"device {self.name}: {error}") from None
+        if self.runtime != "tvm":
+            raise UserError(
+                f"device {self.name}: a device elsewhere runs networks with tvm, got "
+                f"{self.runtime!r}; measure {self.runtime} on the device itself"
+            )
+        if self.mcpu == DETECT:
+            raise UserError(
+                f"device {self.name}: mcpu 'detect' is this machine's CPU and the device is "
+                "elsewhere; name its CPU, or let `nas device add` ask the device"
+            )
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether networks run elsewhere, over RPC."""
+        return bool(self.rpc or self.tracker)
+
+    @property
+    def where(self) -> str:
+        """How a remote device is reached, in words."""
+        return f"key {self.key} of tracker {self.tracker}" if self.tracker else self.rpc
+
+    @property
+    def machine(self) -> str:
+        """The machine that a measurement must have for itself: "host" is this one."""
+        if not self.is_remote or is_loopback(parse_address(self.rpc or self.tracker)[0]):
+            return "host"
+        return self.name
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """Returns host and port of ``HOST:PORT``.
+
+    >>> parse_address("10.0.0.2:9090"), parse_address("[::1]:9090")
+    (('10.0.0.2', 9090), ('::1', 9090))
+
+    Raises:
+        ValueError: If it is no such address.
+    """
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+        raise ValueError(f"an address must be HOST:PORT, like 10.0.0.2:9090, got {text!r}")
+    return host, int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether ``host`` is this machine and nobody else can reach it."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def read_device(path: Path) -> Device:
@@ -138,10 +226,11 @@ def cpu_of(device: Device, present: frozenset[str] | None = None) -> "Cpu":
     """Returns the exact CPU that TVM compiles for; the first call imports TVM (seconds).
 
     Args:
-        present: Instruction sets of the machine that will run the code; None is this one's.
+        present: Instruction sets of the machine that will run the code; None is this one's, and
+            takes a remote device's CPU at its word.
 
     Raises:
-        UserError: If LLVM does not know the CPU, this machine's lacks some of its instructions,
+        UserError: If LLVM does not know the CPU, the machine's lacks some of its instructions,
             so that the code would crash, or the device has several threads.
     """
     from latency_models.kernels.cpu import Cpu, host_cpu
@@ -153,15 +242,17 @@ def cpu_of(device: Device, present: frozenset[str] | None = None) -> "Cpu":
         )
 
     try:
-        cpu = host_cpu() if device.mcpu == DETECT else Cpu(device.mcpu)
+        cpu = host_cpu() if device.mcpu == DETECT else Cpu(device.mcpu, device.triple)
         needed = cpu.features
     except UserError as error:
         raise UserError(f"device {device.name}: {error}") from None
-    present = host_instruction_sets() if present is None else present
+    if present is None:
+        present = needed if device.is_remote else host_instruction_sets()
     if lacking := sorted((needed & KNOWN_FLAGS) - present):
+        owner = f"the CPU at {device.where}" if device.is_remote else "this machine's CPU"
         raise UserError(
-            f"device {device.name}: code for {cpu.mcpu!r} needs {', '.join(lacking)}, which this "
-            "machine's CPU does not have; choose a device with an older CPU"
+            f"device {device.name}: code for {cpu.mcpu!r} needs {', '.join(lacking)}, which "
+            f"{owner} does not have; choose a device with an older CPU"
         )
     return cpu
 

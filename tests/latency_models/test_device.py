@@ -15,6 +15,8 @@ from latency_models.device import (
 )
 from search_spaces.errors import UserError
 
+REMOTE = "description = 'x'\nmcpu = 'cortex-a72'\n"
+
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -25,7 +27,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_bundled_devices_are_there(folder: Path) -> None:
     names = {device.name for device in list_devices()}
 
-    assert {"host", "host-avx2", "host-baseline", "host-onnxruntime"} <= names
+    assert {
+        *("host", "host-avx2", "host-baseline"),
+        *("host-onnxruntime", "host-onnxruntime-2threads"),
+    } <= names
 
 
 def test_a_users_device_is_found_by_its_files_name(folder: Path) -> None:
@@ -35,6 +40,27 @@ def test_a_users_device_is_found_by_its_files_name(folder: Path) -> None:
     device = get_device("kiosk")
 
     assert device == Device("kiosk", "the kiosk", "skylake", 2, "onnxruntime")
+
+
+def test_a_device_elsewhere_says_how_it_is_reached(folder: Path) -> None:
+    (folder / "pi.toml").write_text(f"{REMOTE}triple = 'aarch64-linux-gnu'\nrpc = 'pi:9090'")
+    (folder / "farm.toml").write_text(f"{REMOTE}tracker = '[::1]:9190'\nkey = 'pi4'")
+
+    pi, farm = get_device("pi"), get_device("farm")
+
+    assert pi.is_remote
+    assert farm.is_remote
+    assert not get_device("host").is_remote
+    assert (pi.where, farm.where) == ("pi:9090", "key pi4 of tracker [::1]:9190")
+    assert cpu_of(pi).architecture == "aarch64"
+
+
+def test_devices_that_are_this_machine_share_its_turn() -> None:
+    elsewhere = Device("pi", "", "cortex-a72", rpc="10.0.0.2:9090")
+    here = Device("loop", "", "x86-64-v2", rpc="localhost:9090")
+
+    assert (elsewhere.machine, here.machine) == ("pi", "host")
+    assert get_device("host-avx2").machine == "host"
 
 
 def test_an_unknown_device_lists_the_known(folder: Path) -> None:
@@ -52,7 +78,15 @@ def test_an_unknown_device_lists_the_known(folder: Path) -> None:
         ('description = "x"\nmax_drift = 1', "max_drift must be above 1, got 1"),
         ('description = "x"\nruntime = "torch"', "runtime must be one of tvm, onnxruntime"),
         ('description = "x"\nmcpu = "native"', "'native' is no exact CPU"),
-        ('description = "x"\naddress = "pi:9090"', r"address \(=pi:9090\) cannot be used yet"),
+        ('description = "x"\naddress = "pi:9090"', "no field 'address'"),
+        ('description = "x"\nrpc = "pi:9090"', "mcpu 'detect' is this machine's CPU"),
+        (f"{REMOTE}rpc = 'pi'", "an address must be HOST:PORT, like 10.0.0.2:9090, got 'pi'"),
+        (f"{REMOTE}rpc = 'pi:70000'", "an address must be HOST:PORT"),
+        (f"{REMOTE}rpc = 'pi:1'\ntracker = 'pi:2'\nkey = 'pi'", "rpc or by a tracker, got both"),
+        (f"{REMOTE}tracker = 'pi:2'", "tracker and key go together"),
+        (f"{REMOTE}key = 'pi'", "tracker and key go together"),
+        (f"{REMOTE}triple = 'aarch64-linux-gnu'", "is for a device elsewhere"),
+        (f"{REMOTE}rpc = 'pi:1'\nruntime = 'onnxruntime'", "runs networks with tvm"),
         ("threads = 2", "needs a description"),
         ("description = ", "cannot read device"),
     ],
@@ -87,6 +121,13 @@ def test_a_misspelt_cpu_is_refused() -> None:
 def test_a_cpu_with_more_than_the_machine_has_is_refused() -> None:
     with pytest.raises(UserError, match="which this machine's CPU does not have"):
         cpu_of(get_device("host"), present=frozenset())
+
+
+def test_code_that_a_device_elsewhere_lacks_instructions_for_is_refused() -> None:
+    device = Device("pi", "", "cortex-a76", triple="aarch64-linux-gnu", rpc="pi:9090")
+
+    with pytest.raises(UserError, match=r"needs dotprod.*which the CPU at pi:9090 does not have"):
+        cpu_of(device, present=frozenset({"neon"}))
 
 
 def test_tvm_on_several_threads_is_refused() -> None:
