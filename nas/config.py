@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from latency_models.device import Runtime
 from nas.metrics import Constraint, Metric
@@ -12,6 +12,8 @@ from search_spaces.errors import UserError
 from search_spaces.networks import get_network
 from search_spaces.precision import FP32, get_precision
 from search_spaces.staged import StagedSpace
+
+LatencySourceName = Literal["measured", "predicted", "hybrid"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +36,12 @@ class DataConfig:
 
 @dataclass(frozen=True, slots=True)
 class LatencyConfig:
-    """Where and how latency is measured.
+    """Where and how latency is measured or predicted.
 
     Attributes:
+        source: "hybrid" predicts, and measures the front and what the prediction leaves unsure;
+            "predicted" measures the final front only.
+        confidence: The probability with which a predicted latency must keep a constraint.
         runtime: None takes the device's own.
         tuned: Time several tiles of each kernel and keep the best (on disk), instead of counting.
     """
@@ -45,9 +50,13 @@ class LatencyConfig:
     runtime: Runtime | None = None
     tuned: bool = False
     time_limit_s: float = 120.0
+    source: LatencySourceName = "measured"
+    confidence: float = 0.9
 
     def __post_init__(self) -> None:
         check("time_limit_s", self.time_limit_s, self.time_limit_s > 0, "above 0")
+        rule = "at least 0.5 and below 1"
+        check("confidence", self.confidence, 0.5 <= self.confidence < 1, rule)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,11 @@ from time import perf_counter
 from nas.config import RunConfig
 from nas.evaluation import Evaluation
 from nas.evaluator import Evaluator
-from nas.numbers import in_words
+from nas.instruments import Instruments, make_source, needs_latency, open_measurer
+from nas.numbers import in_words, milliseconds
 from nas.run_file import RunFile, to_yaml
 from nas.run_folder import RunFolder, create_run
 from nas.setting import Setting, baselines, load_setting
-from nas.workers import needs_latency, open_measurer
 from search_spaces.architecture import graph_hash
 from search_spaces.errors import UserError
 from search_spaces.space import Architecture, sample
@@ -63,14 +63,17 @@ def try_architecture(
         evaluation = Evaluator(one_epoch, setting.tensors, None, run).evaluate(architecture)
     else:
         with open_measurer(config) as measurer:
-            evaluator = Evaluator(one_epoch, setting.tensors, measurer, run)
-            evaluation = evaluator.evaluate(architecture)
+            model = Instruments().needed_model(config)
+            source = make_source(one_epoch, run, measurer, model)
+            evaluation = Evaluator(one_epoch, setting.tensors, source, run).evaluate(architecture)
             if evaluation.feasible:
                 measurer.export(run.load_model(key), run.path / "model.so")
     if not evaluation.feasible:
         raise UserError(f"architecture {key} cannot be evaluated: {evaluation.reason}")
     for phase, seconds in evaluation.seconds.items():
         clock.note(f"{phase}: architecture {key}", seconds)
+    if evaluation.predicted is not None:
+        clock.done(f"latency model: predicted {milliseconds(evaluation.predicted.median_ms)}")
     clock.done("files: weights and compiled network written and read back")
     return evaluation
 

@@ -20,10 +20,13 @@ class Evaluation:
         reason: Why it is infeasible, in one line; None where it is not.
         values: Metric name to value, for the metrics that were reached.
         violations: Constraint to how far it is exceeded (<= 0 where it holds).
-        latency: The latency with its spread and conditions, where it was measured.
+        latency: The latency that decides, with its spread: measured (and its conditions) where it
+            was measured, else predicted.
         epochs: Epochs trained: the fidelity of the accuracy; 0 where it was not trained.
         accuracy_history: Validation accuracy after each epoch.
         seconds: Wall time by phase: "cost", "latency", "training".
+        predicted: What a model predicted, before any measuring; None where none was asked.
+        known_networks: Measured networks of the run that the prediction could learn from.
     """
 
     hash: str
@@ -35,10 +38,17 @@ class Evaluation:
     epochs: int = 0
     accuracy_history: tuple[float, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
+    predicted: Latency | None = None
+    known_networks: int = 0
 
     @property
     def feasible(self) -> bool:
         return self.status == "finished"
+
+    @property
+    def is_predicted(self) -> bool:
+        """Whether its latency is only a prediction."""
+        return self.latency is not None and self.latency.source == "predicted"
 
 
 def evaluation_to_json(evaluation: Evaluation) -> dict[str, Any]:
@@ -53,12 +63,15 @@ def evaluation_to_json(evaluation: Evaluation) -> dict[str, Any]:
         "epochs": evaluation.epochs,
         "accuracy_history": list(evaluation.accuracy_history),
         "seconds": dict(evaluation.seconds),
+        "predicted": latencies.to_json(evaluation.predicted) if evaluation.predicted else None,
+        "known_networks": evaluation.known_networks,
     }
 
 
 def evaluation_from_json(data: Mapping[str, Any]) -> Evaluation:
     """Returns the evaluation that ``data`` holds."""
     latency = data["latency"]
+    predicted = data.get("predicted")  # older files have no predictions
     return Evaluation(
         hash=data["hash"],
         status=data["status"],
@@ -69,4 +82,6 @@ def evaluation_from_json(data: Mapping[str, Any]) -> Evaluation:
         epochs=data["epochs"],
         accuracy_history=tuple(data["accuracy_history"]),
         seconds=data["seconds"],
+        predicted=latencies.from_json(predicted) if predicted else None,
+        known_networks=data.get("known_networks", 0),
     )

@@ -1,22 +1,23 @@
 """Evaluator: finds out about one architecture, cheapest question first.
 
-Costs come from the graph in microseconds, latency from a measurement in seconds, accuracy from
-training in minutes; a hard constraint that fails ends the evaluation there.
+Costs come from the graph in microseconds, latency from a prediction in milliseconds or a
+measurement in seconds, accuracy from training in minutes; a hard constraint that fails ends the
+evaluation there.
 """
 
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from time import perf_counter
 
 from latency_models.device_lock import making_way
-from latency_models.latency import DeviceBusyError, Latency, MeasurementError
-from latency_models.measure import Measurer
+from latency_models.latency import Latency, MeasurementError, NotProfiledError
 from nas.config import RunConfig
 from nas.data.tensors import TensorSplits
 from nas.evaluation import Evaluation
-from nas.metrics import Phase, violations
+from nas.feasibility import violations_of, why_infeasible
+from nas.latency_source import CandidateLatency, Finding, is_machines_fault
+from nas.metrics import Phase
 from nas.quantized_layers import NoRangeError
 from nas.run_folder import RunFolder
 from nas.trainer import TrainingDivergedError
@@ -25,12 +26,7 @@ from search_spaces.architecture import graph_hash
 from search_spaces.cost import network_cost
 from search_spaces.errors import UnsupportedOperatorError, UserError
 from search_spaces.graph import Graph
-from search_spaces.model import Array
 from search_spaces.space import Architecture
-
-BUSY_TRIES = 5  # each as long as the measurer itself waits
-
-log = logging.getLogger("nas.search")
 
 
 class TrainingTooLongError(UserError):
@@ -40,6 +36,7 @@ class TrainingTooLongError(UserError):
 # What ends one candidate and not the search.
 CANDIDATES_FAULT = (
     MeasurementError,
+    NotProfiledError,
     TrainingDivergedError,
     CandidateTooLargeError,
     NoRangeError,
@@ -49,62 +46,59 @@ CANDIDATES_FAULT = (
 
 
 class Evaluator:
-    """Evaluates architectures one after another and writes each into the run folder."""
+    """Evaluates architectures one after another and writes each into the run folder.
+
+    Args:
+        source: Where latencies come from; None where the search asks for none.
+    """
 
     def __init__(
-        self, config: RunConfig, data: TensorSplits, measurer: Measurer | None, run: RunFolder
+        self,
+        config: RunConfig,
+        data: TensorSplits,
+        source: CandidateLatency | None,
+        run: RunFolder,
     ) -> None:
         self.config = config
         self.data = data
-        self.measurer = measurer
+        self.source = source
         self.run = run
 
     def evaluate(self, architecture: Architecture) -> Evaluation:
         """Returns what was found out; a candidate that fails is infeasible, with the reason."""
         steps = Steps(self.config)
-        arrays: dict[str, Array] | None = None
         try:
-            arrays = self.take_steps(architecture.graph, steps)
-        except DeviceBusyError:
-            raise  # the machine's fault, not the candidate's
+            self.take_steps(architecture.graph, steps)
         except CANDIDATES_FAULT as error:
+            if is_machines_fault(error):
+                raise
             steps.reason = str(error)
         evaluation = steps.evaluation(graph_hash(architecture.graph))
+        arrays = dict(steps.training.model.arrays) if steps.training else None
         self.run.save_evaluation(architecture, evaluation, arrays)
         return evaluation
 
-    def take_steps(self, graph: Graph, steps: "Steps") -> dict[str, Array] | None:
+    def take_steps(self, graph: Graph, steps: "Steps") -> None:
         with steps.phase("cost"):
             steps.values |= {name: float(value) for name, value in graph_values(graph).items()}
         if steps.hopeless():
-            return None
-        if self.measurer is not None:
+            return
+        if self.source is not None:
             with steps.phase("latency"):
-                steps.latency = self.measured(self.measurer, graph)
-                steps.values["latency_ms"] = steps.latency.median_ms
+                steps.learn_latency(self.source.before_training(graph))
             if steps.hopeless():
-                return None
+                return
         with steps.phase("training"), making_way() as make_way:
             limit = TimeLimit(self.config.search.training_limit_s, make_way)
             steps.training = train(
                 graph, self.data, self.config.training, before_step=limit.before_step
             )
             steps.values["accuracy"] = steps.training.accuracy
+        if steps.hopeless() or self.source is None or steps.finding is None:
+            return
+        with steps.phase("latency"):
+            steps.learn_latency(self.source.after_training(graph, steps.finding, steps.values))
         steps.hopeless()
-        return dict(steps.training.model.arrays)
-
-    def measured(self, measurer: Measurer, graph: Graph) -> Latency:
-        """Returns the latency; a busy machine is waited for, several times over.
-
-        Raises:
-            DeviceBusyError: If it stays busy; what is finished is kept, and the search resumable.
-        """
-        for _ in range(BUSY_TRIES - 1):
-            try:
-                return measurer.latency(graph)
-            except DeviceBusyError as error:
-                log.warning("waiting for a quiet machine: %s", error)
-        return measurer.latency(graph)
 
 
 class TimeLimit:
@@ -134,8 +128,16 @@ class Steps:
         self.values: dict[str, float] = {}
         self.seconds: dict[str, float] = {}
         self.reason: str | None = None
-        self.latency: Latency | None = None
+        self.finding: Finding | None = None
         self.training: TrainingResult | None = None
+
+    @property
+    def latency(self) -> Latency | None:
+        return self.finding.latency if self.finding else None
+
+    def learn_latency(self, finding: Finding) -> None:
+        self.finding = finding
+        self.values["latency_ms"] = finding.latency.median_ms
 
     @contextmanager
     def phase(self, name: Phase) -> Iterator[None]:
@@ -143,19 +145,12 @@ class Steps:
         try:
             yield
         finally:
-            self.seconds[name] = perf_counter() - start
+            self.seconds[name] = self.seconds.get(name, 0.0) + perf_counter() - start
 
     def hopeless(self) -> bool:
         """Whether a hard constraint is violated by what is known."""
-        broken = [
-            f"{rule} is violated by {self.values[rule.metric.name]:.6g}"
-            for rule in self.config.constraints
-            if rule.metric.name in self.values
-            and rule.violation(self.values[rule.metric.name]) > 0
-        ]
-        if broken:
-            self.reason = "; ".join(broken)
-        return bool(broken)
+        self.reason = why_infeasible(self.config, self.values, self.latency)
+        return self.reason is not None
 
     def evaluation(self, key: str) -> Evaluation:
         return Evaluation(
@@ -163,11 +158,13 @@ class Steps:
             status="finished" if self.reason is None else "infeasible",
             reason=self.reason,
             values=self.values,
-            violations=violations(self.config.constraints, self.values),
+            violations=violations_of(self.config, self.values, self.latency),
             latency=self.latency,
             epochs=self.training.epochs_run if self.training else 0,
             accuracy_history=self.training.validation_accuracy if self.training else (),
             seconds=self.seconds,
+            predicted=self.finding.predicted if self.finding else None,
+            known_networks=self.finding.known_networks if self.finding else 0,
         )
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from latency_models.latency import MeasurementError
 from nas.accuracy import accuracy
+from nas.instruments import needs_latency, open_measurer
 from nas.kernel_times import measure_kernel_times
 from nas.report import write_report
 from nas.results import RunResults, TrialResult
 from nas.run_folder import write_json
 from nas.setting import load_setting
-from nas.workers import needs_latency, open_measurer
 from search_spaces.errors import UnsupportedOperatorError
 
 FORMAT = "hwnas.front"
@@ -81,6 +81,9 @@ def row(trial: TrialResult, picks: dict[str, str], scores: dict[str, float]) -> 
     }
     if evaluation.latency is not None:
         data["latency_spread_ms"] = evaluation.latency.spread_ms
+        data["latency_source"] = evaluation.latency.source
+    if evaluation.predicted is not None:
+        data["predicted_latency_ms"] = evaluation.predicted.median_ms
     if trial.hash in scores:
         data["test_accuracy"] = scores[trial.hash]
     return data

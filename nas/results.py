@@ -97,6 +97,11 @@ class RunResults:
             sorted(best, key=lambda trial: first.sign * trial.evaluation.values[first.name])
         )
 
+    @property
+    def predicted_front(self) -> tuple[TrialResult, ...]:
+        """The networks of the front whose latency is not measured, but should be."""
+        return tuple(trial for trial in self.front if trial.evaluation.is_predicted)
+
     def points(self, trials: Sequence[TrialResult]) -> Points:
         """Returns the objective values of ``trials``, a row each."""
         rows = [[trial.evaluation.values[m.name] for m in self.metrics] for trial in trials]
@@ -192,7 +197,7 @@ def within(trial: TrialResult, max_latency_ms: float | None) -> bool:
 
 
 def latency_ms(trial: TrialResult) -> float:
-    """Returns the latency; infinite where it was not measured, so that it keeps no bound."""
+    """Returns the latency; infinite where it is not known, so that it keeps no bound."""
     return trial.evaluation.values.get("latency_ms", np.inf)
 
 

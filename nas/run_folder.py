@@ -6,6 +6,7 @@
     study.journal          Optuna's journal (unless the study lives in a database)
     architectures/HASH.json, evaluations/HASH.json, weights/HASH.safetensors
     kernel_table.json      what kernels take on the device, where useless precisions are looked for
+    latency_model.json     what predicted latencies, where some were predicted
     front.json, report.html, search.log, export/
 
 A file is written beside its place, flushed to disk and renamed, so it is there whole or not at
@@ -73,6 +74,10 @@ class RunFolder:
         return self.path / "kernel_table.json"
 
     @property
+    def latency_model_file(self) -> Path:
+        return self.path / "latency_model.json"
+
+    @property
     def report_file(self) -> Path:
         return self.path / "report.html"
 
@@ -97,7 +102,18 @@ class RunFolder:
         if arrays is not None:
             contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
             write_whole(self.weights_file(key), safetensors_bytes(contiguous))
-        write_json(self.evaluation_file(key), evaluation_to_json(evaluation))
+        self.replace_evaluation(evaluation)
+
+    def replace_evaluation(self, evaluation: Evaluation) -> None:
+        """Writes what is now known of an architecture whose other files are there."""
+        write_json(self.evaluation_file(evaluation.hash), evaluation_to_json(evaluation))
+
+    def evaluations(self) -> Iterator[Evaluation]:
+        """Yields every evaluation on file, in the order of their hashes."""
+        for path in sorted((self.path / "evaluations").glob("*.json")):
+            evaluation = self.load_evaluation(path.stem)
+            if evaluation is not None:
+                yield evaluation
 
     def load_evaluation(self, key: str) -> Evaluation | None:
         """Returns the evaluation of the graph with this hash, or None where there is none."""

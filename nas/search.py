@@ -20,7 +20,10 @@ from nas import yaml_text
 from nas.config import RunConfig
 from nas.data.summary import check_same_data, data_summary
 from nas.evaluator import Evaluator, affordable
+from nas.final_front import measure_front
+from nas.instruments import Instruments, make_source, needs_latency
 from nas.kernel_table import KernelTable, KernelTimer
+from nas.latency_source import Predictor
 from nas.redaction import without_passwords
 from nas.replacing import ReplacingSampler
 from nas.results import RunResults, results_of
@@ -33,6 +36,7 @@ from nas.run_folder import (
     is_full,
     lock_run,
     open_run,
+    read_json,
     refuse_other_run,
     remove_parts,
     write_json,
@@ -50,7 +54,7 @@ from nas.studies import (
     retake_interrupted,
 )
 from nas.useless import UselessGenes, why_not
-from nas.workers import local_workers, needs_latency, open_measurer
+from nas.workers import local_workers
 from search_spaces.errors import UserError
 
 MAY_CHANGE = frozenset({"search.trials", "search.workers", "latency.time_limit_s"})
@@ -69,6 +73,7 @@ def search(
     resume: bool = False,
     on_start: Callable[[], None] = do_nothing,
     on_progress: OnProgress = ignore_progress,
+    instruments: Instruments | None = None,
 ) -> RunResults:
     """Searches as ``file`` says in the folder ``runs / file.name`` and returns what was found.
 
@@ -77,17 +82,21 @@ def search(
     Args:
         resume: Go on with the run that is there.
         on_start: Called once everything that was given is checked, before the first trial.
+        instruments: What latencies are found out with; None takes those of the run's device.
 
     Raises:
-        UserError: If the configuration or data is wrong, the folder holds another run, or the
-            disk is full; nothing that was finished is lost.
+        UserError: If the configuration or data is wrong, the device has no latency model where
+            one is needed, the folder holds another run, or the disk is full; nothing that was
+            finished is lost.
     """
     config = file.config()
+    instruments = instruments or Instruments()
     path = runs / config.name
     check_run(file, path, resume)
     setting = load_setting(config)
     baselines(config, setting.space)
     get_device(config.latency.device)
+    model = instruments.needed_model(config)
     # Nothing is written before all that was given is known to be right.
     if has_run(path):
         run = open_run(path)
@@ -105,23 +114,37 @@ def search(
             check_same_data(run.data_file, setting.splits)
         write_json(run.data_file, data_summary(setting.splits))
         study = take_up_study(config, run, setting)
-        evaluator, measurer = None, None
+        if model is not None:
+            note_model(run, model)
+        measurer = resources.enter_context(instruments.measurer(config))  # idle until asked
+        evaluator = None
         if config.search.workers == 1:
-            if needs_latency(config):
-                measurer = resources.enter_context(open_measurer(config))
-            evaluator = Evaluator(config, setting.tensors, measurer, run)
+            source = make_source(config, run, measurer, model) if needs_latency(config) else None
+            evaluator = Evaluator(config, setting.tensors, source, run)
         if reason := why_not(config):
             log.info("useless precisions are not looked for: %s", reason)
         else:
-            timer = measurer or resources.enter_context(open_measurer(config))
-            avoid_useless(study, setting, timer, run)
-        workers = resources.enter_context(local_workers(config, run, evaluator))
+            avoid_useless(study, setting, measurer, run)
+        workers = resources.enter_context(local_workers(config, run, evaluator, instruments))
         loop = SearchLoop(config, run, setting, study, workers, on_progress)
         on_start()
+
+        def read_results() -> RunResults:
+            return results_of(run, config, study.get_trials(deepcopy=False))
+
         with stopping_gently(loop):
             loop.run_all()
-        results = results_of(run, config, study.get_trials(deepcopy=False))
-        return replace(results, used_up=loop.used_up)
+            measure_front(read_results, measurer, lambda: loop.stopping)
+        return replace(read_results(), used_up=loop.used_up)
+
+
+def note_model(run: RunFolder, model: Predictor) -> None:
+    """Keeps in the run which latency model predicts in it."""
+    about = dict(model.about)
+    path = run.latency_model_file
+    if path.exists() and read_json(path) != about:
+        log.warning("the device has another latency model than when the run began")
+    write_json(path, about)
 
 
 def avoid_useless(

@@ -13,8 +13,8 @@ from typing import Any
 from latency_models.device import get_device
 from latency_models.latency import MeasurementError
 from nas.config import RunConfig
+from nas.instruments import needs_latency
 from nas.kernel_table import KernelTable
-from nas.workers import needs_latency
 from search_spaces.architecture import graph_hash
 from search_spaces.choice import Choice, Value
 from search_spaces.cost import network_cost
@@ -129,6 +129,8 @@ def why_not(config: RunConfig) -> str:
         return "search.avoid_useless is off"
     if not needs_latency(config):
         return "latency_ms is no objective and in no constraint, so no kernel is timed"
+    if latency.source == "predicted":
+        return "latency.source is predicted, so nothing is timed"
     if (latency.runtime or get_device(latency.device).runtime) != "tvm":
         return "only runtime 'tvm' tells the times of kernels"
     return ""

@@ -17,11 +17,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from latency_models.device import get_device
-from latency_models.measure import Measurer
 from nas.config import RunConfig
 from nas.evaluation import Evaluation
 from nas.evaluator import Evaluator
+from nas.instruments import Instruments, make_source, needs_latency
 from nas.run_file import read_run_file
 from nas.run_folder import RunFolder
 from nas.setting import load_setting
@@ -100,8 +99,17 @@ class Workers:
         return evaluation
 
 
-def local_workers(config: RunConfig, run: RunFolder, evaluator: Evaluator | None) -> Workers:
-    """Returns the evaluator as the one worker, or as many processes as the configuration says."""
+def local_workers(
+    config: RunConfig,
+    run: RunFolder,
+    evaluator: Evaluator | None,
+    instruments: Instruments | None = None,
+) -> Workers:
+    """Returns the evaluator as the one worker, or as many processes as the configuration says.
+
+    Args:
+        instruments: What the processes find out latencies with; None takes the usual ones.
+    """
     if evaluator is not None:
 
         def evaluate_here(architecture: Mapping[str, Any]) -> str:
@@ -113,7 +121,8 @@ def local_workers(config: RunConfig, run: RunFolder, evaluator: Evaluator | None
     ending, lifeline = context.Pipe(duplex=False)
 
     def start() -> Executor:
-        return InOtherProcess(1, context, start_worker, (str(run.path), ending))
+        given = (str(run.path), ending, instruments or Instruments())
+        return InOtherProcess(1, context, start_worker, given)
 
     return Workers(config.search.workers, start, evaluate_in_process, run, lifeline.close)
 
@@ -151,13 +160,14 @@ def holding_back_interrupts() -> Iterator[None]:
 _STATE: dict[str, Any] = {}
 
 
-def start_worker(path: str, lifeline: Connection) -> None:
+def start_worker(path: str, lifeline: Connection, instruments: Instruments) -> None:
     """Prepares a worker process; what it needs is loaded by its first candidate.
 
     An error in here would break the pool, and say nothing.
     """
     threading.Thread(target=die_with, args=(lifeline,), daemon=True).start()
     _STATE["path"] = Path(path)
+    _STATE["instruments"] = instruments
 
 
 def die_with(lifeline: Connection) -> None:
@@ -170,32 +180,18 @@ def die_with(lifeline: Connection) -> None:
 
 def evaluate_in_process(architecture: Mapping[str, Any]) -> str:
     if "evaluator" not in _STATE:
-        _STATE["evaluator"] = open_evaluator(RunFolder(_STATE["path"]))
+        _STATE["evaluator"] = open_evaluator(RunFolder(_STATE["path"]), _STATE["instruments"])
     evaluator: Evaluator = _STATE["evaluator"]
     return evaluator.evaluate(from_json(architecture)).hash
 
 
-def open_evaluator(run: RunFolder) -> Evaluator:
+def open_evaluator(run: RunFolder, instruments: Instruments) -> Evaluator:
     """Loads what a worker process needs; it is let go of when the process ends."""
     config = read_run_file(run.config_file).config()
     data = load_setting(config).tensors
-    measurer = None
+    source = None
     if needs_latency(config):
         resources = _STATE["resources"] = ExitStack()
-        measurer = resources.enter_context(open_measurer(config))
-    return Evaluator(config, data, measurer, run)
-
-
-def needs_latency(config: RunConfig) -> bool:
-    used = {metric.name for metric in config.objectives}
-    return "latency_ms" in used | {rule.metric.name for rule in config.constraints}
-
-
-def open_measurer(config: RunConfig) -> Measurer:
-    latency = config.latency
-    return Measurer(
-        get_device(latency.device),
-        latency.runtime,
-        tuned=latency.tuned,
-        time_limit_s=latency.time_limit_s,
-    )
+        measurer = resources.enter_context(instruments.measurer(config))
+        source = make_source(config, run, measurer, instruments.needed_model(config))
+    return Evaluator(config, data, source, run)
