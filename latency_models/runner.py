@@ -1,6 +1,6 @@
 """Runners: a model made ready to run by one runtime, the same way for all of them."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from latency_models.device import Device, Runtime, cpu_of, host_instruction_sets
+from latency_models.onnx_kernels import onnx_kernels
 from latency_models.onnx_model import onnx_model
 from latency_models.onnx_runtime import bound_call, open_session, run_session
 from latency_models.reference import Reference, local_reference
 from latency_models.timing import Block, block_of
 from search_spaces.errors import UnsupportedOperatorError
-from search_spaces.model import Array, Model
+from search_spaces.graph import Graph
+from search_spaces.model import Array, Model, random_model
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -92,6 +94,10 @@ class Backend(Protocol):
         """
         ...
 
+    def kernel_blocks(self, graph: Graph, indices: Sequence[int]) -> list[Block]:
+        """Returns a block for each of these kernels, counted as `network_kernels` does."""
+        ...
+
 
 class OnnxBackend:
     """ONNX Runtime."""
@@ -122,6 +128,14 @@ class OnnxBackend:
             "ONNX Runtime fuses as it likes and tells no times per kernel of the graph; use "
             "runtime 'tvm'"
         )
+
+    def kernel_blocks(self, graph: Graph, indices: Sequence[int]) -> list[Block]:
+        every = onnx_kernels(graph)
+        return [self._block(every[index][1].graph) for index in indices]
+
+    def _block(self, graph: Graph) -> Block:
+        model = random_model(graph, np.random.default_rng(0))
+        return self.compile(model).block(random_input(graph.input_shape))
 
     def _open(self, data: bytes) -> Runner:
         return OnnxRunner(open_session(data, threads=self._threads), data)

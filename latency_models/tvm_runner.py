@@ -1,18 +1,27 @@
 """TVM as a runtime among others: compiled models behind the runner's interface."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import tvm
 
-from latency_models.compiled import CompiledModel, compile_model, kernel_times, load_compiled
+from latency_models.board import LocalBoard
+from latency_models.compiled import (
+    CompiledModel,
+    compile_model,
+    kernel_times,
+    load_compiled,
+    tile_choice,
+)
+from latency_models.kernel_programs import kernel_blocks
 from latency_models.kernels.cpu import Cpu
 from latency_models.reference import Reference, local_reference
 from latency_models.timing import Block, block_of
 from search_spaces.errors import UserError
-from search_spaces.model import Array, Model
+from search_spaces.graph import Graph
+from search_spaces.model import Array, Model, random_model
 
 # What an assembler calls the registers of a vector unit; the plainest unit has nothing to miss.
 REGISTERS = {"avx512": "%zmm", "avx2": "%ymm", "neon": ".4s"}
@@ -73,3 +82,8 @@ class TvmBackend:
     ) -> list[tuple[str, float, str]]:
         times = kernel_times(model, self.cpu, nodes=nodes, tuned=self.tuned)
         return [(time.node, time.median_ms, time.instruction) for time in times]
+
+    def kernel_blocks(self, graph: Graph, indices: Sequence[int]) -> list[Block]:
+        model = random_model(graph, np.random.default_rng(0))
+        choose = tile_choice(self.cpu, self.tuned)
+        return kernel_blocks(model, self.cpu, LocalBoard(), indices, choose)

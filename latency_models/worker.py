@@ -68,10 +68,8 @@ class Worker:
         runner = self._loaded()
         assert self._backend is not None
         reference = self._backend.reference
-        settings = request.data["plan"]
-        plan = TimingPlan(**{**settings, "window_ms": tuple(settings["window_ms"])})
-        block, best_ms = runner.block(random_input(self._shape)), best_reference_ms(reference.path)
-        reading = time_blocks(block, reference.block, best_ms, plan)
+        block, plan = runner.block(random_input(self._shape)), timing_plan(request)
+        reading = time_blocks(block, reference.block, best_reference_ms(reference.path), plan)
         keep_best_reference(reference.path, reading.best_reference_ms)
         return Message(
             {
@@ -80,6 +78,17 @@ class Worker:
                 "drift": reading.drift,
             }
         )
+
+    def time_kernels(self, request: Message) -> Message:
+        assert self._backend is not None
+        graph, reference = read_graph(request.data["graph"]), self._backend.reference
+        plan, rows = timing_plan(request), []
+        for block in self._backend.kernel_blocks(graph, request.data["indices"]):
+            best_ms = best_reference_ms(reference.path)
+            reading = time_blocks(block, reference.block, best_ms, plan)
+            keep_best_reference(reference.path, reading.best_reference_ms)
+            rows.append((reading.runs_ms, reading.reference_ms, reading.drift))
+        return Message({"readings": rows})
 
     def kernels(self, request: Message) -> Message:
         assert self._backend is not None
@@ -108,10 +117,16 @@ class Worker:
         "load": load,
         "time": time,
         "kernels": kernels,
+        "time kernels": time_kernels,
         "run": run,
         "check code": check_code,
         "save": save,
     }
+
+
+def timing_plan(request: Message) -> TimingPlan:
+    settings = request.data["plan"]
+    return TimingPlan(**{**settings, "window_ms": tuple(settings["window_ms"])})
 
 
 def failure(error: Exception) -> Message:

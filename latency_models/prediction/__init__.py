@@ -1,0 +1,1 @@
+"""Predicting latency: kernels as numbers, models of kernels, and networks as their sum."""

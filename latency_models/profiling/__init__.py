@@ -1,0 +1,1 @@
+"""Profiling: which kernels and networks of a space are timed on a device, and what is kept."""
