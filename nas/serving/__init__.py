@@ -1,0 +1,1 @@
+"""Serving: latency models answer over HTTP."""

@@ -1,0 +1,98 @@
+"""Guards: what every request passes before it is read: counted, known by its token, in time."""
+
+import asyncio
+import hmac
+import json
+from time import perf_counter
+from typing import Any
+
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from nas.serving.counters import Counters
+
+OPEN_PATHS = frozenset({"/health", "/docs", "/openapi.json"})  # they tell nothing of a device
+
+
+def json_response(data: Any, status: int = 200, **headers: str) -> Response:  # noqa: ANN401  (JSON)
+    """Returns JSON in ASCII, which any text that a client sent fits into."""
+    return Response(json.dumps(data), status, headers, "application/json")
+
+
+def error_response(message: str, status: int, **headers: str) -> Response:
+    return json_response({"error": message}, status, **headers)
+
+
+class Counted:
+    """Counts requests by path, status and time."""
+
+    def __init__(self, app: ASGIApp, counters: Counters, paths: frozenset[str]) -> None:
+        self.app, self.counters, self.paths = app, counters, paths
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        start, status = perf_counter(), 500  # where the app raises
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watched)
+        finally:
+            # Paths that nobody serves would be labels without end.
+            path = scope["path"] if scope["path"] in self.paths else "other"
+            self.counters.count_request(path, status, perf_counter() - start)
+
+
+class Token:
+    """Answers 401 where a request does not bring the token, before its body is read."""
+
+    def __init__(self, app: ASGIApp, token: str) -> None:
+        self.app, self.token = app, token.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
+            scheme, _, given = dict(scope["headers"]).get(b"authorization", b"").partition(b" ")
+            if scheme.lower() != b"bearer" or not hmac.compare_digest(given, self.token):
+                message = "this service needs its token: send 'Authorization: Bearer TOKEN'"
+                answer = error_response(message, 401, **{"WWW-Authenticate": "Bearer"})
+                return await answer(scope, receive, send)
+        return await self.app(scope, receive, send)
+
+
+class TimeLimit:
+    """Answers 503 where a request takes too long, be it to send or to compute."""
+
+    def __init__(self, app: ASGIApp, seconds: float) -> None:
+        self.app, self.seconds = app, seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        has_begun = False
+
+        async def watched(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            async with asyncio.timeout(self.seconds):
+                await self.app(scope, receive, watched)
+        except TimeoutError:
+            if has_begun:
+                raise
+            await out_of_time(self.seconds)(scope, receive, send)
+
+
+def out_of_time(seconds: float) -> Response:
+    return error_response(
+        f"the request took longer than {seconds:g} s; send fewer architectures at once, or try "
+        "again when the service is less busy",
+        503,
+        **{"Retry-After": "1"},
+    )

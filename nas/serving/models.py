@@ -1,0 +1,87 @@
+"""Models of the service: loaded once, and again when a device was profiled anew."""
+
+from collections.abc import Mapping, Sequence
+from threading import Lock
+from typing import Any, Protocol
+
+from latency_models.folders import profiles_folder
+from latency_models.latency import Latency
+from latency_models.latency_model import Explanation, profiled_devices
+from nas.predictions import check_profiled, profiled_model
+from search_spaces.graph import Graph
+
+Stamp = tuple[tuple[str, int, int], ...]
+
+
+class Predictor(Protocol):
+    """What the service asks of a `LatencyModel`."""
+
+    @property
+    def about(self) -> Mapping[str, Any]: ...
+
+    def latency(self, graph: Graph, *, extrapolate: bool = False) -> Latency: ...
+
+    def latencies(
+        self, graphs: Sequence[Graph], *, extrapolate: bool = False
+    ) -> tuple[Latency, ...]: ...
+
+    def explain(self, graph: Graph, *, extrapolate: bool = False) -> Explanation: ...
+
+
+class Models(Protocol):
+    """Predictors by the names of their devices."""
+
+    def names(self) -> tuple[str, ...]: ...
+
+    def get(self, device: str) -> Predictor:
+        """Returns the predictor of ``device``.
+
+        Raises:
+            UserError: If it was never profiled, or its model cannot be read.
+        """
+        ...
+
+
+class FixedModels:
+    """Predictors that are given."""
+
+    def __init__(self, models: Mapping[str, Predictor]) -> None:
+        self._models = dict(models)
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._models)
+
+    def get(self, device: str) -> Predictor:
+        check_profiled(device, self.names())
+        return self._models[device]
+
+
+class ProfiledModels:
+    """The models in this user's folder of profiles, as they are now."""
+
+    def __init__(self) -> None:
+        self._loaded: dict[str, tuple[Stamp, Predictor]] = {}
+        self._lock = Lock()
+
+    def names(self) -> tuple[str, ...]:
+        return profiled_devices()
+
+    def get(self, device: str) -> Predictor:
+        stamp = self._stamp(device) if device in self._loaded else ()
+        found = self._loaded.get(device)
+        if found is not None and found[0] == stamp:
+            return found[1]
+        with self._lock:  # clients that come together load it once
+            check_profiled(device, profiled_devices())
+            stamp = self._stamp(device)
+            found = self._loaded.get(device)
+            if found is None or found[0] != stamp:
+                self._loaded[device] = found = (stamp, profiled_model(device))
+            return found[1]
+
+    def _stamp(self, device: str) -> Stamp:
+        """Returns what changes when the device is profiled anew."""
+        folder = profiles_folder() / device
+        files = sorted(path for path in folder.glob("*") if path.is_file())
+        states = [(path.name, path.stat()) for path in files]
+        return tuple((name, state.st_mtime_ns, state.st_size) for name, state in states)

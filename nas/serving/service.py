@@ -1,0 +1,287 @@
+"""Service: latency models behind HTTP, as a FastAPI app.
+
+Bodies are read and predictions computed in a few threads, so that health and metrics answer
+beside a large batch. A mistake in a request is 422 with the line that the command line prints.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from time import monotonic
+from typing import Any, TypeVar
+
+from fastapi import FastAPI, Request
+from fastapi.responses import HTMLResponse
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from latency_models.latency import Latency, to_json
+from nas.predictions import prediction_json, read_architecture
+from nas.serving.bodies import (
+    BatchAnswer,
+    BatchQuery,
+    DevicesAnswer,
+    ErrorAnswer,
+    HealthAnswer,
+    PredictAnswer,
+    PredictQuery,
+    read_body,
+)
+from nas.serving.counters import Counters
+from nas.serving.docs_page import docs_page
+from nas.serving.guards import (
+    Counted,
+    TimeLimit,
+    Token,
+    error_response,
+    json_response,
+    out_of_time,
+)
+from nas.serving.limits import DEFAULT_LIMITS, Limits
+from nas.serving.models import Models, Predictor
+from search_spaces.errors import UserError
+from search_spaces.graph import Graph
+
+R = TypeVar("R")
+CHUNK = 64  # architectures between two looks at the clock
+DESCRIPTION = (
+    "Predicted latency of networks on profiled devices. Where the service has a token, send it "
+    "as 'Authorization: Bearer TOKEN'."
+)
+
+
+class OutOfTimeError(Exception):
+    """Nobody waits for this answer any more."""
+
+
+class BodyTooLargeError(Exception):
+    """A request sent more than it may."""
+
+
+def make_app(models: Models, token: str | None = None, limits: Limits = DEFAULT_LIMITS) -> FastAPI:
+    """Returns the app that answers with ``models``.
+
+    Args:
+        token: What every request but for health and docs must bring; None lets all in.
+    """
+    service = Service(models, limits, Counters())
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        service.close()
+
+    app = FastAPI(
+        title="hwnas latency",
+        version=version("hwnas"),
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,  # FastAPI's pages load scripts from another host
+        redoc_url=None,
+    )
+    add_routes(app, service)
+    # The last one added is passed first.
+    app.add_middleware(TimeLimit, seconds=limits.seconds)
+    if token is not None:
+        app.add_middleware(Token, token=token)
+    paths = frozenset(getattr(route, "path", "") for route in app.routes)
+    app.add_middleware(Counted, counters=service.counters, paths=paths)
+    app.add_exception_handler(UserError, explain_mistake)
+    app.add_exception_handler(HTTPException, explain_refusal)
+    app.add_exception_handler(OutOfTimeError, lambda *_: out_of_time(limits.seconds))
+    app.add_exception_handler(BodyTooLargeError, lambda *_: too_large(limits))
+    app.add_exception_handler(Exception, explain_fault)
+    return app
+
+
+class Service:
+    """What the routes share: models, limits, counters and threads."""
+
+    def __init__(self, models: Models, limits: Limits, counters: Counters) -> None:
+        self.models, self.limits, self.counters = models, limits, counters
+        self._threads = ThreadPoolExecutor(limits.threads, "predict")
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def compute(self, work: Callable[[], R]) -> R:
+        """Returns what ``work`` gives in one of the threads; it waits for its turn there."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    def health(self) -> dict[str, Any]:
+        count = len(self.models.names())
+        return {"status": "ok", "version": version("hwnas"), "devices": count}
+
+    def devices(self) -> dict[str, Any]:
+        return {"devices": [self._device(name) for name in self.models.names()]}
+
+    def _device(self, name: str) -> dict[str, Any]:
+        try:
+            return {"name": name, "about": dict(self.models.get(name).about)}
+        except (UserError, OSError) as error:  # one damaged profile hides no other
+            return {"name": name, "error": str(error)}
+
+    def predict(self, body: bytes, deadline: float) -> dict[str, Any]:
+        check_time(deadline)
+        query = read_body(PredictQuery, body, self.limits)
+        model = self.models.get(query.device)
+        graph = read_architecture(query.architecture)
+        check_time(deadline)
+        ask = model.explain if query.explain else model.latency
+        answer = prediction_json(query.device, ask(graph, extrapolate=query.extrapolate))
+        self.counters.count_predictions(query.device, 1)
+        return answer
+
+    def predict_batch(self, body: bytes, deadline: float) -> dict[str, Any]:
+        check_time(deadline)
+        query = read_body(BatchQuery, body, self.limits)
+        model = self.models.get(query.device)
+        answers: list[Latency | UserError] = []
+        for start in range(0, len(query.architectures), CHUNK):
+            check_time(deadline)
+            rows = [readable(item) for item in query.architectures[start : start + CHUNK]]
+            answers += predict_each(model, rows, query.extrapolate)
+        refused = sum(isinstance(answer, UserError) for answer in answers)
+        self.counters.count_predictions(query.device, len(answers) - refused, refused)
+        return {"device": query.device, "answers": [answer_json(answer) for answer in answers]}
+
+
+def readable(architecture: dict[str, Any]) -> Graph | UserError:
+    try:
+        return read_architecture(architecture)
+    except UserError as error:
+        return error
+
+
+def predict_each(
+    model: Predictor, rows: Sequence[Graph | UserError], extrapolate: bool
+) -> list[Latency | UserError]:
+    """Returns the latency of each graph, or why it has none; what was no graph stays so."""
+    graphs = [row for row in rows if isinstance(row, Graph)]
+    try:
+        found = iter(model.latencies(graphs, extrapolate=extrapolate))
+        return [next(found) if isinstance(row, Graph) else row for row in rows]
+    except UserError:  # one of them: ask for each alone
+        return [predict_one(model, row, extrapolate) for row in rows]
+
+
+def predict_one(
+    model: Predictor, row: Graph | UserError, extrapolate: bool
+) -> Latency | UserError:
+    try:
+        return row if isinstance(row, UserError) else model.latency(row, extrapolate=extrapolate)
+    except UserError as error:
+        return error
+
+
+def answer_json(answer: Latency | UserError) -> dict[str, Any]:
+    if isinstance(answer, UserError):
+        return {"error": str(answer)}
+    return {"latency": to_json(answer)}
+
+
+def check_time(deadline: float) -> None:
+    if monotonic() > deadline:
+        raise OutOfTimeError
+
+
+def add_routes(app: FastAPI, service: Service) -> None:
+    """Adds every path to the app."""
+    limits = service.limits
+
+    @app.get("/health", responses={200: {"model": HealthAnswer}})
+    async def health() -> Response:
+        """Tells that the service answers, and how many devices it knows."""
+        return json_response(service.health())
+
+    @app.get("/devices", responses=responses(DevicesAnswer))
+    async def devices() -> Response:
+        """Lists the profiled devices with what is known of them."""
+        return json_response(await service.compute(service.devices))
+
+    @app.post("/predict", responses=responses(PredictAnswer), openapi_extra=taking(PredictQuery))
+    async def predict(request: Request) -> Response:
+        """Predicts the latency of one architecture on a profiled device."""
+        deadline = monotonic() + limits.seconds
+        body = await receive_json(request, limits)
+        return json_response(await service.compute(lambda: service.predict(body, deadline)))
+
+    @app.post("/predict/batch", responses=responses(BatchAnswer), openapi_extra=taking(BatchQuery))
+    async def predict_batch(request: Request) -> Response:
+        """Predicts the latency of several architectures; what one of them lacks is told in its
+        place, and the others are still answered."""
+        deadline = monotonic() + limits.seconds
+        body = await receive_json(request, limits)
+        return json_response(await service.compute(lambda: service.predict_batch(body, deadline)))
+
+    @app.get("/metrics", response_class=Response)
+    async def metrics() -> Response:
+        """Tells requests, predictions and seconds, in Prometheus' text format."""
+        return Response(service.counters.text(), media_type=service.counters.content_type)
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return HTMLResponse(docs_page(app.openapi()))
+
+
+def responses(answer: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+    said = {
+        401: "The token is missing or wrong.",
+        413: "The body is too large.",
+        415: "The body is not sent as application/json.",
+        422: "A mistake in the request, as the command line says it.",
+        503: "It took too long.",
+    }
+    errors: dict[int | str, dict[str, Any]] = {
+        status: {"model": ErrorAnswer, "description": text} for status, text in said.items()
+    }
+    return {200: {"model": answer}} | errors
+
+
+def taking(body: type[BaseModel]) -> dict[str, Any]:
+    """Returns what OpenAPI shall say of a body that the service reads itself."""
+    content = {"application/json": {"schema": body.model_json_schema()}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+async def receive_json(request: Request, limits: Limits) -> bytes:
+    """Returns the body; stops reading where it grows too large."""
+    kind = request.headers.get("content-type", "")
+    if kind.partition(";")[0].strip().lower() != "application/json":
+        raise HTTPException(415, f"the body must be sent as application/json, got {kind!r}")
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limits.body_bytes:
+            raise BodyTooLargeError
+        parts.append(part)
+    return b"".join(parts)
+
+
+def too_large(limits: Limits) -> Response:
+    return error_response(
+        f"a body has at most {limits.body_bytes} bytes; send fewer architectures at once", 413
+    )
+
+
+def explain_mistake(_: Request, error: Exception) -> Response:
+    return error_response(str(error), 422)
+
+
+def explain_refusal(request: Request, error: Exception) -> Response:
+    """Says what is wrong with a path, a method or a content type."""
+    assert isinstance(error, HTTPException)
+    text = {
+        404: f"there is no {request.url.path}; see /docs",
+        405: f"{request.url.path} has no method {request.method}; see /docs",
+    }
+    message = text.get(error.status_code, str(error.detail))
+    return error_response(message, error.status_code, **dict(error.headers or {}))
+
+
+def explain_fault(_: Request, error: Exception) -> Response:
+    message = f"internal error: {type(error).__name__}; the log of the service has the details"
+    return error_response(message, 500)
