@@ -1,20 +1,32 @@
 """``nas latency``: how long a network takes on a device."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from nas.cli.serve import serve_command
 from nas.cli.style import console, metric, table
 from nas.numbers import scaled
 
-latency_app = typer.Typer(help="Measure latency.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from latency_models.latency import Latency
+    from latency_models.latency_model import Explanation
+    from search_spaces.errors import UserError
 
-
-@latency_app.callback()
-def group() -> None:
-    """Keeps ``measure`` a command of its own while it is the only one."""
+latency_app = typer.Typer(
+    help="Measure and predict latency; serve predictions.", no_args_is_help=True
+)
+Extrapolate = Annotated[
+    bool,
+    typer.Option(
+        "--extrapolate",
+        help="Answer also where nothing like a kernel was measured; the interval says so.",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @latency_app.command("measure")
@@ -29,7 +41,7 @@ def measure_command(
     tuned: Annotated[
         bool, typer.Option("--tuned", help="Time several tiles a kernel and keep the best.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure a network: compiled for the device and timed there."""
     from latency_models.device import get_device
@@ -65,3 +77,153 @@ def measure_command(
             f"{how.runs} runs, {how.cache} cache, reference kernel at {how.drift:.2f} of its best",
             highlight=False,
         )
+
+
+@latency_app.command("predict")
+def predict_command(
+    architectures: Annotated[list[Path], typer.Argument(help="Architecture files (JSON).")],
+    device: Annotated[str, typer.Option(help="Name of a profiled device.")] = "host",
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Also tell each kernel's part.")
+    ] = False,
+    extrapolate: Extrapolate = False,
+    as_json: AsJson = False,
+) -> None:
+    """Predict latency on a profiled device; nothing is compiled or timed."""
+    from nas.predictions import profiled_model
+    from search_spaces.architecture import load_architecture
+    from search_spaces.errors import UserError
+
+    model = profiled_model(device)
+    ask = model.explain if explain else model.latency
+    answers: dict[Path, Latency | Explanation | UserError] = {}
+    for path in architectures:
+        try:
+            answers[path] = ask(load_architecture(path).graph, extrapolate=extrapolate)
+        except UserError as error:
+            if len(architectures) == 1:
+                raise
+            answers[path] = error
+    if as_json:
+        rows = [
+            {"architecture": str(path), **answer_json(device, answer)}
+            for path, answer in answers.items()
+        ]
+        typer.echo(json.dumps(rows[0] if len(architectures) == 1 else rows))
+    else:
+        print_predictions(device, answers)
+    if any(isinstance(answer, UserError) for answer in answers.values()):
+        raise typer.Exit(2)
+
+
+@latency_app.command("compare")
+def compare_command(
+    architecture: Annotated[Path, typer.Argument(help="Architecture file (JSON).")],
+    devices: Annotated[
+        str, typer.Option(help="Profiled devices, by commas; all of them by default.")
+    ] = "",
+    extrapolate: Extrapolate = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare the predicted latency of a network on several devices."""
+    from latency_models.latency_model import profiled_devices
+    from nas.predictions import profiled_model
+    from search_spaces.architecture import load_architecture
+    from search_spaces.errors import UserError
+
+    graph = load_architecture(architecture).graph
+    names = [name.strip() for name in devices.split(",") if name.strip()] or profiled_devices()
+    if not names:
+        raise UserError("no device is profiled; profile one with: nas device profile NAME")
+    answers: dict[str, Latency | UserError] = {}
+    for name in dict.fromkeys(names):
+        try:
+            answers[name] = profiled_model(name).latency(graph, extrapolate=extrapolate)
+        except UserError as error:
+            answers[name] = error
+    if as_json:
+        rows = [{"device": name} | answer_json(name, answer) for name, answer in answers.items()]
+        typer.echo(json.dumps(rows))
+    else:
+        print_comparison(answers)
+    if all(isinstance(answer, UserError) for answer in answers.values()):
+        raise typer.Exit(2)
+
+
+latency_app.command("serve")(serve_command)
+
+
+def answer_json(device: str, answer: "Latency | Explanation | UserError") -> dict[str, object]:
+    from nas.predictions import prediction_json
+    from search_spaces.errors import UserError
+
+    if isinstance(answer, UserError):
+        return {"error": str(answer)}
+    return prediction_json(device, answer)
+
+
+def print_predictions(
+    device: str, answers: "Mapping[Path, Latency | Explanation | UserError]"
+) -> None:
+    """Prints each network's kernels where they are explained, then one line or row a network."""
+    from latency_models.latency import Latency
+    from latency_models.latency_model import Explanation
+
+    found: dict[str, Latency | UserError] = {}
+    for path, answer in answers.items():
+        if isinstance(answer, Explanation):
+            print_kernels(answer, title=str(path) if len(answers) > 1 else None)
+            found[str(path)] = answer.latency
+        else:
+            found[str(path)] = answer
+    if len(found) > 1:
+        made = table("architecture", ">latency", ">interval", "")
+        for name, row in found.items():
+            made.add_row(name, *latency_cells(row), reason(row))
+        console.print(made, highlight=False)
+        return
+    (only,) = found.values()
+    assert isinstance(only, Latency)
+    said, interval = latency_cells(only)
+    how = f"with {only.interval.probability:.0%} within {interval}, " if only.interval else ""
+    console.print(f"{said}, {how}predicted for {device} ({only.model})", highlight=False)
+
+
+def print_kernels(answer: "Explanation", title: str | None) -> None:
+    made = table("layer", "kernel", ">ms", ">low", ">high", ">share", "from", title=title)
+    for row in answer.kernels:
+        times = (f"{ms:.4f}" for ms in (row.median_ms, row.low_ms, row.high_ms))
+        made.add_row(row.node, row.kernel, *times, f"{row.share:.1%}", row.source)
+    overhead = f"{answer.overhead_ms:.4f}"
+    share = f"{answer.overhead_ms / answer.latency.median_ms:.1%}"
+    made.add_row("beyond the kernels", "", overhead, "", "", share, "")
+    console.print(made, highlight=False)
+
+
+def print_comparison(answers: "Mapping[str, Latency | UserError]") -> None:
+    from latency_models.latency import Latency
+
+    medians = {
+        name: answer.median_ms for name, answer in answers.items() if isinstance(answer, Latency)
+    }
+    first = next(iter(medians), "")
+    made = table("device", ">latency", ">interval", f">to {first}".rstrip(), "")
+    for name, answer in answers.items():
+        share = f"{medians[name] / medians[first]:.2f}x" if name in medians else "-"
+        made.add_row(name, *latency_cells(answer), share, reason(answer))
+    console.print(made, highlight=False)
+
+
+def latency_cells(answer: "Latency | UserError") -> Sequence[str]:
+    """Returns the median and the interval as they stand in a table."""
+    from latency_models.latency import Latency
+
+    if not isinstance(answer, Latency):
+        return "-", "-"
+    within = answer.interval
+    bounds = f"{within.low_ms:.3g} to {metric('_ms', within.high_ms)}" if within else "-"
+    return metric("_ms", answer.median_ms), bounds
+
+
+def reason(answer: object) -> str:
+    return str(answer) if isinstance(answer, ValueError) else ""

@@ -1,0 +1,56 @@
+"""``nas latency serve``: latency models answer over HTTP."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nas.cli.style import console
+
+
+def serve_command(
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; others than this machine need a token.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 8000,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            help="What clients must send; better set HWNAS_TOKEN, which nobody sees in a list of "
+            "processes."
+        ),
+    ] = None,
+    token_file: Annotated[Path | None, typer.Option(help="File that holds the token.")] = None,
+    max_batch: Annotated[int, typer.Option(help="Architectures in one request.", min=1)] = 1000,
+    max_seconds: Annotated[float, typer.Option(help="Time for one request.", min=0.1)] = 10.0,
+) -> None:
+    """Serve predictions of all profiled devices over HTTP, until Ctrl-C."""
+    from latency_models.latency_model import profiled_devices
+    from search_spaces.errors import UserError
+
+    try:
+        from nas.serving.limits import Limits
+        from nas.serving.models import ProfiledModels
+        from nas.serving.server import open_socket, read_token, serve, url_of
+        from nas.serving.service import make_app
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"serving needs {error.name}, which is not installed: pip install 'hwnas[serve]'"
+        ) from None
+    secret = read_token(token, token_file)
+    if not profiled_devices():
+        raise UserError("no device is profiled; profile one with: nas device profile NAME")
+    models = ProfiledModels()
+    for name in models.names():
+        try:
+            models.get(name)  # now, so that the first client does not wait
+        except UserError as error:
+            console.print(f"{name} cannot be served: {error}", style="yellow", highlight=False)
+    app = make_app(models, secret, Limits(batch=max_batch, seconds=max_seconds))
+    listening = open_socket(host, port, has_token=secret is not None)
+    console.print(
+        f"serving {', '.join(models.names())} on {url_of(listening)} (see /docs); stop with "
+        "Ctrl-C",
+        highlight=False,
+    )
+    serve(app, listening, max_seconds)
