@@ -26,7 +26,8 @@ from latency_models.compiled_file import (
     Metadata,
     check_library,
     check_runs_here,
-    linker_options,
+    export_library,
+    library_bytes,
     parse_metadata,
 )
 from latency_models.kernels.cpu import Cpu
@@ -88,15 +89,14 @@ class CompiledModel:
         Raises:
             UserError: If it cannot be written.
         """
-        part = path.with_name(f".{path.stem}.part.so")
-        options = linker_options(self.metadata)
-        try:
-            self._library.export_library(str(part), **options)
-            part.replace(path)
-        except (OSError, RuntimeError) as error:
-            part.unlink(missing_ok=True)
-            reason = str(error).strip().splitlines()[0]
-            raise UserError(f"cannot write {path}: {reason}") from None
+        export_library(self._library, path, self.metadata.cpu)
+
+    def library_bytes(self) -> bytes:
+        """Returns what ``save`` writes.
+
+        Raises: as `save`.
+        """
+        return library_bytes(self._library, self.metadata.cpu)
 
     def _input(self, x: Array) -> Array:
         wanted = self.metadata.input_shape

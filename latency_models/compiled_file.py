@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import tvm
@@ -139,18 +140,46 @@ def check_runs_here(what: str, cpu: Cpu, features: Iterable[str]) -> None:
         )
 
 
-def linker_options(metadata: Metadata) -> dict[str, Any]:
+def export_library(library: Any, path: Path, cpu: Cpu) -> None:  # noqa: ANN401  tvm is untyped
+    """Writes a compiled library for ``cpu`` as a ``.so`` file; needs the platform's C compiler.
+
+    Raises:
+        UserError: If it cannot be written.
+    """
+    part = path.with_name(f".{path.stem}.part.so")
+    options = linker_options(cpu)
+    try:
+        library.export_library(str(part), **options)
+        part.replace(path)
+    except (OSError, RuntimeError) as error:
+        part.unlink(missing_ok=True)
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"cannot write {path}: {reason}") from None
+
+
+def library_bytes(library: Any, cpu: Cpu) -> bytes:  # noqa: ANN401
+    """Returns what `export_library` writes.
+
+    Raises: as `export_library`.
+    """
+    with TemporaryDirectory(prefix="hwnas-") as folder:
+        path = Path(folder) / "library.so"
+        export_library(library, path, cpu)
+        return path.read_bytes()
+
+
+def linker_options(cpu: Cpu) -> dict[str, Any]:
     """Returns what exporting a library takes beside its path.
 
     Raises:
         UserError: If it is for another platform whose linker is not installed.
     """
-    if metadata.cpu.architecture == host_cpu().architecture:
+    if cpu.architecture == host_cpu().architecture:
         return {}
-    linker = f"{metadata.platform}-gcc"
+    linker = f"{cpu.platform}-gcc"
     if shutil.which(linker) is None:
         raise UserError(
-            f"code for {metadata.platform} is linked by {linker}, which is not installed; "
-            f"install the package gcc-{metadata.platform}"
+            f"code for {cpu.platform} is linked by {linker}, which is not installed; "
+            f"install the package gcc-{cpu.platform}"
         )
     return {"fcompile": cc.cross_compiler(linker)}

@@ -67,7 +67,12 @@ def calibration_path(cpu: str, threads: int) -> Path:
     """Returns the file that keeps the best time for this processor and kernel."""
     import onnxruntime
 
-    text = json.dumps([cpu, threads, onnxruntime.__version__, SIDE])
+    return kept_at(cpu, threads, onnxruntime.__version__, SIDE)
+
+
+def kept_at(*conditions: object) -> Path:
+    """Returns the file that keeps the best time under these conditions."""
+    text = json.dumps(conditions)
     return cache_folder() / "reference" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
 
 

@@ -13,7 +13,7 @@ from latency_models.onnx_model import onnx_model
 from latency_models.onnx_runtime import bound_call, open_session, run_session
 from latency_models.reference import Reference, local_reference
 from latency_models.timing import Block, block_of
-from search_spaces.errors import UnsupportedOperatorError
+from search_spaces.errors import UnsupportedOperatorError, UserError
 from search_spaces.graph import Graph
 from search_spaces.model import Array, Model, random_model
 
@@ -59,8 +59,27 @@ class OnnxRunner:
         part.replace(path)
 
 
+class Link(Protocol):
+    """The connection to a device elsewhere; a request that needs the device opens it first."""
+
+    def connect(self, limit_s: float) -> str:
+        """Opens a session for a request that takes at most so long; returns the CPU, in words."""
+        ...
+
+    def disconnect(self) -> None: ...
+
+    def explain(self, error: Exception) -> Exception:
+        """Returns what ``error`` means, which may be that the device is lost."""
+        ...
+
+
 class Backend(Protocol):
     """One runtime on one device."""
+
+    @property
+    def link(self) -> Link | None:
+        """The connection to the device; None where it is this machine."""
+        ...
 
     @property
     def version(self) -> str: ...
@@ -103,6 +122,7 @@ class OnnxBackend:
     """ONNX Runtime."""
 
     target = ""
+    link = None
 
     def __init__(self, device: Device) -> None:
         import onnxruntime
@@ -148,8 +168,17 @@ def open_backend(runtime: Runtime, device: Device, *, tuned: bool = False) -> Ba
         tuned: Whether TVM's tiles are chosen by timing them; ONNX Runtime has none.
 
     Raises:
-        UserError: If the device's CPU is unknown, or is not this machine's.
+        UserError: If the device's CPU is unknown, or is not this machine's where it should be.
     """
+    if device.is_remote:
+        if runtime != "tvm":
+            raise UserError(
+                f"device {device.name} is elsewhere and runs networks with tvm, got {runtime!r}; "
+                f"measure {runtime} on the device itself"
+            )
+        from latency_models.remote_runner import RemoteBackend
+
+        return RemoteBackend(device, tuned=tuned)
     if runtime == "onnxruntime":
         return OnnxBackend(device)
     cpu = cpu_of(device)

@@ -41,16 +41,21 @@ class TvmRunner:
         return block_of(self._compiled.bound_call(x))
 
     def check_code(self) -> None:
-        # TVM says only in its log that it compiles for something plainer than it was asked for.
-        unit, code = self._backend.cpu.vector_unit, self._compiled.assembly()
-        if unit.name in REGISTERS and REGISTERS[unit.name] not in code:
-            raise UserError(
-                f"code compiled for {self._backend.target!r} does not use its {unit.name} "
-                f"registers ({REGISTERS[unit.name]}); its latency would be another CPU's"
-            )
+        check_width(self._backend.cpu, self._compiled.assembly())
 
     def save(self, path: Path) -> None:
         self._compiled.save(path)
+
+
+def check_width(cpu: Cpu, assembly: str) -> None:
+    """Raises UserError if the code uses narrower vectors than the CPU has."""
+    # TVM says only in its log that it compiles for something plainer than it was asked for.
+    unit = cpu.vector_unit
+    if unit.name in REGISTERS and REGISTERS[unit.name] not in assembly:
+        raise UserError(
+            f"code compiled for {cpu.mcpu!r} does not use its {unit.name} registers "
+            f"({REGISTERS[unit.name]}); its latency would be another CPU's"
+        )
 
 
 class TvmBackend:
@@ -59,6 +64,8 @@ class TvmBackend:
     Args:
         tuned: Whether tiles are chosen by timing them (kept on disk), or by counting.
     """
+
+    link = None
 
     def __init__(self, cpu: Cpu, *, tuned: bool) -> None:
         self.cpu = cpu

@@ -35,7 +35,18 @@ class Worker:
 
     def answer(self, request: Message) -> Message:
         """Returns the answer to one request; its "do" names the method that gives it."""
-        return self.ANSWERS[request.data["do"]](self, request)
+        method = self.ANSWERS[request.data["do"]]
+        link = None if self._backend is None else self._backend.link
+        if link is None or method is Worker.connect:
+            return method(self, request)
+        try:
+            return method(self, request)
+        except UserError:
+            raise
+        except Exception as error:
+            raise link.explain(error) from error
+        finally:
+            link.disconnect()
 
     def open(self, request: Message) -> Message:
         device = Device(**request.data["device"])
@@ -47,6 +58,12 @@ class Worker:
                 "instruction_sets": sorted(self._backend.instruction_sets),
             }
         )
+
+    def connect(self, request: Message) -> Message:
+        """Connects to a device elsewhere for the next request, whatever that is."""
+        assert self._backend is not None
+        assert self._backend.link is not None
+        return Message({"cpu": self._backend.link.connect(request.data["limit_s"])})
 
     def compile(self, request: Message) -> Message:
         assert self._backend is not None
@@ -113,6 +130,7 @@ class Worker:
 
     ANSWERS = {  # noqa: RUF012  (constant)
         "open": open,
+        "connect": connect,
         "compile": compile,
         "load": load,
         "time": time,

@@ -17,12 +17,14 @@ from threading import Lock
 from time import monotonic
 from typing import IO
 
-from latency_models.device import Device, Runtime
+from latency_models.device import Device, Runtime, cpu_name
 from latency_models.latency import DeviceBusyError, MeasurementError
 from latency_models.messages import Message, pack, unpack
 from search_spaces.errors import UnsupportedOperatorError, UserError
 
 START_LIMIT_S = 180.0  # importing TVM takes seconds, on a loaded machine many of them
+CONNECT_LIMIT_S = 20.0  # to a device elsewhere
+ON_DEVICE = ("load", "run", "time", "kernels", "time kernels")  # requests that need the device
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -59,6 +61,7 @@ class WorkerProcess:
         self.version = ""
         self.target = ""
         self.instruction_sets: tuple[str, ...] = ()
+        self.cpu = "" if device.is_remote else cpu_name()
         self._process: subprocess.Popen[bytes] | None = None
         self._errors: IO[bytes] | None = None
         self._lock = Lock()
@@ -76,19 +79,33 @@ class WorkerProcess:
         Raises:
             UnsupportedOperatorError: If the runtime cannot run the model.
             UserError: If the request cannot be met, for example a file not be written.
-            MeasurementError: If the worker crashed, ran out of memory or of time, or waited in
-                vain for a quiet machine.
+            MeasurementError: If the worker crashed, ran out of memory or of time, waited in
+                vain for a quiet machine, or cannot reach a device elsewhere.
         """
         with self._lock:
             try:
                 if not self.is_running():
                     self._restart()
+                if self.device.is_remote and request.data["do"] in ON_DEVICE:
+                    connected = self._exchange(
+                        Message({"do": "connect", "limit_s": limit_s}), CONNECT_LIMIT_S
+                    )
+                    self.cpu = connected.data["cpu"]
                 return self._exchange(request, limit_s)
             except (UnsupportedOperatorError, MeasurementError, UserError):
                 raise
             except BaseException:
                 self._end()  # an unread answer must not be taken for the next one's
                 raise
+
+    def start(self) -> None:
+        """Starts the worker where none runs, so that what it says of itself is known.
+
+        Raises: as `ask`.
+        """
+        with self._lock:
+            if not self.is_running():
+                self._restart()
 
     def is_running(self) -> bool:
         """Tells whether the worker's process lives."""
@@ -155,16 +172,27 @@ class WorkerProcess:
             answer = unpack(reader(process.stdout.fileno(), deadline))
         except TimeoutError:
             self._end()
-            raise MeasurementError(
-                "timed out",
-                f"{request.data['do']} on {self.device.name} took more than {limit_s:g} s; "
-                "raise the time limit or search smaller networks",
-            ) from None
+            raise self._too_late(request.data["do"], limit_s) from None
         except EOFError:
-            raise self._crash() from None
+            raise self._crash(request.data["do"]) from None
         if "error" in answer.data:
             self._fail(answer.data["error"], answer.data["message"])
         return answer
+
+    def _too_late(self, do: str, limit_s: float) -> MeasurementError:
+        name = self.device.name
+        if do == "connect":
+            return MeasurementError(
+                "unreachable",
+                f"{name} ({self.device.where}) does not answer for {limit_s:g} s; look whether "
+                "its server hangs or serves somebody else",
+            )
+        server = ", or look whether its server hangs" if self.device.is_remote else ""
+        return MeasurementError(
+            "timed out",
+            f"{do} on {name} took more than {limit_s:g} s; raise the time limit or search "
+            f"smaller networks{server}",
+        )
 
     def _fail(self, kind: str, message: str) -> None:
         match kind:
@@ -174,6 +202,8 @@ class WorkerProcess:
                 raise UserError(message)
             case "busy":
                 raise DeviceBusyError(message)
+            case "unreachable":
+                raise MeasurementError("unreachable", message)
             case "out of memory":
                 self._end()  # what the failed request allocated goes with it
                 raise MeasurementError(
@@ -185,7 +215,7 @@ class WorkerProcess:
             "crashed", f"{self.runtime} failed on this network on {self.device.name}: {message}"
         )
 
-    def _crash(self) -> MeasurementError:
+    def _crash(self, do: str) -> MeasurementError:
         """Ends what is left of a worker that went away, and returns what it died of."""
         assert self._process is not None
         assert self._errors is not None
@@ -200,6 +230,12 @@ class WorkerProcess:
                 how += " (so does a system that runs out of memory)"
         else:
             how = f"with status {status}"
+        if do == "connect":
+            return MeasurementError(
+                "unreachable",
+                f"{self.device.name} ({self.device.where}) cannot be reached: the worker ended "
+                f"{how} on its answers{last}; check that what runs there is a server of TVM",
+            )
         return MeasurementError(
             "crashed", f"the worker of {self.device.name} ended {how} on this network{last}"
         )

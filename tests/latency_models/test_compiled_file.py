@@ -164,7 +164,7 @@ def test_code_for_another_architecture_is_not_timed_here() -> None:
 def test_a_missing_linker_is_named(for_arm: CompiledModel) -> None:
     unknown = replace(for_arm.metadata, platform="riscv64-nowhere-gnu")
     with pytest.raises(UserError, match="is linked by riscv64-nowhere-gnu-gcc, which is not inst"):
-        linker_options(unknown)
+        linker_options(unknown.cpu)
 
 
 @pytest.mark.parametrize("kept", [0.5, 0.99])
