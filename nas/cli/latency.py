@@ -185,8 +185,8 @@ def print_predictions(
     (only,) = found.values()
     assert isinstance(only, Latency)
     said, interval = latency_cells(only)
-    how = f"with {only.interval.probability:.0%} within {interval}, " if only.interval else ""
-    console.print(f"{said}, {how}predicted for {device} ({only.model})", highlight=False)
+    within = f" ({only.interval.probability:.0%} interval: {interval})" if only.interval else ""
+    console.print(f"{said}{within}, predicted for {device} by {only.model}", highlight=False)
 
 
 def print_kernels(answer: "Explanation", title: str | None) -> None:
@@ -206,8 +206,8 @@ def print_comparison(answers: "Mapping[str, Latency | UserError]") -> None:
     medians = {
         name: answer.median_ms for name, answer in answers.items() if isinstance(answer, Latency)
     }
-    first = next(iter(medians), "")
-    made = table("device", ">latency", ">interval", f">to {first}".rstrip(), "")
+    first = next(iter(medians), "none")
+    made = table("device", ">latency", ">interval", f">relative to {first}", "")
     for name, answer in answers.items():
         share = f"{medians[name] / medians[first]:.2f}x" if name in medians else "-"
         made.add_row(name, *latency_cells(answer), share, reason(answer))

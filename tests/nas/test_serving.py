@@ -328,6 +328,11 @@ def test_other_machines_need_a_token(host: str) -> None:
         open_socket(host, 0, has_token=False)
 
 
+def test_answers_are_not_held_back() -> None:
+    with open_socket("127.0.0.1", 0, has_token=False) as listening:
+        assert listening.proto == socket.IPPROTO_TCP  # or asyncio would not set TCP_NODELAY
+
+
 def test_a_port_in_use_and_an_unknown_host_are_one_line() -> None:
     with open_socket("127.0.0.1", 0, has_token=False) as taken:
         port = taken.getsockname()[1]
