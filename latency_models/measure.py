@@ -1,6 +1,7 @@
 """Measuring: the latency of a network on a device, timed in a worker process."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import Self
 
 import numpy as np
 
-from latency_models.device import Device, Runtime, cpu_name
+from latency_models.device import Device, Runtime
 from latency_models.device_lock import device_lock
+from latency_models.kernels.cpu import VectorUnit, vector_unit_of
 from latency_models.latency import Conditions, Latency, summarise
 from latency_models.messages import Message
 from latency_models.timing import TimingPlan
@@ -115,9 +117,38 @@ class Measurer:
         graph = to_json(Architecture("", (), model.graph))["graph"]
         wanted = None if nodes is None else sorted(nodes)
         request = Message({"do": "kernels", "graph": graph, "nodes": wanted}, model.arrays)
-        with device_lock():
+        with device_lock(self.device.machine):
             answer = self.worker.ask(request, limit_s=self.time_limit_s)
         return tuple(KernelLatency(*row) for row in answer.data["kernels_ms"])
+
+    def kernel_readings(
+        self, graph: Graph, indices: Sequence[int], plan: TimingPlan
+    ) -> tuple[Latency, ...]:
+        """Returns readings of chosen kernels of ``graph``, each alone on the memory it has there.
+
+        Args:
+            indices: Places in `network_kernels` of the graph.
+            plan: How long to time each.
+
+        Raises: as `latency`; which kernel was at fault is not known.
+        """
+        data = to_json(Architecture("", (), graph))["graph"]
+        request = {"do": "time kernels", "graph": data, "indices": list(indices)}
+        extra_s = plan.patience_s * len(indices)
+        with device_lock(self.device.machine):
+            answer = self._ask({**request, "plan": asdict(plan)}, extra_s=extra_s)
+        rows = answer.data["readings"]
+        return tuple(summarise(row[0], self._conditions(graph, *row)) for row in rows)
+
+    @property
+    def vector_unit(self) -> VectorUnit:
+        """What code on the device is cut to.
+
+        Raises:
+            UserError: If the device cannot be used.
+        """
+        self.worker.start()
+        return vector_unit_of(frozenset(self.worker.instruction_sets))
 
     def logits(self, network: Model | Path, x: Array) -> Array:
         """Returns what the runtime computes for ``x``, (batch, C, H, W), from a model or a file.
@@ -125,10 +156,11 @@ class Measurer:
         Raises: as `latency`; UserError if the file cannot be loaded.
         """
         if isinstance(network, Path):
-            self._ask({"do": "load", "path": str(network.resolve()), "shape": x.shape[1:]})
+            self._load(network, x.shape[1:])
         else:
             self._compile(network)
-        answer = self.worker.ask(Message({"do": "run"}, {"x": x}), limit_s=self.time_limit_s)
+        with self._session():
+            answer = self.worker.ask(Message({"do": "run"}, {"x": x}), limit_s=self.time_limit_s)
         return answer.arrays["logits"]
 
     def check_code(self, model: Model) -> None:
@@ -155,8 +187,16 @@ class Measurer:
 
         Raises: as `latency`; UserError if the file cannot be loaded.
         """
-        self._ask({"do": "load", "path": str(path.resolve()), "shape": graph.input_shape})
+        self._load(path, graph.input_shape)
         return self._time(graph)
+
+    def _load(self, path: Path, shape: tuple[int, ...]) -> None:
+        with self._session():
+            self._ask({"do": "load", "path": str(path.resolve()), "shape": shape})
+
+    def _session(self) -> AbstractContextManager[None]:
+        """A turn on a device elsewhere, which serves one at a time; here many may run at once."""
+        return device_lock(self.device.machine) if self.device.is_remote else nullcontext()
 
     def _measure(self, model: Model) -> Latency:
         self._compile(model)
@@ -164,29 +204,32 @@ class Measurer:
 
     def _time(self, graph: Graph) -> Latency:
         # Waiting for the lock costs no candidate its time limit, and timing has its patience.
-        with device_lock():
+        with device_lock(self.device.machine):
             answer = self._ask(
                 {"do": "time", "plan": asdict(self.plan)}, extra_s=self.plan.patience_s
             )
-        runs_ms = answer.data["runs_ms"]
-        return summarise(
-            runs_ms,
-            Conditions(
-                device=self.device.name,
-                cpu=cpu_name(),
-                runtime=self.runtime,
-                runtime_version=self.worker.version,
-                target=self.worker.target,
-                tuned=self.worker.tuned,
-                threads=self.device.threads,
-                input_shape=(1, *graph.input_shape),
-                precision=precisions(graph),
-                runs=len(runs_ms),
-                cache="warm",
-                reference_ms=answer.data["reference_ms"],
-                drift=answer.data["drift"],
-                date=datetime.now(UTC).isoformat(timespec="seconds"),
-            ),
+        data = answer.data
+        conditions = self._conditions(graph, data["runs_ms"], data["reference_ms"], data["drift"])
+        return summarise(data["runs_ms"], conditions)
+
+    def _conditions(
+        self, graph: Graph, runs_ms: Sequence[float], reference_ms: float, drift: float
+    ) -> Conditions:
+        return Conditions(
+            device=self.device.name,
+            cpu=self.worker.cpu,
+            runtime=self.runtime,
+            runtime_version=self.worker.version,
+            target=self.worker.target,
+            tuned=self.worker.tuned,
+            threads=self.device.threads,
+            input_shape=(1, *graph.input_shape),
+            precision=precisions(graph),
+            runs=len(runs_ms),
+            cache="warm",
+            reference_ms=reference_ms,
+            drift=drift,
+            date=datetime.now(UTC).isoformat(timespec="seconds"),
         )
 
     def _compile(self, model: Model) -> None:

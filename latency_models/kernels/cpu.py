@@ -98,15 +98,19 @@ class Cpu:
     @property
     def vector_unit(self) -> VectorUnit:
         """The widest vectors that this processor has."""
-        features = self.features
-        if {"avx512f", "avx512vl", "avx512bw"} <= features:
-            dot: Dot = "vpdpbusd" if "avx512vnni" in features else "pmaddwd"
-            return replace(AVX512, dot=dot, popcount="avx512vpopcntdq" in features)
-        if {"avx2", "fma"} <= features:
-            return replace(AVX2, dot="vpdpbusd" if "avxvnni" in features else "pmaddwd")
-        if "neon" in features:
-            return replace(NEON, dot="sdot" if "dotprod" in features else "multiply")
-        return replace(GENERIC, dot="pmaddwd" if "sse2" in features else "multiply")
+        return vector_unit_of(self.features)
+
+
+def vector_unit_of(features: frozenset[str]) -> VectorUnit:
+    """Returns the widest vectors among instruction sets, given by LLVM's names."""
+    if {"avx512f", "avx512vl", "avx512bw"} <= features:
+        dot: Dot = "vpdpbusd" if "avx512vnni" in features else "pmaddwd"
+        return replace(AVX512, dot=dot, popcount="avx512vpopcntdq" in features)
+    if {"avx2", "fma"} <= features:
+        return replace(AVX2, dot="vpdpbusd" if "avxvnni" in features else "pmaddwd")
+    if "neon" in features:
+        return replace(NEON, dot="sdot" if "dotprod" in features else "multiply")
+    return replace(GENERIC, dot="pmaddwd" if "sse2" in features else "multiply")
 
 
 @cache

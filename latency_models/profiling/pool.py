@@ -1,0 +1,123 @@
+"""Pool: networks drawn from a space, the kernels they are made of, and which to time next."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Protocol
+
+from latency_models.device import Runtime
+from latency_models.kernel_text import to_text
+from latency_models.kernels.cpu import VectorUnit
+from latency_models.network_kernels import AnyKernel, network_kernels
+from latency_models.prediction.descriptions import describe
+from search_spaces.errors import UnsupportedOperatorError, UserError
+from search_spaces.graph import Graph
+
+MOST_AT_ONCE = 8  # kernels of one network that are compiled together
+LOOKED_AT = 40  # networks among which the most wanted one is taken
+
+
+class Doubt(Protocol):
+    """How unsure a model is of a kernel: about its relative error, 1 where it knows nothing."""
+
+    def __call__(self, kernel: AnyKernel) -> float: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Kernels to be timed together.
+
+    Attributes:
+        graph: A network that has them.
+        indices: Their places in `network_kernels` of it.
+        texts: Each as text, in the same order.
+        kinds: What each is.
+    """
+
+    graph: Graph
+    indices: tuple[int, ...]
+    texts: tuple[str, ...]
+    kinds: tuple[str, ...]
+
+
+class Pool:
+    """Networks of a space and their distinct kernels.
+
+    Args:
+        draw: Returns a random network of the space.
+        size: How many are drawn.
+
+    Attributes:
+        counts: How often each kernel occurs in the networks.
+        kinds: What each kernel is.
+    """
+
+    def __init__(
+        self, draw: Callable[[Random], Graph], runtime: Runtime, unit: VectorUnit, rng: Random,
+        size: int,
+    ) -> None:  # fmt: skip
+        self.rng = rng
+        self.graphs: list[tuple[Graph, tuple[AnyKernel, ...]]] = []
+        self.counts: Counter[AnyKernel] = Counter()
+        reason = ""
+        for _ in range(size):
+            graph = draw(rng)
+            try:
+                kernels = tuple(use.kernel for use in network_kernels(graph, runtime, unit))
+            except UnsupportedOperatorError as error:
+                reason = str(error)
+                continue
+            self.graphs.append((graph, kernels))
+            self.counts.update(kernels)
+        if not self.graphs:
+            raise UserError(f"no network of the space runs there: {reason}")
+        self.kinds: Mapping[AnyKernel, str] = {k: describe(k, unit).kind for k in self.counts}
+        self.texts: Mapping[AnyKernel, str] = {k: to_text(k) for k in self.counts}
+
+    def choose(self, known: Mapping[str, object], doubt: Doubt) -> Wanted | None:
+        """Returns the kernels to time next; None where all of the pool are known.
+
+        A kernel is wanted the more, the more often it occurs, the less is known of its kind, and
+        the less sure the model is of it.
+        """
+        timed = Counter(self.kinds[k] for k, text in self.texts.items() if text in known)
+
+        def wish(kernel: AnyKernel) -> float:
+            if self.texts[kernel] in known:
+                return 0.0
+            return self.counts[kernel] ** 0.5 * doubt(kernel) / (1 + timed[self.kinds[kernel]])
+
+        best, best_wish = None, 0.0
+        for index in self.looked_at(known):
+            graph, kernels = self.graphs[index]
+            first = {kernel: place for place, kernel in reversed(list(enumerate(kernels)))}
+            ranked = sorted(first, key=wish, reverse=True)[:MOST_AT_ONCE]
+            total = sum(wish(kernel) for kernel in ranked)
+            if total > best_wish:
+                chosen = [kernel for kernel in ranked if wish(kernel) > 0]
+                best_wish, best = total, (graph, [(first[k], k) for k in chosen])
+        if best is None:
+            return None
+        graph, places = best
+        return Wanted(
+            graph,
+            tuple(place for place, _ in places),
+            tuple(self.texts[kernel] for _, kernel in places),
+            tuple(self.kinds[kernel] for _, kernel in places),
+        )
+
+    def looked_at(self, known: Mapping[str, object]) -> Sequence[int]:
+        """Some networks at random, or those that have kernels left, where these have none."""
+        every = range(len(self.graphs))
+        some = self.rng.sample(every, min(LOOKED_AT, len(every)))
+        if any(self.is_left(index, known) for index in some):
+            return some
+        return [index for index in every if self.is_left(index, known)][:LOOKED_AT]
+
+    def is_left(self, index: int, known: Mapping[str, object]) -> bool:
+        return any(self.texts[kernel] not in known for kernel in self.graphs[index][1])
+
+    def count_left(self, known: Mapping[str, object]) -> int:
+        """How many kernels of the pool nobody has timed."""
+        return sum(text not in known for text in self.texts.values())
