@@ -22,6 +22,7 @@ def serve_command(
     ] = None,
     token_file: Annotated[Path | None, typer.Option(help="File that holds the token.")] = None,
     max_batch: Annotated[int, typer.Option(help="Architectures in one request.", min=1)] = 1000,
+    max_body_bytes: Annotated[int, typer.Option(help="Size of one request.", min=1)] = 16_000_000,
     max_seconds: Annotated[float, typer.Option(help="Time for one request.", min=0.1)] = 10.0,
 ) -> None:
     """Serve predictions of all profiled devices over HTTP, until Ctrl-C."""
@@ -46,7 +47,8 @@ def serve_command(
             models.get(name)  # now, so that the first client does not wait
         except UserError as error:
             console.print(f"{name} cannot be served: {error}", style="yellow", highlight=False)
-    app = make_app(models, secret, Limits(batch=max_batch, seconds=max_seconds))
+    limits = Limits(body_bytes=max_body_bytes, batch=max_batch, seconds=max_seconds)
+    app = make_app(models, secret, limits)
     listening = open_socket(host, port, has_token=secret is not None)
     console.print(
         f"serving {', '.join(models.names())} on {url_of(listening)} (see /docs); stop with "

@@ -51,11 +51,10 @@ def open_socket(host: str, port: int, has_token: bool) -> socket.socket:
             token.
     """
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM
-        )[0]
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise UserError(f"unknown host {host!r}: {error}") from None
+    family, kind, protocol, _, address = found[0]
     if not has_token and not ip_address(str(address[0]).partition("%")[0]).is_loopback:
         raise UserError(
             f"host {host} can be reached from other machines and needs a token; set {TOKEN} or "
