@@ -14,6 +14,7 @@ RunPath = Annotated[Path, typer.Argument(help="Run folder, e.g. runs/digits.")]
 
 def status_command(run: RunPath) -> None:
     """Show how far a run is; works while it is searching."""
+    from nas.cli.search import about_latency
     from nas.results import load_results
     from nas.run_folder import is_locked
 
@@ -28,6 +29,8 @@ def status_command(run: RunPath) -> None:
         f"interrupted {results.num_failed}, under way {results.num_running}, useless precisions "
         f"replaced {results.num_replaced}"
     )
+    if said := about_latency(results):
+        console.print(said, highlight=False)
     if results.trials:
         console.print(f"{duration(took / len(results.trials))} per architecture on average")
     for metric_ in results.metrics:
@@ -67,7 +70,8 @@ def print_front(run: Path) -> None:
     made = table("trial", *(f">{name}" for name in columns), "pick", title=f"front of {run}")
     for row in data["front"]:
         values = row["values"] | {"test_accuracy": row.get("test_accuracy")}
-        cells = (metric(name, values.get(name)) for name in columns)
+        marks = {"latency_ms": "~"} if row.get("latency_source") == "predicted" else {}
+        cells = (marks.get(name, "") + metric(name, values.get(name)) for name in columns)
         made.add_row(row["name"], *cells, ", ".join(row["picks"]))
     console.print(made)
     if not data["front"]:

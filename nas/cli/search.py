@@ -97,8 +97,9 @@ def watched_search(file: "RunFile", runs: Path, resume: bool) -> "RunResults":
 def line(progress: "TrialDone") -> str:
     evaluation = progress.evaluation
     shown = ("accuracy", "latency_ms", "macs", "params")
+    marks = {"latency_ms": "~"} if evaluation.is_predicted else {}
     numbers = "  ".join(
-        f"{metric(name, evaluation.values[name]):>10}"
+        f"{marks.get(name, '') + metric(name, evaluation.values[name]):>10}"
         for name in shown
         if name in evaluation.values
     )
@@ -118,6 +119,18 @@ def about_useless(results: "RunResults") -> str:
     return f"useless precisions replaced: {results.num_replaced}"
 
 
+def about_latency(results: "RunResults") -> str:
+    """Returns what became of predicted latencies, in one line; "" where none was predicted."""
+    from nas.latency_quality import in_one_line, latency_quality
+
+    quality = latency_quality(results)
+    if not (quality.num_predicted or quality.compared):
+        return ""
+    unmeasured = len(results.predicted_front)
+    more = f"; {unmeasured} of the front to be measured by --resume" if unmeasured else ""
+    return in_one_line(quality) + more
+
+
 def finish(results: "RunResults") -> None:
     """Scores the front on the test images, writes report and front, prints what was found."""
     from nas.cli.inspect import print_front
@@ -133,8 +146,9 @@ def finish(results: "RunResults") -> None:
         console.print(
             f"stopped after {done} of {wanted} architectures; go on with --resume", style="yellow"
         )
-    if said := about_useless(results):
-        console.print(said, highlight=False)
+    for said in (about_useless(results), about_latency(results)):
+        if said:
+            console.print(said, highlight=False)
     finish_run(results)
     print_front(results.run.path)
     console.print(f"report: {results.run.report_file}")

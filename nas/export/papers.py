@@ -165,6 +165,8 @@ def files_correct(checks: CheckReport) -> str:
 
 def described(latency: Latency) -> str:
     """Returns a latency in words."""
+    if latency.source == "predicted":
+        return f"predicted {milliseconds(latency.median_ms)}"
     text = f"{milliseconds(latency.median_ms)} (spread {milliseconds(latency.spread_ms)})"
     if latency.conditions is None:
         return text

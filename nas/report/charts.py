@@ -9,10 +9,11 @@ import plotly.graph_objects as go
 
 from nas.front import hypervolume, hypervolume_history
 from nas.metrics import METRICS, Metric
-from nas.numbers import milliseconds, shown
+from nas.numbers import milliseconds
 from nas.report.importance import Importance
 from nas.report.labels import Box, boxes_of_line, boxes_of_points, place_labels
 from nas.report.plane import Plane, Point, Scale
+from nas.report.values import value_of
 from nas.results import RunResults, TrialResult
 from search_spaces.space import describe_genes
 
@@ -165,13 +166,13 @@ def hover(trial: TrialResult) -> str:
     lines = [f"<b>{escape(trial.name)}</b>"]
     if not evaluation.feasible:
         lines += [escape(line) for line in wrap(evaluation.reason or "", HOVER_WIDTH)]
-    for name, value in evaluation.values.items():
+    for name in evaluation.values:
         if name not in METRICS:
             continue
         spread = ""
         if name == "latency_ms" and evaluation.latency is not None:
             spread = f" (spread {milliseconds(evaluation.latency.spread_ms)})"
-        lines.append(f"{METRICS[name].title}: {shown(METRICS[name], value)}{spread}")
+        lines.append(f"{METRICS[name].title}: {value_of(trial, METRICS[name])}{spread}")
     if trial.genes:
         lines.append("")
         for stage in describe_genes(trial.genes.items()).splitlines():

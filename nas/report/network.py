@@ -95,4 +95,5 @@ def layer_note(times: KernelTimes | None, chosen: TrialResult) -> str:
     whole = chosen.evaluation.values.get("latency_ms")
     if whole is None:
         return note
-    return f"{note} It is {sum(times.layers.ms.values()) / whole:.2f} times the measured latency."
+    kind = "predicted" if chosen.evaluation.is_predicted else "measured"
+    return f"{note} It is {sum(times.layers.ms.values()) / whole:.2f} times the {kind} latency."

@@ -10,6 +10,8 @@ from plotly.offline import get_plotlyjs
 from nas.report import sections
 from nas.report.html import Html, html, join, tag
 from nas.report.network import chosen_network
+from nas.report.predictions import predicted_latency
+from nas.report.values import PREDICTED
 from nas.results import RunResults, TrialResult
 from nas.run_folder import is_locked, write_whole
 
@@ -46,6 +48,7 @@ def report_html(results: RunResults, chosen: TrialResult | None = None) -> str:
         chosen_network(results, chosen, sections.TITLES["network"]),
         sections.baselines(results),
         sections.history(results, charts.add),
+        predicted_latency(results, sections.TITLES["predictions"], charts.add),
         sections.importance(results, charts.add),
         sections.infeasible(results),
         sections.provenance(results),
@@ -95,9 +98,15 @@ class Charts:
 def state(results: RunResults) -> Html:
     """Returns a notice where the search is not over."""
     done, wanted = len(results.searched), results.config.search.trials
-    if done >= wanted:
+    if done >= wanted and not results.predicted_front:
         return Html("")
-    if is_locked(results.run):
+    if done >= wanted:
+        text = (
+            f"The latencies of {len(results.predicted_front)} networks of the front are only "
+            f"predicted ({PREDICTED})"
+        )
+        text += "." if is_locked(results.run) else "; nas search --resume measures them."
+    elif is_locked(results.run):
         text = f"The search is still running: {done} of {wanted} architectures are evaluated."
     else:
         text = (

@@ -28,7 +28,8 @@ def read_record(path: Path) -> Mapping[str, Any]:
 
 def latency_facts(results: RunResults) -> Facts:
     """Returns the conditions that the latencies share, and the range of those that vary."""
-    measured = [t.evaluation.latency for t in results.trials if t.evaluation.latency is not None]
+    found = [t.evaluation.latency for t in results.trials if t.evaluation.latency is not None]
+    measured = [latency for latency in found if latency.source == "measured"]
     conditions = [latency.conditions for latency in measured if latency.conditions is not None]
     if not conditions:
         return [("latency", "not measured in this run")]
@@ -59,6 +60,28 @@ def latency_facts(results: RunResults) -> Facts:
         ("reference kernel", f"{milliseconds(median(c.reference_ms for c in conditions))}"),
         ("measured", span(sorted(condition.date for condition in conditions))),
     ]
+
+
+def model_facts(about: Mapping[str, Any], config: RunConfig) -> Facts:
+    """Returns what the run has recorded of its latency model, and how it was used."""
+    latency = config.latency
+    return [
+        ("source", f"{latency.source}; the final front is measured"),
+        ("accepted is", f"what keeps a constraint with a probability of {latency.confidence:g}"),
+        *((name.replace("_", " "), in_text(value)) for name, value in about.items()),
+    ]
+
+
+def in_text(value: object) -> str:
+    """
+    >>> in_text({"kernels": 120, "networks": [24, 6]}), in_text(None)
+    ('kernels 120, networks 24, 6', 'none')
+    """
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {in_text(item)}" for name, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(in_text(item) for item in value)
+    return "none" if value is None else str(value)
 
 
 def together(values: Any) -> str:  # noqa: ANN401  (any iterable of text)
@@ -125,7 +148,7 @@ def search_facts(results: RunResults) -> Facts:
     ]
     for phase, name in (
         ("training", "time spent training"),
-        ("latency", "time spent measuring latency"),
+        ("latency", "time spent on latency"),
     ):
         seconds = sum(t.evaluation.seconds.get(phase, 0.0) for t in results.trials)
         rows.append((name, duration(seconds)))

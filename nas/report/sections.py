@@ -19,6 +19,7 @@ from nas.report.comparison import (
 from nas.report.html import Html, details, facts, html, join, section, table, tag
 from nas.report.importance import BEST_SHARE, gene_importance, trials_needed
 from nas.report.plane import planes
+from nas.report.values import value_of
 from nas.results import RunResults, TrialResult
 from nas.useless import offers_precisions, why_not
 from search_spaces.staged import count_architectures
@@ -30,6 +31,7 @@ TITLES = {
     "network": "Chosen network",
     "baselines": "Baselines",
     "history": "Progress",
+    "predictions": "Predicted latency",
     "importance": "Gene importance",
     "infeasible": "Infeasible",
     "provenance": "How the numbers were made",
@@ -109,14 +111,14 @@ def card(metric: Metric, chosen: TrialResult, rival: TrialResult | None) -> Html
     value = chosen.evaluation.values[metric.name]
     parts = [
         tag("div", metric.title, classes="label"),
-        tag("div", shown(metric, value), classes="value"),
+        tag("div", value_of(chosen, metric), classes="value"),
     ]
     if metric.name == "latency_ms" and chosen.evaluation.latency is not None:
         spread = milliseconds(chosen.evaluation.latency.spread_ms)
         parts.append(tag("div", f"spread {spread}", classes="versus"))
     if rival is not None and rival != chosen and metric.name in rival.evaluation.values:
         other = rival.evaluation.values[metric.name]
-        words = f"{compared(metric, value, other)} ({shown(metric, other)})"
+        words = f"{compared(metric, value, other)} ({value_of(rival, metric)})"
         parts.append(tag("div", words, classes="versus"))
     return tag("div", *parts, classes="card")
 
@@ -162,9 +164,7 @@ def front_table(results: RunResults, chosen: TrialResult | None) -> Html:
         head.append("test accuracy")
     rows = []
     for trial in results.front:
-        values = trial.evaluation.values
-        cells: list[object] = [trial.name]
-        cells += [shown(m, values[m.name]) if m.name in values else "" for m in metrics]
+        cells: list[object] = [trial.name, *(value_of(trial, metric) for metric in metrics)]
         if tested:
             cells.append(percent(tested[trial.hash]) if trial.hash in tested else "")
         rows.append(cells)
@@ -195,8 +195,7 @@ def baselines(results: RunResults) -> Html:
 
 def baseline_cells(row: BaselineRow, metrics: tuple[Metric, ...]) -> list[object]:
     values = row.baseline.evaluation.values
-    cells: list[object] = [row.baseline.name]
-    cells += [shown(m, values[m.name]) if m.name in values else "" for m in metrics]
+    cells: list[object] = [row.baseline.name, *(value_of(row.baseline, m) for m in metrics)]
     if not row.baseline.evaluation.feasible:
         return [*cells, f"infeasible: {row.baseline.evaluation.reason}"]
     if row.on_front:
@@ -281,6 +280,7 @@ def provenance(results: RunResults) -> Html:
         TITLES["provenance"],
         tag("h3", "Latency"),
         facts(facts_of.latency_facts(results)),
+        *latency_model(results),
         tag("h3", "Accuracy"),
         facts(facts_of.training_facts(config.training)),
         tag("h3", "Data"),
@@ -293,6 +293,14 @@ def provenance(results: RunResults) -> Html:
         facts(facts_of.machine_facts(facts_of.read_record(results.run.path / "run.json"))),
         details("The whole configuration", tag("pre", config_text)),
     )
+
+
+def latency_model(results: RunResults) -> list[Html]:
+    """Returns what predicted latencies, where something did."""
+    about = facts_of.read_record(results.run.latency_model_file)
+    if not about:
+        return []
+    return [tag("h3", "Latency model"), facts(facts_of.model_facts(about, results.config))]
 
 
 def version_of(results: RunResults) -> str:

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,6 +13,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from latency_models.latency import Latency
 from nas.evaluation import Evaluation
 from nas.kernel_times import kernel_times_file
 from nas.metrics import METRICS
@@ -21,9 +23,10 @@ from nas.report.importance import gene_importance, trials_needed
 from nas.report.labels import Box, place_labels
 from nas.report.plane import Plane, Scale, planes
 from nas.results import RunResults, TrialResult
-from nas.run_folder import lock_run
+from nas.run_folder import lock_run, write_json
 from nas.tables import layer_rows
 from search_spaces.errors import UserError
+from tests.nas.latencies import measured, predicted
 from tests.nas.runs import SPACE, baseline, make_run, run_file
 
 BASELINES = {"tiny_net": baseline("tiny_net", 8), "small_net": baseline("small_net", 20)}
@@ -240,6 +243,66 @@ def test_test_accuracies_of_a_finished_run_stand_beside_the_front(tmp_path: Path
     text = Text(written(results)).text
     assert "test accuracy" in text
     assert "87.50 %" in text
+
+
+def with_predictions(folder: Path, pairs: Sequence[tuple[Latency | None, Latency]]) -> RunResults:
+    """A run with a budget of 2 ms whose trials were predicted and measured as given."""
+
+    def edit(number: int, evaluation: Evaluation) -> Evaluation:
+        before, after = pairs[number]
+        values = {**evaluation.values, "accuracy": 0.9, "latency_ms": after.median_ms}
+        return replace(evaluation, predicted=before, latency=after, values=values)
+
+    hybrid = {"source": "hybrid"}
+    file = run_file(trials=len(pairs), constraints=["latency_ms <= 2"], latency=hybrid)
+    return make_run(folder, file=file, trials=len(pairs), edit=edit)
+
+
+def test_predicted_latencies_stand_beside_measured_ones(tmp_path: Path) -> None:
+    pairs = [
+        (predicted(1.0), measured(1.05)),
+        (predicted(1.5), measured(2.1)),
+        (predicted(1.9), measured(1.7)),
+        (predicted(3.0), predicted(3.0)),
+    ]
+    results = with_predictions(tmp_path, pairs)
+    about = {"device": "board", "date": "2026-01-02", "readings": {"kernels": 120}}
+    write_json(results.run.latency_model_file, about)
+
+    page = written(results)
+
+    text = Text(page).text
+    for figure in ("15.03 %", "33.33 %", "66.67 %", "50.00 %"):  # errors, 10 %, interval, budget
+        assert figure in text
+    assert "1 of 2 accepted by prediction violate the budget when measured (50.00 %)" in text
+    assert "1 were only predicted" in text
+    rows = text[text.index("the worst prediction first") :]
+    assert rows.index("2.1 ms") < rows.index("1.7 ms") < rows.index("1.05 ms")
+    assert "-28.57 %" in rows
+    for name in ("accepted, kept", "accepted, violates", "not accepted", "budget 2 ms"):
+        assert f'"name":"{name}"' in page
+    for fact in ("board", "2026-01-02", "kernels 120", "probability of 0.9"):
+        assert fact in text
+    assert page.count('class="chart"') == 3  # the front, the history, the predictions
+
+
+def test_latencies_that_are_only_predicted_are_marked(tmp_path: Path) -> None:
+    only = predicted(1.25)
+    results = with_predictions(tmp_path, [(only, only), (None, measured(1.5))])
+
+    text = Text(written(results)).text
+
+    assert "~1.25 ms" in text
+    assert "~1.5 ms" not in text
+    assert "The latencies of 1 networks of the front are only predicted (~)" in text
+    assert "none of them is measured yet" in text
+    assert "1.5 ms" in text
+
+
+def test_a_run_that_predicted_nothing_says_so(results: RunResults) -> None:
+    text = Text(written(results)).text
+    assert "No latency of this run was predicted and then measured." in text
+    assert "Latency model" not in text
 
 
 def test_baselines_are_compared_with_what_beats_them(results: RunResults) -> None:
