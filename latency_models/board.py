@@ -6,6 +6,7 @@ Times are taken by a clock of the board itself, so a network between it and here
 from collections.abc import Sequence
 from math import ceil
 from statistics import median
+from time import perf_counter
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,6 +18,7 @@ from latency_models.kernels.cpu import Cpu
 from latency_models.timing import MS, Block
 
 MAX_RUNS = 10_000  # of one block, whose times come back in one answer
+FASTEST_CLOCK = 1.05  # a board's beside this machine's; more is no clock
 
 
 class Board(Protocol):
@@ -77,11 +79,24 @@ def time_ms(
         module: As ``board.load`` gave it.
         number: Runs behind each time, which is their mean; one more run comes before the first.
         min_repeat_ms: ``number`` grows until a repeat takes as long.
+
+    Raises:
+        ValueError: If the board says what cannot be.
     """
     timer = module.time_evaluator(
         entry, board.device, number=number, repeat=repeat, min_repeat_ms=min_repeat_ms
     )
-    return [1e3 * float(seconds) for seconds in timer(*tensors).results]
+    start = perf_counter()
+    times = [1e3 * float(seconds) for seconds in timer(*tensors).results]
+    passed_ms = 1e3 * (perf_counter() - start)
+    if not (len(times) == repeat and all(time > 0 for time in times)):
+        raise ValueError(f"the board gives {len(times)} times of {repeat}, or some not above 0")
+    if not sum(times) * number <= FASTEST_CLOCK * passed_ms:
+        raise ValueError(
+            f"runs took {sum(times) * number:.3g} ms by the board's clock and {passed_ms:.3g} ms "
+            "passed here"
+        )
+    return times
 
 
 def board_block(board: Board, module: Any, entry: str, tensors: Sequence[Any]) -> Block:  # noqa: ANN401

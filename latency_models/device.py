@@ -21,7 +21,9 @@ or, for any board of a kind that a tracker knows, ``tracker = "10.0.0.1:9190"`` 
 instead of ``rpc``.
 """
 
+import json
 import platform
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -42,6 +44,7 @@ Runtime = Literal["tvm", "onnxruntime"]
 
 RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
 DETECT = "detect"
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 FIELD_KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {  # the others are texts
     "threads": ((int,), "a whole number"),
     "max_drift": ((int, float), "a number"),
@@ -167,6 +170,45 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def add_device(device: Device, *, replace: bool = False) -> Path:
+    """Writes a device into the user's folder, and returns the file.
+
+    Raises:
+        UserError: If the name is taken or no file's, or its CPU cannot be compiled for.
+    """
+    if not NAME.fullmatch(device.name):
+        raise UserError(
+            f"a device's name must be lower-case letters, digits, '-' and '_', got {device.name!r}"
+        )
+    path = devices_folder() / f"{device.name}.toml"
+    if device.name in {bundled.stem for bundled in bundled_rows()}:
+        raise UserError(f"device {device.name!r} comes with hwnas; choose another name")
+    if path.exists() and not replace:
+        raise UserError(f"device {device.name!r} is in {path}; replace it with --force")
+    if device.runtime == "tvm":
+        cpu_of(device)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(to_toml(device))
+    return path
+
+
+def to_toml(device: Device) -> str:
+    """Returns a device's row: what is not as usual, and the description.
+
+    >>> print(to_toml(Device("pi4", "a board", "cortex-a72", rpc="10.0.0.2:9090")), end="")
+    description = "a board"
+    mcpu = "cortex-a72"
+    rpc = "10.0.0.2:9090"
+    """
+    rows = [f"description = {json.dumps(device.description, ensure_ascii=False)}"]
+    for field in fields(Device)[2:]:
+        value = getattr(device, field.name)
+        if value != field.default:
+            text = json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)
+            rows.append(f"{field.name} = {text}")
+    return "\n".join(rows) + "\n"
+
+
 def read_device(path: Path) -> Device:
     """Returns the device that a TOML file describes.
 
@@ -197,7 +239,7 @@ def list_devices() -> tuple[Device, ...]:
     Raises:
         UserError: If a row is wrong, or two have one name.
     """
-    bundled = sorted(Path(str(files("latency_models") / "devices")).glob("*.toml"))
+    bundled = bundled_rows()
     own = sorted(devices_folder().glob("*.toml"))
     if twice := {path.stem for path in bundled} & {path.stem for path in own}:
         name = sorted(twice)[0]
@@ -205,6 +247,10 @@ def list_devices() -> tuple[Device, ...]:
             f"device {name!r} is in {devices_folder()} and comes with hwnas; rename your file"
         )
     return tuple(read_device(path) for path in (*bundled, *own))
+
+
+def bundled_rows() -> list[Path]:
+    return sorted(Path(str(files("latency_models") / "devices")).glob("*.toml"))
 
 
 def get_device(name: str) -> Device:
@@ -216,8 +262,8 @@ def get_device(name: str) -> Device:
     devices: Mapping[str, Device] = {device.name: device for device in list_devices()}
     if name not in devices:
         raise UserError(
-            f"unknown device {name!r}; known devices: {', '.join(devices)}; add your own as a "
-            f"TOML file in {devices_folder()}"
+            f"unknown device {name!r}; known devices: {', '.join(devices)}; add your own with "
+            "nas device add"
         )
     return devices[name]
 

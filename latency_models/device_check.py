@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from latency_models.device import Device, Runtime, cpu_name
+from latency_models.device import Device, Runtime
 from latency_models.latency import Latency
 from latency_models.measure import Measurer
 from latency_models.onnx_model import onnx_model
@@ -23,7 +23,7 @@ class DeviceReport:
     """What a check found out.
 
     Attributes:
-        cpu: The processor as its maker calls it.
+        cpu: The processor, as well as it is known.
         target: The exact CPU that code is compiled for; "" where the runtime chooses by itself.
         instruction_sets: What that code may use.
         latency: Of a small network, under the conditions of every measurement.
@@ -63,7 +63,7 @@ def check_device(device: Device, plan: TimingPlan | None = None) -> DeviceReport
         return DeviceReport(
             device=device,
             runtime=runtime,
-            cpu=cpu_name(),
+            cpu=measurer.worker.cpu,
             target=measurer.worker.target,
             instruction_sets=measurer.worker.instruction_sets,
             latency=measurer.latency(model),

@@ -28,6 +28,7 @@ from search_spaces.errors import UserError
 TRACKER_S = 10.0  # a free board must be found within
 ATTEMPTS = 5  # boards that a tracker names and that are gone
 ENDING_S = 5.0  # a session may outlive its request before the server kills it
+CHECK = re.compile(r"^Check failed: \(.*?\) is false: ")
 FEATURE = re.compile(r'"([\w.-]+)": T\.bool\((True|False)\)')  # of a board's CPU, as TVM prints it
 
 
@@ -223,4 +224,5 @@ def unreachable(device: Device, reason: str) -> MeasurementError:
 
 def last_line(error: Exception) -> str:
     """Returns the last line of an error's text, where TVM puts the reason."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
+    line = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+    return CHECK.sub("", line).strip() or line

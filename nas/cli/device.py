@@ -1,6 +1,6 @@
 """``nas device``: the devices that latency can be measured on."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -9,7 +9,22 @@ from nas.cli.style import console, metric, table
 if TYPE_CHECKING:
     from latency_models.device import Device
 
-device_app = typer.Typer(help="Look at devices.", no_args_is_help=True)
+device_app = typer.Typer(help="Look at devices, add and serve them.", no_args_is_help=True)
+
+Tracker = Annotated[
+    str, typer.Option(help="Tracker that knows boards, as HOST:PORT.", show_default=False)
+]
+Key = Annotated[
+    str, typer.Option(help="What the tracker calls boards of this kind.", show_default=False)
+]
+Host = Annotated[str, typer.Option(help="Address to listen at.")]
+Trusting = Annotated[
+    bool,
+    typer.Option(
+        "--trust-network",
+        help="Listen where other machines connect: any of them can run any code as you.",
+    ),
+]
 
 
 @device_app.command("list")
@@ -18,11 +33,95 @@ def list_command() -> None:
     from latency_models.device import list_devices
 
     made = table("device", "runtime", "cpu", ">threads", "description")
+    made.columns[0].no_wrap = True
     for device in list_devices():
-        cpu = device.mcpu or "its own"
-        made.add_row(device.name, device.runtime, cpu, str(device.threads), device.description)
+        made.add_row(
+            device.name,
+            device.runtime,
+            f"{device.mcpu} at {device.where}" if device.is_remote else device.mcpu,
+            str(device.threads),
+            device.description,
+        )
     console.print(made)
     console.print("nas device check NAME tells what each precision is computed with")
+
+
+@device_app.command("add")
+def add_command(
+    name: Annotated[str, typer.Argument(help="What to call it, e.g. pi4.")],
+    target: Annotated[
+        str,
+        typer.Option(
+            help="CPU as LLVM calls it, with @PLATFORM where that is not this machine's, e.g. "
+            "cortex-a72@aarch64-linux-gnu; detect asks the device."
+        ),
+    ] = "detect",
+    rpc: Annotated[
+        str,
+        typer.Option(help="Where nas device serve runs, as HOST:PORT.", show_default=False),
+    ] = "",
+    tracker: Tracker = "",
+    key: Key = "",
+    threads: Annotated[int, typer.Option(help="Threads that a network may use.")] = 1,
+    runtime: Annotated[
+        Literal["tvm", "onnxruntime"], typer.Option(help="What runs networks.")
+    ] = "tvm",
+    description: Annotated[str, typer.Option(help="For lists.", show_default=False)] = "",
+    force: Annotated[bool, typer.Option("--force", help="Replace the device's file.")] = False,
+) -> None:
+    """Add a device: this machine as another CPU, or a board that is reached over RPC."""
+    from latency_models.device import DETECT, Device, add_device
+    from latency_models.remote_cpu import detect
+
+    mcpu, _, triple = target.partition("@")
+    if mcpu == DETECT and (rpc or tracker):
+        with console.status("asking the device for its CPU"):
+            mcpu, triple = detect(name, rpc=rpc, tracker=tracker, key=key)
+        console.print(f"its CPU is {mcpu}{f' ({triple})' if triple else ''}")
+    device = Device(
+        name,
+        description or ("a board" if rpc or tracker else "this machine"),
+        mcpu,
+        threads,
+        runtime,
+        triple=triple,
+        rpc=rpc,
+        tracker=tracker,
+        key=key,
+    )
+    with console.status("looking up its CPU"):
+        path = add_device(device, replace=force)
+    console.print(f"wrote {path}; next: nas device check {name}")
+
+
+@device_app.command("serve")
+def serve_command(
+    host: Host = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen at.")] = 9090,
+    tracker: Tracker = "",
+    key: Key = "",
+    trusting: Trusting = False,
+) -> None:
+    """On a board: run networks for machines that measure on it (TVM's RPC server)."""
+    from latency_models.board_server import serve_board
+
+    serve_board(host, port, say, tracker=tracker, key=key, trusting=trusting)
+
+
+@device_app.command("tracker")
+def tracker_command(
+    host: Host = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen at.")] = 9190,
+    trusting: Trusting = False,
+) -> None:
+    """Share boards: tell whoever measures which board of a kind is free (TVM's tracker)."""
+    from latency_models.board_server import serve_tracker
+
+    serve_tracker(host, port, say, trusting=trusting)
+
+
+def say(line: str) -> None:
+    typer.echo(line)  # flushed at once, as whoever waits for it reads a pipe
 
 
 @device_app.command("check")
@@ -43,9 +142,10 @@ def check_command(
     made.add_row("instruction sets", ", ".join(report.instruction_sets) or "-")
     made.add_row("small network", metric("latency_ms", report.latency.median_ms))
     made.add_row("noise", f"{report.noise:.1%} (spread over median)")
-    made.add_row("largest difference", f"{report.difference:.1e}")
     if (how := report.latency.conditions) is not None:
-        made.add_row("reference kernel", f"{how.drift:.2f} of its best time on this machine")
+        drift = f"{how.drift:.2f} times the best of its reference kernel"
+        made.add_row("clock drift", drift)
+    made.add_row("largest difference", f"{report.difference:.1e}")
     console.print(made)
     if report.runtime == "tvm":
         print_capabilities(device)

@@ -1,6 +1,7 @@
 """Boards: what runs there gives this machine's numbers, and blocks are as long as asked for."""
 
 from dataclasses import dataclass, field
+from time import sleep
 from types import SimpleNamespace
 from typing import Any
 
@@ -50,14 +51,19 @@ def test_code_that_this_machine_cannot_run_is_refused() -> None:
 
 @dataclass
 class FakeModule:
-    """Runs that take ``run_ms`` each, and how many were asked for."""
+    """Runs that take ``run_ms`` each by a clock of its own, and how many were asked for."""
 
     run_ms: float
+    clock: float = 1.0
     asked: list[int] = field(default_factory=list)
 
     def time_evaluator(self, *_: object, repeat: int, **__: object) -> Any:  # noqa: ANN401
         self.asked.append(repeat)
-        return lambda: SimpleNamespace(results=[self.run_ms / 1e3] * repeat)
+        return lambda: self.runs(repeat)
+
+    def runs(self, repeat: int) -> SimpleNamespace:
+        sleep(self.run_ms / 1e3 * repeat / self.clock)
+        return SimpleNamespace(results=[self.run_ms / 1e3] * repeat)
 
 
 @pytest.mark.parametrize(("run_ms", "runs"), [(2.0, 5), (100.0, 1), (1e-6, MAX_RUNS)])
@@ -70,3 +76,15 @@ def test_a_block_has_as_many_runs_as_fill_its_time(run_ms: float, runs: int) -> 
     assert (len(first), len(second)) == (1, runs)
     assert second[0] == pytest.approx(run_ms)
     assert module.asked == [1, runs]
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (FakeModule(20.0, clock=10.0), "took 20 ms by the board's clock"),
+        (FakeModule(0.0), "1 times of 1, or some not above 0"),
+    ],
+)
+def test_times_that_cannot_be_are_refused(module: FakeModule, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        time_ms(LocalBoard(), module, "main", ())
