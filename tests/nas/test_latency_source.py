@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +12,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from latency_models.latency import Interval, Latency, MeasurementError, probability_within
+from nas import yaml_text
+from nas.cli import app
 from nas.evaluation import Evaluation, evaluation_from_json, evaluation_to_json
-from nas.feasibility import excess, is_uncertain, probability_kept, why_infeasible
+from nas.feasibility import (
+    excess,
+    is_uncertain,
+    latency_rules,
+    probability_kept,
+    why_infeasible,
+)
 from nas.final_front import measure_front
 from nas.finish import front_json
 from nas.front import non_dominated
@@ -22,12 +33,14 @@ from nas.latency_quality import in_one_line, latency_quality
 from nas.latency_source import Finding, Hybrid, LearningModel, Measured, Predicted
 from nas.metrics import parse_constraint
 from nas.results import RunResults, load_results
-from nas.run_file import RunFile, to_yaml
+from nas.run_file import RunFile, read_run_file, to_yaml
 from nas.run_folder import RunFolder, create_run
 from nas.search import search
 from nas.search_loop import Progress
+from nas.useless import why_not
 from search_spaces.architecture import graph_hash
 from search_spaces.errors import UserError
+from search_spaces.graph import Graph
 from search_spaces.space import Architecture
 from tests.nas.latencies import (
     MacsModel,
@@ -40,7 +53,7 @@ from tests.nas.latencies import (
     true_ms,
 )
 from tests.nas.runs import baseline, make_run, run_file
-from tests.nas.tiny import tiny
+from tests.nas.tiny import SPACE, tiny
 
 pytestmark = pytest.mark.usefixtures("cache_of_its_own")
 
@@ -499,6 +512,31 @@ def test_a_machine_that_stays_busy_ends_the_search_and_costs_no_candidate(tmp_pa
     )
 
 
+def test_a_front_measured_by_half_is_measured_to_the_end_and_nothing_twice(tmp_path: Path) -> None:
+    busy = [True]
+
+    def failing(graph: Graph) -> MeasurementError | None:
+        stuck = busy and len(stopwatch.measured) > 1
+        return MeasurementError("unreachable", "the board is away") if stuck else None
+
+    stopwatch = Stopwatch(failing)
+    given = instruments(MacsModel(factor=0.7), stopwatch)
+    whole = search(
+        searching("predicted"), tmp_path / "whole", instruments=instruments(MacsModel(factor=0.7))
+    )
+    with pytest.raises(MeasurementError, match="the board is away"):
+        search(searching("predicted"), tmp_path, instruments=given)
+    (done,) = [t for t in load_results(tmp_path / "tiny").trials if not t.evaluation.is_predicted]
+    assert done.hash == stopwatch.measured[0]
+
+    busy.clear()
+    stopwatch.measured.pop()  # the one that failed
+    results = search(searching("predicted"), tmp_path, resume=True, instruments=given)
+
+    check_front(results, stopwatch)
+    assert found(results) == found(whole)
+
+
 def test_a_device_without_a_model_is_named_before_anything_is_written(tmp_path: Path) -> None:
     def no_model(config: object) -> MacsModel:
         raise UserError("device 'host' has no latency model")
@@ -507,6 +545,62 @@ def test_a_device_without_a_model_is_named_before_anything_is_written(tmp_path: 
         search(searching("hybrid"), tmp_path, instruments=Instruments(fresh_stopwatch, no_model))
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_search_by_prediction_times_no_kernels() -> None:
+    space = SPACE | {"head": {"precision": ["fp32", "w8a8"]}}
+
+    assert why_not(searching("hybrid", space=space).config()) == ""
+    reason = why_not(searching("predicted", space=space).config())
+    assert reason == "latency.source is predicted, so nothing is timed"
+
+
+@pytest.mark.parametrize(
+    ("latency", "message"),
+    [
+        ({"source": "guessed"}, "'measured', 'predicted' or 'hybrid', got 'guessed'"),
+        ({"confidence": 0.4}, "confidence must be at least 0.5 and below 1, got 0.4"),
+        ({"confidence": 1}, "confidence must be at least 0.5 and below 1, got 1"),
+    ],
+)
+def test_a_wrong_source_or_confidence_is_explained(
+    tmp_path: Path, latency: dict[str, Any], message: str
+) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml_text.dump({"name": "run", "space": SPACE, "latency": latency}))
+
+    with pytest.raises(UserError, match=message):
+        read_run_file(path)
+
+
+def test_the_example_is_valid() -> None:
+    examples = Path(__file__).parents[2] / "examples"
+
+    config = read_run_file(examples / "digits_hybrid.yaml").config()
+
+    assert config.latency.source == "hybrid"
+    assert latency_rules(config)
+
+
+def test_status_and_front_mark_what_is_predicted(tmp_path: Path) -> None:
+    file = searching("predicted")
+    stop = stopping_after(12, interrupt)
+    search(file, tmp_path, on_progress=stop, instruments=instruments())
+    run = str(tmp_path / "tiny")
+
+    status = CliRunner().invoke(app, ["status", run], catch_exceptions=False).output
+    front = CliRunner().invoke(app, ["front", run], catch_exceptions=False).output
+
+    count = len(load_results(tmp_path / "tiny").front)
+    assert "latencies: 12 only predicted, 0 measured" in status
+    assert f"{count} of the front to be measured by --resume" in status
+    assert front.count("~") == count
+
+    search(file, tmp_path, resume=True, instruments=instruments())
+
+    status = CliRunner().invoke(app, ["status", run], catch_exceptions=False).output
+    assert "accepted by prediction violate the budget when measured" in status
+    assert "~" not in CliRunner().invoke(app, ["front", run], catch_exceptions=False).output
 
 
 @pytest.mark.slow
@@ -521,6 +615,52 @@ def test_two_workers_learn_from_each_others_measurements(
     assert results.front
     assert not results.predicted_front
     assert max(trial.evaluation.known_networks for trial in results.trials) >= 5
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from nas.instruments import Instruments
+from nas.run_file import read_run_file
+from nas.search import search
+from tests.nas.latencies import fresh_model, fresh_stopwatch
+
+search(
+    read_run_file(Path(sys.argv[1])),
+    Path(sys.argv[2]),
+    resume=True,
+    on_progress=lambda progress: print(progress.done, flush=True),
+    instruments=Instruments(fresh_stopwatch, fresh_model),
+)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("source", ["predicted", "hybrid"])
+def test_a_killed_search_loses_nothing_and_goes_on_alike(
+    tmp_path: Path, digits_file: dict[str, Any], source: str
+) -> None:
+    file = searching(source, data=digits_file, search={"trials": 16})
+    given = Instruments(fresh_stopwatch, fresh_model)
+    whole = search(file, tmp_path / "whole", instruments=given)
+    program, config = tmp_path / "program.py", tmp_path / "run.yaml"
+    program.write_text(PROGRAM)
+    config.write_text(to_yaml(file))
+    for done in ("6", "13", "16"):  # the last one perhaps while the front is measured
+        with subprocess.Popen(
+            [sys.executable, str(program), str(config), str(tmp_path)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONPATH": os.getcwd()},
+        ) as process:
+            assert process.stdout is not None
+            next(line for line in process.stdout if line.strip() == done)
+            process.kill()
+
+    results = search(file, tmp_path, resume=True, instruments=given)
+
+    assert found(results) == found(whole)
+    assert not results.predicted_front
 
 
 # How good the predictions were
