@@ -23,7 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latency_models.kernels.bit_counting import Counter, Join, counter_kind, instruction
-from latency_models.kernels.convolution import Convolution, ConvolutionEmission, ConvTile
+from latency_models.kernels.convolution import (
+    Convolution,
+    ConvolutionEmission,
+    ConvTile,
+    cheapest,
+)
 from latency_models.kernels.cpu import VectorUnit
 from latency_models.kernels.emitter import Buffer, Expr, T, for_parts, split_evenly
 from search_spaces.formats import WORD
@@ -172,7 +177,7 @@ class BitConvKernel(Convolution):
 
     def default_tile(self, unit: VectorUnit) -> ConvTile:
         """Returns the tile that a simple count of cycles likes best."""
-        return self.candidate_tiles(unit, 1)[0]
+        return cheapest(self.conv_tiles(unit), lambda tile: estimated_cycles(self, unit, tile))
 
     def candidate_tiles(self, unit: VectorUnit, limit: int) -> tuple[ConvTile, ...]:
         """Returns the ``limit`` tiles that are worth timing, the default one first."""

@@ -9,7 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latency_models.kernels.convolution import Convolution, ConvolutionEmission, ConvTile
+from latency_models.kernels.convolution import (
+    Convolution,
+    ConvolutionEmission,
+    ConvTile,
+    cheapest,
+)
 from latency_models.kernels.cpu import VectorUnit
 from latency_models.kernels.emitter import Buffer, Expr, T, split_evenly
 
@@ -46,9 +51,7 @@ class Conv2dKernel(Convolution):
 
     def default_tile(self, unit: VectorUnit) -> ConvTile:
         """Returns the tile that a simple count of cycles likes best."""
-        return min(
-            self.conv_tiles(unit), key=lambda tile: (estimated_cycles(self, unit, tile), str(tile))
-        )
+        return cheapest(self.conv_tiles(unit), lambda tile: estimated_cycles(self, unit, tile))
 
     def candidate_tiles(self, unit: VectorUnit, limit: int) -> tuple[ConvTile, ...]:
         """Returns the ``limit`` tiles that are worth timing, the default one first."""

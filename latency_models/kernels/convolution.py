@@ -9,6 +9,7 @@ Letters: V lanes; a block is the vectors of output channels of one tile.
 """
 
 from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -124,18 +125,25 @@ class Convolution:
         """(rows, columns, vectors) of which sums and one block's weights fit in registers."""
         height, width = self.map_size
         vectors = self.num_vectors(unit)
+        pixels = [(1, columns) for columns in range(1, min(28, width) + 1)]
+        if width <= 28:  # several rows only where they are whole
+            pixels += [(rows, width) for rows in range(2, min(4, height) + 1)]
         shapes = {
-            (rows, min(columns, width), min(size, vectors))
-            for rows in (1, 2, 3, 4)
-            for columns in range(1, 29)
-            for size in range(1, 9)
-            if rows <= height and (rows == 1 or columns >= width)
-            if rows * min(columns, width) * min(size, vectors) + min(size, vectors) <= registers
+            (rows, columns, size)
+            for rows, columns in pixels
+            for size in range(1, min(8, vectors, registers // (rows * columns + 1)) + 1)
         }
         packed = any(view.form.kind == "planes" for view in self.epilogue.targets)
         if packed and unit.lanes < 8:
             shapes = {shape for shape in shapes if begins_even(vectors, shape[2])}
         return sorted(shapes)
+
+
+def cheapest(tiles: Sequence[ConvTile], cycles: Callable[[ConvTile], float]) -> ConvTile:
+    """Returns the tile of the fewest cycles; of equal ones, the first by its text."""
+    counts = [cycles(tile) for tile in tiles]
+    least = min(counts)
+    return min((t for t, count in zip(tiles, counts, strict=True) if count == least), key=str)
 
 
 def begins_even(vectors: int, largest: int) -> bool:

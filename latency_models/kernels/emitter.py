@@ -7,6 +7,7 @@ LLVM keeps in registers; one buffer over 1024 bytes would be put on the heap.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 from latency_models.kernels.cpu import VectorUnit
@@ -352,6 +353,7 @@ def as_int(value: Expr | int) -> Expr:
     return T.int32(value) if isinstance(value, int) else value
 
 
+@cache
 def split_evenly(total: int, largest: int) -> tuple[tuple[int, int, int], ...]:
     """Cuts ``total`` into the fewest parts of at most ``largest``, as equal as can be.
 

@@ -16,7 +16,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from latency_models.kernels.convolution import Convolution, ConvolutionEmission, ConvTile
+from latency_models.kernels.convolution import (
+    Convolution,
+    ConvolutionEmission,
+    ConvTile,
+    cheapest,
+)
 from latency_models.kernels.cpu import VectorUnit
 from latency_models.kernels.emitter import Buffer, Expr, T, split_evenly
 from latency_models.kernels.view import View
@@ -82,7 +87,7 @@ class SignConvKernel(Convolution):
 
     def default_tile(self, unit: VectorUnit) -> ConvTile:
         """Returns the tile that a simple count of cycles likes best."""
-        return self.candidate_tiles(unit, 1)[0]
+        return cheapest(self.conv_tiles(unit), lambda tile: estimated_cycles(self, unit, tile))
 
     def candidate_tiles(self, unit: VectorUnit, limit: int) -> tuple[ConvTile, ...]:
         """Returns the ``limit`` tiles that are worth timing, the default one first."""

@@ -25,10 +25,10 @@ from search_spaces.space import Architecture
 
 T = TypeVar("T")
 Draw = Callable[[Random], Graph]
-KERNEL_PLAN = TimingPlan(warmup_runs=1, min_runs=3, min_ms=10.0, window_ms=(2.5, 10.0))
+KERNEL_PLAN = TimingPlan(warmup_runs=1, min_runs=5, min_ms=0.0, window_ms=(2.5, 5.0))
 NETWORK_PLAN = TimingPlan(min_ms=100.0)
 NETWORK_SHARE = 0.5  # of the time
-POOL_SIZE = 1500
+POOL_SIZE = 800
 FLUSH_S = 15.0  # how much measuring a kill may cost
 REFIT_EVERY = 400  # kernels
 RETIMED = 24  # kernels of earlier profiles that are timed again, to see whether the device changed
