@@ -26,6 +26,8 @@ NOISES = (0.02, 0.4)  # standard deviation, relative to the signal
 OFFSET = 25.0  # variance of the constant: a device's mean is free
 SHAPE, RATE = 1.0, 0.05  # inverse gamma prior of the signal's variance
 UNIFORM = 0.1  # part of the prior that the other devices do not decide
+FREEDOM = 4.0  # of Student's t: how readily a measurement is doubted
+ROUNDS = 3
 MAX_KEPT = 64  # draws kept for predicting
 CHUNK = 4096  # architectures predicted at once
 
@@ -86,16 +88,19 @@ def noise_levels(draws: Draws, typical: Array) -> Array:
     return draws.noises[:, None] * (grows * typical**2 + 1 - grows)
 
 
-def _covariance(draws: Draws, gram: Array, typical: Array) -> Array:
+def _covariance(draws: Draws, gram: Array, typical: Array, doubt: Array) -> Array:
     found = np.tensordot(draws.variances, gram, 1) + OFFSET
     index = np.arange(gram.shape[1])
-    found[:, index, index] += noise_levels(draws, typical)
+    found[:, index, index] += noise_levels(draws, typical) * doubt
     return found
 
 
-def log_evidence(draws: Draws, gram: Array, typical: Array, values: Array) -> Array:
+def log_evidence(
+    draws: Draws, gram: Array, typical: Array, values: Array, doubt: Array | None = None
+) -> Array:
     """Returns (T,) log probabilities of (K,) ``values``, but for a constant."""
-    covariance = _covariance(draws, gram, typical)
+    doubt = np.ones(len(values)) if doubt is None else doubt
+    covariance = _covariance(draws, gram, typical, doubt)
     _, log_det = np.linalg.slogdet(covariance)
     quadratic = np.linalg.solve(covariance, values[:, None])[:, :, 0] @ values
     return -log_det / 2 - (len(values) / 2 + SHAPE) * np.log(RATE + quadratic / 2)
@@ -126,12 +131,16 @@ class Posterior:
         groups: (K, size) of the measured architectures.
         typical: (K,) their typical latencies.
         values: (K,) measured, on the scale of the model.
+        doubt: (K,) how many times the usual noise each measurement has.
     """
 
-    def __init__(self, draws: Draws, groups: Groups, typical: Array, values: Array) -> None:
+    def __init__(
+        self, draws: Draws, groups: Groups, typical: Array, values: Array, doubt: Array
+    ) -> None:
         self.draws, self.groups = draws, groups
-        self.typical, self.values = typical, values
-        self._inverse = np.linalg.inv(_covariance(draws, products(groups, groups), typical))
+        self.typical, self.values, self.doubt = typical, values, doubt
+        gram = products(groups, groups)
+        self._inverse = np.linalg.inv(_covariance(draws, gram, typical, doubt))
         self._dual = self._inverse @ values
         shape = SHAPE + len(values) / 2
         self._signal = (RATE + self._dual @ values / 2) / shape
@@ -161,6 +170,11 @@ class Posterior:
             square += weight * (means**2 + self._signal[t] * np.maximum(prior - known, 0))
         return Normal(mean, np.sqrt(np.maximum(square - mean**2, 1e-18)))
 
+    def surprise(self) -> Array:
+        """Returns (K,) how far each measurement is from what the others say, in deviations."""
+        mean, deviation = self.left_out()
+        return np.abs(mean - self.values) / deviation
+
     def left_out(self) -> Normal:
         """Returns what the mixture says of each measured architecture from all the others."""
         diagonal = np.diagonal(self._inverse, axis1=1, axis2=2)
@@ -172,7 +186,17 @@ class Posterior:
 
 
 def posterior(prior: Draws, groups: Groups, typical: Array, values: Array) -> Posterior:
-    """Returns the mixture after ``values`` were measured, of its heaviest draws."""
-    evidence = log_evidence(prior, products(groups, groups), typical, values)
-    weights = probabilities(evidence + np.log(prior.weights))
-    return Posterior(prior.weighted(weights, MAX_KEPT), groups, typical, values)
+    """Returns the mixture after ``values`` were measured, of its heaviest draws.
+
+    A measurement that the others find improbable is doubted: its noise grows until it fits, as
+    under Student's t (iteratively reweighted).
+    """
+    gram = products(groups, groups)
+    doubt = np.ones(len(values))
+    for _ in range(ROUNDS):
+        evidence = log_evidence(prior, gram, typical, values, doubt)
+        weights = probabilities(evidence + np.log(prior.weights))
+        found = Posterior(prior.weighted(weights, MAX_KEPT), groups, typical, values, doubt)
+        score = found.surprise()
+        doubt = np.maximum((FREEDOM + score**2) / (FREEDOM + 1), 1)
+    return found

@@ -56,6 +56,7 @@ class TransferModel:
         groups: The basis' groups of the measured architectures.
         typical: Their typical latencies on the sources, in medians.
         values: What was measured, in units, on the basis' scale.
+        doubt: How many times the usual noise each measurement has.
         half_width: Of the intervals, in standard deviations.
     """
 
@@ -65,6 +66,7 @@ class TransferModel:
     groups: tuple[Array, ...]
     typical: Array
     values: Array
+    doubt: Array
     half_width: float
 
     def predict(self, sources: Array, features: Sequence[Array] = ()) -> Prediction:
@@ -88,7 +90,7 @@ class TransferModel:
             )
         check_sources(sources, blocks, self.basis.num_sources)
         groups, typical = self.basis.groups(sources, blocks)
-        fitted = Posterior(self.draws, self.groups, self.typical, self.values)
+        fitted = Posterior(self.draws, self.groups, self.typical, self.values, self.doubt)
         mean, deviation = fitted.predict(groups, typical)
         scale, reach = self.basis.scale, self.half_width * deviation
         return Prediction(
@@ -112,11 +114,9 @@ def fit_transfer(profiles: Profiles, indices: Indices, measured_ms: Array) -> Tr
     prior = prior_from(np.array([trial.evidence for trial in trials])) if trials else None
     draws = draws_for(profiles.basis)
     fitted = posterior(draws if prior is None else draws.weighted(prior), groups, typical, values)
-    left_out = fitted.left_out()
-    scores = np.abs(left_out.mean - values) / left_out.deviation
-    half_width = _half_width(scores, trials)
+    half_width = _half_width(fitted.surprise(), trials)
     return TransferModel(
-        profiles.basis, unit_ms, fitted.draws, groups, typical, values, half_width
+        profiles.basis, unit_ms, fitted.draws, groups, typical, values, fitted.doubt, half_width
     )
 
 
@@ -149,18 +149,18 @@ def _check(profiles: Profiles, indices: Indices, measured_ms: Array) -> None:
 
 
 def _half_width(own: Array, trials: Sequence[Trial]) -> float:
-    """Half width, in deviations, that covers 90 % of errors seen so far.
+    """Half width, in deviations, that covers 90 % of errors seen so far; a normal's at least.
 
     Errors are those of the sources that stood in for the new device, one vote each, and of the
-    measurements themselves, each predicted from the others.
+    measurements themselves, each predicted from the others. The normal's width is needed because
+    the measured architectures were chosen where sources differ, so their own noise is in view.
     """
     parts = [trial.scores for trial in trials if len(trial.scores)]
-    if not parts:
-        return max(GAUSSIAN_90, float(np.quantile(own, COVERAGE, method="higher")))
     scores = np.concatenate([*parts, own])
     votes = np.concatenate(
         [*(np.full(len(p), 1 / len(p)) for p in parts), np.full(len(own), 1 / OWN_VOTE)]
     )
     order = scores.argsort()
     share = votes[order].cumsum() / votes.sum()
-    return float(scores[order][min(share.searchsorted(COVERAGE), len(scores) - 1)])
+    reach = float(scores[order][min(share.searchsorted(COVERAGE), len(scores) - 1)])
+    return max(GAUSSIAN_90, reach)

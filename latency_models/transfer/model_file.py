@@ -38,7 +38,7 @@ def save_transfer(model: TransferModel, path: Path) -> None:
         arrays |= {f"block{index}.{name}": getattr(block, name) for name in BLOCK}
     arrays |= {f"draws.{name}": getattr(model.draws, name) for name in DRAWS}
     arrays |= {f"group{index}": group for index, group in enumerate(model.groups)}
-    arrays |= {"typical": model.typical, "values": model.values}
+    arrays |= {"typical": model.typical, "values": model.values, "doubt": model.doubt}
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as stream:  # a name of its own: savez would append .npz
         np.savez_compressed(stream, **arrays)
@@ -89,6 +89,7 @@ def _model(header: dict[str, Any], arrays: dict[str, NDArray[Any]], path: Path) 
             tuple(arrays[f"group{index}"] for index in range(header["groups"])),
             arrays["typical"],
             arrays["values"],
+            arrays["doubt"],
             header["half_width"],
         )
     except KeyError as error:

@@ -17,8 +17,8 @@ def choose_samples(
     """Returns ``count`` architectures to measure, as row indices of the profiles.
 
     Each is the one whose latency is least certain after those before it, as a Gaussian process
-    over the profiles sees it (greedy D-optimal design); among the candidates, by default all
-    architectures, or some 2,000 random ones of them.
+    over the profiles sees it (greedy D-optimal design), among a random half of the candidates (by
+    default all architectures), 2,000 at most.
 
     Raises:
         UserError: If there are fewer candidates than ``count``.
@@ -27,7 +27,7 @@ def choose_samples(
     rows = everything if candidates is None else np.unique(candidates)
     if not 1 <= count <= len(rows):
         raise UserError(f"{count} samples cannot be chosen among {len(rows)} architectures")
-    rows = rng.permutation(rows)[: max(POOL, count)]
+    rows = rng.permutation(rows)[: max(min(POOL, len(rows) // 2), count)]
     groups, typical = profiles.basis.groups(*profiles.rows(rows))
     order = typical.argsort(kind="stable")
     cut = min(int(TAIL * len(rows)), (len(rows) - count) // 2)
