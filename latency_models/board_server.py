@@ -53,6 +53,8 @@ def serve_board(
         )
         home = os.getcwd()
         signal.signal(signal.SIGTERM, stop)
+        # The server ends a session that takes too long by this signal, in the midst of its code.
+        os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
         try:
             while True:
                 try:

@@ -62,6 +62,7 @@ class WorkerProcess:
         self.target = ""
         self.instruction_sets: tuple[str, ...] = ()
         self.cpu = "" if device.is_remote else cpu_name()
+        self.connect_limit_s = CONNECT_LIMIT_S
         self._process: subprocess.Popen[bytes] | None = None
         self._errors: IO[bytes] | None = None
         self._lock = Lock()
@@ -88,7 +89,7 @@ class WorkerProcess:
                     self._restart()
                 if self.device.is_remote and request.data["do"] in ON_DEVICE:
                     connected = self._exchange(
-                        Message({"do": "connect", "limit_s": limit_s}), CONNECT_LIMIT_S
+                        Message({"do": "connect", "limit_s": limit_s}), self.connect_limit_s
                     )
                     self.cpu = connected.data["cpu"]
                 return self._exchange(request, limit_s)
