@@ -3,6 +3,7 @@
 The command line and the HTTP service both go through here, so that they say the same.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from math import prod
@@ -14,6 +15,9 @@ from search_spaces.architecture import from_json
 from search_spaces.errors import UserError
 from search_spaces.graph import Graph
 
+NO_DEVICE = (
+    "no device has a latency model; make one with nas device profile NAME --space SPACE.yaml"
+)
 LARGEST = 2**40  # numbers in one map or array; beyond, sums of products leave the range of floats
 
 
@@ -31,10 +35,11 @@ def check_profiled(device: str, profiled: tuple[str, ...]) -> None:
     """Raises UserError if ``device`` is not among the profiled ones."""
     if device in profiled:
         return
-    known = ", ".join(profiled) or "none"
+    known = ", ".join(profiled) or "none so far"
+    name = device if re.fullmatch(r"[\w.-]+", device) else "NAME"
     raise UserError(
-        f"device {device!r} was never profiled; profiled devices: {known}; profile it with: nas "
-        f"device profile {device if device.isprintable() and ' ' not in device else 'NAME'}"
+        f"device {device!r} has no latency model (profiled devices: {known}); make one with nas "
+        f"device profile {name} --space SPACE.yaml"
     )
 
 

@@ -127,14 +127,14 @@ def compare_command(
 ) -> None:
     """Compare the predicted latency of a network on several devices."""
     from latency_models.latency_model import profiled_devices
-    from nas.predictions import profiled_model
+    from nas.predictions import NO_DEVICE, profiled_model
     from search_spaces.architecture import load_architecture
     from search_spaces.errors import UserError
 
     graph = load_architecture(architecture).graph
     names = [name.strip() for name in devices.split(",") if name.strip()] or profiled_devices()
     if not names:
-        raise UserError("no device is profiled; profile one with: nas device profile NAME")
+        raise UserError(NO_DEVICE)
     answers: dict[str, Latency | UserError] = {}
     for name in dict.fromkeys(names):
         try:

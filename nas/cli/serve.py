@@ -27,6 +27,7 @@ def serve_command(
 ) -> None:
     """Serve predictions of all profiled devices over HTTP, until Ctrl-C."""
     from latency_models.latency_model import profiled_devices
+    from nas.predictions import NO_DEVICE
     from search_spaces.errors import UserError
 
     try:
@@ -40,7 +41,7 @@ def serve_command(
         ) from None
     secret = read_token(token, token_file)
     if not profiled_devices():
-        raise UserError("no device is profiled; profile one with: nas device profile NAME")
+        raise UserError(NO_DEVICE)
     models = ProfiledModels()
     for name in models.names():
         try:

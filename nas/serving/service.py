@@ -5,10 +5,12 @@ beside a large batch. A mistake in a request is 422 with the line that the comma
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from importlib.metadata import version
+from threading import Lock
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -103,6 +105,7 @@ class Service:
     def __init__(self, models: Models, limits: Limits, counters: Counters) -> None:
         self.models, self.limits, self.counters = models, limits, counters
         self._threads = ThreadPoolExecutor(limits.threads, "predict")
+        self._turns: defaultdict[str, Lock] = defaultdict(Lock)
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -110,6 +113,21 @@ class Service:
     async def compute(self, work: Callable[[], R]) -> R:
         """Returns what ``work`` gives in one of the threads; it waits for its turn there."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    @contextmanager
+    def turn(self, device: str, deadline: float) -> Iterator[None]:
+        """Holds a device's model, which remembers kernels, for one thread.
+
+        Raises:
+            OutOfTimeError: If others hold it for too long.
+        """
+        lock = self._turns[device]
+        if not lock.acquire(timeout=max(0.0, deadline - monotonic())):
+            raise OutOfTimeError
+        try:
+            yield
+        finally:
+            lock.release()
 
     def health(self) -> dict[str, Any]:
         count = len(self.models.names())
@@ -131,9 +149,10 @@ class Service:
         graph = read_architecture(query.architecture)
         check_time(deadline)
         ask = model.explain if query.explain else model.latency
-        answer = prediction_json(query.device, ask(graph, extrapolate=query.extrapolate))
+        with self.turn(query.device, deadline):
+            answer = ask(graph, extrapolate=query.extrapolate)
         self.counters.count_predictions(query.device, 1)
-        return answer
+        return prediction_json(query.device, answer)
 
     def predict_batch(self, body: bytes, deadline: float) -> dict[str, Any]:
         check_time(deadline)
@@ -143,7 +162,8 @@ class Service:
         for start in range(0, len(query.architectures), CHUNK):
             check_time(deadline)
             rows = [readable(item) for item in query.architectures[start : start + CHUNK]]
-            answers += predict_each(model, rows, query.extrapolate)
+            with self.turn(query.device, deadline):
+                answers += predict_each(model, rows, query.extrapolate)
         refused = sum(isinstance(answer, UserError) for answer in answers)
         self.counters.count_predictions(query.device, len(answers) - refused, refused)
         return {"device": query.device, "answers": [answer_json(answer) for answer in answers]}
