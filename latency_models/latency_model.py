@@ -4,15 +4,43 @@ Predicting needs the fitted model of a device (see ``nas device profile``) and n
 nor torch is imported.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 
-from latency_models.latency import Latency
+import numpy as np
+from numpy.typing import NDArray
+
+from latency_models.device import Runtime
+from latency_models.folders import profiles_folder
+from latency_models.kernel_text import key_of, to_text
+from latency_models.kernels.cpu import VectorUnit
+from latency_models.latency import Interval, Latency, NotProfiledError
+from latency_models.network_kernels import AnyKernel, KernelUse, network_kernels
+from latency_models.prediction.composition import Parts, fit_composition
+from latency_models.prediction.descriptions import describe
+from latency_models.prediction.kernel_table import kernel_table
+from latency_models.prediction.model_file import (
+    Arrays,
+    KernelModel,
+    kernel_model_of,
+    kernel_model_parts,
+    read_model,
+    write_model,
+)
+from search_spaces.errors import UnsupportedOperatorError, UserError
 from search_spaces.graph import Graph
 
-KernelSource = Literal["lookup", "learned", "roofline", "transferred"]
+Floats = NDArray[np.float64]
+KernelSource = Literal["lookup", "learned", "roofline", "interpolated"]
+FILE = "model.npz"
+PROBABILITY = 0.9
+NEAR = float(np.log(1.5))  # how far outside the sizes of its kind a kernel may lie
+UNKNOWN_DOUBT = 1.0  # of a kernel whose kind was never timed, in logarithms
+DOUBT_OUTSIDE = 0.5  # for each e-fold that a kernel lies outside
+READING_DOUBT = 0.01
+MOST_KNOWN = 200_000  # kernels that are remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +76,54 @@ class Explanation:
     overhead_ms: float
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of one kernel: milliseconds, doubt in logarithms, distance outside."""
+
+    kind: str
+    family: int
+    median_ms: float
+    doubt: float
+    source: KernelSource
+    outside: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FittedNetworks:
+    """The networks that a composition was fitted to."""
+
+    parts: Parts
+    median_ms: Floats
+
+
 class LatencyModel:
-    """Predicts the latency of networks on one device."""
+    """Predicts the latency of networks on one device.
+
+    Args:
+        about: What the model says of itself, JSON-ready.
+        readings: Milliseconds and relative spread of timed kernels, by the key of their text.
+    """
+
+    def __init__(
+        self,
+        about: Mapping[str, Any],
+        kernels: KernelModel,
+        readings: Mapping[str, tuple[float, float]],
+        families: tuple[str, ...],
+        networks: FittedNetworks,
+    ) -> None:
+        self._about = dict(about)
+        self._kernels = kernels
+        self._readings = readings
+        self._families = families
+        self._places = {name: index for index, name in enumerate(families)}
+        self._networks = networks
+        self._composition = fit_composition(networks.parts, networks.median_ms)
+        self._runtime: Runtime = about["runtime"]
+        self._unit = VectorUnit(**about["vector_unit"])
+        self._known: dict[AnyKernel, Known] = {}
+
+    # Files
 
     @classmethod
     def load(cls, device: str, folder: Path | None = None) -> Self:
@@ -61,16 +135,92 @@ class LatencyModel:
         Raises:
             UserError: If the device was never profiled, or the file is damaged or too new.
         """
-        raise NotImplementedError
+        path = (folder or profiles_folder()) / device / FILE
+        if not path.is_file():
+            known = ", ".join(profiled_devices(folder)) or "none so far"
+            raise UserError(
+                f"device {device!r} has no latency model (profiled devices: {known}); make one "
+                f"with nas device profile {device} --space SPACE.yaml"
+            )
+        header, arrays = read_model(path)
+        try:
+            return cls(
+                header["about"],
+                kernel_model_of(header["kernels"], arrays),
+                dict(
+                    zip(
+                        header["keys"],
+                        zip(arrays["readings"], arrays["spreads"], strict=True),
+                        strict=True,
+                    )
+                ),
+                tuple(header["groups"]),
+                FittedNetworks(
+                    Parts(arrays["sums"], arrays["counts"], arrays["variances"]),
+                    arrays["networks"],
+                ),
+            )
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise UserError(
+                f"{path} is damaged ({type(error).__name__}: {error}); remove it and run nas "
+                "device profile again"
+            ) from None
+
+    def save(self, folder: Path | None = None) -> Path:
+        """Writes the model into the device's profile and returns the file.
+
+        Raises:
+            UserError: If it cannot be written.
+        """
+        path = (folder or profiles_folder()) / self.device_name / FILE
+        kernels, arrays = kernel_model_parts(self._kernels)
+        parts = self._networks.parts
+        own: Arrays = {
+            "readings": np.array([ms for ms, _ in self._readings.values()], np.float64),
+            "spreads": np.array([spread for _, spread in self._readings.values()], np.float64),
+            "sums": parts.sums_ms,
+            "counts": parts.counts,
+            "variances": parts.variances,
+            "networks": self._networks.median_ms,
+        }
+        header = {
+            "about": self._about,
+            "kernels": kernels,
+            "keys": list(self._readings),
+            "groups": list(self._families),
+        }
+        write_model(path, header, arrays | own)
+        return path
+
+    # What it is
 
     @property
     def device_name(self) -> str:
-        raise NotImplementedError
+        return str(self._about["device"])
 
     @property
     def about(self) -> Mapping[str, Any]:
-        """JSON-ready: runtime, cpu, target, threads, versions, dates, counts of readings."""
-        raise NotImplementedError
+        """JSON-ready: runtime, cpu, target, threads, versions, dates, counts of readings.
+
+        "held_out" is how far predictions were off for networks of the profile that were left out.
+        """
+        errors = self._composition.errors
+        held_out = {
+            "mape": float(np.mean(np.abs(errors))),
+            "within_10": float(np.mean(np.abs(errors) <= 0.1)),
+        }
+        return {
+            **self._about,
+            "networks": len(self._networks.median_ms),
+            "held_out": held_out if len(errors) else None,
+        }
+
+    @property
+    def name(self) -> str:
+        """Which model of kernels it is: "learned", "lookup" or "roofline"."""
+        return str(self._about["model"])
+
+    # Predictions
 
     def latency(self, graph: Graph, *, extrapolate: bool = False) -> Latency:
         """Returns the predicted latency of ``graph`` at batch size 1.
@@ -84,7 +234,7 @@ class LatencyModel:
                 names it and says how to profile it.
             UnsupportedOperatorError: If the device has no kernel for an operator.
         """
-        raise NotImplementedError
+        return self.latencies([graph], extrapolate=extrapolate)[0]
 
     def latencies(
         self, graphs: Sequence[Graph], *, extrapolate: bool = False
@@ -93,20 +243,156 @@ class LatencyModel:
 
         Raises: as `latency`.
         """
-        raise NotImplementedError
+        if not graphs:
+            return ()
+        networks = [self._uses(graph) for graph in graphs]
+        self._learn(use.kernel for uses in networks for use in uses)
+        if not extrapolate:
+            for uses in networks:
+                self._check(uses)
+        return self._composed(self.parts(networks), extrapolate)
 
     def explain(self, graph: Graph, *, extrapolate: bool = False) -> Explanation:
         """Returns the predicted latency with each kernel's part.
 
         Raises: as `latency`.
         """
-        raise NotImplementedError
+        latency = self.latency(graph, extrapolate=extrapolate)
+        uses = self._uses(graph)
+        factor = np.exp(np.array([self._known[use.kernel].doubt for use in uses]) * 1.645)
+        times = [self._counted_ms(use) for use in uses]
+        rows = tuple(
+            KernelPrediction(
+                use.node,
+                self._known[use.kernel].kind,
+                ms,
+                ms / float(wide),
+                ms * float(wide),
+                self._known[use.kernel].source,
+                ms / latency.median_ms,
+            )
+            for use, ms, wide in zip(uses, times, factor, strict=True)
+        )
+        return Explanation(latency, rows, latency.median_ms - sum(times))
+
+    def doubt(self, kernel: AnyKernel) -> float:
+        """Returns how unsure the model is of one kernel, in logarithms of its latency."""
+        self._learn([kernel])
+        return self._known[kernel].doubt
 
     def refitted(self, measured: Sequence[tuple[Graph, Latency]]) -> "LatencyModel":
-        """Returns a model that also knows these measured networks; this one stays as it is."""
-        raise NotImplementedError
+        """Returns a model that also knows these measured networks; this one stays as it is.
+
+        Networks with kernels unlike any timed one are left out.
+        """
+        rows = []
+        for graph, latency in measured:
+            try:
+                uses = self._uses(graph)
+                self._learn(use.kernel for use in uses)
+            except UnsupportedOperatorError:
+                continue
+            if all(np.isfinite(self._known[use.kernel].outside) for use in uses):
+                rows.append((uses, latency.median_ms))
+        if not rows:
+            return self
+        parts, old = self.parts([uses for uses, _ in rows]), self._networks
+        networks = FittedNetworks(
+            Parts(
+                np.concatenate([old.parts.sums_ms, parts.sums_ms]),
+                np.concatenate([old.parts.counts, parts.counts]),
+                np.concatenate([old.parts.variances, parts.variances]),
+            ),
+            np.concatenate([old.median_ms, [ms for _, ms in rows]]),
+        )
+        return LatencyModel(self._about, self._kernels, self._readings, self._families, networks)
+
+    # Inside
+
+    def _uses(self, graph: Graph) -> tuple[KernelUse, ...]:
+        return network_kernels(graph, self._runtime, self._unit)
+
+    def _learn(self, kernels: Iterable[AnyKernel]) -> None:
+        """Finds out about kernels that were never asked for, all at once."""
+        new = [kernel for kernel in dict.fromkeys(kernels) if kernel not in self._known]
+        if not new:
+            return
+        if len(self._known) > MOST_KNOWN:
+            self._known.clear()
+        table = kernel_table([describe(kernel, self._unit) for kernel in new])
+        logarithms, doubts = self._kernels.predict(table)
+        outside = self._kernels.outside(table)
+        doubts = doubts + np.where(
+            np.isinf(outside), UNKNOWN_DOUBT, DOUBT_OUTSIDE * np.minimum(outside, 10.0)
+        )
+        stand_in = cast(KernelSource, "interpolated" if self.name == "lookup" else self.name)
+        for index, kernel in enumerate(new):
+            kind, place = str(table.kinds[index]), self._places.get(str(table.families[index]))
+            family = len(self._families) - 1 if place is None else place
+            reading = self._readings.get(key_of(to_text(kernel)))
+            if reading is None:
+                ms, doubt = float(np.exp(logarithms[index])), float(doubts[index])
+                known = Known(kind, family, ms, doubt, stand_in, float(outside[index]))
+            else:
+                doubt = float(np.hypot(READING_DOUBT, reading[1]))
+                known = Known(kind, family, float(reading[0]), doubt, "lookup", 0.0)
+            self._known[kernel] = known
+
+    def _check(self, uses: Iterable[KernelUse]) -> None:
+        for use in uses:
+            known = self._known[use.kernel]
+            if known.outside > NEAR:
+                what = f"no reading of a kernel {known.kind!r}"
+                if not np.isinf(known.outside):
+                    times = np.exp(known.outside)
+                    what = (
+                        f"no reading of a kernel {known.kind!r} within {times:.2g} times its size"
+                    )
+                raise NotProfiledError(
+                    f"{self.device_name} has {what} ({use.node}); profile a space that has it "
+                    f"(nas device profile {self.device_name} --space SPACE.yaml), or "
+                    "--extrapolate, which widens the interval"
+                )
+
+    def _counted_ms(self, use: KernelUse) -> float:
+        known = self._known[use.kernel]
+        return known.median_ms * float(self._composition.shares[known.family])
+
+    def parts(self, networks: Sequence[Sequence[KernelUse]]) -> Parts:
+        """Returns what networks are made of; their kernels must have been learned."""
+        sums = np.zeros((len(networks), len(self._families)))
+        variances = np.zeros(len(networks))
+        for row, uses in enumerate(networks):
+            whole = square = 0.0
+            for use in uses:
+                known = self._known[use.kernel]
+                sums[row, known.family] += known.median_ms
+                whole += known.median_ms
+                square += (known.median_ms * known.doubt) ** 2
+            variances[row] = square / whole**2
+        counts = np.array([len(uses) for uses in networks], np.float64)
+        return Parts(sums, counts, variances)
+
+    def _composed(self, parts: Parts, extrapolated: bool) -> tuple[Latency, ...]:
+        composition = self._composition
+        medians, doubts = composition.predict(parts), composition.doubt(parts)
+        factors = np.exp(doubts * composition.width(PROBABILITY))
+        quartiles = medians * doubts * 2 * 0.6745
+        model = self.name + (" (extrapolated)" if extrapolated else "")
+        return tuple(
+            Latency(
+                float(ms),
+                float(spread),
+                "predicted",
+                interval=Interval(float(ms / factor), float(ms * factor), PROBABILITY),
+                model=model,
+            )
+            for ms, spread, factor in zip(medians, quartiles, factors, strict=True)
+        )
 
 
 def profiled_devices(folder: Path | None = None) -> tuple[str, ...]:
     """Returns the names of the devices that have a fitted model."""
-    raise NotImplementedError
+    return tuple(
+        sorted(path.parent.name for path in (folder or profiles_folder()).glob(f"*/{FILE}"))
+    )

@@ -1,27 +1,26 @@
 """Pool: networks drawn from a space, the kernels they are made of, and which to time next."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from latency_models.device import Runtime
 from latency_models.kernel_text import to_text
 from latency_models.kernels.cpu import VectorUnit
 from latency_models.network_kernels import AnyKernel, network_kernels
 from latency_models.prediction.descriptions import describe
+from latency_models.prediction.kernel_table import KernelTable, kernel_table
 from search_spaces.errors import UnsupportedOperatorError, UserError
 from search_spaces.graph import Graph
 
+Doubts = Callable[[KernelTable], NDArray[np.float64]]
+CORNER = 4.0  # how much more a kernel is wanted that is the least or largest of its kind
 MOST_AT_ONCE = 8  # kernels of one network that are compiled together
 LOOKED_AT = 40  # networks among which the most wanted one is taken
-
-
-class Doubt(Protocol):
-    """How unsure a model is of a kernel: about its relative error, 1 where it knows nothing."""
-
-    def __call__(self, kernel: AnyKernel) -> float: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,21 +71,31 @@ class Pool:
             self.counts.update(kernels)
         if not self.graphs:
             raise UserError(f"no network of the space runs there: {reason}")
-        self.kinds: Mapping[AnyKernel, str] = {k: describe(k, unit).kind for k in self.counts}
+        described = [describe(kernel, unit) for kernel in self.counts]
+        self.table = kernel_table(described)
+        self.kinds: Mapping[AnyKernel, str] = {
+            kernel: each.kind for kernel, each in zip(self.counts, described, strict=True)
+        }
+        self.worth = dict(zip(self.counts, worth(self.table, self.counts.values()), strict=True))
         self.texts: Mapping[AnyKernel, str] = {k: to_text(k) for k in self.counts}
 
-    def choose(self, known: Mapping[str, object], doubt: Doubt) -> Wanted | None:
+    def assess(self, doubts: Doubts) -> None:
+        """Learns how unsure a model is of each kernel."""
+        worths = worth(self.table, self.counts.values()) * doubts(self.table)
+        self.worth = dict(zip(self.counts, worths.tolist(), strict=True))
+
+    def choose(self, known: Mapping[str, object]) -> Wanted | None:
         """Returns the kernels to time next; None where all of the pool are known.
 
         A kernel is wanted the more, the more often it occurs, the less is known of its kind, and
-        the less sure the model is of it.
+        the less sure the model is of it; and more so at the ends of the range of sizes.
         """
         timed = Counter(self.kinds[k] for k, text in self.texts.items() if text in known)
 
         def wish(kernel: AnyKernel) -> float:
             if self.texts[kernel] in known:
                 return 0.0
-            return self.counts[kernel] ** 0.5 * doubt(kernel) / (1 + timed[self.kinds[kernel]])
+            return self.worth[kernel] / (1 + timed[self.kinds[kernel]])
 
         best, best_wish = None, 0.0
         for index in self.looked_at(known):
@@ -121,3 +130,14 @@ class Pool:
     def count_left(self, known: Mapping[str, object]) -> int:
         """How many kernels of the pool nobody has timed."""
         return sum(text not in known for text in self.texts.values())
+
+
+def worth(table: KernelTable, counts: Iterable[int]) -> NDArray[np.float64]:
+    """Returns what it is worth to time each kernel: more at the ends of its kind's sizes, (S,)."""
+    worths = np.sqrt(np.fromiter(counts, np.float64))
+    for kind in np.unique(table.kinds):
+        own = np.flatnonzero(table.kinds == kind)
+        sizes = table.sizes[own]
+        ends = {*sizes.argmin(0).tolist(), *sizes.argmax(0).tolist()}
+        worths[own[list(ends)]] *= CORNER
+    return worths

@@ -16,7 +16,7 @@ from typing import TypeVar
 from latency_models.device import Device
 from latency_models.latency import Latency, MeasurementError
 from latency_models.measure import Measurer
-from latency_models.profiling.pool import Doubt, Pool, Wanted
+from latency_models.profiling.pool import Doubts, Pool, Wanted
 from latency_models.profiling.readings import Reading, append_readings, read_readings
 from latency_models.timing import TimingPlan
 from search_spaces.architecture import to_json
@@ -62,7 +62,8 @@ class Profiler:
     """One run of profiling.
 
     Attributes:
-        fit: Makes a measure of doubt out of what is known; it is called now and then.
+        fit: Makes a measure of doubt out of what is known; None where that is too little. It is
+            called now and then.
     """
 
     measurer: Measurer
@@ -70,7 +71,7 @@ class Profiler:
     draw: Draw
     budget_s: float
     rng: Random
-    fit: Callable[[Path], Doubt | None]
+    fit: Callable[[Path], Doubts | None]
     on_progress: OnProgress = lambda progress: None
     clock: Callable[[], float] = monotonic
     pool_size: int = POOL_SIZE
@@ -106,11 +107,11 @@ class Profiler:
 
     def take_turns(self, pool: Pool, start: float) -> None:
         """Times kernels and networks in turns until the budget is used up."""
-        doubt, fitted, flushed = self.fit(self.folder), self.kernels, start
+        fitted, flushed = self.assess(pool), start
         while (spent := self.clock() - start) < self.budget_s:
             begin, wanted = self.clock(), None
             if self.network_s >= NETWORK_SHARE * (self.kernel_s + self.network_s):
-                wanted = pool.choose(self.known, doubt or ignorant)
+                wanted = pool.choose(self.known)
             if wanted is not None:
                 self.time_kernels(wanted)
                 self.kernel_s += self.clock() - begin
@@ -124,7 +125,13 @@ class Profiler:
                 flushed = self.clock()
             if self.kernels - fitted >= REFIT_EVERY:
                 self.flush()
-                doubt, fitted = self.fit(self.folder), self.kernels
+                fitted = self.assess(pool)
+
+    def assess(self, pool: Pool) -> int:
+        """Tells the pool what a model of all that is known doubts; returns how much that is."""
+        if (doubts := self.fit(self.folder)) is not None:
+            pool.assess(doubts)
+        return self.kernels
 
     def tell(self, spent: float, left: int, last: str) -> None:
         counts = self.kernels, self.networks, self.failures
@@ -209,11 +216,6 @@ class Profiler:
             if readings := self.waiting.pop(what, []):
                 append_readings(self.folder, what, self.files, readings)
                 self.files += 1
-
-
-def ignorant(kernel: object) -> float:
-    """The doubt of a model that knows nothing."""
-    return 1.0
 
 
 def measurer_of(device: Device) -> Measurer:

@@ -1,0 +1,141 @@
+"""Fitting: a device's latency model from its profile."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latency_models.kernel_text import from_text, key_of
+from latency_models.kernels.cpu import VectorUnit
+from latency_models.latency import Latency
+from latency_models.latency_model import FittedNetworks, LatencyModel
+from latency_models.prediction.composition import Parts
+from latency_models.prediction.descriptions import describe
+from latency_models.prediction.kernel_table import KernelTable, kernel_table
+from latency_models.prediction.learned import fit_learned
+from latency_models.prediction.lookup import fit_lookup
+from latency_models.prediction.model_file import KernelModel
+from latency_models.prediction.roofline_model import fit_roofline_model
+from latency_models.profiling.readings import latest, read_readings
+from search_spaces.architecture import read_graph
+from search_spaces.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Floats = NDArray[np.float64]
+Doubts = Callable[[KernelTable], Floats]  # the error in log latency that is expected
+ModelName = Literal["learned", "lookup", "roofline"]
+SAME = ("device", "cpu", "runtime", "runtime_version", "target", "tuned", "threads", "cache")
+LEAST_KERNELS = 40
+QUICK_FOLDS = 2
+OTHER = "*"  # the group of families without a reading
+
+
+def fit_latency_model(
+    folder: Path, unit: VectorUnit, model: ModelName = "learned", *, seed: int = 0
+) -> LatencyModel:
+    """Returns the model of a device's profile, of the readings under its latest conditions.
+
+    Args:
+        folder: The device's profile.
+        unit: What code on the device is cut to.
+
+    Raises:
+        UserError: If there are too few readings.
+    """
+    table, conditions, aside = current(folder)
+    if len(table) < LEAST_KERNELS:
+        raise UserError(
+            f"{folder} has {len(table)} readings of kernels, a model needs {LEAST_KERNELS}; "
+            "profile for longer"
+        )
+    kernels = latest(table)
+    described = [describe(from_text(text), unit) for text in kernels["text"]]
+    rows, median_ms = kernel_table(described), kernels["median_ms"].to_numpy(np.float64)
+    networks, _ = under(read_readings(folder, "networks"), conditions)
+    families = (*sorted(set(map(str, rows.families))), OTHER)
+    spreads = (kernels["spread_ms"] / kernels["median_ms"]).to_numpy(np.float64)
+    keys = [key_of(text) for text in kernels["text"]]
+    about = {
+        **{name: plain(value) for name, value in conditions.items()},
+        "model": model,
+        "vector_unit": asdict(unit),
+        "kernels": len(kernels),
+        "set_aside": aside,
+        "first": str(table["date"].min()),
+        "last": str(table["date"].max()),
+        "sessions": int(table["session"].nunique()),
+        "hwnas_version": version("hwnas"),
+    }
+    no_parts = Parts(np.zeros((0, len(families))), np.zeros(0), np.zeros(0))
+    fitted = LatencyModel(
+        about,
+        fit_kernels(model, rows, median_ms, seed),
+        dict(zip(keys, zip(median_ms.tolist(), spreads.tolist(), strict=True), strict=True)),
+        families,
+        FittedNetworks(no_parts, np.zeros(0)),
+    )
+    return fitted.refitted(
+        [
+            (read_graph(json.loads(text)), Latency(ms, spread, "measured"))
+            for text, ms, spread in zip(
+                networks["text"], networks["median_ms"], networks["spread_ms"], strict=True
+            )
+        ]
+    )
+
+
+def fit_doubts(folder: Path, unit: VectorUnit) -> Doubts | None:
+    """Returns how unsure a quickly fitted model is of kernels; None where too few were timed."""
+    table, _, _ = current(folder)
+    if len(table) < LEAST_KERNELS:
+        return None
+    kernels = latest(table)
+    rows = kernel_table([describe(from_text(text), unit) for text in kernels["text"]])
+    model = fit_learned(rows, kernels["median_ms"].to_numpy(np.float64), num_folds=QUICK_FOLDS)
+    return lambda asked: model.predict(asked)[1]
+
+
+def readings_now(folder: Path) -> "pd.DataFrame":
+    """Returns the readings of kernels under the latest conditions, the oldest first."""
+    return current(folder)[0]
+
+
+def current(folder: Path) -> "tuple[pd.DataFrame, dict[str, Any], int]":
+    """Returns these readings, their conditions, and how many others there are."""
+    table = read_readings(folder, "kernels")
+    if not table["median_ms"].notna().any():
+        return table.iloc[:0], {}, 0
+    conditions = {name: table[name].dropna().iloc[-1] for name in SAME}
+    table, aside = under(table, conditions)
+    return table, conditions, aside
+
+
+def fit_kernels(model: ModelName, rows: KernelTable, median_ms: Floats, seed: int) -> KernelModel:
+    match model:
+        case "learned":
+            return fit_learned(rows, median_ms, seed)
+        case "lookup":
+            return fit_lookup(rows, median_ms)
+    return fit_roofline_model(rows, median_ms)
+
+
+def under(table: "pd.DataFrame", conditions: Mapping[str, Any]) -> "tuple[pd.DataFrame, int]":
+    """Returns the readings under these conditions, and how many others there are."""
+    table = table[table["median_ms"].notna()]
+    same = np.ones(len(table), np.bool_)
+    for name, value in conditions.items():
+        if name in table:
+            same &= (table[name] == value).to_numpy(np.bool_)
+    return table[same], int((~same).sum())
+
+
+def plain(value: Any) -> Any:  # noqa: ANN401
+    """A number or text as JSON knows it."""
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,109 @@
+"""Trees: boosted regression trees as plain arrays, grown by scikit-learn, read by numpy.
+
+Stored as arrays they outlive any version of scikit-learn, and predicting does not import it.
+
+Letters: T trees, N nodes of the largest one, S samples, F features.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+NUM_TREES = 200
+SETTINGS: Mapping[str, Any] = {
+    "n_estimators": NUM_TREES,
+    "learning_rate": 0.08,
+    "max_depth": 5,
+    "min_samples_leaf": 3,
+    "subsample": 0.7,
+    "max_features": 0.4,
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trees:
+    """Boosted trees.
+
+    Attributes:
+        feature: (T, N), -1 at leaves.
+        threshold: (T, N); a sample goes left where its feature is at most this.
+        left: (T, N), where children are; a leaf is its own child.
+        right: (T, N).
+        value: (T, N), already times the learning rate.
+        start: What the sum begins with, (1,).
+        depth: Of the deepest tree, (1,).
+    """
+
+    feature: NDArray[np.int16]
+    threshold: NDArray[np.float32]
+    left: NDArray[np.int16]
+    right: NDArray[np.int16]
+    value: NDArray[np.float32]
+    start: Floats
+    depth: NDArray[np.int16]
+
+    def predict(self, samples: Floats) -> Floats:
+        """Returns the sums (S,) for samples (S, F)."""
+        numbers = samples.astype(np.float32)
+        rows = np.arange(len(numbers))[:, None]
+        trees = np.arange(len(self.feature))[None, :]
+        at = np.zeros((len(numbers), len(self.feature)), np.intp)
+        for _ in range(int(self.depth[0])):
+            feature = self.feature[trees, at]
+            goes_left = numbers[rows, np.maximum(feature, 0)] <= self.threshold[trees, at]
+            at = np.where(goes_left, self.left[trees, at], self.right[trees, at])
+        sums: Floats = self.value[trees, at].sum(1, dtype=np.float64) + self.start[0]
+        return sums
+
+    def arrays(self, prefix: str) -> dict[str, NDArray[Any]]:
+        """Returns every array by a name that begins with ``prefix``."""
+        return {f"{prefix}{item.name}": getattr(self, item.name) for item in fields(self)}
+
+    @classmethod
+    def of_arrays(cls, arrays: Mapping[str, NDArray[Any]], prefix: str) -> "Trees":
+        """Returns the trees that ``arrays`` was asked for."""
+        return cls(**{item.name: arrays[f"{prefix}{item.name}"] for item in fields(cls)})
+
+
+def grow_trees(samples: Floats, targets: Floats, seed: int) -> Trees:
+    """Returns trees fitted to targets (S,) of samples (S, F), by least squares.
+
+    *Source:* Friedman, "Greedy function approximation: a gradient boosting machine", Annals of
+    Statistics 2001, https://doi.org/10.1214/aos/1013203451; stochastic as in his paper of 2002.
+    """
+    from sklearn.ensemble import GradientBoostingRegressor
+
+    model = GradientBoostingRegressor(random_state=seed, **SETTINGS)
+    model.fit(samples.astype(np.float32), targets)
+    grown = [estimator.tree_ for estimator in model.estimators_[:, 0]]
+    most = max(tree.node_count for tree in grown)
+
+    def padded(rows: list[NDArray[Any]], kind: type) -> NDArray[Any]:
+        whole = np.zeros((len(rows), most), kind)
+        for index, row in enumerate(rows):
+            whole[index, : len(row)] = row
+        return whole
+
+    leaves = [tree.children_left < 0 for tree in grown]
+
+    def child(side: str) -> NDArray[Any]:
+        rows = [
+            np.where(leaf, np.arange(tree.node_count), getattr(tree, side))
+            for tree, leaf in zip(grown, leaves, strict=True)
+        ]
+        return padded(rows, np.int16)
+
+    split = zip(grown, leaves, strict=True)
+    return Trees(
+        feature=padded([np.where(leaf, -1, tree.feature) for tree, leaf in split], np.int16),
+        threshold=padded([tree.threshold for tree in grown], np.float32),
+        left=child("children_left"),
+        right=child("children_right"),
+        value=padded([model.learning_rate * tree.value[:, 0, 0] for tree in grown], np.float32),
+        start=np.array([float(model.init_.constant_[0, 0])]),
+        depth=np.array([max(tree.max_depth for tree in grown)], np.int16),
+    )

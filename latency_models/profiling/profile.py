@@ -1,0 +1,79 @@
+"""Profile: what ``nas device profile`` does, from the first reading to the fitted model."""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from random import Random
+
+from latency_models.device import Device
+from latency_models.folders import profiles_folder
+from latency_models.kernels.cpu import VectorUnit
+from latency_models.latency_model import LatencyModel
+from latency_models.prediction.fitting import (
+    ModelName,
+    fit_doubts,
+    fit_latency_model,
+    readings_now,
+)
+from latency_models.profiling.drift import Drift, find_drift
+from latency_models.profiling.profiler import Draw, OnProgress, Profiler, measurer_of
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileReport:
+    """What a run of the profiler added, and the model that was fitted to all there is.
+
+    Attributes:
+        path: The model's file.
+        drift: Against earlier runs; None where there are none.
+    """
+
+    model: LatencyModel
+    path: Path
+    kernels: int
+    networks: int
+    failures: int
+    drift: Drift | None
+
+
+def profile_device(
+    device: Device,
+    draw: Draw,
+    *,
+    budget_s: float,
+    on_progress: OnProgress,
+    folder: Path | None = None,
+    model: ModelName = "learned",
+    seed: int | None = None,
+) -> ProfileReport:
+    """Times kernels and networks of a space on ``device``, and fits and keeps its latency model.
+
+    Args:
+        draw: Returns a random network of the space.
+        folder: Where profiles are kept; None is this user's folder.
+        seed: Of what is drawn; None draws other networks each time.
+
+    Raises:
+        UserError: If the device cannot be used, or too little was timed.
+        MeasurementError: If it is gone, or too busy; what was timed is kept.
+    """
+    root = folder or profiles_folder()
+    own = root / device.name
+    rng = Random(seed)
+    with measurer_of(device) as measurer:
+        unit = measurer.vector_unit
+        doubts = partial(fit_doubts, unit=unit)
+        profiler = Profiler(measurer, own, draw, budget_s, rng, doubts, on_progress)
+        profiler.run()
+    return fit_profile(
+        own, unit, root, model, (profiler.kernels, profiler.networks, profiler.failures)
+    )
+
+
+def fit_profile(
+    own: Path, unit: VectorUnit, root: Path, model: ModelName, counts: tuple[int, int, int]
+) -> ProfileReport:
+    """Fits and keeps the model of a device's profile; counts are of the run that ended."""
+    fitted = fit_latency_model(own, unit, model)
+    drift = find_drift(readings_now(own))
+    return ProfileReport(fitted, fitted.save(root), *counts, drift)
