@@ -153,8 +153,13 @@ class _StandIn:
         self.scale: Scale = profiles.basis.scale
         basis = profiles.basis.without(source)
         sources, features = profiles.rows(np.concatenate([rows, others]))
-        groups, typical = basis.groups(np.delete(sources, source, axis=1), features)
         split = len(rows)
+        rest = np.delete(sources, source, axis=1)
+        # Architectures asked for are as little known as they are in the profiles at large.
+        unknown = float(np.isnan(profiles.sources).mean())
+        hidden = np.random.default_rng(source).random((len(others), rest.shape[1])) < unknown
+        rest[split:][hidden] = np.nan
+        groups, typical = basis.groups(rest, features)
         self.shown = tuple(g[:split] for g in groups), typical[:split]
         self.asked = tuple(g[split:] for g in groups), typical[split:]
         latencies = sources[:, source] / np.median(sources[:split, source])
@@ -181,7 +186,10 @@ def draws_for(basis: Basis) -> Draws:
 
 def _error(profiles: Profiles) -> float:
     """Error of the sources when the others and a few latencies predict them."""
-    count = min(NUM_TRIED, profiles.num_architectures // 2)
-    rows = np.random.default_rng(0).permutation(profiles.num_architectures)[: max(count, 3)]
-    errors = [float(np.median(t.errors)) for t in try_sources(profiles, rows) if len(t.errors)]
+    # Architectures that most sources know come first, in random order.
+    order = np.random.default_rng(0).permutation(profiles.num_architectures)
+    missing = np.isnan(profiles.sources[order]).sum(1)
+    order = order[missing.argsort(kind="stable")]
+    count = max(min(NUM_TRIED, profiles.num_architectures // 2), 3)
+    errors = [np.median(t.errors) for t in try_sources(profiles, order[:count]) if len(t.errors)]
     return float(np.mean(errors)) if errors else 0.0

@@ -1,9 +1,9 @@
 """Features of architectures that are written as strings: which operator stands where.
 
-Blocks of features go from coarse to fine. The coarse one counts every operator, the fine one says
-which position holds which. In a cell of NAS-Bench-201's form, ``|op~input|+|op~input|op~input|``,
-operators are also counted among the *live* ones: those between input and output that no ``none``
-cuts off, because some runtimes drop the others.
+Blocks of features go from coarse to fine. The coarse one counts every operator; the fine one says
+which position holds which, and has the products of two counts. In a cell of NAS-Bench-201's form,
+``|op~input|+|op~input|op~input|``, operators are also counted among the *live* ones: those between
+input and output that no ``none`` cuts off, because some runtimes drop the others.
 """
 
 import re
@@ -19,11 +19,12 @@ Array = NDArray[np.float64]
 CELL = re.compile(r"(\|([^|~+]+~\d+\|)+)(\+\|([^|~+]+~\d+\|)+)*")
 SEPARATORS = re.compile(r"[^A-Za-z0-9_~.-]+")
 ZERO = "none"  # NAS-Bench-201's name of an edge without an operator
+MAX_PAIRED = 16  # counts; the products of more would be too many to fit
 MAX_TOKENS = 64  # different tokens at one position; more are numbers or names, not choices
 
 
 def token_features(names: Sequence[str]) -> tuple[Array, Array]:
-    """Returns (N, P) counts of operators and (N, Q) operators by position, for N names.
+    """Returns (N, P) counts of operators and (N, Q) finer features, for N names.
 
     A name is a cell, tokens between separators such as ``3, 0, 5``, or digits (``22212202``).
     Features that are equal in all names are left out.
@@ -31,9 +32,9 @@ def token_features(names: Sequence[str]) -> tuple[Array, Array]:
     Raises:
         UserError: If the names are not made of a few tokens that occur again and again.
 
-    >>> counts, positions = token_features(["|a~0|+|a~0|none~1|", "|b~0|+|a~0|b~1|"])
-    >>> counts.shape, positions.shape
-    ((2, 5), (2, 6))
+    >>> counts, fine = token_features(["2, 0, 2", "0, 0, 2", "2, 2, 2"])
+    >>> counts.tolist()
+    [[1.0, 2.0], [2.0, 1.0], [0.0, 3.0]]
     """
     cells = all(CELL.fullmatch(name) for name in names)
     rows = [_cell_tokens(name) if cells else _tokens(name) for name in names]
@@ -56,12 +57,21 @@ def token_features(names: Sequence[str]) -> tuple[Array, Array]:
         hits = hits & live[:, :, None]
         counts.append(hits.sum(1))
         positions.append(hits.reshape(len(table), -1))
-    return _varying(np.concatenate(counts, 1)), _varying(np.concatenate(positions, 1))
+    coarse, fine = _varying(np.concatenate(counts, 1)), _varying(np.concatenate(positions, 1))
+    return coarse, np.concatenate([fine, _pairs(coarse)], 1)
 
 
 def _varying(features: NDArray[np.generic]) -> Array:
     columns = features.astype(np.float64)
     return np.unique(columns[:, np.ptp(columns, axis=0) > 0], axis=1)
+
+
+def _pairs(counts: Array) -> Array:
+    if counts.shape[1] > MAX_PAIRED:
+        return np.zeros((len(counts), 0))
+    standard = (counts - counts.mean(0)) / counts.std(0)
+    first, second = np.triu_indices(counts.shape[1])
+    return standard[:, first] * standard[:, second]
 
 
 def _tokens(name: str) -> list[str]:
