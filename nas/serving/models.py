@@ -6,15 +6,16 @@ from typing import Any, Protocol
 
 from latency_models.folders import profiles_folder
 from latency_models.latency import Latency
-from latency_models.latency_model import Explanation, profiled_devices
+from latency_models.latency_model import FILE, Explanation, profiled_devices
 from nas.predictions import check_profiled, profiled_model
+from search_spaces.errors import UserError
 from search_spaces.graph import Graph
 
-Stamp = tuple[tuple[str, int, int], ...]
+Stamp = tuple[int, int, int]
 
 
 class Predictor(Protocol):
-    """What the service asks of a `LatencyModel`."""
+    """What the service asks of a `LatencyModel`, by one thread at a time."""
 
     @property
     def about(self) -> Mapping[str, Any]: ...
@@ -67,21 +68,17 @@ class ProfiledModels:
         return profiled_devices()
 
     def get(self, device: str) -> Predictor:
-        stamp = self._stamp(device) if device in self._loaded else ()
-        found = self._loaded.get(device)
-        if found is not None and found[0] == stamp:
-            return found[1]
+        check_profiled(device, self.names())
         with self._lock:  # clients that come together load it once
-            check_profiled(device, profiled_devices())
-            stamp = self._stamp(device)
-            found = self._loaded.get(device)
+            stamp, found = self._stamp(device), self._loaded.get(device)
             if found is None or found[0] != stamp:
                 self._loaded[device] = found = (stamp, profiled_model(device))
             return found[1]
 
     def _stamp(self, device: str) -> Stamp:
-        """Returns what changes when the device is profiled anew."""
-        folder = profiles_folder() / device
-        files = sorted(path for path in folder.glob("*") if path.is_file())
-        states = [(path.name, path.stat()) for path in files]
-        return tuple((name, state.st_mtime_ns, state.st_size) for name, state in states)
+        """Returns what changes when the device's model is fitted anew."""
+        try:
+            state = (profiles_folder() / device / FILE).stat()
+        except OSError as error:
+            raise UserError(f"cannot read the model of {device}: {error.strerror}") from None
+        return state.st_ino, state.st_mtime_ns, state.st_size
