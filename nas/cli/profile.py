@@ -1,0 +1,119 @@
+"""``nas device profile``: times a device's kernels and fits what predicts its latency."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from nas.cli.style import console, table
+from nas.numbers import duration
+
+if TYPE_CHECKING:
+    from latency_models.profiling.profile import ProfileReport
+
+
+def seconds_of(text: str) -> float:
+    """Returns a duration such as 90s, 15m or 2h in seconds.
+
+    >>> seconds_of("15m"), seconds_of("1h30m"), seconds_of("45")
+    (900.0, 5400.0, 45.0)
+
+    Raises:
+        UserError: If it is none.
+    """
+    from search_spaces.errors import UserError
+
+    found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?", text.strip())
+    parts = [int(part or 0) for part in found.groups()] if found else [0]
+    total = float(sum(n * u for n, u in zip(parts, (3600, 60, 1), strict=False)))
+    if not total:
+        raise UserError(f"a budget must be a duration such as 90s, 15m or 2h, got {text!r}")
+    return total
+
+
+def profile_command(
+    name: Annotated[str, typer.Argument(help="Device name; see nas device list.")],
+    space: Annotated[
+        Path, typer.Option(help="Run file or space file (YAML) whose kernels are timed.")
+    ],
+    budget: Annotated[
+        str, typer.Option(help="How long to time, e.g. 90s, 15m, 2h; more can be added later.")
+    ] = "15m",
+    model: Annotated[
+        Literal["learned", "lookup", "roofline"],
+        typer.Option(help="What predicts kernels that were not timed."),
+    ] = "learned",
+    channels: Annotated[
+        int | None, typer.Option(help="Channels of the images; the data's, or 3.", min=1)
+    ] = None,
+    classes: Annotated[int | None, typer.Option(help="Classes; the data's, or 10.", min=2)] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Draw the same networks each time.", min=0)
+    ] = None,
+) -> None:
+    """Time a device's kernels, and fit the model that predicts any network of a space.
+
+    Can be interrupted and run again: every run adds to what is known.
+    """
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+
+    from latency_models.device import get_device
+    from latency_models.profiling.profile import profile_device
+    from latency_models.profiling.profiler import Progress as Timed
+    from nas.profile_space import drawing, read_space
+
+    budget_s, device = seconds_of(budget), get_device(name)
+    drawn = drawing(read_space(space, channels, classes))
+    bar = Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[left]} left", justify="right"),
+        console=console,
+    )
+    with bar:
+        task = bar.add_task("drawing networks", total=budget_s, left=duration(budget_s))
+
+        def show(timed: Timed) -> None:
+            failed = f", {timed.failures} failed" if timed.failures else ""
+            bar.update(
+                task,
+                completed=timed.seconds,
+                left=duration(max(0.0, timed.budget_s - timed.seconds)),
+                description=f"{timed.kernels} kernels, {timed.networks} networks{failed}: "
+                f"{timed.last}",
+            )
+
+        report = profile_device(
+            device, drawn, budget_s=budget_s, on_progress=show, model=model, seed=seed
+        )
+        bar.update(task, completed=budget_s, left=duration(0), description="fitted")
+    print_report(name, report)
+
+
+def print_report(name: str, report: "ProfileReport") -> None:
+    about = report.model.about
+    console.print(f"{name}: profiled", style="bold")
+    made = table("", "")
+    added = f"{report.kernels} kernels and {report.networks} networks timed"
+    failed = f", {report.failures} could not be" if report.failures else ""
+    made.add_row("this time", added + failed)
+    made.add_row("all times", f"{about['kernels']} kernels, {about['networks']} networks")
+    if about["set_aside"]:
+        made.add_row("set aside", f"{about['set_aside']} readings under other conditions")
+    if (held_out := about["held_out"]) is not None:
+        made.add_row(
+            "networks held out",
+            f"off by {held_out['mape']:.1%} in the mean, {held_out['within_10']:.0%} within 10 %",
+        )
+    if (drift := report.drift) is not None:
+        made.add_row(
+            "drift",
+            f"{drift.ratio:.3f} times as long as before {drift.since[:10]} (80 % of "
+            f"{drift.kernels} kernels: {drift.low:.2f} to {drift.high:.2f})",
+            style="yellow" if drift.is_notable else None,
+        )
+    made.add_row("model", str(report.path))
+    console.print(made, highlight=False)
+    console.print(f"next: nas latency predict ARCHITECTURE.json --device {name}")
