@@ -216,6 +216,11 @@ class LatencyModel:
         }
 
     @property
+    def vector_unit(self) -> VectorUnit:
+        """What code on the device is cut to."""
+        return self._unit
+
+    @property
     def name(self) -> str:
         """Which model of kernels it is: "learned", "lookup" or "roofline"."""
         return str(self._about["model"])
