@@ -59,6 +59,10 @@ class Server:
         with suppress(ProcessLookupError):
             os.killpg(self.pid, number)
 
+    def wait(self) -> None:
+        """Waits until it has ended by itself."""
+        self._process.wait(START_S)
+
     def __enter__(self) -> Self:
         return self
 
