@@ -162,8 +162,8 @@ class _StandIn:
         groups, typical = basis.groups(rest, features)
         self.shown = tuple(g[:split] for g in groups), typical[:split]
         self.asked = tuple(g[split:] for g in groups), typical[split:]
-        latencies = sources[:, source] / np.median(sources[:split, source])
-        self.values = to_scale(latencies, self.scale)
+        self.latencies = sources[:, source] / np.median(sources[:split, source])
+        self.values = to_scale(self.latencies, self.scale)
         self.draws = draws_for(basis)
         shown, at = self.shown
         gram = products(shown, shown)
@@ -174,7 +174,7 @@ class _StandIn:
         fitted = posterior(self.draws.weighted(prior), *self.shown, self.values[:split])
         predicted = fitted.predict(*self.asked)
         asked = self.values[split:]
-        ratio = from_scale(predicted.mean, self.scale) / from_scale(asked, self.scale)
+        ratio = from_scale(predicted.mean, self.scale) / self.latencies[split:]
         scores = np.abs(predicted.mean - asked) / predicted.deviation
         return Trial(self.evidence, np.abs(np.log(ratio)), scores)
 
