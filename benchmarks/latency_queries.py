@@ -46,11 +46,11 @@ NAS = (sys.executable, "-m", "nas", "latency")
 
 
 def draw(config: Path, count: int, seed: int) -> list[dict[str, Any]]:
-    """Returns architectures of a run file's space, as their files hold them."""
-    from nas.cli.space import read_space
+    """Returns architectures of a space, as their files hold them."""
+    from nas.profile_space import read_space  # not in the processes of clients
     from search_spaces.space import sample
 
-    space, rng = read_space(config), Random(seed)
+    space, rng = read_space(config, None, None), Random(seed)
     return [to_json(sample(space, rng)) for _ in range(count)]
 
 
@@ -191,7 +191,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--device", default="host", help="a profiled device")
-    parser.add_argument("--space", type=Path, default=Path("examples/digits.yaml"))
+    parser.add_argument(
+        "--space", type=Path, default=Path("examples/digits.yaml"), help="run file or space file"
+    )
     parser.add_argument("--count", type=int, default=1000, help="architectures")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--clients", type=int, default=8)
