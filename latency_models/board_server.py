@@ -10,7 +10,6 @@ import os
 import signal
 import socket
 from collections.abc import Callable
-from contextlib import suppress
 from types import FrameType
 
 from latency_models.device import is_loopback, parse_address
@@ -38,7 +37,8 @@ def serve_board(
     if bool(tracker) != bool(key):
         raise UserError("--tracker and --key go together; give both or neither")
     known_to = reached(tracker) if tracker else None
-    with listen(host, port, trusting) as listening:
+    risk = f"run any code on this one as {getpass.getuser()}"
+    with listen(host, port, risk, trusting) as listening:
         from tvm.rpc import server
 
         port = listening.getsockname()[1]
@@ -59,8 +59,11 @@ def serve_board(
             while True:
                 try:
                     server._listen_loop(listening, port, key, known_to, None, None)
-                except RuntimeError as error:  # of the code of a session, or the tracker is gone
-                    say(f"a session ended badly ({error}); waiting for the next")
+                except Exception as error:  # code may crash, and whoever connects send anything
+                    say(
+                        f"a session ended badly ({type(error).__name__}: {error}); waiting for "
+                        "the next"
+                    )
                 os.chdir(home)  # a session has a folder of its own
         finally:
             for session in multiprocessing.active_children():
@@ -80,7 +83,7 @@ def serve_tracker(host: str, port: int, say: Say, *, trusting: bool = False) -> 
         raise UserError(
             "TVM's tracker needs tornado, which is not installed; pip install 'hwnas[rpc]'"
         ) from None
-    with listen(host, port, trusting) as listening:
+    with listen(host, port, "use the boards that it knows", trusting) as listening:
         from tvm.rpc import base, tracker
 
         say(f"tracking boards at {host}:{listening.getsockname()[1]}")
@@ -89,11 +92,11 @@ def serve_tracker(host: str, port: int, say: Say, *, trusting: bool = False) -> 
         tracker._tracker_server(listening, base.random_key("tracker"))
 
 
-def listen(host: str, port: int, trusting: bool) -> socket.socket:
+def listen(host: str, port: int, risk: str, trusting: bool) -> socket.socket:
     if not trusting and not is_loopback(host):
         raise UserError(
-            f"at {host} other machines could run any code on this one as {getpass.getuser()}; "
-            "listen at 127.0.0.1 and forward the port with ssh, or say --trust-network"
+            f"at {host} other machines could {risk}; listen at 127.0.0.1 and forward the port "
+            "with ssh, or say --trust-network"
         )
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
@@ -120,6 +123,4 @@ def reached(address: str) -> tuple[str, int]:
 
 
 def stop(_signal: int, _frame: FrameType | None) -> None:
-    with suppress(ValueError):
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise KeyboardInterrupt

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import struct
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,7 +15,7 @@ import pytest
 
 from latency_models.board import time_ms
 from latency_models.compiled import calls, compile_model, functions, shapes, tile_choice
-from latency_models.device import Device
+from latency_models.device import Device, parse_address
 from latency_models.device_check import check_device, small_network
 from latency_models.kernels.cpu import host_cpu, host_features
 from latency_models.latency import MeasurementError
@@ -48,8 +49,8 @@ MODEL = random_model(GRAPH, np.random.default_rng(0))
 X = np.random.default_rng(1).normal(size=(2, *GRAPH.input_shape)).astype(np.float32)
 LIMIT_S = 60.0
 KEY = "pi"
-# What TVM's server says first: that it accepts, and its name.
-ACCEPTED = struct.pack("<ii", 0xFF271, 7) + b"server:"
+MAGIC = 0xFF271  # what both ends of TVM's protocol say first
+ACCEPTED = struct.pack("<ii", MAGIC, 7) + b"server:"  # a server's greeting, with its name
 NOISE = np.random.default_rng(0).bytes(4096)
 
 
@@ -168,6 +169,16 @@ def test_a_server_ends_a_session_that_takes_too_long_and_serves_the_next(server:
     del there, machine
 
     assert open_board(device, LIMIT_S).mcpu == HOST.mcpu
+
+
+def test_a_client_that_sends_anything_does_not_end_the_server(server: Server) -> None:
+    host, port = parse_address(server.address)
+    greeting = struct.pack("<i", MAGIC)
+    for sent in (b"", NOISE, greeting, greeting + struct.pack("<i", -1), greeting * 2 + NOISE):
+        with socket.create_connection((host, port), timeout=LIMIT_S) as client:
+            client.sendall(sent)
+
+    assert open_board(device_at(server.address), LIMIT_S).mcpu == HOST.mcpu
 
 
 @pytest.mark.slow
