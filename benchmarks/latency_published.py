@@ -64,10 +64,9 @@ def compare(model: LatencyModel, name: str) -> list[dict[str, Any]]:
                 except UserError:
                     note = "extrapolated"
                 predicted = model.latency(graph, extrapolate=True)
-                assert predicted.interval is not None
-                inside = (
-                    predicted.interval.low_ms <= measured.median_ms <= predicted.interval.high_ms
-                )
+                bounds = predicted.interval
+                assert bounds is not None
+                inside = bounds.low_ms <= measured.median_ms <= bounds.high_ms
                 rows.append(
                     {
                         "network": family,
