@@ -254,8 +254,7 @@ def kernel_times(
 ) -> tuple[KernelTime, ...]:
     """Returns the time of each kernel of ``model``, in the order in which they run.
 
-    Each is timed alone on the memory it has in the network, so their sum leaves out what the
-    caches cost from one kernel to the next.
+    Each is timed alone, so their sum leaves out what the caches cost from one kernel to the next.
 
     Args:
         board: Where they run; None is this machine.
@@ -266,7 +265,7 @@ def kernel_times(
     """
     board = board or LocalBoard()
     board.check_runs(cpu)
-    network = lower(model, cpu.vector_unit, tile_choice(cpu, tuned))
+    network = lower(model, cpu.vector_unit, tile_choice(cpu, tuned), apart=True)
     steps = {
         index: call
         for index, (call, step) in enumerate(zip(calls(network), network.steps, strict=True))

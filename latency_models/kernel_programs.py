@@ -1,7 +1,7 @@
 """Kernel programs: chosen kernels of a network, compiled with an entry each and timed one by one.
 
-Each runs on the memory that it has in the network. Calling an entry costs about 10 ns, which the
-times contain.
+Each runs on maps as it meets them in the network, but for their memory, which no two share.
+Calling an entry costs about 10 ns, which the times contain.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ def kernel_blocks(
     Raises:
         UserError: If the board cannot run code for ``cpu``.
     """
-    network = lower(model, cpu.vector_unit, choose_tile)
+    network = lower(model, cpu.vector_unit, choose_tile, apart=True)
     every = calls(network)
     names = {index: f"kernel_{index}" for index in indices}
     entries = {name: [every[index]] for index, name in names.items()}
@@ -45,7 +45,7 @@ def kernel_blocks(
 
 
 def memories(network: LoweredNetwork, board: Board) -> list[Any]:
-    """Returns the memories of a network, its workspace full of ordinary numbers."""
+    """Returns the memories of a network, its maps full of ordinary numbers, or of any codes."""
     rng, shape = np.random.default_rng(0), shapes(network)
     numbers = rng.normal(size=-(-network.workspace_size // 4)).astype(np.float32)
     return [

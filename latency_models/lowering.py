@@ -70,22 +70,30 @@ class Filled:
     blobs: Mapping[str, int]
 
 
-def lower(model: Model, unit: VectorUnit, choose_tile: TileChoice) -> LoweredNetwork:
+def lower(
+    model: Model, unit: VectorUnit, choose_tile: TileChoice, *, apart: bool = False
+) -> LoweredNetwork:
     """Returns ``model``, its batch norms folded, as calls of kernels for ``unit``.
+
+    Args:
+        apart: Whether no two maps share memory, so that kernels can be run in any order: codes
+            that are read as real numbers would be tiny ones, which take a processor very long.
 
     Raises:
         UnsupportedOperatorError: If a node has an operator or a format without a kernel.
         UserError: If a step vanishes, or an integer sum could leave 32 bits.
     """
-    return _Lowering(fold_batch_norm(model), unit, choose_tile).run()
+    return _Lowering(fold_batch_norm(model), unit, choose_tile, apart).run()
 
 
 class _Lowering:
     """One network being lowered: its kernels are planned, then filled, then given memory."""
 
-    def __init__(self, model: Model, unit: VectorUnit, choose_tile: TileChoice) -> None:
+    def __init__(
+        self, model: Model, unit: VectorUnit, choose_tile: TileChoice, apart: bool
+    ) -> None:
         self.graph = model.graph
-        self.unit, self.choose_tile = unit, choose_tile
+        self.unit, self.choose_tile, self.apart = unit, choose_tile, apart
         self.plan = plan_kernels(model.graph, unit)
         self.places = self.plan.places
         self.constants = Constants(model, self.plan.works)
@@ -174,7 +182,8 @@ class _Lowering:
                 known = lifetimes.get(buffer)
                 first = known.first_step if known else index
                 size = self.places.buffer_view(buffer).bytes
-                lifetimes[buffer] = Lifetime(size, first, index)
+                last = len(self.plan.kernels) if self.apart else index
+                lifetimes[buffer] = Lifetime(size, 0 if self.apart else first, last)
         plan = plan_memory(tuple(lifetimes.values()))
         return dict(zip(lifetimes, plan.offsets, strict=True)), plan.size
 
