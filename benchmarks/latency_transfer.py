@@ -15,7 +15,7 @@ pool of candidates, from which the samples are chosen. Protocols:
 - hard splits, whose sources are unlike the targets.
 
 Beside the transfer model stand trivial ones: FLOPs, the source that agrees best with the samples,
-all sources weighted by agreement, and ridge regression on the architectures' features alone.
+all sources weighted by agreement, and ridge regression on the architectures' coarse features.
 """
 
 import argparse
@@ -131,22 +131,22 @@ def weighted_sources(sources: Array, rows: Indices, measured: Array) -> Array:
     return np.exp(total / weights)
 
 
-def ridge(features: Sequence[Array], rows: Indices, measured: Array) -> Array:
-    """Ridge regression of log latency on features; its strength by leave-one-out error."""
-    x = np.concatenate(features, axis=1)
-    x = (x - x.mean(0)) / np.maximum(x.std(0), 1e-9)
-    gram, target = x[rows] @ x[rows].T, np.log(measured)
-    center = np.eye(len(rows)) - 1 / len(rows)
+def ridge(features: Array, rows: Indices, measured: Array) -> Array:
+    """Ridge regression of milliseconds on features; its strength by leave-one-out error."""
+    x = (features - features.mean(0)) / np.maximum(features.std(0), 1e-9)
+    x = x - x[rows].mean(0)
+    gram, target = x[rows] @ x[rows].T, measured - measured.mean()
     best: tuple[float, Array] = (np.inf, target)
-    for strength in np.geomspace(1e-2, 1e4, 13):
-        inverse = np.linalg.inv(center @ gram @ center + strength * np.eye(len(rows)))
-        dual = inverse @ (target - target.mean())
+    for strength in np.geomspace(1e-3, 1e3, 13):
+        inverse = np.linalg.inv(gram + strength * np.eye(len(rows)))
+        dual = inverse @ target
         # A row left out: strength * dual is the residual, 1 - hat its share of itself.
         hat = 1 - strength * np.diag(inverse) + 1 / len(rows)
         error = float(np.mean((strength * dual / np.maximum(1 - hat, 1e-9)) ** 2))
         if error < best[0]:
-            best = (error, center @ dual)
-    return np.exp(target.mean() + (x - x[rows].mean(0)) @ (x[rows].T @ best[1]))
+            best = (error, dual)
+    predicted = measured.mean() + x @ (x[rows].T @ best[1])
+    return np.maximum(predicted, DEAD * np.median(measured))
 
 
 Scores = dict[str, float]
@@ -184,7 +184,7 @@ def run_seed(
         sources = table.columns(task.sources)
         found["best source"] = score(best_source(sources, rows, measured), target, asked)
         found["weighted sources"] = score(weighted_sources(sources, rows, measured), target, asked)
-        found["ridge on features"] = score(ridge(table.features, rows, measured), target, asked)
+        found["ridge on features"] = score(ridge(table.features[0], rows, measured), target, asked)
         if flops is not None:
             scaled = flops * np.median(measured / flops[rows])
             found["FLOPs"] = score(scaled, target, asked)
