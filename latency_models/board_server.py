@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from importlib.util import find_spec
 from types import FrameType
 
 from latency_models.device import is_loopback, parse_address
@@ -77,12 +78,10 @@ def serve_tracker(host: str, port: int, say: Say, *, trusting: bool = False) -> 
         UserError: If others could connect and are not trusted, the port is taken, or tornado is
             not installed.
     """
-    try:
-        import tornado  # noqa: F401
-    except ImportError:
+    if find_spec("tornado") is None:
         raise UserError(
             "TVM's tracker needs tornado, which is not installed; pip install 'hwnas[rpc]'"
-        ) from None
+        )
     with listen(host, port, "use the boards that it knows", trusting) as listening:
         from tvm.rpc import base, tracker
 
