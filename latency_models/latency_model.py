@@ -19,7 +19,7 @@ from latency_models.kernels.cpu import VectorUnit
 from latency_models.latency import Interval, Latency, NotProfiledError
 from latency_models.network_kernels import AnyKernel, KernelUse, network_kernels
 from latency_models.prediction.composition import Parts, fit_composition
-from latency_models.prediction.descriptions import describe
+from latency_models.prediction.descriptions import FEATURES, TERMS, describe
 from latency_models.prediction.kernel_table import kernel_table
 from latency_models.prediction.model_file import (
     Arrays,
@@ -35,7 +35,9 @@ from search_spaces.graph import Graph
 Floats = NDArray[np.float64]
 KernelSource = Literal["lookup", "learned", "roofline", "interpolated"]
 FILE = "model.npz"
+COLUMNS = [*TERMS, *FEATURES]  # a model means nothing to other ones
 PROBABILITY = 0.9
+NORMAL_WIDTH = 1.645  # of a normal distribution, in standard deviations, at that probability
 NEAR = float(np.log(1.5))  # how far outside the sizes of its kind a kernel may lie
 UNKNOWN_DOUBT = 1.0  # of a kernel whose kind was never timed, in logarithms
 DOUBT_OUTSIDE = 0.5  # for each e-fold that a kernel lies outside
@@ -143,6 +145,11 @@ class LatencyModel:
                 f"with nas device profile {device} --space SPACE.yaml"
             )
         header, arrays = read_model(path)
+        if header.get("columns") != COLUMNS:
+            raise UserError(
+                f"{path} was fitted by another version of hwnas; fit it again with nas device fit "
+                f"{device}"
+            )
         try:
             return cls(
                 header["about"],
@@ -188,6 +195,7 @@ class LatencyModel:
             "kernels": kernels,
             "keys": list(self._readings),
             "groups": list(self._families),
+            "columns": COLUMNS,
         }
         write_model(path, header, arrays | own)
         return path
@@ -255,7 +263,7 @@ class LatencyModel:
         if not extrapolate:
             for uses in networks:
                 self._check(uses)
-        return self._composed(self.parts(networks), extrapolate)
+        return self._composed(self.parts(networks), [self._is_far(uses) for uses in networks])
 
     def explain(self, graph: Graph, *, extrapolate: bool = False) -> Explanation:
         """Returns the predicted latency with each kernel's part.
@@ -264,7 +272,7 @@ class LatencyModel:
         """
         latency = self.latency(graph, extrapolate=extrapolate)
         uses = self._uses(graph)
-        factor = np.exp(np.array([self._known[use.kernel].doubt for use in uses]) * 1.645)
+        factor = np.exp(np.array([self._known[use.kernel].doubt for use in uses]) * NORMAL_WIDTH)
         times = [self._counted_ms(use) for use in uses]
         rows = tuple(
             KernelPrediction(
@@ -298,7 +306,7 @@ class LatencyModel:
             except UnsupportedOperatorError:
                 continue
             if all(np.isfinite(self._known[use.kernel].outside) for use in uses):
-                rows.append((uses, latency.median_ms))
+                rows.append((uses, self.usual_ms(latency)))
         if not rows:
             return self
         parts, old = self.parts([uses for uses, _ in rows]), self._networks
@@ -311,6 +319,15 @@ class LatencyModel:
             np.concatenate([old.median_ms, [ms for _, ms in rows]]),
         )
         return LatencyModel(self._about, self._kernels, self._readings, self._families, networks)
+
+    def usual_ms(self, latency: Latency) -> float:
+        """Returns what a measurement would have read at the drift that is usual on the device.
+
+        A machine that is busy elsewhere slows down the reference kernel and a network alike.
+        """
+        if latency.conditions is None:
+            return latency.median_ms
+        return latency.median_ms * float(self._about["drift"]) / latency.conditions.drift
 
     # Inside
 
@@ -378,21 +395,26 @@ class LatencyModel:
         counts = np.array([len(uses) for uses in networks], np.float64)
         return Parts(sums, counts, variances)
 
-    def _composed(self, parts: Parts, extrapolated: bool) -> tuple[Latency, ...]:
+    def _is_far(self, uses: Iterable[KernelUse]) -> bool:
+        return any(self._known[use.kernel].outside > NEAR for use in uses)
+
+    def _composed(self, parts: Parts, far: Sequence[bool]) -> tuple[Latency, ...]:
+        """Networks with kernels far from all timed ones have at least their doubt as interval."""
         composition = self._composition
         medians, doubts = composition.predict(parts), composition.doubt(parts)
-        factors = np.exp(doubts * composition.width(PROBABILITY))
+        width = composition.width(PROBABILITY)
+        widths = np.where(far, max(width, NORMAL_WIDTH), width)
+        factors = np.exp(doubts * widths)
         quartiles = medians * doubts * 2 * 0.6745
-        model = self.name + (" (extrapolated)" if extrapolated else "")
         return tuple(
             Latency(
                 float(ms),
                 float(spread),
                 "predicted",
                 interval=Interval(float(ms / factor), float(ms * factor), PROBABILITY),
-                model=model,
+                model=f"{self.name} (extrapolated)" if is_far else self.name,
             )
-            for ms, spread, factor in zip(medians, quartiles, factors, strict=True)
+            for ms, spread, factor, is_far in zip(medians, quartiles, factors, far, strict=True)
         )
 
 

@@ -56,8 +56,10 @@ FEATURES = (
     *("tile_vectors", "outside", "row_rest", "column_rest", "vector_rest", "height", "width"),
     *("reals", "codes", "planes", "target_bits", "residual", "activation", "scaled", "factor"),
     *("threshold", "source_kind", "source_bits", "weight_bits", "halo", "planar", "sources"),
-    *("stride_bytes", "target_halo"),
+    *("stride_bytes", "target_halo", "variant", "merged", "rest"),
 )
+# What else tells kernels of one family apart.
+VARIANTS = ("max", "average", "copy", "add", "scale")
 CURVED = ("hardswish", "hardsigmoid")
 KINDS = {"real": 0, "codes": 1, "planes": 2}
 
@@ -108,6 +110,7 @@ class Work:
             "log_outputs": log(target.channels),
             "lane_rest": target.channels % lanes / lanes,
             "word_rest": source.channels % 32 / 32,
+            "rest": target.channels % lanes,
             "vectors": -(-target.channels // lanes),
             "source_kind": KINDS[source.form.kind],
             "source_bits": source.form.bits,
@@ -271,7 +274,7 @@ def describe_plain(kernel: PlainKernel, work: Work) -> Description:
     match kernel:
         case PoolKernel():
             window, name = prod(kernel.kernel_size), f"{kernel.kind} pool"
-            work.features |= {"stride": kernel.stride[0]}
+            work.features |= {"stride": kernel.stride[0], "variant": VARIANTS.index(kernel.kind)}
             name = f"{name} {window_text(kernel.kernel_size)}"
         case GlobalPoolKernel():
             window, name = kernel.source.height * kernel.source.width, "global pool"
@@ -279,6 +282,7 @@ def describe_plain(kernel: PlainKernel, work: Work) -> Description:
             window, name = -(-kernel.source.channels // work.unit.lanes), "magnitude"
         case PointwiseKernel():
             name = kernel.kind
+            work.features |= {"variant": VARIANTS.index(name), "merged": kernel.map_size[0] == 1}
         case _:
             raise AssertionError(kernel)
     work.add_views(kernel.sources, kernel.epilogue.targets)
@@ -301,16 +305,25 @@ def work_vectors(kernel: PlainKernel, unit: VectorUnit) -> int:
 def describe_moving(
     kernel: CodePoolKernel | ShuffleKernel | LayoutKernel | PlanarCodesKernel, work: Work
 ) -> Description:
-    target = kernel.target
+    target, lanes = kernel.target, work.unit.lanes
     window = prod(kernel.kernel_size) if isinstance(kernel, CodePoolKernel) else 1
-    single = isinstance(kernel, ShuffleKernel)
-    channels = target.channels if single else -(-target.channels // work.unit.lanes)
+    pixels = target.height * target.width
+    match kernel:
+        case CodePoolKernel():  # vectors of four lanes, then of one, then single codes
+            wide, rest = divmod(target.channels, 4 * lanes)
+            steps, single = wide + rest // lanes, rest % lanes
+        case ShuffleKernel():
+            steps, single = target.channels // kernel.groups, target.channels
+        case _:
+            steps, single = -(-target.channels // lanes), target.channels % lanes
     work.add_views((kernel.source,), (kernel.target,))
-    work.terms["cycles"] = target.height * target.width * channels * window
+    work.terms["cycles"] = pixels * steps * window
+    work.terms["sums"] = pixels * single * window
     work.features |= {
         "window": window,
         "stride": kernel.stride[0] if isinstance(kernel, CodePoolKernel) else 1,
         "log_groups": log(kernel.groups if isinstance(kernel, ShuffleKernel) else 1),
+        "rest": single,
     }
     name = MOVING[type(kernel)]
     kind = f"{name} {FORM_NAMES[kernel.source.form.kind]} to {FORM_NAMES[target.form.kind]}"

@@ -1,9 +1,10 @@
-"""Learned kernel model: sums of amounts of work, corrected by boosted trees, with a doubt.
+"""Learned kernel model: sums of amounts of work, corrected by trees, with a doubt.
 
 The time of a kernel is about a sum of a few amounts of work (`TERMS`), whose prices are fitted to
 each family of kernels, none of them negative. Trees learn what that leaves in log latency from
-shapes, tiles, remainders and formats. They are grown several times, each time without a part of
-the kernels: how far they are off there, and how far they disagree, is how sure the model is.
+kind, amounts, shapes, tiles, remainders and formats. They are grown several times, each time
+without a part of the kernels: how far they are off there, and how far they disagree, is how sure
+the model is.
 """
 
 from collections.abc import Mapping
@@ -43,7 +44,7 @@ class LearnedModel:
     def predict(self, table: KernelTable) -> tuple[Floats, Floats]:
         """Returns the logarithm of milliseconds, and its doubt (a standard deviation), (S,)."""
         base = self.base(table)
-        samples = np.column_stack([table.features, base, np.log(self.roofline.predict(table))])
+        samples = samples_of(table, base, self.roofline, tuple(self.sizes))
         each = np.stack([trees.predict(samples) for trees in self.folds])
         known = np.array([self.doubts.get(f, self.doubts[ANY]) for f in table.families])
         return base + each.mean(0), np.hypot(known, each.std(0))
@@ -90,7 +91,8 @@ def fit_learned(
         prices[str(family)] = fit_prices(table.terms[own], median_ms[own])
     flat = LearnedModel(roofline, prices, (), {ANY: 1.0}, {})
     base = flat.base(table)
-    samples = np.column_stack([table.features, base, np.log(roofline.predict(table))])
+    sizes = kind_sizes(table)
+    samples = samples_of(table, base, roofline, tuple(sizes))
     left = np.log(median_ms) - base
     fold = np.random.default_rng(seed).permutation(len(table)) % num_folds
     folds = tuple(
@@ -99,7 +101,17 @@ def fit_learned(
     missed = np.zeros(len(table))
     for k, trees in enumerate(folds):
         missed[fold == k] = left[fold == k] - trees.predict(samples[fold == k])
-    return LearnedModel(roofline, prices, folds, family_doubts(table, missed), kind_sizes(table))
+    return LearnedModel(roofline, prices, folds, family_doubts(table, missed), sizes)
+
+
+def samples_of(
+    table: KernelTable, base: Floats, roofline: Roofline, kinds: tuple[str, ...]
+) -> Floats:
+    """Returns what trees see of kernels, (S, F)."""
+    places = {kind: place for place, kind in enumerate(kinds)}
+    kind = np.array([places.get(str(each), -1) for each in table.kinds], np.float64)
+    ideal = np.log(roofline.predict(table))
+    return np.column_stack([table.features, np.log1p(table.terms), base, ideal, kind])
 
 
 def fit_prices(terms: Floats, median_ms: Floats) -> Floats:

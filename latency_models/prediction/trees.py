@@ -1,4 +1,4 @@
-"""Trees: boosted regression trees as plain arrays, grown by scikit-learn, read by numpy.
+"""Trees: randomised regression trees as plain arrays, grown by scikit-learn, read by numpy.
 
 Stored as arrays they outlive any version of scikit-learn, and predicting does not import it.
 
@@ -13,37 +13,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-NUM_TREES = 200
-SETTINGS: Mapping[str, Any] = {
-    "n_estimators": NUM_TREES,
-    "learning_rate": 0.08,
-    "max_depth": 5,
-    "min_samples_leaf": 3,
-    "subsample": 0.7,
-    "max_features": 0.4,
-}
+NUM_TREES = 30
+MAX_FEATURES = 0.5  # share of the features that a split chooses among
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trees:
-    """Boosted trees.
+    """Trees, whose values are summed.
 
     Attributes:
         feature: (T, N), -1 at leaves.
         threshold: (T, N); a sample goes left where its feature is at most this.
         left: (T, N), where children are; a leaf is its own child.
         right: (T, N).
-        value: (T, N), already times the learning rate.
-        start: What the sum begins with, (1,).
+        value: (T, N), already divided by T.
         depth: Of the deepest tree, (1,).
     """
 
     feature: NDArray[np.int16]
     threshold: NDArray[np.float32]
-    left: NDArray[np.int16]
-    right: NDArray[np.int16]
+    left: NDArray[np.int32]
+    right: NDArray[np.int32]
     value: NDArray[np.float32]
-    start: Floats
     depth: NDArray[np.int16]
 
     def predict(self, samples: Floats) -> Floats:
@@ -56,7 +47,7 @@ class Trees:
             feature = self.feature[trees, at]
             goes_left = numbers[rows, np.maximum(feature, 0)] <= self.threshold[trees, at]
             at = np.where(goes_left, self.left[trees, at], self.right[trees, at])
-        sums: Floats = self.value[trees, at].sum(1, dtype=np.float64) + self.start[0]
+        sums: Floats = self.value[trees, at].sum(1, dtype=np.float64)
         return sums
 
     def arrays(self, prefix: str) -> dict[str, NDArray[Any]]:
@@ -72,14 +63,15 @@ class Trees:
 def grow_trees(samples: Floats, targets: Floats, seed: int) -> Trees:
     """Returns trees fitted to targets (S,) of samples (S, F), by least squares.
 
-    *Source:* Friedman, "Greedy function approximation: a gradient boosting machine", Annals of
-    Statistics 2001, https://doi.org/10.1214/aos/1013203451; stochastic as in his paper of 2002.
+    *Source:* Geurts, Ernst, Wehenkel, "Extremely randomized trees", Machine Learning 2006,
+    https://doi.org/10.1007/s10994-006-6226-1.
     """
-    from sklearn.ensemble import GradientBoostingRegressor
+    from sklearn.ensemble import ExtraTreesRegressor
 
-    model = GradientBoostingRegressor(random_state=seed, **SETTINGS)
+    model = ExtraTreesRegressor(NUM_TREES, max_features=MAX_FEATURES, random_state=seed)
     model.fit(samples.astype(np.float32), targets)
-    grown = [estimator.tree_ for estimator in model.estimators_[:, 0]]
+    grown = [estimator.tree_ for estimator in model.estimators_]
+    leaves = [tree.children_left < 0 for tree in grown]
     most = max(tree.node_count for tree in grown)
 
     def padded(rows: list[NDArray[Any]], kind: type) -> NDArray[Any]:
@@ -88,14 +80,12 @@ def grow_trees(samples: Floats, targets: Floats, seed: int) -> Trees:
             whole[index, : len(row)] = row
         return whole
 
-    leaves = [tree.children_left < 0 for tree in grown]
-
     def child(side: str) -> NDArray[Any]:
         rows = [
             np.where(leaf, np.arange(tree.node_count), getattr(tree, side))
             for tree, leaf in zip(grown, leaves, strict=True)
         ]
-        return padded(rows, np.int16)
+        return padded(rows, np.int32)
 
     split = zip(grown, leaves, strict=True)
     return Trees(
@@ -103,7 +93,6 @@ def grow_trees(samples: Floats, targets: Floats, seed: int) -> Trees:
         threshold=padded([tree.threshold for tree in grown], np.float32),
         left=child("children_left"),
         right=child("children_right"),
-        value=padded([model.learning_rate * tree.value[:, 0, 0] for tree in grown], np.float32),
-        start=np.array([float(model.init_.constant_[0, 0])]),
+        value=padded([tree.value[:, 0, 0] / len(grown) for tree in grown], np.float32),
         depth=np.array([max(tree.max_depth for tree in grown)], np.int16),
     )

@@ -11,9 +11,11 @@ from latency_models.kernels.cpu import VectorUnit
 from latency_models.latency_model import LatencyModel
 from latency_models.prediction.fitting import (
     ModelName,
+    at_drift,
     fit_doubts,
     fit_latency_model,
     readings_now,
+    usual_drift,
 )
 from latency_models.profiling.drift import Drift, find_drift
 from latency_models.profiling.profiler import Draw, OnProgress, Profiler, measurer_of
@@ -75,5 +77,6 @@ def fit_profile(
 ) -> ProfileReport:
     """Fits and keeps the model of a device's profile; counts are of the run that ended."""
     fitted = fit_latency_model(own, unit, model)
-    drift = find_drift(readings_now(own))
+    now = readings_now(own)
+    drift = find_drift(at_drift(now, usual_drift(now)))
     return ProfileReport(fitted, fitted.save(root), *counts, drift)
