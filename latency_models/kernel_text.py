@@ -13,7 +13,7 @@ from latency_models.kernels.epilogue import Epilogue
 from latency_models.kernels.pointwise import MagnitudeKernel, PointwiseKernel
 from latency_models.kernels.pool import GlobalPoolKernel, PoolKernel
 from latency_models.kernels.view import Form, View
-from latency_models.network_kernels import CompiledKernel
+from latency_models.network_kernels import AnyKernel, CompiledKernel
 from latency_models.onnx_kernels import OnnxKernel
 from latency_models.planning import Kernel
 from search_spaces.architecture import read_graph, to_json
@@ -21,6 +21,7 @@ from search_spaces.errors import UserError
 from search_spaces.space import Architecture
 
 ONNX = "OnnxKernel"
+DAMAGED = (ValueError, KeyError, TypeError, AttributeError, AssertionError, RecursionError)
 
 RECORDS: Mapping[str, type] = {
     kind.__name__: kind
@@ -59,37 +60,37 @@ def encode(value: object) -> Any:  # noqa: ANN401
 
 
 def decode(data: Any) -> Any:  # noqa: ANN401
-    """Returns what ``encode`` was given.
-
-    Raises:
-        UserError: If the data names a record or field that this hwnas does not have.
-    """
+    """Returns what ``encode`` was given; raises any of `DAMAGED` where the data is otherwise."""
     if isinstance(data, list):
         return tuple(decode(item) for item in data)
     if not isinstance(data, dict):
         return data
-    if data.get("is") == ONNX:
-        return OnnxKernel(read_graph(data["graph"]))
-    kind = RECORDS.get(str(data.get("is")))
-    if kind is None:
-        raise UserError(
-            f"the profile has a kernel {data.get('is')!r} that this hwnas does not know; profile "
-            "the device with this version"
-        )
-    try:
-        return kind(**{name: decode(value) for name, value in data.items() if name != "is"})
-    except (TypeError, AssertionError) as error:
-        raise UserError(f"the profile has a damaged {data['is']}: {error}") from None
+    if data["is"] == ONNX:
+        graph = read_graph(data["graph"])
+        graph.node("kernel")  # must be there
+        return OnnxKernel(graph)
+    if data["is"] not in RECORDS:
+        raise ValueError(f"{data['is']!r} is unknown to this hwnas")
+    kind = RECORDS[data["is"]]
+    return kind(**{name: decode(value) for name, value in data.items() if name != "is"})
 
 
-def from_text(text: str) -> Any:  # noqa: ANN401
-    """Returns the description that ``to_text`` wrote.
+def from_text(text: str) -> AnyKernel:
+    """Returns the kernel that ``to_text`` wrote.
 
     Raises:
-        UserError: If it is no such text.
+        UserError: If it is no such text, or has a record or field that this hwnas does not have.
     """
     try:
-        data = json.loads(text)
-    except ValueError as error:
-        raise UserError(f"the profile has a kernel that is not JSON: {error}") from None
-    return decode(data)
+        kernel = decode(json.loads(text))
+        if isinstance(kernel, CompiledKernel) and isinstance(kernel.kernel, Kernel):
+            return kernel
+        if isinstance(kernel, OnnxKernel):
+            return kernel
+        reason = f"{text[:60]!r} is none"
+    except DAMAGED as error:
+        reason = f"{type(error).__name__} {error}".splitlines()[0]
+    raise UserError(
+        f"the profile has a kernel that cannot be read ({reason}); remove the profile and profile "
+        "the device with this version"
+    )
