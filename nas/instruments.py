@@ -39,7 +39,7 @@ def load_model(config: RunConfig) -> Predictor:
     """Returns the latency model of the run's device.
 
     Raises:
-        UserError: If the device has none, or one of another runtime.
+        UserError: If the device has none, or one of networks that are run otherwise.
     """
     latency = config.latency
     name = latency.device
@@ -50,14 +50,20 @@ def load_model(config: RunConfig) -> Predictor:
             "to measured"
         )
     model = LatencyModel.load(name)
-    wanted = latency.runtime or get_device(name).runtime
-    fitted = model.about.get("runtime", wanted)
-    if fitted != wanted:
-        raise UserError(
-            f"the latency model of {name!r} predicts runtime {fitted!r}, but the run asks for "
-            f"{wanted!r}; set latency.runtime to {fitted}, or latency.source to measured"
-        )
+    asked = {"runtime": latency.runtime or get_device(name).runtime, "tuned": latency.tuned}
+    for key, value in asked.items():
+        fitted = model.about.get(key, value)
+        if fitted != value:
+            raise UserError(
+                f"the latency model of {name!r} predicts networks with {key} {in_yaml(fitted)}, "
+                f"but the run asks for {in_yaml(value)}; set latency.{key} to {in_yaml(fitted)}, "
+                "or latency.source to measured"
+            )
     return model
+
+
+def in_yaml(value: object) -> str:
+    return str(value).lower()
 
 
 @dataclass(frozen=True, slots=True)

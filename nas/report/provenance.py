@@ -68,20 +68,28 @@ def model_facts(about: Mapping[str, Any], config: RunConfig) -> Facts:
     return [
         ("source", f"{latency.source}; the final front is measured"),
         ("accepted is", f"what keeps a constraint with a probability of {latency.confidence:g}"),
-        *((name.replace("_", " "), in_text(value)) for name, value in about.items()),
+        *((spaced(name), in_text(value)) for name, value in about.items()),
     ]
 
 
 def in_text(value: object) -> str:
     """
-    >>> in_text({"kernels": 120, "networks": [24, 6]}), in_text(None)
-    ('kernels 120, networks 24, 6', 'none')
+    >>> in_text({"kernels": 120, "held_out": {"mape": 0.04321}}), in_text(True), in_text(None)
+    ('kernels 120, held out mape 0.0432', 'yes', 'none')
     """
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {in_text(item)}" for name, item in value.items())
+        return ", ".join(f"{spaced(name)} {in_text(item)}" for name, item in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(in_text(item) for item in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.3g}"
     return "none" if value is None else str(value)
+
+
+def spaced(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def together(values: Any) -> str:  # noqa: ANN401  (any iterable of text)

@@ -1,6 +1,7 @@
 """Profiles of devices that are not there: kernels take what a formula says, networks the sum."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,14 +52,17 @@ def kernel_ms(kernel: AnyKernel, factor: float) -> float:
     return factor * (1e-4 + found.macs / 1e7 + found.moved_bytes / 1e7)
 
 
-def make_profile(folder: Path, device: str, factor: float) -> None:
+def make_profile(
+    folder: Path, device: str, factor: float, graphs: Sequence[Graph] | None = None
+) -> None:
     """Profiles a device that is ``factor`` times as slow as the formula, and fits its model."""
+    graphs = graphs or [mobile(width, size) for width in WIDTHS for size in RESOLUTIONS]
     place = folder / device
     for file in place.glob("*.parquet"):
         file.unlink()
     kernels: dict[AnyKernel, float] = {}
     networks: dict[str, float] = {}
-    for graph in (mobile(width, size) for width in WIDTHS for size in RESOLUTIONS):
+    for graph in graphs:
         uses = [use.kernel for use in network_kernels(graph, "tvm", AVX2)]
         kernels |= {kernel: kernel_ms(kernel, factor) for kernel in uses}
         text = json.dumps(to_json(Architecture("", (), graph))["graph"])

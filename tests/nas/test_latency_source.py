@@ -8,13 +8,23 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from latency_models.latency import Interval, Latency, MeasurementError, probability_within
+from latency_models.kernels.cpu import AVX2
+from latency_models.latency import (
+    Interval,
+    Latency,
+    MeasurementError,
+    NotProfiledError,
+    probability_within,
+)
+from latency_models.latency_model import LatencyModel
+from latency_models.network_kernels import network_kernels
 from nas import yaml_text
 from nas.cli import app
 from nas.evaluation import Evaluation, evaluation_from_json, evaluation_to_json
@@ -37,11 +47,12 @@ from nas.run_file import RunFile, read_run_file, to_yaml
 from nas.run_folder import RunFolder, create_run
 from nas.search import search
 from nas.search_loop import Progress
+from nas.setting import space_for
 from nas.useless import why_not
 from search_spaces.architecture import graph_hash
 from search_spaces.errors import UserError
 from search_spaces.graph import Graph
-from search_spaces.space import Architecture
+from search_spaces.space import Architecture, sample
 from tests.nas.latencies import (
     MacsModel,
     Stopwatch,
@@ -52,11 +63,13 @@ from tests.nas.latencies import (
     predicted,
     true_ms,
 )
+from tests.nas.profiles import kernel_ms, make_profile
 from tests.nas.runs import baseline, make_run, run_file
 from tests.nas.tiny import SPACE, tiny
 
 pytestmark = pytest.mark.usefixtures("cache_of_its_own")
 
+EXAMPLE = Path(__file__).parents[2] / "examples" / "digits_hybrid.yaml"
 LIMIT = parse_constraint("latency_ms <= 2")
 BUDGET_MS = 0.012
 TWO = Latency(2.0, 0.1, "predicted", interval=Interval(1.6, 2.4, 0.9))
@@ -574,9 +587,7 @@ def test_a_wrong_source_or_confidence_is_explained(
 
 
 def test_the_example_is_valid() -> None:
-    examples = Path(__file__).parents[2] / "examples"
-
-    config = read_run_file(examples / "digits_hybrid.yaml").config()
+    config = read_run_file(EXAMPLE).config()
 
     assert config.latency.source == "hybrid"
     assert latency_rules(config)
@@ -615,6 +626,110 @@ def test_two_workers_learn_from_each_others_measurements(
     assert results.front
     assert not results.predicted_front
     assert max(trial.evaluation.known_networks for trial in results.trials) >= 5
+
+
+@pytest.fixture
+def profiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of profiles that is not the user's own."""
+    folder = tmp_path / "profiles"
+    monkeypatch.setenv("HWNAS_PROFILES", str(folder))
+    return folder
+
+
+def test_a_device_that_was_never_profiled_is_named_with_the_remedy(
+    tmp_path: Path, profiles: Path
+) -> None:
+    message = (
+        "latency.source is 'hybrid', but device 'host' has no latency model; make one with "
+        "'nas device profile host --space RUN.yaml', or set latency.source to measured"
+    )
+
+    with pytest.raises(UserError, match=message):
+        search(searching("hybrid"), tmp_path / "runs")
+
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("latency", "message"),
+    [
+        ({"runtime": "onnxruntime"}, "with runtime tvm, but the run asks for onnxruntime; set "),
+        ({"tuned": True}, "with tuned false, but the run asks for true; set latency.tuned to "),
+    ],
+)
+def test_a_model_of_networks_that_are_run_otherwise_is_refused(
+    tmp_path: Path, profiles: Path, latency: dict[str, Any], message: str
+) -> None:
+    make_profile(profiles, "host", factor=1.0)
+
+    with pytest.raises(UserError, match=message):
+        search(searching("hybrid", latency=latency | {"source": "hybrid"}), tmp_path / "runs")
+
+
+def test_a_search_predicts_with_the_model_on_file(tmp_path: Path, profiles: Path) -> None:
+    """Its formula knows other networks than these, so most kernels were never profiled."""
+    make_profile(profiles, "host", factor=1.0)
+    given = Instruments(instruments(stopwatch=(stopwatch := Stopwatch())).measurer)
+    file = searching("hybrid", constraints=[], search={"trials": 4})
+
+    results = search(file, tmp_path / "runs", instruments=given)
+
+    assert results.front
+    assert not results.predicted_front
+    model = LatencyModel.load("host")
+    for trial in results.trials:
+        graph = results.run.load_architecture(trial.hash).graph
+        try:
+            expected = model.latency(graph)
+        except NotProfiledError:
+            assert trial.evaluation.predicted is None
+            assert trial.hash in stopwatch.measured
+        else:
+            assert trial.evaluation.predicted == expected
+
+
+class Formula(Stopwatch):
+    """Measures what the formula of `tests.nas.profiles` says: its kernels and 0.01 ms."""
+
+    def latency(self, graph: Graph) -> Latency:
+        self.measured.append(graph_hash(graph))
+        return measured(formula_ms(graph))
+
+
+def formula_ms(graph: Graph) -> float:
+    uses = network_kernels(graph, "tvm", AVX2)
+    return sum(kernel_ms(use.kernel, 1.0) for use in uses) + 0.01
+
+
+@pytest.mark.slow
+def test_a_search_of_a_profiled_space_predicts_well_and_learns(
+    tmp_path: Path, profiles: Path
+) -> None:
+    space = yaml_text.load(EXAMPLE.read_text())["space"]
+    file = searching(
+        "hybrid",
+        space=space,
+        constraints=["latency_ms <= 0.3"],
+        search={"trials": 20, "avoid_useless": False},
+    )
+    drawn, rng = space_for(file.config(), 1, 10), Random(0)
+    make_profile(profiles, "host", 1.0, [sample(drawn, rng).graph for _ in range(100)])
+    stopwatch = Formula()
+    given = Instruments(instruments(stopwatch=stopwatch).measurer)
+
+    results = search(file, tmp_path / "runs", instruments=given)
+
+    assert results.front
+    assert not results.predicted_front
+    assert all(t.evaluation.values["latency_ms"] <= 0.3 for t in results.front)
+    quality = latency_quality(results)
+    assert len(quality.compared) > 3
+    assert quality.num_predicted > 3
+    assert quality.mape is not None
+    assert quality.mape < 0.1
+    assert max(trial.evaluation.known_networks for trial in results.trials) >= 5
+    about = json.loads(results.run.latency_model_file.read_text())
+    assert about["networks"] == 100
 
 
 PROGRAM = """
