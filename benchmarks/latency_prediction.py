@@ -29,7 +29,7 @@ from latency_models.device import get_device
 from latency_models.latency import DeviceBusyError, Latency, MeasurementError, probability_within
 from latency_models.latency_model import LatencyModel
 from latency_models.prediction.fitting import fit_latency_model
-from latency_models.profiling.profile import profile_device
+from latency_models.profiling.profile import fit_again, profile_device
 from latency_models.profiling.profiler import Progress, measurer_of
 from latency_models.profiling.readings import Reading, append_readings, read_readings
 from nas.cli.profile import seconds_of
@@ -154,7 +154,7 @@ def benchmark_device(
         profile_device(
             get_device(device), draw, budget_s=budget_s, on_progress=teller(device), folder=folder
         )
-    base = LatencyModel.load(device, folder)
+    base = fit_again(device, folder).model
     unit = base.vector_unit
     graphs, read_ms, drifts = unseen_networks(folder, device, draw, count)
     measured_ms = read_ms / drifts * float(base.about["drift"])
@@ -169,8 +169,8 @@ def benchmark_device(
         raw = {"mape_as_read": as_read["mape"], "within_10_as_read": as_read["within_10"]}
         rows.append({"device": device, "model": name, **found, **raw, "refused": refused})
     line = scores(macs_line(folder / device, graphs), measured_ms)
-    blank = {key: np.nan for key in rows[0] if key not in line}
-    rows.append({**blank, "device": device, "model": "MACs line", **line})
+    known = {"device": device, "model": "MACs line", **line}
+    rows.append({key: known.get(key, np.nan) for key in rows[0]})
     return rows
 
 

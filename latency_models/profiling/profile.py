@@ -8,7 +8,7 @@ from random import Random
 from latency_models.device import Device
 from latency_models.folders import profiles_folder
 from latency_models.kernels.cpu import VectorUnit
-from latency_models.latency_model import LatencyModel
+from latency_models.latency_model import FILE, LatencyModel
 from latency_models.prediction.fitting import (
     ModelName,
     at_drift,
@@ -17,8 +17,10 @@ from latency_models.prediction.fitting import (
     readings_now,
     usual_drift,
 )
+from latency_models.prediction.model_file import read_model
 from latency_models.profiling.drift import Drift, find_drift
 from latency_models.profiling.profiler import Draw, OnProgress, Profiler, measurer_of
+from search_spaces.errors import UserError
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,23 @@ def profile_device(
     return fit_profile(
         own, unit, root, model, (profiler.kernels, profiler.networks, profiler.failures)
     )
+
+
+def fit_again(
+    device: str, folder: Path | None = None, model: ModelName = "learned"
+) -> ProfileReport:
+    """Fits and keeps the model of all that was timed on a device, which need not be there.
+
+    Raises:
+        UserError: If it has no model yet to tell what its code is cut to, or too little was timed.
+    """
+    root = folder or profiles_folder()
+    path = root / device / FILE
+    if not path.is_file():
+        raise UserError(f"device {device!r} was never profiled; run nas device profile {device}")
+    header, _ = read_model(path)
+    unit = VectorUnit(**header["about"]["vector_unit"])
+    return fit_profile(root / device, unit, root, model, (0, 0, 0))
 
 
 def fit_profile(

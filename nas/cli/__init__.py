@@ -15,7 +15,7 @@ from nas.cli.inspect import (
     status_command,
 )
 from nas.cli.latency import latency_app
-from nas.cli.profile import profile_command
+from nas.cli.profile import fit_command, profile_command
 from nas.cli.quantize import quantize_command, sensitivity_command
 from nas.cli.search import search_command
 from nas.cli.show import show_command
@@ -42,6 +42,7 @@ app.command("networks")(networks_command)
 app.add_typer(latency_app, name="latency")
 app.add_typer(space_app, name="space")
 device_app.command("profile")(profile_command)
+device_app.command("fit")(fit_command)
 app.add_typer(device_app, name="device")
 
 

@@ -12,6 +12,11 @@ from nas.numbers import duration
 if TYPE_CHECKING:
     from latency_models.profiling.profile import ProfileReport
 
+Model = Annotated[
+    Literal["learned", "lookup", "roofline"],
+    typer.Option(help="What predicts kernels that were not timed."),
+]
+
 
 def seconds_of(text: str) -> float:
     """Returns a duration such as 90s, 15m or 2h in seconds.
@@ -40,10 +45,7 @@ def profile_command(
     budget: Annotated[
         str, typer.Option(help="How long to time, e.g. 90s, 15m, 2h; more can be added later.")
     ] = "15m",
-    model: Annotated[
-        Literal["learned", "lookup", "roofline"],
-        typer.Option(help="What predicts kernels that were not timed."),
-    ] = "learned",
+    model: Model = "learned",
     channels: Annotated[
         int | None, typer.Option(help="Channels of the images; the data's, or 3.", min=1)
     ] = None,
@@ -92,14 +94,27 @@ def profile_command(
     print_report(name, report)
 
 
+def fit_command(
+    name: Annotated[str, typer.Argument(help="Name of a device that was profiled.")],
+    model: Model = "learned",
+) -> None:
+    """Fit a profiled device's model again, without timing anything."""
+    from latency_models.profiling.profile import fit_again
+
+    with console.status("fitting"):
+        report = fit_again(name, model=model)
+    print_report(name, report)
+
+
 def print_report(name: str, report: "ProfileReport") -> None:
     about = report.model.about
-    console.print(f"{name}: profiled", style="bold")
+    console.print(f"{name}: {about['model']} latency model", style="bold")
     made = table("", "")
-    added = f"{report.kernels} kernels and {report.networks} networks timed"
-    failed = f", {report.failures} could not be" if report.failures else ""
-    made.add_row("this time", added + failed)
-    made.add_row("all times", f"{about['kernels']} kernels, {about['networks']} networks")
+    if report.kernels or report.networks or report.failures:
+        added = f"{report.kernels} kernels and {report.networks} networks timed"
+        failed = f", {report.failures} could not be" if report.failures else ""
+        made.add_row("this time", added + failed)
+    made.add_row("readings", f"{about['kernels']} kernels, {about['networks']} networks")
     if about["set_aside"]:
         made.add_row("set aside", f"{about['set_aside']} readings under other conditions")
     if (held_out := about["held_out"]) is not None:
