@@ -90,9 +90,15 @@ def grow_trees(samples: Floats, targets: Floats, seed: int) -> Trees:
     split = zip(grown, leaves, strict=True)
     return Trees(
         feature=padded([np.where(leaf, -1, tree.feature) for tree, leaf in split], np.int16),
-        threshold=padded([tree.threshold for tree in grown], np.float32),
+        threshold=padded([rounded_down(tree.threshold) for tree in grown], np.float32),
         left=child("children_left"),
         right=child("children_right"),
         value=padded([tree.value[:, 0, 0] / len(grown) for tree in grown], np.float32),
         depth=np.array([max(tree.max_depth for tree in grown)], np.int16),
     )
+
+
+def rounded_down(numbers: Floats) -> NDArray[np.float32]:
+    """Returns the largest float32 at most each number: the same float32 samples go left."""
+    near = numbers.astype(np.float32)
+    return np.where(near > numbers, np.nextafter(near, np.float32(-np.inf)), near)
