@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from latency_models.prediction.composition import (
     LEAST_NETWORKS,
@@ -10,7 +11,7 @@ from latency_models.prediction.composition import (
     fit_composition,
 )
 
-Floats = np.ndarray
+Floats = NDArray[np.float64]
 SHARES = np.array([0.9, 1.2, 1.0])
 PER_KERNEL_MS, CONSTANT_MS = 0.002, 0.05
 
@@ -18,7 +19,7 @@ PER_KERNEL_MS, CONSTANT_MS = 0.002, 0.05
 def parts_of(rng: np.random.Generator, number: int) -> Parts:
     """Networks of three families: some have much of one, some of another."""
     counts = rng.integers(10, 60, number)
-    sums = counts[:, None] * 0.01 * np.exp(rng.normal(size=(number, 3)))
+    sums = (counts[:, None] * 0.01 * np.exp(rng.normal(size=(number, 3)))).astype(np.float64)
     return Parts(sums, counts.astype(np.float64), np.full(number, 0.01**2))
 
 
