@@ -5,6 +5,7 @@ nor torch is imported.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self, cast
@@ -121,9 +122,11 @@ class LatencyModel:
         self._places = {name: index for index, name in enumerate(families)}
         self._networks = networks
         self._composition = fit_composition(networks.parts, networks.median_ms)
+        self._device, self._name = str(about["device"]), str(about["model"])
         self._runtime: Runtime = about["runtime"]
         self._unit = VectorUnit(**about["vector_unit"])
         self._known: dict[AnyKernel, Known] = {}
+        self.most_known = MOST_KNOWN
 
     # Files
 
@@ -204,7 +207,7 @@ class LatencyModel:
 
     @property
     def device_name(self) -> str:
-        return str(self._about["device"])
+        return self._device
 
     @property
     def about(self) -> Mapping[str, Any]:
@@ -231,7 +234,7 @@ class LatencyModel:
     @property
     def name(self) -> str:
         """Which model of kernels it is: "learned", "lookup" or "roofline"."""
-        return str(self._about["model"])
+        return self._name
 
     # Predictions
 
@@ -300,13 +303,10 @@ class LatencyModel:
         """
         rows = []
         for graph, latency in measured:
-            try:
-                uses = self._uses(graph)
-                self._learn(use.kernel for use in uses)
-            except UnsupportedOperatorError:
-                continue
-            if all(np.isfinite(self._known[use.kernel].outside) for use in uses):
-                rows.append((uses, self.usual_ms(latency)))
+            with suppress(UnsupportedOperatorError):
+                rows.append((self._uses(graph), self.usual_ms(latency)))
+        self._learn(use.kernel for uses, _ in rows for use in uses)
+        rows = [row for row in rows if self._is_like_timed(row[0])]
         if not rows:
             return self
         parts, old = self.parts([uses for uses, _ in rows]), self._networks
@@ -336,11 +336,12 @@ class LatencyModel:
 
     def _learn(self, kernels: Iterable[AnyKernel]) -> None:
         """Finds out about kernels that were never asked for, all at once."""
-        new = [kernel for kernel in dict.fromkeys(kernels) if kernel not in self._known]
+        asked = dict.fromkeys(kernels)
+        if len(self._known) + len(asked) > self.most_known:
+            self._known.clear()
+        new = [kernel for kernel in asked if kernel not in self._known]
         if not new:
             return
-        if len(self._known) > MOST_KNOWN:
-            self._known.clear()
         table = kernel_table([describe(kernel, self._unit) for kernel in new])
         logarithms, doubts = self._kernels.predict(table)
         outside = self._kernels.outside(table)
@@ -394,6 +395,10 @@ class LatencyModel:
             variances[row] = square / whole**2
         counts = np.array([len(uses) for uses in networks], np.float64)
         return Parts(sums, counts, variances)
+
+    def _is_like_timed(self, uses: Iterable[KernelUse]) -> bool:
+        """Whether some kernel of each one's kind was timed."""
+        return all(np.isfinite(self._known[use.kernel].outside) for use in uses)
 
     def _is_far(self, uses: Iterable[KernelUse]) -> bool:
         return any(self._known[use.kernel].outside > NEAR for use in uses)

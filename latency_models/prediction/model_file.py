@@ -2,13 +2,14 @@
 
 import json
 import os
-import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from latency_models.prediction.learned import LearnedModel
@@ -40,7 +41,8 @@ def write_model(path: Path, header: Mapping[str, Any], arrays: Arrays) -> None:
             np.savez(file, **whole)
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
         raise UserError(f"cannot write {path}: {error.strerror or error}") from None
 
 
@@ -51,10 +53,10 @@ def read_model(path: Path) -> tuple[dict[str, Any], Arrays]:
         UserError: If it is no such file, is damaged, or of a newer version.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, NpzFile(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         header = json.loads(arrays.pop(HEADER).tobytes())
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # what is not whole may fail in any way
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
             f"{path} is no latency model ({reason}); remove it and run nas device profile again"
@@ -98,7 +100,7 @@ def kernel_model_of(header: Mapping[str, Any], arrays: Arrays) -> KernelModel:
     """Returns the model of kernels whose parts were given.
 
     Raises:
-        KeyError: If a part is missing.
+        KeyError: If a part is missing, or the model is unknown.
     """
     roofline = Roofline(**header["roofline"])
     sizes = dict(zip(header["kinds"], arrays["sizes"], strict=True))
@@ -120,4 +122,6 @@ def kernel_model_of(header: Mapping[str, Any], arrays: Arrays) -> KernelModel:
             return LookupModel(
                 roofline, dict(zip(header["kinds"], known, strict=True)), doubts, sizes
             )
-    return RooflineModel(roofline, doubts, sizes)
+        case "roofline":
+            return RooflineModel(roofline, doubts, sizes)
+    raise KeyError(header["model"])
