@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
 from typing import Any, get_args
 
 from latency_models.kernels.epilogue import Epilogue
@@ -48,15 +49,21 @@ def encode(value: object) -> Any:  # noqa: ANN401
         return {"is": ONNX, "graph": whole["graph"]}
     if is_dataclass(value):
         row: dict[str, Any] = {"is": type(value).__name__}
-        for item in fields(value):
-            field = getattr(value, item.name)
-            if item.default is MISSING or field != item.default:
-                row[item.name] = encode(field)
+        for name, default in fields_of(value.__class__):
+            field = getattr(value, name)
+            if field is not default and (default is MISSING or field != default):
+                row[name] = encode(field)
         return row
     if isinstance(value, tuple):
         return [encode(item) for item in value]
     assert value is None or isinstance(value, bool | int | float | str), value
     return value
+
+
+@cache
+def fields_of(kind: type) -> tuple[tuple[str, Any], ...]:
+    """The name and default of each field of a record."""
+    return tuple((item.name, item.default) for item in fields(kind))
 
 
 def decode(data: Any) -> Any:  # noqa: ANN401

@@ -211,15 +211,16 @@ def estimated_cycles(kernel: BitConvKernel, unit: VectorUnit, tile: ConvTile) ->
     height, width = kernel.map_size
     counter = counter_kind(unit, kernel.window)
     rate = 2 if unit.lanes == 16 else 4
-    words = kernel.window * kernel.num_passes
+    window, num_vectors = kernel.window, kernel.num_vectors(unit)
+    words = window * kernel.num_passes
     cycles, bodies = 0.0, 0
     for _, rows_count, rows in split_evenly(height, tile.rows):
         for _, columns_count, columns in split_evenly(width, tile.columns):
-            for _, blocks, size in split_evenly(kernel.num_vectors(unit), tile.vectors):
+            for _, blocks, size in split_evenly(num_vectors, tile.vectors):
                 cells = rows * columns * size
                 operations = cells * (words * counter.operations + END_OPERATIONS) + 2 * size
-                block = 4 * kernel.window * kernel.weight_bits * unit.lanes
-                block *= size if tile.blocks_outside else kernel.num_vectors(unit)
+                block = 4 * window * kernel.weight_bits * unit.lanes
+                block *= size if tile.blocks_outside else num_vectors
                 weights = size * (1 if block <= FAST_CACHE else FAR)
                 loaded = 2 * ((rows * columns + weights) * words + 3 * size + cells)
                 latency = 3 * words + 8

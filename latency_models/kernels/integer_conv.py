@@ -171,12 +171,13 @@ def estimated_cycles(kernel: IntegerConvKernel, unit: VectorUnit, tile: ConvTile
     height, width = kernel.map_size
     kind = kernel.dot(unit)
     steps = kernel.runs[0] * kernel.runs[1] * kernel.steps
+    lane_bytes, num_vectors = kernel.block_bytes * unit.lanes, kernel.num_vectors(unit)
     cycles, bodies = 0.0, 0
     for _, rows_count, rows in split_evenly(height, tile.rows):
         for _, columns_count, columns in split_evenly(width, tile.columns):
-            for _, blocks, size in split_evenly(kernel.num_vectors(unit), tile.vectors):
+            for _, blocks, size in split_evenly(num_vectors, tile.vectors):
                 sums, operands = rows * columns * size, rows * columns + size
-                near = kernel.block_bytes * size * unit.lanes <= FAST_CACHE
+                near = lane_bytes * size <= FAST_CACHE
                 step = max(sums * kind.cycles + operands * (kind.unpack_cycles + 0.2), ADD_LATENCY)
                 step += 0 if near else size / 4
                 bodies += 1
