@@ -1,5 +1,6 @@
 """The README's commands and code are run as they stand, in a folder of their own."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -34,6 +35,7 @@ def test_the_readme_runs(folder: Path) -> None:
         done = subprocess.run(
             [sys.executable, "-m", "nas", *words[1:]],
             cwd=folder,
+            env=os.environ | {"HWNAS_PROFILES": str(folder / "profiles")},
             capture_output=True,
             text=True,
             timeout=240,

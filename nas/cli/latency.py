@@ -81,7 +81,9 @@ def measure_command(
 
 @latency_app.command("predict")
 def predict_command(
-    architectures: Annotated[list[Path], typer.Argument(help="Architecture files (JSON).")],
+    architectures: Annotated[
+        list[Path], typer.Argument(help="Architecture files (JSON), or folders of them.")
+    ],
     device: Annotated[str, typer.Option(help="Name of a profiled device.")] = "host",
     explain: Annotated[
         bool, typer.Option("--explain", help="Also tell each kernel's part.")
@@ -97,11 +99,12 @@ def predict_command(
     model = profiled_model(device)
     ask = model.explain if explain else model.latency
     answers: dict[Path, Latency | Explanation | UserError] = {}
-    for path in architectures:
+    paths = files_of(architectures)
+    for path in paths:
         try:
             answers[path] = ask(load_architecture(path).graph, extrapolate=extrapolate)
         except UserError as error:
-            if len(architectures) == 1:
+            if len(paths) == 1:
                 raise
             answers[path] = error
     if as_json:
@@ -109,7 +112,7 @@ def predict_command(
             {"architecture": str(path), **answer_json(device, answer)}
             for path, answer in answers.items()
         ]
-        typer.echo(json.dumps(rows[0] if len(architectures) == 1 else rows))
+        typer.echo(json.dumps(rows[0] if len(paths) == 1 else rows))
     else:
         print_predictions(device, answers)
     if any(isinstance(answer, UserError) for answer in answers.values()):
@@ -151,6 +154,23 @@ def compare_command(
 
 
 latency_app.command("serve")(serve_command)
+
+
+def files_of(paths: Sequence[Path]) -> list[Path]:
+    """Returns the files, and of folders the JSON files in them.
+
+    Raises:
+        UserError: If a folder has none.
+    """
+    from search_spaces.errors import UserError
+
+    found: list[Path] = []
+    for path in paths:
+        inside = sorted(path.glob("*.json")) if path.is_dir() else [path]
+        if not inside:
+            raise UserError(f"folder {path} has no architecture file (*.json)")
+        found += inside
+    return list(dict.fromkeys(found))
 
 
 def answer_json(device: str, answer: "Latency | Explanation | UserError") -> dict[str, object]:
