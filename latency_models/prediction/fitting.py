@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from latency_models.kernel_text import from_text, key_of
 from latency_models.kernels.cpu import VectorUnit
-from latency_models.latency import Latency
+from latency_models.latency import Conditions, Latency
 from latency_models.latency_model import FittedNetworks, LatencyModel
 from latency_models.prediction.composition import Parts
 from latency_models.prediction.descriptions import describe
@@ -65,6 +65,7 @@ def fit_latency_model(
     keys = [key_of(text) for text in kernels["text"]]
     about = {
         **{name: plain(value) for name, value in conditions.items()},
+        "threads": int(conditions["threads"]),
         "model": model,
         "vector_unit": asdict(unit),
         "kernels": len(kernels),
@@ -75,6 +76,7 @@ def fit_latency_model(
         "sessions": int(table["session"].nunique()),
         "hwnas_version": version("hwnas"),
     }
+    timed = latest(at_drift(networks, drift))  # a network counts once, however often it was timed
     no_parts = Parts(np.zeros((0, len(families))), np.zeros(0), np.zeros(0))
     fitted = LatencyModel(
         about,
@@ -87,8 +89,7 @@ def fit_latency_model(
         [
             (read_graph(json.loads(text)), Latency(ms, spread, "measured"))
             for text, ms, spread in zip(
-                *(at_drift(networks, drift)[c] for c in ("text", "median_ms", "spread_ms")),
-                strict=True,
+                *(timed[name] for name in ("text", "median_ms", "spread_ms")), strict=True
             )
         ]
     )
@@ -135,6 +136,20 @@ def current(folder: Path) -> "tuple[pd.DataFrame, dict[str, Any], int]":
     conditions = {name: table[name].dropna().iloc[-1] for name in SAME}
     table, aside = under(table, conditions)
     return table, conditions, aside
+
+
+def known_under(table: "pd.DataFrame", conditions: Conditions) -> dict[str, float]:
+    """Returns what needs no timing under ``conditions``: milliseconds by text, NaN of failures.
+
+    A failure has no conditions of its own; it counts as its session's other readings do.
+    """
+    good, _ = under(table, {name: getattr(conditions, name) for name in SAME})
+    failed = table[table["median_ms"].isna() & table["session"].isin(good["session"])]
+    return {
+        str(text): float(ms)
+        for rows in (failed, good)
+        for text, ms in zip(rows["text"], rows["median_ms"], strict=True)
+    }
 
 
 def fit_kernels(model: ModelName, rows: KernelTable, median_ms: Floats, seed: int) -> KernelModel:

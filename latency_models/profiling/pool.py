@@ -14,7 +14,7 @@ from latency_models.kernels.cpu import VectorUnit
 from latency_models.network_kernels import AnyKernel, network_kernels
 from latency_models.prediction.descriptions import describe
 from latency_models.prediction.kernel_table import KernelTable, kernel_table
-from search_spaces.errors import UnsupportedOperatorError, UserError
+from search_spaces.errors import UserError
 from search_spaces.graph import Graph
 
 Doubts = Callable[[KernelTable], NDArray[np.float64]]
@@ -56,7 +56,7 @@ class Pool:
         self, draw: Callable[[Random], Graph], runtime: Runtime, unit: VectorUnit, rng: Random,
         size: int,
     ) -> None:  # fmt: skip
-        self.rng = rng
+        self.rng, self.runtime, self.unit = rng, runtime, unit
         self.graphs: list[tuple[Graph, tuple[AnyKernel, ...]]] = []
         self.counts: Counter[AnyKernel] = Counter()
         reason = ""
@@ -64,7 +64,7 @@ class Pool:
             graph = draw(rng)
             try:
                 kernels = tuple(use.kernel for use in network_kernels(graph, runtime, unit))
-            except UnsupportedOperatorError as error:
+            except UserError as error:
                 reason = str(error)
                 continue
             self.graphs.append((graph, kernels))
@@ -126,6 +126,14 @@ class Pool:
 
     def is_left(self, index: int, known: Mapping[str, object]) -> bool:
         return any(self.texts[kernel] not in known for kernel in self.graphs[index][1])
+
+    def runs(self, graph: Graph) -> bool:
+        """Whether the runtime has a kernel for every node."""
+        try:
+            network_kernels(graph, self.runtime, self.unit)
+        except UserError:
+            return False
+        return True
 
     def count_left(self, known: Mapping[str, object]) -> int:
         """How many kernels of the pool nobody has timed."""

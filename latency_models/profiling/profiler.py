@@ -5,23 +5,29 @@ from, networks to tell what a whole takes beyond its parts and how far predictio
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
-from time import monotonic
-from typing import TypeVar
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, Protocol, TypeVar, get_args
 
-from latency_models.device import Device
-from latency_models.latency import Latency, MeasurementError
+from latency_models.device import Device, Runtime
+from latency_models.kernels.cpu import VectorUnit
+from latency_models.latency import Conditions, Latency, MeasurementError
 from latency_models.measure import Measurer
+from latency_models.prediction.fitting import known_under
 from latency_models.profiling.pool import Doubts, Pool, Wanted
-from latency_models.profiling.readings import Reading, append_readings, read_readings
+from latency_models.profiling.readings import Reading, What, append_readings, read_readings
 from latency_models.timing import TimingPlan
 from search_spaces.architecture import to_json
+from search_spaces.errors import UnsupportedOperatorError
 from search_spaces.graph import Graph
 from search_spaces.space import Architecture
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 T = TypeVar("T")
 Draw = Callable[[Random], Graph]
@@ -32,8 +38,30 @@ POOL_SIZE = 800
 FLUSH_S = 15.0  # how much measuring a kill may cost
 REFIT_EVERY = 400  # kernels
 RETIMED = 24  # kernels of earlier profiles that are timed again, to see whether the device changed
-PATIENCE = 5  # times that an unreachable or busy device is tried again
+PAUSES_S = (1.0, 4.0, 15.0, 60.0)  # before an unreachable or busy device is tried again
+DRAWS = 200  # in search of a network that was not timed
+LEAST_POOL = 50  # networks that are drawn; of more, one for each second of the budget
 KEPT_TRYING: tuple[str, ...] = ("unreachable", "busy")
+FAILURES = (MeasurementError, UnsupportedOperatorError)  # which cost one kernel or network
+
+
+class Timer(Protocol):
+    """What a profiler measures with, a `Measurer`."""
+
+    @property
+    def device(self) -> Device: ...
+
+    @property
+    def runtime(self) -> Runtime: ...
+
+    @property
+    def vector_unit(self) -> VectorUnit: ...
+
+    def latency(self, network: Graph) -> Latency: ...
+
+    def kernel_readings(
+        self, graph: Graph, indices: Sequence[int], plan: TimingPlan
+    ) -> tuple[Latency, ...]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +94,7 @@ class Profiler:
             called now and then.
     """
 
-    measurer: Measurer
+    measurer: Timer
     folder: Path
     draw: Draw
     budget_s: float
@@ -74,15 +102,18 @@ class Profiler:
     fit: Callable[[Path], Doubts | None]
     on_progress: OnProgress = lambda progress: None
     clock: Callable[[], float] = monotonic
+    wait: Callable[[float], None] = sleep
     pool_size: int = POOL_SIZE
     session: str = ""
+    earlier: dict[What, "pd.DataFrame"] = field(default_factory=dict)
     known: dict[str, float] = field(default_factory=dict)
+    networks_known: set[str] = field(default_factory=set)
     networks: int = 0
     kernels: int = 0
     failures: int = 0
     kernel_s: float = 0.0
     network_s: float = 0.0
-    waiting: dict[str, list[Reading]] = field(default_factory=dict)
+    waiting: dict[What, list[Reading]] = field(default_factory=dict)
     files: int = 0
 
     def run(self) -> None:
@@ -93,14 +124,13 @@ class Profiler:
                 timed before is kept.
         """
         start = self.clock()
-        self.session = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
-        table = read_readings(self.folder, "kernels")
-        self.known = dict(zip(table["text"], table["median_ms"], strict=True))
-        earlier = [text for text in self.known if self.known[text] == self.known[text]]
+        self.session = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
+        self.earlier = {what: read_readings(self.folder, what) for what in get_args(What)}
         unit = self.measurer.vector_unit
-        pool = Pool(self.draw, self.measurer.runtime, unit, self.rng, self.pool_size)
-        self.retime(pool, earlier)
+        size = min(self.pool_size, max(LEAST_POOL, round(self.budget_s)))
+        pool = Pool(self.draw, self.measurer.runtime, unit, self.rng, size)
         try:
+            self.retime(pool)
             self.take_turns(pool, start)
         finally:
             self.flush()
@@ -109,16 +139,23 @@ class Profiler:
         """Times kernels and networks in turns until the budget is used up."""
         fitted, flushed = self.assess(pool), start
         while (spent := self.clock() - start) < self.budget_s:
-            begin, wanted = self.clock(), None
-            if self.network_s >= NETWORK_SHARE * (self.kernel_s + self.network_s):
+            begin, wanted, graph = self.clock(), None, None
+            kernels_turn = self.network_s >= NETWORK_SHARE * (self.kernel_s + self.network_s)
+            if kernels_turn:
+                wanted = pool.choose(self.known)
+            if wanted is None:
+                graph = self.new_network(pool)
+            if graph is None and not kernels_turn:
                 wanted = pool.choose(self.known)
             if wanted is not None:
                 self.time_kernels(wanted)
                 self.kernel_s += self.clock() - begin
                 last = wanted.kinds[0]
-            else:
-                last = self.time_network(self.draw(self.rng))
+            elif graph is not None:
+                last = self.time_network(graph)
                 self.network_s += self.clock() - begin
+            else:
+                return
             self.tell(spent, pool.count_left(self.known), last)
             if self.clock() - flushed > FLUSH_S:
                 self.flush()
@@ -137,9 +174,19 @@ class Profiler:
         counts = self.kernels, self.networks, self.failures
         self.on_progress(Progress(*counts, spent, self.budget_s, left, last))
 
-    def retime(self, pool: Pool, earlier: list[str]) -> None:
+    def new_network(self, pool: Pool) -> Graph | None:
+        """A random network that nobody has timed; None where many draws give none."""
+        for _ in range(DRAWS):
+            graph = self.draw(self.rng)
+            if text_of(graph) not in self.networks_known and pool.runs(graph):
+                return graph
+        return None
+
+    def retime(self, pool: Pool) -> None:
         """Times some kernels of earlier profiles again."""
-        there = [text for text in earlier if text in set(pool.texts.values())]
+        rows = self.earlier["kernels"]
+        earlier, texts = rows[rows["median_ms"].notna()]["text"], set(pool.texts.values())
+        there = [text for text in dict.fromkeys(earlier) if text in texts]
         again = set(self.rng.sample(there, min(RETIMED, len(there))))
         for graph, kernels in pool.graphs:
             if not again:
@@ -162,8 +209,8 @@ class Profiler:
             latencies = self.patiently(
                 lambda: self.measurer.kernel_readings(wanted.graph, wanted.indices, plan)
             )
-        except MeasurementError as error:
-            if error.kind in KEPT_TRYING:
+        except FAILURES as error:
+            if is_gone(error):
                 raise
             if len(wanted.indices) == 1:
                 self.add("kernels", wanted.texts[0], wanted.kinds[0], None, str(error))
@@ -176,11 +223,11 @@ class Profiler:
             self.add("kernels", text, kind, latency)
 
     def time_network(self, graph: Graph) -> str:
-        text = json.dumps(to_json(Architecture("", (), graph))["graph"])
+        text = text_of(graph)
         try:
             latency = self.patiently(lambda: self.measurer.latency(graph))
-        except MeasurementError as error:
-            if error.kind in KEPT_TRYING:
+        except FAILURES as error:
+            if is_gone(error):
                 raise
             self.add("networks", text, "", None, str(error))
             return "network failed"
@@ -189,17 +236,20 @@ class Profiler:
 
     def patiently(self, measure: Callable[[], T]) -> T:
         """Measures; a busy or unreachable device is tried again, several times over."""
-        for _ in range(PATIENCE - 1):
+        for pause_s in PAUSES_S:
             try:
                 return measure()
             except MeasurementError as error:
-                if error.kind not in KEPT_TRYING:
+                if not is_gone(error):
                     raise
+            self.wait(pause_s)
         return measure()
 
     def add(
-        self, what: str, text: str, kind: str, latency: Latency | None, failure: str = ""
+        self, what: What, text: str, kind: str, latency: Latency | None, failure: str = ""
     ) -> None:
+        if latency is not None and self.earlier and latency.conditions is not None:
+            self.learn_earlier(latency.conditions)
         self.waiting.setdefault(what, []).append(
             Reading(text, kind, latency, failure, self.session)
         )
@@ -209,13 +259,29 @@ class Profiler:
             self.known[text] = float("nan") if latency is None else latency.median_ms
         else:
             self.networks += latency is not None
+            self.networks_known.add(text)
+
+    def learn_earlier(self, conditions: Conditions) -> None:
+        """Takes what was timed under the same conditions as known, once these are known."""
+        earlier, self.earlier = self.earlier, {}
+        self.known = known_under(earlier["kernels"], conditions) | self.known
+        self.networks_known |= known_under(earlier["networks"], conditions).keys()
 
     def flush(self) -> None:
         """Writes what was timed since the last time."""
-        for what in ("kernels", "networks"):
+        for what in get_args(What):
             if readings := self.waiting.pop(what, []):
                 append_readings(self.folder, what, self.files, readings)
                 self.files += 1
+
+
+def text_of(graph: Graph) -> str:
+    return json.dumps(to_json(Architecture("", (), graph))["graph"])
+
+
+def is_gone(error: Exception) -> bool:
+    """Whether it is the device that failed, and no kernel or network."""
+    return isinstance(error, MeasurementError) and error.kind in KEPT_TRYING
 
 
 def measurer_of(device: Device) -> Measurer:

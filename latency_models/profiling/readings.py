@@ -5,7 +5,8 @@ or not at all, so a profiler that is killed loses what it had not yet written, a
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 What = Literal["kernels", "networks"]
 VERSION = 1
 SHARED = tuple(field.name for field in fields(Conditions) if field.name != "input_shape")
+COLUMNS = ("version", "text", "kind", "failure", "session", "median_ms", "spread_ms", *SHARED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +50,16 @@ def append_readings(folder: Path, what: What, number: int, readings: Sequence[Re
     """
     import pandas as pd
 
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{what}-{readings[0].session}-{number:05}.parquet"
+    while (path := folder / f"{what}-{readings[0].session}-{number:05}.parquet").exists():
+        number += 1
     part = path.with_suffix(f".{os.getpid()}.part")
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         pd.DataFrame([row_of(reading) for reading in readings]).to_parquet(part, index=False)
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
         raise UserError(
             f"cannot write {path}: {error.strerror or error}; what was timed before is kept"
         ) from None
@@ -90,20 +94,20 @@ def read_readings(folder: Path, what: What) -> "pd.DataFrame":
     for path in sorted(folder.glob(f"{what}-*.parquet")):
         try:
             table = pd.read_parquet(path)
-        except (OSError, ValueError) as error:
-            reason = str(error).splitlines()[0]
+        except Exception as error:  # what is not whole may fail in any way
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise UserError(
                 f"{path} cannot be read ({reason}); remove it and profile again"
             ) from None
-        if missing := {"version", "text", "median_ms", "session"} - set(table.columns):
-            raise UserError(f"{path} is no profile: it has no column {sorted(missing)[0]!r}")
-        if (newest := int(table["version"].max())) > VERSION:
+        if missing := [name for name in COLUMNS if name not in table]:
+            raise UserError(f"{path} is no profile: it has no column {missing[0]!r}")
+        if newer := [each for each in table["version"].unique() if each != VERSION]:
             raise UserError(
-                f"{path} has version {newest}, this hwnas reads {VERSION}; upgrade hwnas"
+                f"{path} has version {newer[0]}, this hwnas reads {VERSION}; upgrade hwnas"
             )
         tables.append(table)
     if not tables:
-        return pd.DataFrame({"text": [], "median_ms": [], "session": [], "failure": []})
+        return pd.DataFrame({name: [] for name in COLUMNS})
     whole = pd.concat(tables, ignore_index=True)
     return whole.sort_values("date", kind="stable", ignore_index=True)
 
@@ -111,7 +115,7 @@ def read_readings(folder: Path, what: What) -> "pd.DataFrame":
 def latest(table: "pd.DataFrame") -> "pd.DataFrame":
     """Returns one row of each text: the median over its readings, and how far they differ.
 
-    Columns: text, kind, median_ms, spread_ms, readings, failure of the last one.
+    Columns: text, kind, median_ms, spread_ms, readings.
     """
     good = table[table["median_ms"].notna()]
     grouped = good.groupby("text", sort=False)
@@ -121,12 +125,3 @@ def latest(table: "pd.DataFrame") -> "pd.DataFrame":
         spread_ms=("spread_ms", "median"),
         readings=("median_ms", "size"),
     ).reset_index()
-
-
-def sessions(tables: Iterable["pd.DataFrame"]) -> Mapping[str, int]:
-    """Returns how many readings each run of the profiler added."""
-    counts: dict[str, int] = {}
-    for table in tables:
-        for session, count in table["session"].value_counts().items():
-            counts[str(session)] = counts.get(str(session), 0) + int(count)
-    return counts
