@@ -28,6 +28,7 @@ from nas.run_folder import RunFolder
 from search_spaces.graph import Graph
 
 BUSY_TRIES = 5  # each as long as the measurer itself waits
+FIRST_MEASURED = 5  # candidates that are measured whatever is predicted
 REFIT_EVERY = 5  # measured networks, after which the model is refitted
 
 log = logging.getLogger("nas.search")
@@ -130,20 +131,28 @@ class Predicted:
 class Hybrid:
     """Predicts, and measures where the prediction decides something that it is not sure of.
 
-    Measured are candidates that the model does not know, that neither keep nor break a constraint
-    with enough confidence, or that may belong to the front. The model learns from them.
+    Measured are the first few candidates, and then those that the model does not know, that
+    neither keep nor break a constraint with enough confidence, or that may belong to the front. The
+    model learns from them.
 
     Args:
         run: Where the other candidates' evaluations are, also those of other workers.
+        first: How many candidates are measured whatever is predicted.
     """
 
     def __init__(
-        self, config: RunConfig, run: RunFolder, measurer: LatencyMeasurer, model: Predictor
+        self,
+        config: RunConfig,
+        run: RunFolder,
+        measurer: LatencyMeasurer,
+        model: Predictor,
+        first: int = FIRST_MEASURED,
     ) -> None:
         self.config = config
         self.run = run
         self.measurer = measurer
         self.model = LearningModel(model, run)
+        self.first = first
 
     def before_training(self, graph: Graph) -> Finding:
         try:
@@ -153,7 +162,9 @@ class Hybrid:
             return Finding(patient_latency(self.measurer, graph))
         confidence = self.config.latency.confidence
         rules = latency_rules(self.config)
-        unsure = any(is_uncertain(rule, predicted, confidence) for rule in rules)
+        # A model that is wrong here would otherwise never be found out.
+        untried = len(measured_evaluations(self.run)) < self.first
+        unsure = untried or any(is_uncertain(rule, predicted, confidence) for rule in rules)
         latency = patient_latency(self.measurer, graph) if unsure else predicted
         return Finding(latency, predicted, known_networks)
 

@@ -159,7 +159,7 @@ def hybrid(
 ) -> Hybrid:
     rules = [] if budget_ms is None else [f"latency_ms <= {budget_ms}"]
     file, run = run_of(folder, constraints=rules)
-    return Hybrid(file.config(), run, stopwatch, model)
+    return Hybrid(file.config(), run, stopwatch, model, first=0)
 
 
 def put(run: RunFolder, architecture: Architecture, **changes: Any) -> Evaluation:  # noqa: ANN401
@@ -169,6 +169,16 @@ def put(run: RunFolder, architecture: Architecture, **changes: Any) -> Evaluatio
     found = Evaluation(graph_hash(architecture.graph), "finished", None, values, {}, latency)
     run.save_evaluation(architecture, found, None)
     return found
+
+
+def test_the_first_candidates_are_measured_whatever_is_predicted(tmp_path: Path) -> None:
+    file, run = run_of(tmp_path)
+    source = Hybrid(file.config(), run, Stopwatch(), MacsModel(), first=1)
+
+    assert source.before_training(LARGER.graph).latency.source == "measured"
+    put(run, LARGER)
+
+    assert source.before_training(NETWORK.graph).latency.source == "predicted"
 
 
 def test_measured_measures_and_predicts_nothing() -> None:
