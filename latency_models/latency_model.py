@@ -216,15 +216,14 @@ class LatencyModel:
         "held_out" is how far predictions were off for networks of the profile that were left out.
         """
         errors = self._composition.errors
-        held_out = {
-            "mape": float(np.mean(np.abs(errors))),
-            "within_10": float(np.mean(np.abs(errors) <= 0.1)),
-        }
-        return {
-            **self._about,
-            "networks": len(self._networks.median_ms),
-            "held_out": held_out if len(errors) else None,
-        }
+        held_out = None
+        if len(errors):
+            held_out = {
+                "mape": float(np.mean(np.abs(errors))),
+                "within_10": float(np.mean(np.abs(errors) <= 0.1)),
+            }
+        networks = len(self._networks.median_ms)
+        return {**self._about, "networks": networks, "held_out": held_out}
 
     @property
     def vector_unit(self) -> VectorUnit:
