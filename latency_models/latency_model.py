@@ -4,8 +4,9 @@ Predicting needs the fitted model of a device (see ``nas device profile``) and n
 nor torch is imported.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+import gc
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self, cast
@@ -34,8 +35,10 @@ from search_spaces.errors import UnsupportedOperatorError, UserError
 from search_spaces.graph import Graph
 
 Floats = NDArray[np.float64]
-KernelSource = Literal["lookup", "learned", "roofline", "interpolated"]
+KernelSource = Literal["lookup", "learned", "roofline", "interpolated", "transferred"]
 FILE = "model.npz"
+OTHER = "*"  # the group of families without a reading
+TRANSFERRED = "transferred.npz"  # of a device that other devices' models stand in for
 COLUMNS = [*TERMS, *FEATURES]  # a model means nothing to other ones
 PROBABILITY = 0.9
 NORMAL_WIDTH = 1.645  # of a normal distribution, in standard deviations, at that probability
@@ -53,7 +56,8 @@ class KernelPrediction:
     Attributes:
         node: The graph's node that it computes; "input" for the change of layout.
         kernel: What it is, for people, for example "conv2d 3x3 w8a8".
-        source: A reading of this very kernel ("lookup"), or which model stands in for it.
+        source: A reading of this very kernel ("lookup"), which model stands in for it, or
+            "transferred" where another device's prediction does.
         share: Of the network's predicted latency.
     """
 
@@ -84,7 +88,7 @@ class Known:
     """What is known of one kernel: milliseconds, doubt in logarithms, distance outside."""
 
     kind: str
-    family: int
+    family: str
     median_ms: float
     doubt: float
     source: KernelSource
@@ -99,12 +103,19 @@ class FittedNetworks:
     median_ms: Floats
 
 
+def no_networks(families: Sequence[str]) -> FittedNetworks:
+    """What a composition is fitted to before any network was measured."""
+    none = np.zeros(0)
+    return FittedNetworks(Parts(np.zeros((0, len(families))), none, none), none)
+
+
 class LatencyModel:
     """Predicts the latency of networks on one device.
 
     Args:
         about: What the model says of itself, JSON-ready.
         readings: Milliseconds and relative spread of timed kernels, by the key of their text.
+        families: Names of what a network's kernels are summed by, the last of all others.
     """
 
     def __init__(
@@ -142,7 +153,7 @@ class LatencyModel:
         """
         path = (folder or profiles_folder()) / device / FILE
         if not path.is_file():
-            known = ", ".join(profiled_devices(folder)) or "none so far"
+            known = ", ".join(devices_with(FILE, folder)) or "none so far"
             raise UserError(
                 f"device {device!r} has no latency model (profiled devices: {known}); make one "
                 f"with nas device profile {device} --space SPACE.yaml"
@@ -260,8 +271,9 @@ class LatencyModel:
         """
         if not graphs:
             return ()
-        networks = [self._uses(graph) for graph in graphs]
-        self._learn(use.kernel for uses in networks for use in uses)
+        with without_collection():  # of what is made, nothing refers to itself
+            networks = [self._uses(graph) for graph in graphs]
+            self._learn(use.kernel for uses in networks for use in uses)
         if not extrapolate:
             for uses in networks:
                 self._check(uses)
@@ -349,8 +361,7 @@ class LatencyModel:
         )
         stand_in = cast(KernelSource, "interpolated" if self.name == "lookup" else self.name)
         for index, kernel in enumerate(new):
-            kind, place = str(table.kinds[index]), self._places.get(str(table.families[index]))
-            family = len(self._families) - 1 if place is None else place
+            kind, family = str(table.kinds[index]), str(table.families[index])
             reading = self._readings.get(key_of(to_text(kernel)))
             if reading is None:
                 ms, doubt = float(np.exp(logarithms[index])), float(doubts[index])
@@ -376,9 +387,27 @@ class LatencyModel:
                     "--extrapolate, which widens the interval"
                 )
 
+    def _place(self, use: KernelUse) -> int:
+        """Where a kernel's milliseconds are summed: its family's, where it stands as it does."""
+        family = self._known[use.kernel].family
+        place = self._places.get(group_name(family, use.place))
+        if place is None:
+            place = self._places.get(family, len(self._families) - 1)
+        return place
+
+    def grouped(self, graphs: Sequence[Graph]) -> "LatencyModel":
+        """Returns a model, fitted to no network yet, that tells the places in networks apart."""
+        uses = [use for graph in graphs for use in self._uses(graph)]
+        self._learn(use.kernel for use in uses)
+        found = {group_name(self._known[use.kernel].family, use.place) for use in uses}
+        families = (*self._families, *sorted(found - {*self._families}), OTHER)
+        return LatencyModel(
+            self._about, self._kernels, self._readings, families, no_networks(families)
+        )
+
     def _counted_ms(self, use: KernelUse) -> float:
         known = self._known[use.kernel]
-        return known.median_ms * float(self._composition.shares[known.family])
+        return known.median_ms * float(self._composition.shares[self._place(use)])
 
     def parts(self, networks: Sequence[Sequence[KernelUse]]) -> Parts:
         """Returns what networks are made of; their kernels must have been learned."""
@@ -388,7 +417,7 @@ class LatencyModel:
             whole = square = 0.0
             for use in uses:
                 known = self._known[use.kernel]
-                sums[row, known.family] += known.median_ms
+                sums[row, self._place(use)] += known.median_ms
                 whole += known.median_ms
                 square += (known.median_ms * known.doubt) ** 2
             variances[row] = square / whole**2
@@ -422,8 +451,29 @@ class LatencyModel:
         )
 
 
+def group_name(family: str, place: str) -> str:
+    return f"{family}, {place}" if place else family
+
+
+@contextmanager
+def without_collection() -> Iterator[None]:
+    """Lets no cyclic garbage be looked for: that takes a third of a thousand predictions."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
 def profiled_devices(folder: Path | None = None) -> tuple[str, ...]:
-    """Returns the names of the devices that have a fitted model."""
+    """Returns the names of the devices that have a model, fitted or transferred."""
+    return tuple(sorted({*devices_with(FILE, folder), *devices_with(TRANSFERRED, folder)}))
+
+
+def devices_with(file: str, folder: Path | None = None) -> tuple[str, ...]:
+    """Returns the names of the devices whose profile has a file."""
     return tuple(
-        sorted(path.parent.name for path in (folder or profiles_folder()).glob(f"*/{FILE}"))
+        sorted(path.parent.name for path in (folder or profiles_folder()).glob(f"*/{file}"))
     )

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from latency_models.device import Runtime
 from latency_models.kernels.cpu import VectorUnit
-from latency_models.onnx_kernels import OnnxKernel, onnx_kernels
+from latency_models.onnx_kernels import OnnxKernel, layout_changes, onnx_kernels
 from latency_models.planning import Kernel, Tile, TiledKernel, plan_kernels
 from search_spaces.graph import Graph
 
@@ -32,10 +32,12 @@ class KernelUse:
 
     Attributes:
         node: The graph's node that it computes; "input" for the change of layout.
+        place: What stands beside it, where that changes what it takes; "" where nothing does.
     """
 
     node: str
     kernel: AnyKernel
+    place: str = ""
 
 
 def network_kernels(graph: Graph, runtime: Runtime, unit: VectorUnit) -> tuple[KernelUse, ...]:
@@ -65,7 +67,10 @@ def default_tile(kernel: TiledKernel, unit: VectorUnit) -> Tile:
 
 
 def cut_kernels(graph: Graph, unit: VectorUnit) -> tuple[KernelUse, ...]:
-    return tuple(KernelUse(node, kernel) for node, kernel in onnx_kernels(graph))
+    places = layout_changes(graph)
+    return tuple(
+        KernelUse(node, kernel, places.get(node, "")) for node, kernel in onnx_kernels(graph)
+    )
 
 
 KERNELS: Mapping[Runtime, Callable[[Graph, VectorUnit], tuple[KernelUse, ...]]] = {

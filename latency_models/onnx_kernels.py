@@ -13,20 +13,24 @@ from search_spaces.formats import Formats
 from search_spaces.fusion import FusedKernel, fuse
 from search_spaces.graph import INPUT, Graph, Node
 from search_spaces.operators import (
+    Activate,
     Add,
     AvgPool,
     ChannelSplit,
     Concat,
     Conv2d,
+    Dropout,
     GlobalAvgPool,
     Linear,
     Magnitude,
+    MaxPool,
     Operator,
     Quantize,
     Scale,
     Shape,
 )
 
+PASS_BLOCKS = (Activate, Add, AvgPool, Concat, Dropout, GlobalAvgPool, MaxPool)
 Adder = Callable[..., str]  # of a node: its name, operator and inputs; gives the name
 
 
@@ -128,3 +132,28 @@ def part(add: Adder, x: str, index: int, shape: Shape, first: Shape) -> str:
     if shape[0] == first[0]:
         return x
     return add(f"part{index}", ChannelSplit(0, shape[0]), x)
+
+
+def layout_changes(graph: Graph) -> dict[str, str]:
+    """Returns, for nodes that ONNX Runtime can run on blocks of channels, what is beside them.
+
+    A real convolution takes and gives blocks of 8 or 16 channels; pooling, sums, concatenations
+    and activations pass them on. Where one meets anything else, the map is written anew. A node's
+    text tells in which layout its first map comes and whether all that read it take blocks.
+    """
+    blocked: dict[str, bool] = {INPUT: False}
+    for node in graph.nodes:
+        operator = node.operator
+        makes = isinstance(operator, Conv2d) and operator.precision.activations == "real"
+        passes = isinstance(operator, PASS_BLOCKS) and all(blocked[name] for name in node.inputs)
+        blocked[node.name] = makes or passes
+    changes = {}
+    for node in graph.nodes:
+        if not isinstance(node.operator, (Conv2d, *PASS_BLOCKS)):
+            continue
+        before = "blocks" if blocked[node.inputs[0]] else "rows"
+        readers = graph.consumers[node.name]
+        after = "blocks" if readers and all(blocked[each.name] for each in readers) else "rows"
+        if blocked[node.name] or before == "blocks":
+            changes[node.name] = f"{before} to {after}"
+    return changes

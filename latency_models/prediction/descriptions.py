@@ -35,7 +35,7 @@ from latency_models.kernels.view import View
 from latency_models.network_kernels import AnyKernel, default_tile
 from latency_models.onnx_kernels import OnnxKernel
 from search_spaces.cost import MACS
-from search_spaces.operators import OPERATOR_NAMES, Conv2d
+from search_spaces.operators import OPERATOR_NAMES, Conv2d, Quantize
 
 TERMS = (
     "calls",
@@ -378,8 +378,12 @@ def describe_onnx(kernel: OnnxKernel, work: Work) -> Description:
     node = graph.node("kernel")
     shapes, target = graph.input_shapes(node), node.shape
     source, pixels = shapes[0], target[1] * target[2]
-    before = any(each.name == "before" for each in graph.nodes)
-    after = any(each.name == "after0" for each in graph.nodes)
+    coded = {
+        each.name: each.operator.bits
+        for each in graph.nodes
+        if isinstance(each.operator, Quantize)
+    }
+    before, after = "before" in coded, "after0" in coded
     precision = getattr(operator, "precision", None)
     name = OPERATOR_NAMES[type(operator)]
     macs = MACS[type(operator)](operator, shapes, target)
@@ -409,7 +413,8 @@ def describe_onnx(kernel: OnnxKernel, work: Work) -> Description:
         "activation": 2.0 if getattr(operator, "activation", "none") in CURVED else 0.0,
         "codes": float(after),
         "source_kind": float(before),
-        "source_bits": precision.activation_bits if precision else 32,
+        "source_bits": coded.get("before", 32),
+        "target_bits": coded.get("after0", 32),
         "weight_bits": weights,
         "height": target[1],
         "width": target[2],
@@ -419,6 +424,7 @@ def describe_onnx(kernel: OnnxKernel, work: Work) -> Description:
     what = "depthwise" if depthwise else f"{name} grouped" if groups > 1 else name
     window = f" {window_text(size)}" if hasattr(operator, "kernel_size") else ""
     tail = f" {precision}" if precision else " codes" if before else ""
+    tail += {1: " to signs", 32: ""}.get(coded.get("after0", 32), " to codes")
     family = f"{what}{tail}"
     return work.described(f"{what}{window}{tail}", family, str(precision or ""), macs)
 

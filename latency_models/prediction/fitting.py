@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from latency_models.kernel_text import from_text, key_of
 from latency_models.kernels.cpu import VectorUnit
 from latency_models.latency import Conditions, Latency
-from latency_models.latency_model import FittedNetworks, LatencyModel
-from latency_models.prediction.composition import Parts
+from latency_models.latency_model import LatencyModel, no_networks
 from latency_models.prediction.descriptions import describe
 from latency_models.prediction.kernel_table import KernelTable, kernel_table
 from latency_models.prediction.learned import fit_learned
@@ -34,7 +33,6 @@ ModelName = Literal["learned", "lookup", "roofline"]
 SAME = ("device", "cpu", "runtime", "runtime_version", "target", "tuned", "threads", "cache")
 LEAST_KERNELS = 40
 QUICK_FOLDS = 2
-OTHER = "*"  # the group of families without a reading
 
 
 def fit_latency_model(
@@ -60,7 +58,7 @@ def fit_latency_model(
     kernels = latest(at_drift(table, drift))
     described = [describe(from_text(text), unit) for text in kernels["text"]]
     rows, median_ms = kernel_table(described), kernels["median_ms"].to_numpy(np.float64)
-    families = (*sorted(set(map(str, rows.families))), OTHER)
+    families = tuple(sorted(set(map(str, rows.families))))
     spreads = (kernels["spread_ms"] / kernels["median_ms"]).to_numpy(np.float64)
     keys = [key_of(text) for text in kernels["text"]]
     about = {
@@ -77,22 +75,20 @@ def fit_latency_model(
         "hwnas_version": version("hwnas"),
     }
     timed = latest(at_drift(networks, drift))  # a network counts once, however often it was timed
-    no_parts = Parts(np.zeros((0, len(families))), np.zeros(0), np.zeros(0))
     fitted = LatencyModel(
         about,
         fit_kernels(model, rows, median_ms, seed),
         dict(zip(keys, zip(median_ms.tolist(), spreads.tolist(), strict=True), strict=True)),
         families,
-        FittedNetworks(no_parts, np.zeros(0)),
+        no_networks(families),
     )
-    return fitted.refitted(
-        [
-            (read_graph(json.loads(text)), Latency(ms, spread, "measured"))
-            for text, ms, spread in zip(
-                *(timed[name] for name in ("text", "median_ms", "spread_ms")), strict=True
-            )
-        ]
-    )
+    measured = [
+        (read_graph(json.loads(text)), Latency(ms, spread, "measured"))
+        for text, ms, spread in zip(
+            *(timed[name] for name in ("text", "median_ms", "spread_ms")), strict=True
+        )
+    ]
+    return fitted.grouped([graph for graph, _ in measured]).refitted(measured)
 
 
 def fit_doubts(folder: Path, unit: VectorUnit) -> Doubts | None:
