@@ -5,8 +5,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from latency_models.device import get_device
-from latency_models.latency_model import LatencyModel, profiled_devices
+from latency_models.latency_model import profiled_devices
 from latency_models.measure import Measurer
+from latency_models.transferred_model import load_latency_model
 from nas.config import RunConfig
 from nas.latency_source import (
     CandidateLatency,
@@ -49,7 +50,7 @@ def load_model(config: RunConfig) -> Predictor:
             f"make one with 'nas device profile {name} --space RUN.yaml', or set latency.source "
             "to measured"
         )
-    model = LatencyModel.load(name)
+    model = load_latency_model(name)
     asked = {"runtime": latency.runtime or get_device(name).runtime, "tuned": latency.tuned}
     for key, value in asked.items():
         fitted = model.about.get(key, value)

@@ -11,6 +11,7 @@ from typing import Any
 
 from latency_models.latency import Latency, to_json
 from latency_models.latency_model import Explanation, LatencyModel, profiled_devices
+from latency_models.transferred_model import TransferredModel, load_latency_model
 from search_spaces.architecture import from_json
 from search_spaces.errors import UserError
 from search_spaces.graph import Graph
@@ -21,14 +22,14 @@ NO_DEVICE = (
 LARGEST = 2**40  # numbers in one map or array; beyond, sums of products leave the range of floats
 
 
-def profiled_model(device: str) -> LatencyModel:
+def profiled_model(device: str) -> LatencyModel | TransferredModel:
     """Returns the latency model of a device; a name is looked up before it becomes a path.
 
     Raises:
         UserError: If the device was never profiled; the message lists those that were.
     """
     check_profiled(device, profiled_devices())
-    return LatencyModel.load(device)
+    return load_latency_model(device)
 
 
 def check_profiled(device: str, profiled: tuple[str, ...]) -> None:

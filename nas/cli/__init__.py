@@ -20,6 +20,7 @@ from nas.cli.quantize import quantize_command, sensitivity_command
 from nas.cli.search import search_command
 from nas.cli.show import show_command
 from nas.cli.space import space_app
+from nas.cli.transfer import transfer_command
 
 app = typer.Typer(
     name="nas",
@@ -43,6 +44,7 @@ app.add_typer(latency_app, name="latency")
 app.add_typer(space_app, name="space")
 device_app.command("profile")(profile_command)
 device_app.command("fit")(fit_command)
+device_app.command("transfer")(transfer_command)
 app.add_typer(device_app, name="device")
 
 

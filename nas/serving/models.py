@@ -1,17 +1,18 @@
 """Models of the service: loaded once, and again when a device was profiled anew."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from threading import Lock
 from typing import Any, Protocol
 
-from latency_models.folders import profiles_folder
 from latency_models.latency import Latency
-from latency_models.latency_model import FILE, Explanation, profiled_devices
+from latency_models.latency_model import Explanation, profiled_devices
+from latency_models.transferred_model import model_files
 from nas.predictions import check_profiled, profiled_model
 from search_spaces.errors import UserError
 from search_spaces.graph import Graph
 
-Stamp = tuple[int, int, int]
+Stamp = tuple[tuple[int, int, int], ...]
 
 
 class Predictor(Protocol):
@@ -70,15 +71,22 @@ class ProfiledModels:
     def get(self, device: str) -> Predictor:
         check_profiled(device, self.names())
         with self._lock:  # clients that come together load it once
-            stamp, found = self._stamp(device), self._loaded.get(device)
+            stamp, found = stamp_of(device), self._loaded.get(device)
             if found is None or found[0] != stamp:
                 self._loaded[device] = found = (stamp, profiled_model(device))
             return found[1]
 
-    def _stamp(self, device: str) -> Stamp:
-        """Returns what changes when the device's model is fitted anew."""
-        try:
-            state = (profiles_folder() / device / FILE).stat()
-        except OSError as error:
-            raise UserError(f"cannot read the model of {device}: {error.strerror}") from None
-        return state.st_ino, state.st_mtime_ns, state.st_size
+
+def stamp_of(device: str) -> Stamp:
+    """Returns what changes when the device's model, or one that it needs, is fitted anew."""
+    return tuple(state_of(path, device) for path in model_files(device))
+
+
+def state_of(path: Path, device: str) -> tuple[int, int, int]:
+    try:
+        state = path.stat()
+    except FileNotFoundError:
+        return 0, 0, 0  # loading says what is missing
+    except OSError as error:
+        raise UserError(f"cannot read the model of {device}: {error.strerror}") from None
+    return state.st_ino, state.st_mtime_ns, state.st_size
