@@ -108,6 +108,7 @@ class Profiler:
     earlier: dict[What, "pd.DataFrame"] = field(default_factory=dict)
     known: dict[str, float] = field(default_factory=dict)
     networks_known: set[str] = field(default_factory=set)
+    all_drawn: bool = False
     networks: int = 0
     kernels: int = 0
     failures: int = 0
@@ -175,11 +176,12 @@ class Profiler:
         self.on_progress(Progress(*counts, spent, self.budget_s, left, last))
 
     def new_network(self, pool: Pool) -> Graph | None:
-        """A random network that nobody has timed; None where many draws give none."""
-        for _ in range(DRAWS):
+        """A random network that nobody has timed; None once many draws gave none."""
+        for _ in range(0 if self.all_drawn else DRAWS):
             graph = self.draw(self.rng)
             if text_of(graph) not in self.networks_known and pool.runs(graph):
                 return graph
+        self.all_drawn = True
         return None
 
     def retime(self, pool: Pool) -> None:
