@@ -131,6 +131,8 @@ def held_out(parts: Parts, median_ms: Floats, fold: NDArray[np.intp], pull: floa
 def solve(parts: Parts, median_ms: Floats, pull: float) -> Floats:
     """Returns shares (G,), then milliseconds per kernel and by itself, of least relative errors.
 
+    No share is negative: kernels that a runtime fuses away count nothing.
+
     Large errors count by their size and not its square (weights of three rounds).
     """
     columns = np.column_stack([parts.sums_ms, parts.counts, np.ones(len(median_ms))])
@@ -146,8 +148,20 @@ def solve(parts: Parts, median_ms: Floats, pull: float) -> Floats:
     for _ in range(4):
         weighted = columns * weight[:, None]
         left = weighted.T @ columns + np.diag(strength)
-        solved = np.linalg.solve(left, weighted.sum(0) + strength * wanted)
+        solved = solve_shares(left, weighted.sum(0) + strength * wanted, families)
         errors = np.abs(columns @ solved - 1)
         typical = max(float(np.median(errors)), 1e-4)
         weight = 1 / np.maximum(1.0, errors / (3 * typical))
     return solved
+
+
+def solve_shares(left: Floats, right: Floats, families: int) -> Floats:
+    """Returns the solution whose shares, which come first, are 0 where they would be negative."""
+    free = np.ones(len(right), np.bool_)
+    while True:
+        solved = np.zeros(len(right))
+        solved[free] = np.linalg.solve(left[np.ix_(free, free)], right[free])
+        negative = solved[:families] < 0
+        if not negative.any():
+            return solved
+        free[:families] &= ~negative

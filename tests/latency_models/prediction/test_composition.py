@@ -193,3 +193,18 @@ def test_a_wider_interval_is_asked_for_by_a_higher_probability() -> None:
     widths = [found.width(probability) for probability in (0.5, 0.8, 0.9, 0.99, 0.9999)]
     assert widths == sorted(widths)
     assert widths[-1] == found.scores[-1]
+
+
+def test_kernels_that_a_runtime_fuses_away_count_nothing_and_never_less() -> None:
+    true = np.array([1.0, 0.9, 0.0, 0.0, 0.0, 1.0])
+    found = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        counts = rng.integers(10, 60, 400).astype(np.float64)
+        sizes = np.array([1, 1, 0.3, 0.1, 0.05, 0.3])
+        sums = counts[:, None] * 0.01 * np.exp(rng.normal(size=(400, 6))) * sizes
+        times = (sums @ true + CONSTANT_MS) * np.exp(rng.normal(scale=0.15, size=400))
+        found.append(fit_composition(Parts(sums, counts, np.full(400, 1e-4)), times).shares)
+
+    assert np.min(found) == 0
+    np.testing.assert_allclose(np.mean(found, axis=0)[[0, 1, 5]], true[[0, 1, 5]], atol=0.1)
