@@ -157,7 +157,8 @@ def benchmark_device(
     base = fit_again(device, folder).model
     unit = base.vector_unit
     graphs, read_ms, drifts = unseen_networks(folder, device, draw, count)
-    measured_ms = read_ms / drifts * float(base.about["drift"])
+    ratios = float(base.about["drift"]) / drifts
+    measured_ms = read_ms * ratios ** float(base.about["sensitivity"])
     rows = []
     for name in MODELS:
         model = fit_latency_model(folder / device, unit, name)  # type: ignore[arg-type]

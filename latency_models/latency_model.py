@@ -237,6 +237,11 @@ class LatencyModel:
         return {**self._about, "networks": networks, "held_out": held_out}
 
     @property
+    def held_out_errors(self) -> Floats:
+        """Predicted over measured less 1, of each network that was fitted to, without it."""
+        return self._composition.errors
+
+    @property
     def vector_unit(self) -> VectorUnit:
         """What code on the device is cut to."""
         return self._unit
@@ -329,7 +334,7 @@ class LatencyModel:
             ),
             np.concatenate([old.median_ms, [ms for _, ms in rows]]),
         )
-        return LatencyModel(self._about, self._kernels, self._readings, self._families, networks)
+        return self._with(networks=networks)
 
     def usual_ms(self, latency: Latency) -> float:
         """Returns what a measurement would have read at the drift that is usual on the device.
@@ -338,7 +343,8 @@ class LatencyModel:
         """
         if latency.conditions is None:
             return latency.median_ms
-        return latency.median_ms * float(self._about["drift"]) / latency.conditions.drift
+        drift = float(self._about["drift"]) / latency.conditions.drift
+        return latency.median_ms * drift ** float(self._about["sensitivity"])
 
     # Inside
 
@@ -401,9 +407,34 @@ class LatencyModel:
         self._learn(use.kernel for use in uses)
         found = {group_name(self._known[use.kernel].family, use.place) for use in uses}
         families = (*self._families, *sorted(found - {*self._families}), OTHER)
-        return LatencyModel(
-            self._about, self._kernels, self._readings, families, no_networks(families)
+        return self._with(families=families, networks=no_networks(families))
+
+    def covers(self, graph: Graph) -> bool:
+        """Whether a kernel of each kind in a network was timed."""
+        uses = self._uses(graph)
+        self._learn(use.kernel for use in uses)
+        return self._is_like_timed(uses)
+
+    def saying(self, **about: object) -> "LatencyModel":
+        """Returns a model that says more of itself."""
+        return self._with(about={**self._about, **about})
+
+    def _with(
+        self,
+        about: Mapping[str, Any] | None = None,
+        families: tuple[str, ...] | None = None,
+        networks: FittedNetworks | None = None,
+    ) -> "LatencyModel":
+        """Returns a model with some parts changed; what it knows of kernels stays the same."""
+        made = LatencyModel(
+            about or self._about,
+            self._kernels,
+            self._readings,
+            families or self._families,
+            networks or self._networks,
         )
+        made._known = self._known
+        return made
 
     def _counted_ms(self, use: KernelUse) -> float:
         known = self._known[use.kernel]

@@ -28,6 +28,7 @@ FOLDS = 10
 PULLS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)  # how strongly shares are drawn to 1
 LEAST_NETWORKS = 8  # below, families count by 1, and nothing is held out
 LEAST_SPREAD = 0.005
+MEDIAN_ERROR = 0.6745  # of a normal distribution, in standard deviations
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,13 +108,26 @@ def fit_composition(parts: Parts, median_ms: Floats) -> Composition:
     pull = min(PULLS, key=lambda each: float(np.mean(np.abs(tried[each]))))
     solved = solve(parts, median_ms, pull)
     missed = tried[pull]
-    explained = float(np.mean(parts.variances))
-    robust = float(np.median(np.abs(missed))) / 0.6745
-    spread = max(LEAST_SPREAD, max(robust**2 - explained, 0.0) ** 0.5)
+    spread = find_spread(np.abs(missed), parts.variances)
     scores = np.sort(np.abs(missed) / np.sqrt(spread**2 + parts.variances))
     per_kernel_ms, constant_ms = float(solved[-2]), float(solved[-1])
     errors = np.exp(-missed) - 1
     return Composition(solved[:-2], per_kernel_ms, constant_ms, spread, scores, errors, pull)
+
+
+def find_spread(missed: Floats, variances: Floats) -> float:
+    """Returns the standard deviation beside known variances that explains half of the errors.
+
+    It is the one with which the median of errors over their doubt is a normal distribution's.
+    """
+    low, high = LEAST_SPREAD, 1.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        if np.median(missed / np.sqrt(middle**2 + variances)) > MEDIAN_ERROR:
+            low = middle
+        else:
+            high = middle
+    return low
 
 
 def held_out(parts: Parts, median_ms: Floats, fold: NDArray[np.intp], pull: float) -> Floats:

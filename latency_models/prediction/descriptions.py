@@ -35,7 +35,7 @@ from latency_models.kernels.view import View
 from latency_models.network_kernels import AnyKernel, default_tile
 from latency_models.onnx_kernels import OnnxKernel
 from search_spaces.cost import MACS
-from search_spaces.operators import OPERATOR_NAMES, Conv2d, Quantize
+from search_spaces.operators import OPERATOR_NAMES, Activation, Conv2d, Quantize
 
 TERMS = (
     "calls",
@@ -132,7 +132,7 @@ class Work:
             self.terms["curved_vectors"] += vectors
         self.features |= {
             "residual": 0 if end.residual is None else 1 + KINDS[end.residual.form.kind],
-            "activation": 2 if end.activation in CURVED else end.activation != "none",
+            "activation": activation_cost(end.activation),
             "scaled": end.scaled,
             "factor": end.factor is not None,
             "threshold": end.by_threshold,
@@ -158,6 +158,11 @@ class Work:
             tuple(float(self.terms[name]) for name in TERMS),
             tuple(float(self.features[name]) for name in FEATURES),
         )
+
+
+def activation_cost(activation: Activation) -> float:
+    """0 for none, 1 for a bound or two, 2 for more."""
+    return 2.0 if activation in CURVED else float(activation != "none")
 
 
 def log(value: float) -> float:
@@ -410,7 +415,7 @@ def describe_onnx(kernel: OnnxKernel, work: Work) -> Description:
         "stride": getattr(operator, "stride", (1, 1))[0],
         "lane_rest": target[0] % work.unit.lanes / work.unit.lanes,
         "word_rest": source[0] % 4 / 4,
-        "activation": 2.0 if getattr(operator, "activation", "none") in CURVED else 0.0,
+        "activation": activation_cost(getattr(operator, "activation", "none")),
         "codes": float(after),
         "source_kind": float(before),
         "source_bits": coded.get("before", 32),

@@ -18,7 +18,7 @@ from search_spaces.errors import UserError
 from search_spaces.graph import Graph
 
 Doubts = Callable[[KernelTable], NDArray[np.float64]]
-CORNER = 4.0  # how much more a kernel is wanted that is the least or largest of its kind
+CORNER = 4.0  # how much more a kernel is wanted without which its kind's sizes have no bound
 MOST_AT_ONCE = 8  # kernels of one network that are compiled together
 LOOKED_AT = 40  # networks among which the most wanted one is taken
 
@@ -76,12 +76,14 @@ class Pool:
         self.kinds: Mapping[AnyKernel, str] = {
             kernel: each.kind for kernel, each in zip(self.counts, described, strict=True)
         }
-        self.worth = dict(zip(self.counts, worth(self.table, self.counts.values()), strict=True))
+        every = list(self.counts)
+        self.corners = frozenset(every[index] for index in corners(self.table))
+        self.worth = dict(zip(every, worth(self.counts.values()).tolist(), strict=True))
         self.texts: Mapping[AnyKernel, str] = {k: to_text(k) for k in self.counts}
 
     def assess(self, doubts: Doubts) -> None:
         """Learns how unsure a model is of each kernel."""
-        worths = worth(self.table, self.counts.values()) * doubts(self.table)
+        worths = worth(self.counts.values()) * doubts(self.table)
         self.worth = dict(zip(self.counts, worths.tolist(), strict=True))
 
     def choose(self, known: Mapping[str, object]) -> Wanted | None:
@@ -95,6 +97,8 @@ class Pool:
         def wish(kernel: AnyKernel) -> float:
             if self.texts[kernel] in known:
                 return 0.0
+            if kernel in self.corners:
+                return CORNER * self.worth[kernel]
             return self.worth[kernel] / (1 + timed[self.kinds[kernel]])
 
         best, best_wish = None, 0.0
@@ -140,12 +144,17 @@ class Pool:
         return sum(text not in known for text in self.texts.values())
 
 
-def worth(table: KernelTable, counts: Iterable[int]) -> NDArray[np.float64]:
-    """Returns what it is worth to time each kernel: more at the ends of its kind's sizes, (S,)."""
-    worths = np.sqrt(np.fromiter(counts, np.float64))
+def worth(counts: Iterable[int]) -> NDArray[np.float64]:
+    """Returns what it is worth to time kernels that occur so often, (S,)."""
+    return np.sqrt(np.fromiter(counts, np.float64))
+
+
+def corners(table: KernelTable) -> NDArray[np.intp]:
+    """Returns the kernels that have the least or largest size of their kind, in any measure."""
+    found: set[int] = set()
     for kind in np.unique(table.kinds):
         own = np.flatnonzero(table.kinds == kind)
         sizes = table.sizes[own]
         ends = {*sizes.argmin(0).tolist(), *sizes.argmax(0).tolist()}
-        worths[own[list(ends)]] *= CORNER
-    return worths
+        found |= {int(own[end]) for end in ends}
+    return np.array(sorted(found))

@@ -12,7 +12,7 @@ from latency_models.kernels.cpu import AVX2
 from latency_models.network_kernels import network_kernels
 from latency_models.prediction.descriptions import describe
 from latency_models.prediction.kernel_table import KernelTable, kernel_table
-from latency_models.profiling.pool import CORNER, MOST_AT_ONCE, Pool, Wanted, worth
+from latency_models.profiling.pool import MOST_AT_ONCE, Pool, Wanted
 from search_spaces.builder import GraphBuilder
 from search_spaces.errors import UserError
 from search_spaces.graph import Graph
@@ -85,11 +85,22 @@ def test_the_ends_of_a_kinds_sizes_come_first() -> None:
     assert np.mean(places) < 0.6 * np.mean(range(len(order)))
 
 
-def test_ends_are_worth_more_and_so_are_frequent_kernels() -> None:
-    whole = pool(30)
-    counts = np.array(list(whole.counts.values()), np.float64)
-    worths = worth(whole.table, whole.counts.values()) / np.sqrt(counts)
-    assert {*np.round(worths, 9).tolist()} <= {1.0, CORNER}
+def test_the_least_and_largest_of_a_kind_are_timed_early() -> None:
+    whole = pool(60)
+    corners = {whole.texts[kernel] for kernel in whole.corners}
+    known: dict[str, float] = {}
+    while corners - known.keys():
+        wanted = whole.choose(known)
+        assert wanted is not None
+        known |= dict.fromkeys(wanted.texts, 1.0)
+    timed = [index for index, text in enumerate(whole.texts.values()) if text in known]
+
+    assert len(timed) < 0.75 * len(whole.texts)
+    for kind in set(whole.kinds.values()):
+        own = whole.table.kinds == kind
+        every, found = whole.table.sizes[own], whole.table.sizes[timed][own[timed]]
+        assert (found.min(0) == every.min(0)).all()
+        assert (found.max(0) == every.max(0)).all()
 
 
 def test_doubtful_kernels_are_wanted_more() -> None:
