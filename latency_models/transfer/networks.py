@@ -1,6 +1,6 @@
 """Features of networks: how much work of which kind, of the graph alone.
 
-They are coarse on purpose: about ten numbers that a few measurements can weigh. What a network
+They are coarse on purpose: about a dozen numbers that a few measurements can weigh. What a network
 takes on a new device, beside what it takes on others, depends most on how much of its work is in
 which number format.
 
@@ -19,7 +19,8 @@ from search_spaces.operators import Conv2d, Operator
 
 Array = NDArray[np.float64]
 
-FORMATS = ("real", "real maps", "signs", "integers")  # what weights and maps are coded as
+FORMATS = ("real", "real maps", "signs", "few bits", "integers")  # of weights and maps
+FEW_BITS = 4  # that both weights and maps have at most: such codes may be packed
 SHAPES = ("dense", "depthwise")
 NAMES = (
     *("log MACs", "log bytes", "log nodes"),
@@ -60,4 +61,7 @@ def format_of(operator: Operator) -> str:
         return "real"
     if precision.activations == "real":
         return "real maps"
-    return "signs" if precision.weights == precision.activations == "sign" else "integers"
+    if precision.weights == precision.activations == "sign":
+        return "signs"
+    bits = max(precision.weight_bits, precision.activation_bits)
+    return "few bits" if bits <= FEW_BITS else "integers"
