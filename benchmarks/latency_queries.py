@@ -30,6 +30,7 @@ import numpy as np
 
 from benchmarks.report import print_table, write_json
 from latency_models.latency_model import LatencyModel
+from latency_models.transferred_model import TransferredModel
 from nas.predictions import profiled_model, read_architecture
 from search_spaces.architecture import to_json
 from search_spaces.errors import UserError
@@ -75,7 +76,7 @@ def row(
 
 
 def in_process(
-    model: LatencyModel, texts: Sequence[str], repeats: int, extrapolate: bool
+    model: LatencyModel | TransferredModel, texts: Sequence[str], repeats: int, extrapolate: bool
 ) -> list[dict[str, Any]]:
     """Times queries of one process: first while kernels are new to it, then warm.
 

@@ -5,24 +5,24 @@ nor torch is imported.
 """
 
 import gc
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self, cast
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from latency_models.device import Runtime
 from latency_models.folders import profiles_folder
-from latency_models.kernel_text import key_of, to_text
 from latency_models.kernels.cpu import VectorUnit
-from latency_models.latency import Interval, Latency, NotProfiledError
+from latency_models.latency import Interval, Latency
 from latency_models.network_kernels import AnyKernel, KernelUse, network_kernels
 from latency_models.prediction.composition import Parts, fit_composition
-from latency_models.prediction.descriptions import FEATURES, TERMS, describe
-from latency_models.prediction.kernel_table import kernel_table
+from latency_models.prediction.descriptions import FEATURES, TERMS
+from latency_models.prediction.explanation import Explanation, KernelPrediction
+from latency_models.prediction.known_kernels import KnownKernels
 from latency_models.prediction.model_file import (
     Arrays,
     KernelModel,
@@ -35,64 +35,12 @@ from search_spaces.errors import UnsupportedOperatorError, UserError
 from search_spaces.graph import Graph
 
 Floats = NDArray[np.float64]
-KernelSource = Literal["lookup", "learned", "roofline", "interpolated", "transferred"]
 FILE = "model.npz"
 OTHER = "*"  # the group of families without a reading
 TRANSFERRED = "transferred.npz"  # of a device that other devices' models stand in for
 COLUMNS = [*TERMS, *FEATURES]  # a model means nothing to other ones
 PROBABILITY = 0.9
 NORMAL_WIDTH = 1.645  # of a normal distribution, in standard deviations, at that probability
-NEAR = float(np.log(2.05))  # how far outside the sizes of its kind a kernel may lie
-UNKNOWN_DOUBT = 1.0  # of a kernel whose kind was never timed, in logarithms
-DOUBT_OUTSIDE = 0.5  # for each e-fold that a kernel lies outside
-READING_DOUBT = 0.01
-MOST_KNOWN = 200_000  # kernels that are remembered
-
-
-@dataclass(frozen=True, slots=True)
-class KernelPrediction:
-    """One kernel's part of a network's predicted latency.
-
-    Attributes:
-        node: The graph's node that it computes; "input" for the change of layout.
-        kernel: What it is, for people, for example "conv2d 3x3 w8a8".
-        source: A reading of this very kernel ("lookup"), which model stands in for it, or
-            "transferred" where another device's prediction does.
-        share: Of the network's predicted latency.
-    """
-
-    node: str
-    kernel: str
-    median_ms: float
-    low_ms: float
-    high_ms: float
-    source: KernelSource
-    share: float
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """A network's predicted latency, kernel by kernel.
-
-    Attributes:
-        overhead_ms: What the network takes beyond its kernels; may be below zero.
-    """
-
-    latency: Latency
-    kernels: tuple[KernelPrediction, ...]
-    overhead_ms: float
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What is known of one kernel: milliseconds, doubt in logarithms, distance outside."""
-
-    kind: str
-    family: str
-    median_ms: float
-    doubt: float
-    source: KernelSource
-    outside: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -136,8 +84,7 @@ class LatencyModel:
         self._device, self._name = str(about["device"]), str(about["model"])
         self._runtime: Runtime = about["runtime"]
         self._unit = VectorUnit(**about["vector_unit"])
-        self._known: dict[AnyKernel, Known] = {}
-        self.most_known = MOST_KNOWN
+        self.known = KnownKernels(self._device, self._name, kernels, readings, self._unit)
 
     # Files
 
@@ -278,11 +225,11 @@ class LatencyModel:
             return ()
         with without_collection():  # of what is made, nothing refers to itself
             networks = [self._uses(graph) for graph in graphs]
-            self._learn(use.kernel for uses in networks for use in uses)
+            self.known.learn(use.kernel for uses in networks for use in uses)
         if not extrapolate:
             for uses in networks:
-                self._check(uses)
-        return self._composed(self.parts(networks), [self._is_far(uses) for uses in networks])
+                self.known.check(uses)
+        return self._composed(self.parts(networks), [self.known.is_far(uses) for uses in networks])
 
     def explain(self, graph: Graph, *, extrapolate: bool = False) -> Explanation:
         """Returns the predicted latency with each kernel's part.
@@ -291,16 +238,16 @@ class LatencyModel:
         """
         latency = self.latency(graph, extrapolate=extrapolate)
         uses = self._uses(graph)
-        factor = np.exp(np.array([self._known[use.kernel].doubt for use in uses]) * NORMAL_WIDTH)
+        factor = np.exp(np.array([self.known[use.kernel].doubt for use in uses]) * NORMAL_WIDTH)
         times = [self._counted_ms(use) for use in uses]
         rows = tuple(
             KernelPrediction(
                 use.node,
-                self._known[use.kernel].kind,
+                self.known[use.kernel].kind,
                 ms,
                 ms / float(wide),
                 ms * float(wide),
-                self._known[use.kernel].source,
+                self.known[use.kernel].source,
                 ms / latency.median_ms,
             )
             for use, ms, wide in zip(uses, times, factor, strict=True)
@@ -309,8 +256,8 @@ class LatencyModel:
 
     def doubt(self, kernel: AnyKernel) -> float:
         """Returns how unsure the model is of one kernel, in logarithms of its latency."""
-        self._learn([kernel])
-        return self._known[kernel].doubt
+        self.known.learn([kernel])
+        return self.known[kernel].doubt
 
     def refitted(self, measured: Sequence[tuple[Graph, Latency]]) -> "LatencyModel":
         """Returns a model that also knows these measured networks; this one stays as it is.
@@ -321,8 +268,8 @@ class LatencyModel:
         for graph, latency in measured:
             with suppress(UnsupportedOperatorError):
                 rows.append((self._uses(graph), self.usual_ms(latency)))
-        self._learn(use.kernel for uses, _ in rows for use in uses)
-        rows = [row for row in rows if self._is_like_timed(row[0])]
+        self.known.learn(use.kernel for uses, _ in rows for use in uses)
+        rows = [row for row in rows if self.known.is_like_timed(row[0])]
         if not rows:
             return self
         parts, old = self.parts([uses for uses, _ in rows]), self._networks
@@ -351,51 +298,9 @@ class LatencyModel:
     def _uses(self, graph: Graph) -> tuple[KernelUse, ...]:
         return network_kernels(graph, self._runtime, self._unit)
 
-    def _learn(self, kernels: Iterable[AnyKernel]) -> None:
-        """Finds out about kernels that were never asked for, all at once."""
-        asked = dict.fromkeys(kernels)
-        if len(self._known) + len(asked) > self.most_known:
-            self._known.clear()
-        new = [kernel for kernel in asked if kernel not in self._known]
-        if not new:
-            return
-        table = kernel_table([describe(kernel, self._unit) for kernel in new])
-        logarithms, doubts = self._kernels.predict(table)
-        outside = self._kernels.outside(table)
-        doubts = doubts + np.where(
-            np.isinf(outside), UNKNOWN_DOUBT, DOUBT_OUTSIDE * np.minimum(outside, 10.0)
-        )
-        stand_in = cast(KernelSource, "interpolated" if self.name == "lookup" else self.name)
-        for index, kernel in enumerate(new):
-            kind, family = str(table.kinds[index]), str(table.families[index])
-            reading = self._readings.get(key_of(to_text(kernel)))
-            if reading is None:
-                ms, doubt = float(np.exp(logarithms[index])), float(doubts[index])
-                known = Known(kind, family, ms, doubt, stand_in, float(outside[index]))
-            else:
-                doubt = float(np.hypot(READING_DOUBT, reading[1]))
-                known = Known(kind, family, float(reading[0]), doubt, "lookup", 0.0)
-            self._known[kernel] = known
-
-    def _check(self, uses: Iterable[KernelUse]) -> None:
-        for use in uses:
-            known = self._known[use.kernel]
-            if known.outside > NEAR:
-                what = f"no reading of a kernel {known.kind!r}"
-                if not np.isinf(known.outside):
-                    times = np.exp(known.outside)
-                    what = (
-                        f"no reading of a kernel {known.kind!r} within {times:.2g} times its size"
-                    )
-                raise NotProfiledError(
-                    f"{self.device_name} has {what} ({use.node}); profile a space that has it "
-                    f"(nas device profile {self.device_name} --space SPACE.yaml), or "
-                    "--extrapolate, which widens the interval"
-                )
-
     def _place(self, use: KernelUse) -> int:
         """Where a kernel's milliseconds are summed: its family's, where it stands as it does."""
-        family = self._known[use.kernel].family
+        family = self.known[use.kernel].family
         place = self._places.get(group_name(family, use.place))
         if place is None:
             place = self._places.get(family, len(self._families) - 1)
@@ -404,16 +309,16 @@ class LatencyModel:
     def grouped(self, graphs: Sequence[Graph]) -> "LatencyModel":
         """Returns a model, fitted to no network yet, that tells the places in networks apart."""
         uses = [use for graph in graphs for use in self._uses(graph)]
-        self._learn(use.kernel for use in uses)
-        found = {group_name(self._known[use.kernel].family, use.place) for use in uses}
+        self.known.learn(use.kernel for use in uses)
+        found = {group_name(self.known[use.kernel].family, use.place) for use in uses}
         families = (*self._families, *sorted(found - {*self._families}), OTHER)
         return self._with(families=families, networks=no_networks(families))
 
     def covers(self, graph: Graph) -> bool:
         """Whether a kernel of each kind in a network was timed."""
         uses = self._uses(graph)
-        self._learn(use.kernel for use in uses)
-        return self._is_like_timed(uses)
+        self.known.learn(use.kernel for use in uses)
+        return self.known.is_like_timed(uses)
 
     def saying(self, **about: object) -> "LatencyModel":
         """Returns a model that says more of itself."""
@@ -433,11 +338,11 @@ class LatencyModel:
             families or self._families,
             networks or self._networks,
         )
-        made._known = self._known
+        made.known = self.known
         return made
 
     def _counted_ms(self, use: KernelUse) -> float:
-        known = self._known[use.kernel]
+        known = self.known[use.kernel]
         return known.median_ms * float(self._composition.shares[self._place(use)])
 
     def parts(self, networks: Sequence[Sequence[KernelUse]]) -> Parts:
@@ -447,20 +352,13 @@ class LatencyModel:
         for row, uses in enumerate(networks):
             whole = square = 0.0
             for use in uses:
-                known = self._known[use.kernel]
+                known = self.known[use.kernel]
                 sums[row, self._place(use)] += known.median_ms
                 whole += known.median_ms
                 square += (known.median_ms * known.doubt) ** 2
             variances[row] = square / whole**2
         counts = np.array([len(uses) for uses in networks], np.float64)
         return Parts(sums, counts, variances)
-
-    def _is_like_timed(self, uses: Iterable[KernelUse]) -> bool:
-        """Whether some kernel of each one's kind was timed."""
-        return all(np.isfinite(self._known[use.kernel].outside) for use in uses)
-
-    def _is_far(self, uses: Iterable[KernelUse]) -> bool:
-        return any(self._known[use.kernel].outside > NEAR for use in uses)
 
     def _composed(self, parts: Parts, far: Sequence[bool]) -> tuple[Latency, ...]:
         """Networks with kernels far from all timed ones have at least their doubt as interval."""

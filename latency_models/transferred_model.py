@@ -19,16 +19,9 @@ from latency_models.device import Runtime
 from latency_models.folders import profiles_folder
 from latency_models.kernels.cpu import VectorUnit
 from latency_models.latency import Interval, Latency
-from latency_models.latency_model import (
-    FILE,
-    NORMAL_WIDTH,
-    PROBABILITY,
-    TRANSFERRED,
-    Explanation,
-    KernelPrediction,
-    LatencyModel,
-)
+from latency_models.latency_model import FILE, NORMAL_WIDTH, PROBABILITY, TRANSFERRED, LatencyModel
 from latency_models.network_kernels import network_kernels
+from latency_models.prediction.explanation import Explanation, KernelPrediction
 from latency_models.prediction.model_file import read_model, write_model
 from latency_models.transfer.anchored import Table, fit_anchored
 from latency_models.transfer.networks import NAMES, network_features

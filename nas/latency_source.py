@@ -132,8 +132,8 @@ class Hybrid:
     """Predicts, and measures where the prediction decides something that it is not sure of.
 
     Measured are the first few candidates, and then those that the model does not know, that
-    neither keep nor break a constraint with enough confidence, or that may belong to the front. The
-    model learns from them.
+    neither keep nor break a constraint with enough confidence, or that may belong to the front.
+    The model learns from them.
 
     Args:
         run: Where the other candidates' evaluations are, also those of other workers.

@@ -10,7 +10,8 @@ from math import prod
 from typing import Any
 
 from latency_models.latency import Latency, to_json
-from latency_models.latency_model import Explanation, LatencyModel, profiled_devices
+from latency_models.latency_model import LatencyModel, profiled_devices
+from latency_models.prediction.explanation import Explanation
 from latency_models.transferred_model import TransferredModel, load_latency_model
 from search_spaces.architecture import from_json
 from search_spaces.errors import UserError

@@ -13,7 +13,7 @@ from nas.numbers import scaled
 
 if TYPE_CHECKING:
     from latency_models.latency import Latency
-    from latency_models.latency_model import Explanation
+    from latency_models.prediction.explanation import Explanation
     from search_spaces.errors import UserError
 
 latency_app = typer.Typer(
@@ -187,7 +187,7 @@ def print_predictions(
 ) -> None:
     """Prints each network's kernels where they are explained, then one line or row a network."""
     from latency_models.latency import Latency
-    from latency_models.latency_model import Explanation
+    from latency_models.prediction.explanation import Explanation
 
     found: dict[str, Latency | UserError] = {}
     for path, answer in answers.items():

@@ -6,7 +6,8 @@ from threading import Lock
 from typing import Any, Protocol
 
 from latency_models.latency import Latency
-from latency_models.latency_model import Explanation, profiled_devices
+from latency_models.latency_model import profiled_devices
+from latency_models.prediction.explanation import Explanation
 from latency_models.transferred_model import model_files
 from nas.predictions import check_profiled, profiled_model
 from search_spaces.errors import UserError

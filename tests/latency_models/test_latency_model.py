@@ -12,13 +12,9 @@ import pytest
 from latency_models.device import RUNTIMES, Runtime
 from latency_models.kernels.cpu import AVX2
 from latency_models.latency import NotProfiledError
-from latency_models.latency_model import (
-    Explanation,
-    KernelPrediction,
-    LatencyModel,
-    profiled_devices,
-)
+from latency_models.latency_model import LatencyModel, profiled_devices
 from latency_models.network_kernels import network_kernels
+from latency_models.prediction.explanation import Explanation, KernelPrediction
 from latency_models.prediction.fitting import ModelName
 from latency_models.prediction.model_file import FORMAT, VERSION
 from search_spaces.builder import GraphBuilder
@@ -126,7 +122,7 @@ def test_the_order_of_questions_does_not_matter(model: LatencyModel, tmp_path: P
 def test_forgetting_kernels_changes_nothing(model: LatencyModel, tmp_path: Path) -> None:
     model.save(tmp_path)
     forgetful = LatencyModel.load("formula", tmp_path)
-    forgetful.most_known = 60
+    forgetful.known.most_known = 60
 
     for graph in (*UNSEEN[:20], *UNSEEN[:20]):
         assert forgetful.latency(graph) == model.latency(graph)

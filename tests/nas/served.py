@@ -16,7 +16,7 @@ from time import sleep
 from typing import Any
 
 from latency_models.latency import Interval, Latency, NotProfiledError
-from latency_models.latency_model import Explanation, KernelPrediction
+from latency_models.prediction.explanation import Explanation, KernelPrediction
 from nas.serving.limits import Limits
 from nas.serving.models import FixedModels
 from nas.serving.server import TOKEN, open_socket, read_token, serve, url_of
