@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from random import Random
+from time import sleep
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from latency_models.folders import profiles_folder
 from latency_models.latency_model import FILE, TRANSFERRED, LatencyModel
 from latency_models.measure import Measurer
 from latency_models.prediction.fitting import SAME, at_drift, plain, under, usual_drift
-from latency_models.profiling.profiler import Draw, Profiler, measurer_of
+from latency_models.profiling.profiler import Draw, Profiler, measurer_of, text_of
 from latency_models.profiling.readings import latest, read_readings
 from latency_models.transfer.anchored import Table
 from latency_models.transfer.profiles import Indices, learn_profiles
@@ -28,10 +29,9 @@ from latency_models.transferred_model import (
     describe_source,
     source_table,
 )
-from search_spaces.architecture import read_graph, to_json
-from search_spaces.errors import UnsupportedOperatorError, UserError
+from search_spaces.architecture import read_graph
+from search_spaces.errors import UserError
 from search_spaces.graph import Graph
-from search_spaces.space import Architecture
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,6 +88,7 @@ def transfer_device(
     on_step: OnStep = lambda what, measured: None,
     folder: Path | None = None,
     open_measurer: Callable[[Device], Measurer] = measurer_of,
+    wait: Callable[[float], None] = sleep,
 ) -> TransferReport:
     """Measures a few networks on ``device``, and keeps a model that other devices' stand in for.
 
@@ -115,7 +116,7 @@ def transfer_device(
     pool = draw_pool(draw, models, Random(seed), samples)
     own = root / device.name
     measuring = Measuring(own, pool, samples, seed, on_step)
-    measuring.run(lambda: open_measurer(device))
+    measuring.run(lambda: open_measurer(device), wait)
     on_step("fitting", samples)
     model = fit_transferred(own, models, pool)
     return TransferReport(
@@ -199,7 +200,7 @@ class Measuring:
         self.measured = 0
         self.failed: set[int] = set()
 
-    def run(self, open_measurer: Callable[[], Measurer]) -> None:
+    def run(self, open_measurer: Callable[[], Measurer], wait: Callable[[float], None]) -> None:
         """Measures until the chosen networks are known under the same conditions.
 
         Raises:
@@ -210,9 +211,15 @@ class Measuring:
             return  # the device need not be there
         with open_measurer() as measurer:
             profiler = Profiler(
-                measurer, self.folder, self.no_draw, 0.0, Random(self.seed), lambda _: None
+                measurer,
+                self.folder,
+                self.no_draw,
+                0.0,
+                Random(self.seed),
+                lambda _: None,
+                wait=wait,
             )
-            profiler.session = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+            profiler.session = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
             while missing := self.missing():
                 done, last = max(0, self.samples - len(missing)), "compiling the first network"
                 for row in missing:
@@ -222,11 +229,8 @@ class Measuring:
     def measure(self, profiler: Profiler, row: int) -> str:
         """Measures one network and keeps the reading; returns what became of it."""
         before = profiler.networks
-        try:
-            last = profiler.time_network(self.pool.graphs[row])
-            profiler.flush()
-        except UnsupportedOperatorError as error:
-            last = f"network cannot run: {error}"
+        last = profiler.time_network(self.pool.graphs[row])
+        profiler.flush()
         if profiler.networks > before:
             self.measured += 1
             return last
@@ -301,7 +305,3 @@ def current_networks(folder: Path) -> "tuple[pd.DataFrame, dict[str, Any]]":
         return table.iloc[:0], {}
     conditions = {name: table[name].dropna().iloc[-1] for name in SAME}
     return under(table, conditions)[0], conditions
-
-
-def text_of(graph: Graph) -> str:
-    return json.dumps(to_json(Architecture("", (), graph))["graph"])

@@ -21,8 +21,9 @@ from latency_models.measure import Measurer
 from latency_models.network_kernels import AnyKernel, network_kernels
 from latency_models.prediction.descriptions import describe
 from latency_models.prediction.fitting import fit_latency_model
+from latency_models.profiling.profiler import text_of
 from latency_models.profiling.readings import Reading, append_readings, read_readings
-from latency_models.profiling.transfer import TransferReport, text_of, transfer_device
+from latency_models.profiling.transfer import TransferReport, transfer_device
 from latency_models.transfer.anchored import rank_correlation
 from latency_models.transferred_model import (
     TransferredModel,
@@ -143,6 +144,7 @@ def transfer(
         samples=samples,
         folder=folder,
         open_measurer=lambda device: measurer,
+        wait=lambda seconds: None,
     )
 
 
