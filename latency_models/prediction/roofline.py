@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from latency_models.prediction.kernel_table import KernelTable
 
 Floats = NDArray[np.float64]
+LARGE = 10  # times a call's own time: what a kernel must take to tell of bandwidth
 PEAK_QUANTILE = 0.95  # of what kernels reach: the very best reading may be a slip of the clock
 
 
@@ -45,9 +46,12 @@ def fit_roofline(table: KernelTable, median_ms: Floats) -> Roofline:
     """Returns the roofline of kernels with known times (S,)."""
     call_ms = float(np.quantile(median_ms, 0.01))
     busy = np.maximum(median_ms - call_ms, 0.1 * median_ms)
+    large = median_ms >= min(LARGE * call_ms, float(np.median(median_ms)))
     peaks = {
         str(name): float(np.quantile((table.macs / busy)[mask], PEAK_QUANTILE))
         for name in np.unique(table.precisions)
         if name and (mask := (table.precisions == name) & (table.macs > 0)).any()
     }
-    return Roofline(peaks, float(np.quantile(table.moved_bytes / busy, PEAK_QUANTILE)), call_ms)
+    return Roofline(
+        peaks, float(np.quantile((table.moved_bytes / busy)[large], PEAK_QUANTILE)), call_ms
+    )

@@ -1,11 +1,12 @@
 """Profile: what ``nas device profile`` does, from the first reading to the fitted model."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from random import Random
 
-from latency_models.device import Device
+from latency_models.device import Device, get_device
 from latency_models.folders import profiles_folder
 from latency_models.kernels.cpu import VectorUnit
 from latency_models.latency_model import FILE, LatencyModel
@@ -52,6 +53,8 @@ def profile_device(
 ) -> ProfileReport:
     """Times kernels and networks of a space on ``device``, and fits and keeps its latency model.
 
+    An interrupt ends the timing, not the fit.
+
     Args:
         draw: Returns a random network of the space.
         folder: Where profiles are kept; None is this user's folder.
@@ -68,7 +71,8 @@ def profile_device(
         unit = measurer.vector_unit
         doubts = partial(fit_doubts, unit=unit)
         profiler = Profiler(measurer, own, draw, budget_s, rng, doubts, on_progress)
-        profiler.run()
+        with suppress(KeyboardInterrupt):  # what was timed is fitted; the next one ends that too
+            profiler.run()
     return fit_profile(
         own, unit, root, model, (profiler.kernels, profiler.networks, profiler.failures)
     )
@@ -77,17 +81,26 @@ def profile_device(
 def fit_again(
     device: str, folder: Path | None = None, model: ModelName = "learned"
 ) -> ProfileReport:
-    """Fits and keeps the model of all that was timed on a device, which need not be there.
+    """Fits and keeps the model of all that was timed on a device.
+
+    The device need not be there, unless it has no model yet that tells what its code is cut to.
 
     Raises:
-        UserError: If it has no model yet to tell what its code is cut to, or too little was timed.
+        UserError: If it was never profiled, or too little was timed.
     """
     root = folder or profiles_folder()
     path = root / device / FILE
-    if not path.is_file():
-        raise UserError(f"device {device!r} was never profiled; run nas device profile {device}")
-    header, _ = read_model(path)
-    unit = VectorUnit(**header["about"]["vector_unit"])
+    if not path.parent.is_dir():
+        raise UserError(
+            f"device {device!r} was never profiled; run nas device profile {device} --space "
+            "SPACE.yaml"
+        )
+    if path.is_file():
+        header, _ = read_model(path)
+        unit = VectorUnit(**header["about"]["vector_unit"])
+    else:
+        with measurer_of(get_device(device)) as measurer:
+            unit = measurer.vector_unit
     return fit_profile(root / device, unit, root, model, (0, 0, 0))
 
 

@@ -56,7 +56,7 @@ def profile_command(
 ) -> None:
     """Time a device's kernels, and fit the model that predicts any network of a space.
 
-    Can be interrupted and run again: every run adds to what is known.
+    Ctrl-C ends the timing and fits what is there; every run adds to what is known.
     """
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
