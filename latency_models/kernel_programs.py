@@ -33,7 +33,7 @@ def kernel_blocks(
     Raises:
         UserError: If the board cannot run code for ``cpu``.
     """
-    network = lower(model, cpu.vector_unit, choose_tile, apart=True)
+    network = lower(model, cpu.vector_unit, choose_tile, apart=True, only=indices)
     every = calls(network)
     names = {index: f"kernel_{index}" for index in indices}
     entries = {name: [every[index]] for index, name in names.items()}

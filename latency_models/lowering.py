@@ -1,6 +1,6 @@
 """Lowering: a model as a list of kernel calls on planned memory."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,30 +70,46 @@ class Filled:
     blobs: Mapping[str, int]
 
 
+def empty(planned: PlannedKernel) -> Filled:
+    """A kernel that is not run."""
+    return Filled(planned, None, {})
+
+
 def lower(
-    model: Model, unit: VectorUnit, choose_tile: TileChoice, *, apart: bool = False
+    model: Model,
+    unit: VectorUnit,
+    choose_tile: TileChoice,
+    *,
+    apart: bool = False,
+    only: Collection[int] | None = None,
 ) -> LoweredNetwork:
     """Returns ``model``, its batch norms folded, as calls of kernels for ``unit``.
 
     Args:
         apart: Whether no two maps share memory, so that kernels can be run in any order: codes
             that are read as real numbers would be tiny ones, which take a processor very long.
+        only: Places of the kernels that get weights; the others cannot be run. None is all.
 
     Raises:
         UnsupportedOperatorError: If a node has an operator or a format without a kernel.
         UserError: If a step vanishes, or an integer sum could leave 32 bits.
     """
-    return _Lowering(fold_batch_norm(model), unit, choose_tile, apart).run()
+    return _Lowering(fold_batch_norm(model), unit, choose_tile, apart, only).run()
 
 
 class _Lowering:
     """One network being lowered: its kernels are planned, then filled, then given memory."""
 
     def __init__(
-        self, model: Model, unit: VectorUnit, choose_tile: TileChoice, apart: bool
+        self,
+        model: Model,
+        unit: VectorUnit,
+        choose_tile: TileChoice,
+        apart: bool,
+        only: Collection[int] | None,
     ) -> None:
         self.graph = model.graph
-        self.unit, self.choose_tile, self.apart = unit, choose_tile, apart
+        self.unit, self.choose_tile, self.apart, self.only = unit, choose_tile, apart, only
         self.plan = plan_kernels(model.graph, unit)
         self.places = self.plan.places
         self.constants = Constants(model, self.plan.works)
@@ -101,7 +117,10 @@ class _Lowering:
         self.weights_size = 0
 
     def run(self) -> LoweredNetwork:
-        steps = [self.fill(planned) for planned in self.plan.kernels]
+        steps = [
+            self.fill(planned) if self.only is None or index in self.only else empty(planned)
+            for index, planned in enumerate(self.plan.kernels)
+        ]
         offsets, size = self.workspace()
         return LoweredNetwork(
             tuple(
@@ -192,7 +211,7 @@ class _Lowering:
         return tuple(
             self.address(maps[argument], offsets)
             if argument in maps
-            else Address("weights", step.blobs[argument])
+            else Address("weights", step.blobs.get(argument, 0))
             for argument in step.planned.kernel.arguments
         )
 
