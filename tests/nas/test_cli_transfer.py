@@ -24,7 +24,12 @@ stages:
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("HWNAS_PROFILES", str(tmp_path / "profiles"))
+    for name in ("PROFILES", "CACHE", "DEVICES"):
+        monkeypatch.setenv(f"HWNAS_{name}", str(tmp_path / name.lower()))
+    (tmp_path / "devices").mkdir()
+    (tmp_path / "devices" / "new.toml").write_text(
+        'description = "this machine, whatever else it does"\nmax_drift = 1000\n'
+    )
     make_profile(tmp_path / "profiles", "alpha", factor=1.0)
     make_profile(tmp_path / "profiles", "beta", factor=0.5)
     (tmp_path / "space.yaml").write_text(SPACE)
@@ -35,7 +40,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ("words", "message"),
     [
         (("host", "--from", "nobody"), "device 'nobody' has no latency model"),
-        (("host", "--from", "alpha,host"), "device 'host' cannot stand in for itself"),
+        (("new", "--from", "alpha,new"), "device 'new' cannot stand in for itself"),
         (("host", "--from", "alpha", "--samples", "3"), "samples must be from 5 to 100, got 3"),
         (("nowhere", "--from", "alpha"), "unknown device 'nowhere'"),
     ],
@@ -48,7 +53,7 @@ def test_a_mistake_is_one_line(words: tuple[str, ...], message: str, place: Path
 
 @pytest.mark.slow
 def test_a_device_is_predicted_after_five_networks(place: Path) -> None:
-    words = ("device", "transfer", "host", "--from", "alpha,beta", "--space", "space.yaml")
+    words = ("device", "transfer", "new", "--from", "alpha,beta", "--space", "space.yaml")
     said = nas(*words, "--samples", "5", at=place)
     assert "5 networks measured" in said
     assert "from alpha" in said
@@ -56,7 +61,7 @@ def test_a_device_is_predicted_after_five_networks(place: Path) -> None:
 
     save_architecture(Architecture("network", (), mobile(0.5)), place / "network.json")
     text = nas(
-        *("latency", "predict", "network.json", "--device", "host"),
+        *("latency", "predict", "network.json", "--device", "new"),
         *("--extrapolate", "--explain", "--json"),
         at=place,
     )
@@ -65,11 +70,11 @@ def test_a_device_is_predicted_after_five_networks(place: Path) -> None:
     assert {kernel["source"] for kernel in found["kernels"]} == {"transferred"}
 
     models = ProfiledModels()
-    assert models.names() == ("alpha", "beta", "host")
+    assert models.names() == ("alpha", "beta", "new")
     graph = mobile(0.5)
-    served = models.get("host")
-    assert served is models.get("host")
+    served = models.get("new")
+    assert served is models.get("new")
     latency = served.latency(graph, extrapolate=True)
     assert latency.median_ms == pytest.approx(found["latency"]["median_ms"])
     make_profile(place / "profiles", "beta", factor=0.7)
-    assert models.get("host") is not served
+    assert models.get("new") is not served
