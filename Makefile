@@ -16,11 +16,11 @@ demo: $(VENV)/installed  ## search digits, print the front, export the knee
 	$(BIN)/nas search examples/digits.yaml --resume  # goes on with what is there
 	$(BIN)/nas export runs/digits --pick knee --formats onnx,tvm,torch --to runs/digits/export
 
-test: $(VENV)/installed  ## the whole suite
-	$(BIN)/python -m pytest
+test: $(VENV)/installed  ## the whole suite, files in two processes
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-quick: $(VENV)/installed  ## without the tests that take more than a few seconds
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 test-aarch64: $(VENV)/installed  ## kernels and networks for 64-bit ARM, in an emulator
 	$(BIN)/python -m pytest -rs tests/latency_models/test_aarch64.py tests/latency_models/test_compiled_file.py

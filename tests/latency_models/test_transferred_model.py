@@ -15,7 +15,7 @@ import pytest
 from latency_models.device import get_device
 from latency_models.kernel_text import to_text
 from latency_models.kernels.cpu import AVX2
-from latency_models.latency import Conditions, Latency, MeasurementError, NotProfiledError
+from latency_models.latency import Latency, MeasurementError, NotProfiledError
 from latency_models.latency_model import FILE, TRANSFERRED, LatencyModel, profiled_devices
 from latency_models.measure import Measurer
 from latency_models.network_kernels import AnyKernel, network_kernels
@@ -36,23 +36,8 @@ from search_spaces.model import Model
 from search_spaces.networks import get_network
 from search_spaces.space import sample
 from search_spaces.staged import Head, Stage, StagedSpace, Stem, block_option
+from tests.latency_models.profiles import CONDITIONS
 
-CONDITIONS = Conditions(
-    device="",
-    cpu="a formula",
-    runtime="tvm",
-    runtime_version="1",
-    target="none",
-    tuned=False,
-    threads=1,
-    input_shape=(1, 3, 16, 16),
-    precision="fp32",
-    runs=10,
-    cache="warm",
-    reference_ms=1.0,
-    drift=1.0,
-    date="2026-01-01T00:00:00+00:00",
-)
 BLOCKS = (
     block_option("plain", {"kernel_size": (1, 3)}),
     block_option("inverted_residual", {"kernel_size": (3,), "expand_ratio": (2, 4)}),
@@ -69,6 +54,7 @@ SPACE = StagedSpace(
     ),
     head=Head(widths=(0, 64)),
 )
+
 Formula = Callable[[AnyKernel], float]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from latency_models.kernel_text import to_text
 from latency_models.kernels.cpu import AVX2
-from latency_models.latency import Conditions, Latency
+from latency_models.latency import Latency
 from latency_models.network_kernels import AnyKernel, network_kernels
 from latency_models.prediction.descriptions import describe
 from latency_models.prediction.fitting import fit_latency_model
@@ -16,25 +16,10 @@ from search_spaces.architecture import to_json
 from search_spaces.graph import Graph
 from search_spaces.networks import get_network
 from search_spaces.space import Architecture
+from tests.latency_models.profiles import CONDITIONS
 
 WIDTHS = (0.25, 0.35, 0.5, 0.75, 1.0)
 RESOLUTIONS = (32, 64)
-CONDITIONS = Conditions(
-    device="",
-    cpu="a formula",
-    runtime="tvm",
-    runtime_version="0",
-    target="none",
-    tuned=False,
-    threads=1,
-    input_shape=(1, 3, 32, 32),
-    precision="fp32",
-    runs=10,
-    cache="warm",
-    reference_ms=1.0,
-    drift=1.0,
-    date="2026-01-01T00:00:00+00:00",
-)
 
 
 def mobile(width: float, resolution: int = 32) -> Graph:
