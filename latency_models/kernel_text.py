@@ -63,7 +63,7 @@ def encode(value: object) -> Any:  # noqa: ANN401
 @cache
 def fields_of(kind: type) -> tuple[tuple[str, Any], ...]:
     """The name and default of each field of a record."""
-    return tuple((item.name, item.default) for item in fields(kind))
+    return tuple((item.name, item.default) for item in fields(kind) if item.init)
 
 
 def decode(data: Any) -> Any:  # noqa: ANN401

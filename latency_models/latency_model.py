@@ -226,10 +226,11 @@ class LatencyModel:
         with without_collection():  # of what is made, nothing refers to itself
             networks = [self._uses(graph) for graph in graphs]
             self.known.learn(use.kernel for uses in networks for use in uses)
-        if not extrapolate:
-            for uses in networks:
-                self.known.check(uses)
-        return self._composed(self.parts(networks), [self.known.is_far(uses) for uses in networks])
+            if not extrapolate:
+                for uses in networks:
+                    self.known.check(uses)
+            far = [self.known.is_far(uses) for uses in networks]
+            return self._composed(self.parts(networks), far)
 
     def explain(self, graph: Graph, *, extrapolate: bool = False) -> Explanation:
         """Returns the predicted latency with each kernel's part.

@@ -5,7 +5,7 @@ node as a small network (see ``onnx_kernels``).
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from latency_models.device import Runtime
@@ -21,6 +21,13 @@ class CompiledKernel:
 
     kernel: Kernel
     numbers: tuple[int, ...] = ()
+    _hash: int = field(init=False, compare=False, repr=False)  # it is looked up several times
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash((self.kernel, self.numbers)))
+
+    def __hash__(self) -> int:
+        return self._hash
 
 
 AnyKernel = CompiledKernel | OnnxKernel
