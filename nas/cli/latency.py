@@ -210,11 +210,11 @@ def print_predictions(
 
 
 def print_kernels(answer: "Explanation", title: str | None) -> None:
-    made = table("layer", "kernel", ">ms", ">low", ">high", ">share", "from", title=title)
+    made = table("layer", "kernel", ">us", ">low", ">high", ">share", "from", title=title)
     for row in answer.kernels:
-        times = (f"{ms:.4f}" for ms in (row.median_ms, row.low_ms, row.high_ms))
+        times = (f"{1e3 * ms:.3f}" for ms in (row.median_ms, row.low_ms, row.high_ms))
         made.add_row(row.node, row.kernel, *times, f"{row.share:.1%}", row.source)
-    overhead = f"{answer.overhead_ms:.4f}"
+    overhead = f"{1e3 * answer.overhead_ms:.3f}"
     share = f"{answer.overhead_ms / answer.latency.median_ms:.1%}"
     made.add_row("beyond the kernels", "", overhead, "", "", share, "")
     console.print(made, highlight=False)
