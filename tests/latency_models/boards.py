@@ -33,6 +33,7 @@ class Server:
             cwd=folder,
             env=os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(folder)},
             start_new_session=True,
+            bufsize=0,  # a line that was read ahead could not be waited for
         )
         self._address = ""
 
