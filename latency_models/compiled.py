@@ -224,6 +224,18 @@ def shapes(network: LoweredNetwork) -> Mapping[Memory, tuple[int, ...]]:
     }
 
 
+def memories(network: LoweredNetwork, board: Board) -> list[Any]:
+    """Returns the memories of a network, its maps full of ordinary numbers, or of any codes."""
+    rng, shape = np.random.default_rng(0), shapes(network)
+    numbers = rng.normal(size=-(-network.workspace_size // 4)).astype(np.float32)
+    return [
+        board.tensor(rng.normal(size=shape["input"]).astype(np.float32)),
+        board.tensor(network.weights),
+        board.tensor(numbers.view(np.uint8)[: network.workspace_size]),
+        board.tensor(np.zeros(shape["output"], np.float32)),
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class KernelTime:
     """How long one kernel of a network takes alone.
@@ -278,15 +290,7 @@ def kernel_times(
     everything = {"all": list(steps.values())}
     module = kernel_module(functions(network, cpu, used), entries | everything, shapes(network))
     compiled = board.load(compile_kernels(module, cpu.target), cpu)
-    rng = np.random.default_rng(0)
-    memory = shapes(network)
-    arrays = (
-        rng.normal(size=memory["input"]).astype(np.float32),
-        network.weights,
-        np.zeros(memory["workspace"], np.uint8),
-        np.zeros(memory["output"], np.float32),
-    )
-    tensors = [board.tensor(array) for array in arrays]
+    tensors = memories(network, board)
     compiled["all"](*tensors)
     times = []
     for index, call in steps.items():

@@ -9,12 +9,10 @@ from math import ceil
 from statistics import median
 from typing import Any
 
-import numpy as np
-
 from latency_models.board import Board, time_ms
-from latency_models.compiled import calls, functions, shapes
+from latency_models.compiled import calls, functions, memories, shapes
 from latency_models.kernels.cpu import Cpu
-from latency_models.lowering import LoweredNetwork, TileChoice, lower
+from latency_models.lowering import TileChoice, lower
 from latency_models.machine_code import compile_kernels, kernel_module
 from latency_models.timing import MS, Block
 from search_spaces.model import Model
@@ -42,18 +40,6 @@ def kernel_blocks(
     loaded = board.load(compile_kernels(module, cpu.target), cpu)
     tensors = memories(network, board)
     return [entry_block(board, loaded, names[index], tensors) for index in indices]
-
-
-def memories(network: LoweredNetwork, board: Board) -> list[Any]:
-    """Returns the memories of a network, its maps full of ordinary numbers, or of any codes."""
-    rng, shape = np.random.default_rng(0), shapes(network)
-    numbers = rng.normal(size=-(-network.workspace_size // 4)).astype(np.float32)
-    return [
-        board.tensor(rng.normal(size=shape["input"]).astype(np.float32)),
-        board.tensor(network.weights),
-        board.tensor(numbers.view(np.uint8)[: network.workspace_size]),
-        board.tensor(np.zeros(shape["output"], np.float32)),
-    ]
 
 
 def entry_block(board: Board, module: Any, entry: str, tensors: Sequence[Any]) -> Block:  # noqa: ANN401

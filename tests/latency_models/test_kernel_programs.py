@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from latency_models.board import LocalBoard
-from latency_models.compiled import calls, compile_model, functions, shapes, tile_choice
-from latency_models.kernel_programs import SPAN_NS, entry_block, kernel_blocks, memories
+from latency_models.compiled import calls, compile_model, functions, memories, shapes, tile_choice
+from latency_models.kernel_programs import SPAN_NS, entry_block, kernel_blocks
 from latency_models.kernels.cpu import Cpu, host_cpu
 from latency_models.lowering import LoweredNetwork, lower
 from latency_models.machine_code import compile_kernels, kernel_module
