@@ -18,9 +18,8 @@ from latency_models.device import Runtime
 from latency_models.folders import profiles_folder
 from latency_models.kernels.cpu import VectorUnit
 from latency_models.latency import Interval, Latency
-from latency_models.network_kernels import AnyKernel, KernelUse, network_kernels
+from latency_models.network_kernels import KernelUse, network_kernels
 from latency_models.prediction.composition import Parts, fit_composition
-from latency_models.prediction.descriptions import FEATURES, TERMS
 from latency_models.prediction.explanation import Explanation, KernelPrediction
 from latency_models.prediction.known_kernels import KnownKernels
 from latency_models.prediction.model_file import (
@@ -31,6 +30,7 @@ from latency_models.prediction.model_file import (
     read_model,
     write_model,
 )
+from latency_models.prediction.work import FEATURES, TERMS
 from search_spaces.errors import UnsupportedOperatorError, UserError
 from search_spaces.graph import Graph
 
@@ -254,11 +254,6 @@ class LatencyModel:
             for use, ms, wide in zip(uses, times, factor, strict=True)
         )
         return Explanation(latency, rows, latency.median_ms - sum(times))
-
-    def doubt(self, kernel: AnyKernel) -> float:
-        """Returns how unsure the model is of one kernel, in logarithms of its latency."""
-        self.known.learn([kernel])
-        return self.known[kernel].doubt
 
     def refitted(self, measured: Sequence[tuple[Graph, Latency]]) -> "LatencyModel":
         """Returns a model that also knows these measured networks; this one stays as it is.

@@ -45,20 +45,6 @@ class Models(Protocol):
         ...
 
 
-class FixedModels:
-    """Predictors that are given."""
-
-    def __init__(self, models: Mapping[str, Predictor]) -> None:
-        self._models = dict(models)
-
-    def names(self) -> tuple[str, ...]:
-        return tuple(self._models)
-
-    def get(self, device: str) -> Predictor:
-        check_profiled(device, self.names())
-        return self._models[device]
-
-
 class ProfiledModels:
     """The models in this user's folder of profiles, as they are now."""
 

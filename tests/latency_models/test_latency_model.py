@@ -155,7 +155,9 @@ def test_parts_and_overhead_add_up(model: LatencyModel) -> None:
 def test_doubt_is_small_for_timed_kernels_and_larger_for_others(model: LatencyModel) -> None:
     known = network_kernels(graphs(1, seed=0)[0], "tvm", AVX2)[1].kernel
     others = [use.kernel for use in network_kernels(large(), "tvm", AVX2) if use.node == "huge"]
-    assert model.doubt(known) < 0.03 < max(map(model.doubt, others))
+    model.known.learn([known, *others])
+    doubts = [model.known[kernel].doubt for kernel in others]
+    assert model.known[known].doubt < 0.03 < max(doubts)
 
 
 # Refusals

@@ -17,8 +17,9 @@ from typing import Any
 
 from latency_models.latency import Interval, Latency, NotProfiledError
 from latency_models.prediction.explanation import Explanation, KernelPrediction
+from nas.predictions import check_profiled
 from nas.serving.limits import Limits
-from nas.serving.models import FixedModels
+from nas.serving.models import Predictor
 from nas.serving.server import TOKEN, open_socket, read_token, serve, url_of
 from nas.serving.service import make_app
 from search_spaces.cost import network_cost
@@ -27,6 +28,20 @@ from search_spaces.operators import Linear
 
 SLOW = 7
 UNKNOWN = 11
+
+
+class FixedModels:
+    """Predictors that are given."""
+
+    def __init__(self, models: Mapping[str, Predictor]) -> None:
+        self._models = dict(models)
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._models)
+
+    def get(self, device: str) -> Predictor:
+        check_profiled(device, self.names())
+        return self._models[device]
 
 
 class ByMacs:
