@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from latency_models.kernels.cpu import AVX2
 from latency_models.network_kernels import network_kernels
-from latency_models.prediction.descriptions import FEATURES, TERMS, describe
+from latency_models.prediction.descriptions import describe
 from latency_models.prediction.kernel_table import KernelTable, kernel_table
+from latency_models.prediction.work import FEATURES, TERMS
 from search_spaces.space import sample
 from tests.search_spaces.coded import CODED
 

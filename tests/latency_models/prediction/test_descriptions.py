@@ -9,13 +9,9 @@ import pytest
 from latency_models.device import RUNTIMES, Runtime
 from latency_models.kernels.cpu import AVX2, AVX512, GENERIC, NEON, VectorUnit
 from latency_models.network_kernels import network_kernels
-from latency_models.prediction.descriptions import (
-    FEATURES,
-    TERMS,
-    Description,
-    describe,
-)
+from latency_models.prediction.descriptions import describe
 from latency_models.prediction.kernel_table import RANGED, kernel_table
+from latency_models.prediction.work import FEATURES, TERMS, Description
 from search_spaces.builder import GraphBuilder
 from search_spaces.cost import kernel_costs
 from search_spaces.graph import Graph
