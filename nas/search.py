@@ -19,11 +19,12 @@ from latency_models.device import get_device
 from nas import yaml_text
 from nas.config import RunConfig
 from nas.data.summary import check_same_data, data_summary
-from nas.evaluator import Evaluator, affordable
+from nas.evaluator import affordable
 from nas.final_front import measure_front
-from nas.instruments import Instruments, make_source, needs_latency
+from nas.instruments import Instruments
 from nas.kernel_table import KernelTable, KernelTimer
 from nas.latency_source import Predictor
+from nas.places import LocalPlace, Place
 from nas.redaction import without_passwords
 from nas.replacing import ReplacingSampler
 from nas.results import RunResults, results_of
@@ -54,7 +55,6 @@ from nas.studies import (
     retake_interrupted,
 )
 from nas.useless import UselessGenes, why_not
-from nas.workers import local_workers
 from search_spaces.errors import UserError
 
 MAY_CHANGE = frozenset({"search.trials", "search.workers", "latency.time_limit_s"})
@@ -74,6 +74,7 @@ def search(
     on_start: Callable[[], None] = do_nothing,
     on_progress: OnProgress = ignore_progress,
     instruments: Instruments | None = None,
+    place: Place | None = None,
 ) -> RunResults:
     """Searches as ``file`` says in the folder ``runs / file.name`` and returns what was found.
 
@@ -83,6 +84,7 @@ def search(
         resume: Go on with the run that is there.
         on_start: Called once everything that was given is checked, before the first trial.
         instruments: What latencies are found out with; None takes those of the run's device.
+        place: Where candidates are evaluated; None takes this machine.
 
     Raises:
         UserError: If the configuration or data is wrong, the device has no latency model where
@@ -91,12 +93,14 @@ def search(
     """
     config = file.config()
     instruments = instruments or Instruments()
+    place = place or LocalPlace(instruments)
     path = runs / config.name
     check_run(file, path, resume)
     setting = load_setting(config)
     baselines(config, setting.space)
     get_device(config.latency.device)
     model = instruments.needed_model(config)
+    place.check(config)
     # Nothing is written before all that was given is known to be right.
     if has_run(path):
         run = open_run(path)
@@ -116,17 +120,12 @@ def search(
         study = take_up_study(config, run, setting)
         if model is not None:
             note_model(run, model)
-        measurer = resources.enter_context(instruments.measurer(config))  # idle until asked
-        evaluator = None
-        if config.search.workers == 1:
-            source = make_source(config, run, measurer, model) if needs_latency(config) else None
-            evaluator = Evaluator(config, setting.tensors, source, run)
+        found = resources.enter_context(place.open(config, run, setting, model))
         if reason := why_not(config):
             log.info("useless precisions are not looked for: %s", reason)
         else:
-            avoid_useless(study, setting, measurer, run)
-        workers = resources.enter_context(local_workers(config, run, evaluator, instruments))
-        loop = SearchLoop(config, run, setting, study, workers, on_progress)
+            avoid_useless(study, setting, found.measurer, run)
+        loop = SearchLoop(config, run, setting, study, found.workers, on_progress)
         on_start()
 
         def read_results() -> RunResults:
@@ -134,7 +133,7 @@ def search(
 
         with stopping_gently(loop):
             loop.run_all()
-            measure_front(read_results, measurer, lambda: loop.stopping)
+            measure_front(read_results, found.measurer, lambda: loop.stopping)
         return replace(read_results(), used_up=loop.used_up)
 
 

@@ -25,10 +25,12 @@ from nas.sampler import HASH, SpaceUsedUpError
 from nas.setting import Setting, baselines
 from nas.studies import BASELINE, REPLACED, suggest
 from nas.useless import to_attribute
-from nas.workers import Workers
+from nas.workers import WorkerLostError, Workers
 from search_spaces.architecture import graph_hash
+from search_spaces.errors import UserError
 from search_spaces.space import Architecture, decide, restore
 
+INFRASTRUCTURE_TRIES = 10  # how often a candidate may lose its worker by nobody's fault
 PATIENCE = 100  # repeated proposals in a row after which a space counts as used up
 
 log = logging.getLogger("nas.search")
@@ -59,10 +61,15 @@ def ignore_progress(progress: Progress) -> None:
 
 @dataclass(slots=True)
 class Pending:
-    """Trials of one architecture that wait for its evaluation."""
+    """Trials of one architecture that wait for its evaluation.
+
+    Attributes:
+        tries_lost: How often its worker was lost by no fault of its own.
+    """
 
     architecture: Architecture
     trials: list[optuna.Trial]
+    tries_lost: int = 0
 
 
 @dataclass(slots=True)
@@ -181,19 +188,42 @@ class SearchLoop:
         pending = self.pending[key]
         try:
             future.result()
-        except BrokenProcessPool:
-            log.warning("the worker of %s died", key)
-            if self.run.load_evaluation(key) is None:  # else it died afterwards
-                if self.workers.has_another_try(pending.architecture):
-                    self.futures[self.workers.submit(pending.architecture)] = key
-                    return
-                self.workers.give_up(pending.architecture)
+        except (BrokenProcessPool, WorkerLostError) as error:
+            if self.tries_again(key, pending, error):
+                self.futures[self.workers.submit(pending.architecture)] = key
+                return
         evaluation = self.run.load_evaluation(key)
         if evaluation is None:
             raise AssertionError(f"the worker filed no evaluation of {key}")
         del self.pending[key]
         for trial in pending.trials:
             self.tell(trial, evaluation)
+
+    def tries_again(self, key: str, pending: Pending, error: Exception) -> bool:
+        """Whether an architecture whose worker was lost is to be submitted again.
+
+        One that has no other try is filed as infeasible.
+
+        Raises:
+            UserError: If its workers are lost again and again by no fault of its own.
+        """
+        its_fault = not isinstance(error, WorkerLostError) or error.is_candidates_fault
+        reason = str(error) if isinstance(error, WorkerLostError) else "its process died"
+        log.warning("the worker of %s was lost: %s", key, reason)
+        if self.run.load_evaluation(key) is not None:  # it was lost afterwards
+            return False
+        if its_fault:
+            if self.workers.has_another_try(pending.architecture):
+                return True
+            self.workers.give_up(pending.architecture)
+            return False
+        pending.tries_lost += 1
+        if pending.tries_lost >= INFRASTRUCTURE_TRIES:
+            raise UserError(
+                f"the worker of {key} was lost {INFRASTRUCTURE_TRIES} times by no fault of its "
+                f"own (last: {reason}); what is finished is kept; put it right and go on with --resume"
+            )
+        return True
 
     def tell(self, trial: optuna.Trial, evaluation: Evaluation) -> None:
         for rule, excess in evaluation.violations.items():

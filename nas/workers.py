@@ -15,7 +15,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from nas.config import RunConfig
 from nas.evaluation import Evaluation
@@ -30,8 +30,46 @@ from search_spaces.space import Architecture
 ATTEMPTS = 2  # how often a candidate is given to a worker before it counts as the culprit
 
 
-class Workers:
-    """Evaluates architectures, at most ``slots`` at a time.
+class WorkerLostError(Exception):
+    """The worker of a candidate is gone, and with it what it was doing.
+
+    Attributes:
+        is_candidates_fault: Whether it counts against the candidate, as a process that died under
+            it does; a node or device that went away does not.
+    """
+
+    def __init__(self, message: str, *, is_candidates_fault: bool) -> None:
+        super().__init__(message)
+        self.is_candidates_fault = is_candidates_fault
+
+
+class Workers(Protocol):
+    """Evaluates architectures, at most ``slots`` at a time, and files each in the run folder."""
+
+    @property
+    def slots(self) -> int:
+        """How many candidates may be under way at once; it may change while a search runs."""
+        ...
+
+    def submit(self, architecture: Architecture, /) -> "Future[str]":
+        """Starts an evaluation; the future's result is the hash under which it is filed.
+
+        The future fails with a `WorkerLostError` (or, of a local process, `BrokenProcessPool`)
+        where the worker was lost; any other error is the search's own and ends it.
+        """
+        ...
+
+    def has_another_try(self, architecture: Architecture, /) -> bool:
+        """Whether an architecture whose workers were lost by its own fault may be tried again."""
+        ...
+
+    def give_up(self, architecture: Architecture, /) -> Evaluation:
+        """Files an architecture that has no other try as infeasible."""
+        ...
+
+
+class LocalWorkers:
+    """Evaluates architectures on this machine, at most ``slots`` at a time.
 
     Use it as a context manager: leaving it ends all its processes.
 
@@ -57,7 +95,7 @@ class Workers:
         self._running: list[Future[str] | None] = [None] * slots
         self._attempts: dict[str, int] = {}
 
-    def __enter__(self) -> "Workers":
+    def __enter__(self) -> "LocalWorkers":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *exc: object) -> None:
@@ -104,7 +142,7 @@ def local_workers(
     run: RunFolder,
     evaluator: Evaluator | None,
     instruments: Instruments | None = None,
-) -> Workers:
+) -> LocalWorkers:
     """Returns the evaluator as the one worker, or as many processes as the configuration says.
 
     Args:
@@ -115,7 +153,7 @@ def local_workers(
         def evaluate_here(architecture: Mapping[str, Any]) -> str:
             return evaluator.evaluate(from_json(architecture)).hash
 
-        return Workers(1, InProcess, evaluate_here, run)
+        return LocalWorkers(1, InProcess, evaluate_here, run)
     context = multiprocessing.get_context("spawn")  # torch and TVM do not survive a fork
     # Nothing is ever sent: its end closes when this process lets go of it, or dies.
     ending, lifeline = context.Pipe(duplex=False)
@@ -124,7 +162,7 @@ def local_workers(
         given = (str(run.path), ending, instruments or Instruments())
         return InOtherProcess(1, context, start_worker, given)
 
-    return Workers(config.search.workers, start, evaluate_in_process, run, lifeline.close)
+    return LocalWorkers(config.search.workers, start, evaluate_in_process, run, lifeline.close)
 
 
 class InProcess(Executor):

@@ -443,9 +443,9 @@ def first_with(space: StagedSpace, precision: str) -> Architecture:
 def no_workers(run: RunFolder) -> Any:  # noqa: ANN401
     from concurrent.futures import ThreadPoolExecutor
 
-    from nas.workers import Workers
+    from nas.workers import LocalWorkers
 
-    return Workers(1, lambda: ThreadPoolExecutor(1), lambda data: "", run)
+    return LocalWorkers(1, lambda: ThreadPoolExecutor(1), lambda data: "", run)
 
 
 def test_a_run_says_why_it_looks_for_nothing() -> None:

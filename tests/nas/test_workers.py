@@ -17,7 +17,7 @@ from nas.results import RunResults
 from nas.run_folder import RunFolder, create_run
 from nas.search import search
 from nas.search_loop import Progress
-from nas.workers import InOtherProcess, InProcess, Workers, die_with
+from nas.workers import InOtherProcess, InProcess, LocalWorkers, die_with
 from search_spaces.architecture import graph_hash
 from search_spaces.errors import UserError
 from search_spaces.space import Architecture
@@ -47,8 +47,8 @@ def run(tmp_path: Path) -> RunFolder:
 
 
 @pytest.fixture
-def workers(run: RunFolder) -> Iterator[Workers]:
-    with Workers(2, lambda: InOtherProcess(1, SPAWN), evaluate, run) as made:
+def workers(run: RunFolder) -> Iterator[LocalWorkers]:
+    with LocalWorkers(2, lambda: InOtherProcess(1, SPAWN), evaluate, run) as made:
         yield made
 
 
@@ -63,7 +63,9 @@ def outcome(future: "Future[str]") -> object:
         return "died"
 
 
-def test_candidates_run_beside_each_other_where_ctrl_c_does_not_reach(workers: Workers) -> None:
+def test_candidates_run_beside_each_other_where_ctrl_c_does_not_reach(
+    workers: LocalWorkers,
+) -> None:
     futures = [workers.submit(named("slow", width)) for width in (4, 8)]
     results = [future.result(timeout=60) for future in futures]
 
@@ -73,7 +75,7 @@ def test_candidates_run_beside_each_other_where_ctrl_c_does_not_reach(workers: W
 
 
 def test_who_dies_takes_nobody_along_and_is_given_up_after_a_second_try(
-    workers: Workers, run: RunFolder
+    workers: LocalWorkers, run: RunFolder
 ) -> None:
     killer = named("killer")
     slow = workers.submit(named("slow", 8))
@@ -90,13 +92,13 @@ def test_who_dies_takes_nobody_along_and_is_given_up_after_a_second_try(
     assert given_up.reason == "its worker process died 2 times (out of memory, or killed)"
 
 
-def test_an_error_of_a_worker_is_the_searchs_own(workers: Workers) -> None:
+def test_an_error_of_a_worker_is_the_searchs_own(workers: LocalWorkers) -> None:
     with pytest.raises(UserError, match="the disk is full"):
         workers.submit(named("wrong")).result(timeout=60)
 
 
 def test_in_process_an_error_passes_through_at_once(run: RunFolder) -> None:
-    with Workers(1, InProcess, evaluate, run) as workers:
+    with LocalWorkers(1, InProcess, evaluate, run) as workers:
         assert outcome(workers.submit(named("quick"))) != "died"
         with pytest.raises(UserError, match="the disk is full"):
             workers.submit(named("wrong"))

@@ -1,0 +1,85 @@
+"""Places: where a search has its candidates evaluated, this machine or a cluster.
+
+The search itself is the same everywhere: it checks the place, makes its run, opens the place, and
+submits candidates to what it finds there.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from nas.config import RunConfig
+from nas.evaluator import Evaluator
+from nas.instruments import Instruments, make_source, needs_latency
+from nas.latency_source import NetworkTimer, Predictor
+from nas.run_folder import RunFolder
+from nas.setting import Setting
+from nas.workers import Workers, local_workers
+
+
+@dataclass(frozen=True, slots=True)
+class OpenPlace:
+    """What a search finds in a place that is open.
+
+    Attributes:
+        workers: Evaluate candidates and file what they find in the run folder.
+        measurer: Measures the final front, and kernels where useless precisions are looked for;
+            idle until it is asked.
+    """
+
+    workers: Workers
+    measurer: NetworkTimer
+
+
+class Place(Protocol):
+    """Where candidates are evaluated."""
+
+    def check(self, config: RunConfig, /) -> None:
+        """Makes sure that the place can be had, before anything is written or spent.
+
+        Raises:
+            UserError: If it cannot, with what to do about it.
+        """
+        ...
+
+    def open(
+        self, config: RunConfig, run: RunFolder, setting: Setting, model: Predictor | None, /
+    ) -> AbstractContextManager[OpenPlace]:
+        """Opens the place for one search; leaving the block ends all that was started there.
+
+        Where the block is left by an exception (a second ``Ctrl-C``, for one), what is running is
+        ended at once. The run's lock is held all the while.
+
+        Args:
+            model: Predicts latencies, where the configuration asks for that.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LocalPlace:
+    """This process, or as many processes of this machine as the configuration says.
+
+    Attributes:
+        instruments: What latencies are found out with.
+    """
+
+    instruments: Instruments
+
+    def check(self, config: RunConfig, /) -> None:
+        """This machine is always there."""
+
+    @contextmanager
+    def open(
+        self, config: RunConfig, run: RunFolder, setting: Setting, model: Predictor | None, /
+    ) -> Iterator[OpenPlace]:
+        with ExitStack() as resources:
+            measurer = resources.enter_context(self.instruments.measurer(config))
+            evaluator = None
+            if config.search.workers == 1:
+                needed = needs_latency(config)
+                source = make_source(config, run, measurer, model) if needed else None
+                evaluator = Evaluator(config, setting.tensors, source, run)
+            local = local_workers(config, run, evaluator, self.instruments)
+            yield OpenPlace(resources.enter_context(local), measurer)
