@@ -82,6 +82,23 @@ class BaselineConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class EarlyStopping:
+    """When trainings are stopped that others have outrun; see `nas.rungs`.
+
+    Attributes:
+        grace_epochs: The first rung; the next ones are at ``reduction`` times the one before.
+        reduction: One in so many goes on from a rung, and what nothing there dominates.
+    """
+
+    grace_epochs: int = 1
+    reduction: int = 3
+
+    def __post_init__(self) -> None:
+        check("grace_epochs", self.grace_epochs, self.grace_epochs >= 1, "at least 1")
+        check("reduction", self.reduction, self.reduction >= 2, "at least 2")
+
+
+@dataclass(frozen=True, slots=True)
 class SearchConfig:
     """How the space is explored.
 
@@ -93,6 +110,8 @@ class SearchConfig:
         storage: Database URL of the study; None keeps a journal file in the run folder.
         avoid_useless: Whether a precision that is slower and no smaller than a higher one on the
             device gives way to it.
+        early_stopping: None trains every candidate to the end.
+        cpus, gpus: Resources of one training on a cluster; a fraction shares one with others.
     """
 
     trials: int = 60
@@ -103,6 +122,9 @@ class SearchConfig:
     training_limit_s: float | None = None
     storage: str | None = None
     avoid_useless: bool = True
+    early_stopping: EarlyStopping | None = None
+    cpus: float = 1.0
+    gpus: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("trials", "workers", "initial"):
@@ -112,6 +134,14 @@ class SearchConfig:
         check("training_limit_s", limit, limit is None or limit > 0, "above 0, or none")
         known = ", ".join(SAMPLERS)
         check("sampler", repr(self.sampler), self.sampler in SAMPLERS, f"one of {known}")
+        whole = "a fraction up to 1, or a whole number"
+        check("cpus", self.cpus, self.cpus > 0 and is_share(self.cpus), f"above 0: {whole}")
+        check("gpus", self.gpus, self.gpus >= 0 and is_share(self.gpus), f"at least 0: {whole}")
+
+
+def is_share(number: float) -> bool:
+    """Whether Ray can hand out so much of a resource."""
+    return number <= 1 or number == int(number)
 
 
 def check(name: str, value: object, holds: bool, rule: str) -> None:

@@ -120,6 +120,17 @@ class RunFile(Strict):
             )
         return self
 
+    @model_validator(mode="after")
+    def check_grace(self) -> Self:
+        stopping, epochs = self.search.early_stopping, self.training.epochs
+        if stopping is not None and stopping.grace_epochs >= epochs:
+            raise UserError(
+                "search.early_stopping.grace_epochs must be below training.epochs "
+                f"(= {epochs}), got {stopping.grace_epochs}; lower it, train for longer, or set "
+                "search.early_stopping to null"
+            )
+        return self
+
     def config(self) -> RunConfig:
         """Returns the configuration as records.
 

@@ -5,6 +5,7 @@
     config.yaml            the configuration as resolved
     study.journal          Optuna's journal (unless the study lives in a database)
     architectures/HASH.json, evaluations/HASH.json, weights/HASH.safetensors
+    rungs/HASH.json        what a network was at each rung of early stopping, where that is on
     kernel_table.json      what kernels take on the device, where useless precisions are looked for
     latency_model.json     what predicted latencies, where some were predicted
     front.json, report.html, search.log, export/
@@ -76,6 +77,11 @@ class RunFolder:
     @property
     def latency_model_file(self) -> Path:
         return self.path / "latency_model.json"
+
+    @property
+    def rungs(self) -> Path:
+        """The folder of early stopping; missing where nothing reached a rung."""
+        return self.path / "rungs"
 
     @property
     def report_file(self) -> Path:

@@ -83,6 +83,8 @@ def strict_record(record: Any) -> type[BaseModel]:  # noqa: ANN401  (any datacla
         if is_dataclass(item.type):
             nested = strict_record(item.type)
             rows[item.name] = (nested, nested())
+        elif optional := record_in(item.type):
+            rows[item.name] = (strict_record(optional) | None, None)
         else:
             rows[item.name] = (item.type, ... if item.default is MISSING else item.default)
     return create_model(
@@ -93,15 +95,23 @@ def strict_record(record: Any) -> type[BaseModel]:  # noqa: ANN401  (any datacla
     )
 
 
+def record_in(kind: Any) -> Any:  # noqa: ANN401  (any type)
+    """Returns the dataclass of a field that holds one or nothing; None for other fields."""
+    return next((each for each in get_args(kind) if is_dataclass(each)), None)
+
+
 def to_record(record: Callable[..., R], model: BaseModel) -> R:
     """Returns the record that a model of ``strict_record`` holds.
 
     Raises:
         UserError: If the record refuses a value.
     """
-    kinds = {item.name: item.type for item in fields(record)}  # type: ignore[arg-type]
+    kinds: dict[str, Any] = {
+        item.name: record_in(item.type) or item.type
+        for item in fields(record)  # type: ignore[arg-type]
+    }
     values = {
-        name: to_record(kinds[name], value) if isinstance(value, BaseModel) else value  # type: ignore[arg-type]
+        name: to_record(kinds[name], value) if isinstance(value, BaseModel) else value
         for name, value in dict(model).items()
     }
     return record(**values)
