@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from nas import yaml_text
+from nas.config import EarlyStopping
 from nas.run_file import RunFile, differences, read_run_file, to_yaml
 from search_spaces.errors import UserError
 from search_spaces.precision import PRECISIONS
@@ -173,6 +174,32 @@ def test_an_unknown_key_is_named_with_its_place_and_the_nearest_known_one(
         (("search", "trials"), 0, "search: trials must be at least 1, got 0"),
         (("search", "workers"), 0, "search: workers must be at least 1, got 0"),
         (("search", "seed"), -1, "search: seed must be between 0 and 4294967295, got -1"),
+        (("search", "early_stopping"), True, "search.early_stopping: must not be true or false"),
+        (("search", "early_stopping"), 3, "search.early_stopping: input should be a valid dict"),
+        (
+            ("search", "early_stopping"),
+            {"grace_epoch": 1},
+            "unknown key 'grace_epoch' in search.early_stopping; did you mean 'grace_epochs'?",
+        ),
+        (
+            ("search", "early_stopping"),
+            {"grace_epochs": 0},
+            "search.early_stopping: grace_epochs must be at least 1, got 0",
+        ),
+        (
+            ("search", "early_stopping"),
+            {"reduction": 1},
+            "search.early_stopping: reduction must be at least 2, got 1",
+        ),
+        (
+            ("search", "early_stopping"),
+            {"grace_epochs": 1},
+            "search.early_stopping.grace_epochs must be below training.epochs (= 1), got 1; lower",
+        ),
+        (("search", "cpus"), 0, "search: cpus must be above 0: a fraction up to 1, or a whole"),
+        (("search", "cpus"), 1.5, "search: cpus must be above 0: a fraction up to 1, or a whole"),
+        (("search", "gpus"), -1, "search: gpus must be at least 0: a fraction up to 1, or a who"),
+        (("search", "gpus"), 2.5, "search: gpus must be at least 0: a fraction up to 1, or a wh"),
         (("search", "sampler"), "evo", "sampler must be one of evolution, tpe, nsga2, random,"),
         (("space",), 7, "space: input should be a valid dictionary, got 7"),
         (("space",), {}, "space.resolution is missing; add it"),
@@ -311,6 +338,45 @@ def test_an_override_is_read_as_yaml(read: Read, text: str, value: object) -> No
         found = getattr(found, part)
 
     assert found == value
+
+
+@pytest.mark.parametrize(
+    ("given", "rule"),
+    [
+        (None, None),
+        ({}, EarlyStopping(1, 3)),
+        ({"grace_epochs": 4, "reduction": 2}, EarlyStopping(4, 2)),
+    ],
+)
+def test_early_stopping_is_off_or_a_record_that_survives_writing(
+    read: Read, given: object, rule: EarlyStopping | None
+) -> None:
+    file = read(changed(("search", "early_stopping"), given), "training.epochs=9")
+
+    assert file.config().search.early_stopping == rule
+    assert read(to_yaml(file)) == file
+
+
+def test_one_value_of_early_stopping_may_be_set_by_itself(read: Read) -> None:
+    file = read(DATA, "training.epochs=9", "search.early_stopping.reduction=4")
+
+    assert file.config().search.early_stopping == EarlyStopping(1, 4)
+
+
+def test_a_run_file_from_before_early_stopping_is_the_run_that_it_was(read: Read) -> None:
+    old = deepcopy(DATA)
+    for key in ("early_stopping", "cpus", "gpus"):
+        del old["search"][key]
+
+    assert read(old) == tiny()
+    assert (tiny().config().search.cpus, tiny().config().search.gpus) == (1, 0)
+
+
+@pytest.mark.parametrize(("cpus", "gpus"), [(0.5, 0), (1, 0.25), (4, 2), (2.0, 1.0)])
+def test_a_training_takes_a_share_or_whole_numbers(read: Read, cpus: float, gpus: float) -> None:
+    search = read(DATA, f"search.cpus={cpus}", f"search.gpus={gpus}").config().search
+
+    assert (search.cpus, search.gpus) == (cpus, gpus)
 
 
 def test_an_override_may_add_a_section_or_fill_an_empty_one(read: Read) -> None:
