@@ -229,8 +229,12 @@ class SearchLoop:
         for rule, excess in evaluation.violations.items():
             trial.set_constraint(rule, excess)
         failed = not evaluation.feasible and not any(v > 0 for v in evaluation.violations.values())
-        if failed:
+        if evaluation.status == "stopped":  # no sampler shall take its accuracy for a full one
+            untrained = 1 - evaluation.epochs / self.config.training.epochs
+            trial.set_constraint("fully trained", untrained)
+        elif failed:
             trial.set_constraint("runs", 1.0)
+        trial.set_user_attr("epochs", evaluation.epochs)  # the fidelity of the accuracy
         values = [evaluation.values.get(m.name, m.worst) for m in self.config.objectives]
         self.study.tell(trial, values)
         fresh = evaluation.hash not in self.told
