@@ -18,6 +18,8 @@ import numpy as np
 from optuna.samplers import BaseSampler, NSGAIISampler, TPESampler
 
 from benchmarks.report import print_table, write_json
+from nas.candidate_training import LocalTraining
+from nas.checkpoints import FolderCheckpoints
 from nas.evaluation import Evaluation
 from nas.evaluator import Evaluator, graph_values
 from nas.run_file import RunFile, read_run_file, to_yaml
@@ -53,7 +55,8 @@ def time_search(file: RunFile, setting: Setting, folder: Path) -> float:
     config = replace(file.config(), baselines=())
     run = create_run(folder, to_yaml(file))
     study = take_up_study(config, run, setting)
-    evaluator = FreeEvaluator(config, setting.tensors, None, run)
+    training = LocalTraining(config, setting.tensors, FolderCheckpoints(run.checkpoints))
+    evaluator = FreeEvaluator(config, training, None, run)
     with local_workers(config, run, evaluator) as workers:
         loop = SearchLoop(config, run, setting, study, workers, ignore_progress)
         start = perf_counter()

@@ -11,6 +11,8 @@ from random import Random
 from tempfile import TemporaryDirectory
 from time import perf_counter
 
+from nas.candidate_training import LocalTraining
+from nas.checkpoints import FolderCheckpoints
 from nas.config import RunConfig
 from nas.evaluation import Evaluation
 from nas.evaluator import Evaluator
@@ -59,13 +61,14 @@ def try_architecture(
         config, training=replace(config.training, epochs=1, warmup_epochs=0), constraints=()
     )
     key = graph_hash(architecture.graph)
+    training = LocalTraining(one_epoch, setting.tensors, FolderCheckpoints(run.checkpoints))
     if not needs_latency(config):
-        evaluation = Evaluator(one_epoch, setting.tensors, None, run).evaluate(architecture)
+        evaluation = Evaluator(one_epoch, training, None, run).evaluate(architecture)
     else:
         with open_measurer(config) as measurer:
             model = Instruments().needed_model(config)
             source = make_source(one_epoch, run, measurer, model)
-            evaluation = Evaluator(one_epoch, setting.tensors, source, run).evaluate(architecture)
+            evaluation = Evaluator(one_epoch, training, source, run).evaluate(architecture)
             if evaluation.feasible:
                 measurer.export(run.load_model(key), run.path / "model.so")
     if not evaluation.feasible:

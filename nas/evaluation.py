@@ -7,7 +7,7 @@ from typing import Any, Literal
 from latency_models import latency as latencies
 from latency_models.latency import Latency
 
-Status = Literal["finished", "infeasible"]
+Status = Literal["finished", "infeasible", "stopped"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +16,9 @@ class Evaluation:
 
     Attributes:
         hash: The graph's hash.
-        status: "infeasible" where a constraint is violated or the candidate itself failed.
-        reason: Why it is infeasible, in one line; None where it is not.
+        status: "infeasible" where a constraint is violated or the candidate itself failed;
+            "stopped" where its training was ended early, so that its accuracy is of few epochs.
+        reason: Why it is not finished, in one line; None where it is.
         values: Metric name to value, for the metrics that were reached.
         violations: Constraint to how far it is exceeded (<= 0 where it holds).
         latency: The latency that decides, with its spread: measured (and its conditions) where it

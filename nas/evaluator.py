@@ -5,33 +5,27 @@ measurement in seconds, accuracy from training in minutes; a hard constraint tha
 evaluation there.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from time import perf_counter
 
-from latency_models.device_lock import making_way
 from latency_models.latency import Latency, MeasurementError, NotProfiledError
+from nas.candidate_training import CandidateTraining, TrainingTooLongError
 from nas.config import RunConfig
-from nas.data.tensors import TensorSplits
-from nas.evaluation import Evaluation
+from nas.evaluation import Evaluation, Status
 from nas.feasibility import violations_of, why_infeasible
 from nas.latency_source import CandidateLatency, Finding, is_machines_fault
 from nas.metrics import Phase
 from nas.quantized_layers import NoRangeError
 from nas.run_folder import RunFolder
 from nas.trainer import TrainingDivergedError
-from nas.training import CandidateTooLargeError, TrainingResult, train
+from nas.training import CandidateTooLargeError, TrainingResult
 from search_spaces.architecture import graph_hash
 from search_spaces.cost import network_cost
-from search_spaces.errors import UnsupportedOperatorError, UserError
+from search_spaces.errors import UnsupportedOperatorError
 from search_spaces.graph import Graph
 from search_spaces.space import Architecture
-
-
-class TrainingTooLongError(UserError):
-    """A candidate that trains for longer than the search allows."""
-
 
 # What ends one candidate and not the search.
 CANDIDATES_FAULT = (
@@ -49,18 +43,19 @@ class Evaluator:
     """Evaluates architectures one after another and writes each into the run folder.
 
     Args:
+        training: Trains the candidates that are worth it.
         source: Where latencies come from; None where the search asks for none.
     """
 
     def __init__(
         self,
         config: RunConfig,
-        data: TensorSplits,
+        training: CandidateTraining,
         source: CandidateLatency | None,
         run: RunFolder,
     ) -> None:
         self.config = config
-        self.data = data
+        self.training = training
         self.source = source
         self.run = run
 
@@ -76,6 +71,7 @@ class Evaluator:
         evaluation = steps.evaluation(graph_hash(architecture.graph))
         arrays = dict(steps.training.model.arrays) if steps.training else None
         self.run.save_evaluation(architecture, evaluation, arrays)
+        self.training.forget(evaluation.hash)
         return evaluation
 
     def take_steps(self, graph: Graph, steps: "Steps") -> None:
@@ -88,36 +84,14 @@ class Evaluator:
                 steps.learn_latency(self.source.before_training(graph))
             if steps.hopeless():
                 return
-        with steps.phase("training"), making_way() as make_way:
-            limit = TimeLimit(self.config.search.training_limit_s, make_way)
-            steps.training = train(
-                graph, self.data, self.config.training, before_step=limit.before_step
-            )
-            steps.values["accuracy"] = steps.training.accuracy
-        if steps.hopeless() or self.source is None or steps.finding is None:
+        with steps.phase("training"):
+            steps.training = self.training(graph, steps.values)
+        steps.learn_accuracy(steps.training)
+        if steps.hopeless() or steps.stopped or self.source is None or steps.finding is None:
             return
         with steps.phase("latency"):
             steps.learn_latency(self.source.after_training(graph, steps.finding, steps.values))
         steps.hopeless()
-
-
-class TimeLimit:
-    """Ends a training that takes too long; waiting for a measurement does not count."""
-
-    def __init__(self, limit_s: float | None, make_way: Callable[[], None]) -> None:
-        self.limit_s = limit_s
-        self.make_way = make_way
-        self.start = perf_counter()
-
-    def before_step(self) -> None:
-        before = perf_counter()
-        if self.limit_s is not None and before - self.start > self.limit_s:
-            raise TrainingTooLongError(
-                f"training must end within search.training_limit_s (={self.limit_s:g}), and goes "
-                "on; raise that limit, or take large candidates out of the space"
-            )
-        self.make_way()
-        self.start += perf_counter() - before
 
 
 class Steps:
@@ -139,6 +113,19 @@ class Steps:
         self.finding = finding
         self.values["latency_ms"] = finding.latency.median_ms
 
+    def learn_accuracy(self, training: TrainingResult) -> None:
+        self.values["accuracy"] = training.accuracy
+        self.seconds["training"] = training.seconds  # also those before it was taken up
+
+    @property
+    def stopped(self) -> bool:
+        """Whether training ended before all its epochs were run."""
+        return self.training is not None and self.training.epochs_run < self.epochs
+
+    @property
+    def epochs(self) -> int:
+        return self.config.training.epochs
+
     @contextmanager
     def phase(self, name: Phase) -> Iterator[None]:
         start = perf_counter()
@@ -152,11 +139,20 @@ class Steps:
         self.reason = why_infeasible(self.config, self.values, self.latency)
         return self.reason is not None
 
+    def outcome(self) -> tuple[Status, str | None]:
+        if self.reason is not None:
+            return "infeasible", self.reason
+        if self.training is not None and self.stopped:
+            run = self.training.epochs_run
+            return "stopped", f"stopped after {run} of {self.epochs} epochs by early stopping"
+        return "finished", None
+
     def evaluation(self, key: str) -> Evaluation:
+        status, reason = self.outcome()
         return Evaluation(
             hash=key,
-            status="finished" if self.reason is None else "infeasible",
-            reason=self.reason,
+            status=status,
+            reason=reason,
             values=self.values,
             violations=violations_of(self.config, self.values, self.latency),
             latency=self.latency,

@@ -9,6 +9,8 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
+from nas.candidate_training import LocalTraining
+from nas.checkpoints import FolderCheckpoints
 from nas.config import RunConfig
 from nas.evaluator import Evaluator
 from nas.instruments import Instruments, make_source, needs_latency
@@ -80,6 +82,8 @@ class LocalPlace:
             if config.search.workers == 1:
                 needed = needs_latency(config)
                 source = make_source(config, run, measurer, model) if needed else None
-                evaluator = Evaluator(config, setting.tensors, source, run)
+                checkpoints = FolderCheckpoints(run.checkpoints)
+                training = LocalTraining(config, setting.tensors, checkpoints)
+                evaluator = Evaluator(config, training, source, run)
             local = local_workers(config, run, evaluator, self.instruments)
             yield OpenPlace(resources.enter_context(local), measurer)

@@ -5,6 +5,7 @@
     config.yaml            the configuration as resolved
     study.journal          Optuna's journal (unless the study lives in a database)
     architectures/HASH.json, evaluations/HASH.json, weights/HASH.safetensors
+    checkpoints/           trainings that go on, to take them up again where they were
     rungs/HASH.json        what a network was at each rung of early stopping, where that is on
     kernel_table.json      what kernels take on the device, where useless precisions are looked for
     latency_model.json     what predicted latencies, where some were predicted
@@ -77,6 +78,11 @@ class RunFolder:
     @property
     def latency_model_file(self) -> Path:
         return self.path / "latency_model.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of trainings that go on; missing where none was saved."""
+        return self.path / "checkpoints"
 
     @property
     def rungs(self) -> Path:

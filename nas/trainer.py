@@ -6,8 +6,11 @@ Shape letters: B batch.
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from math import ceil
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -17,6 +20,7 @@ from nas.distillation import distance
 from nas.interpreter import Interpreter, from_model, load_arrays
 from nas.optimizer import learning_rate, make_optimizer, set_learning_rate
 from nas.training_config import TrainingConfig
+from nas.training_state import MOMENTS, DamagedStateError, Moments, RandomState, TrainingState
 from search_spaces.errors import UserError
 from search_spaces.graph import Graph
 from search_spaces.model import Array, Model
@@ -75,6 +79,59 @@ class Trainer:
         wants_augmentation = config.augmentation != Augmentation()
         self.augmentation = config.augmentation if wants_augmentation else None
         self.before_step = before_step
+
+    def moments(self) -> Moments:
+        """Returns what the optimizer keeps of each parameter, by its name for it."""
+        known = self.optimizer.state
+        return {
+            kind: {
+                name: as_array(known[parameter][kind])
+                for name, parameter in self.module.named_parameters()
+                if kind in known.get(parameter, {})
+            }
+            for kind in MOMENTS[self.config.optimizer]
+        }
+
+    def loss_scale(self) -> tuple[float, int] | None:
+        """Returns the scale of the loss and for how many steps it held; None where it has none."""
+        if not self.scaler.is_enabled():
+            return None
+        kept = self.scaler.state_dict()
+        return kept["scale"], kept["_growth_tracker"]
+
+    def order_random(self) -> RandomState:
+        """Returns the state of the randomness that orders and augments images."""
+        return as_array(self.generator.get_state())
+
+    def restore(self, state: TrainingState) -> None:
+        """Goes on from ``state``: weights, statistics, optimizer, scale and randomness.
+
+        Raises:
+            DamagedStateError: If it does not fit this training.
+        """
+        restore_arrays(self.module, state.arrays)
+        for name, parameter in self.module.named_parameters():
+            # Fused optimizers read all of these in the order of the parameter's memory.
+            kept = {
+                kind: as_lies(parameter, as_tensor(arrays[name]))
+                for kind, arrays in state.moments.items()
+                if name in arrays
+            }
+            if kept:
+                self.optimizer.state[parameter] = kept
+        if (state.loss_scale is not None) != self.scaler.is_enabled():
+            raise DamagedStateError("a training's state must have a loss scale where float16 has")
+        if state.loss_scale is not None:
+            scale, held = state.loss_scale
+            self.scaler.load_state_dict(
+                self.scaler.state_dict() | {"scale": scale, "_growth_tracker": held}
+            )
+        try:
+            self.generator.set_state(as_tensor(state.order_random))
+        except RuntimeError as error:
+            raise DamagedStateError(
+                f"a training's random state is no such state: {error}"
+            ) from None
 
     def run_epoch(self, epoch: int) -> float:
         """Trains on every image once and returns the mean loss.
@@ -148,6 +205,31 @@ def new_module(
     if arrays is not None:
         load_arrays(module, arrays)
     return on_device(module, device)
+
+
+def restore_arrays(module: Interpreter, arrays: Mapping[str, Array]) -> None:
+    """Copies ``arrays`` into the module, also those of quantizers that have seen nothing yet."""
+    with torch.no_grad():
+        for name, tensor in module.state_dict(keep_vars=True).items():
+            tensor.copy_(as_tensor(arrays[name]))
+    for quantizer in module.quantizers():
+        quantizer.has_step = bool(quantizer["step"] > 0)  # zero until the first batch tells it
+
+
+def as_lies(parameter: Tensor, kept: Tensor) -> Tensor:
+    """Returns what is kept of a parameter where and as the parameter lies; counts are scalars."""
+    if kept.shape != parameter.shape:
+        return kept.to(parameter.device)
+    return torch.empty_like(parameter.detach()).copy_(kept)
+
+
+def as_array(tensor: Tensor) -> NDArray[Any]:
+    """Returns a copy on the CPU."""
+    return np.array(tensor.detach().cpu().numpy(), order="C")
+
+
+def as_tensor(array: NDArray[Any]) -> Tensor:
+    return torch.from_numpy(np.array(array, order="C"))  # a copy: arrays from files are read-only
 
 
 def on_device(module: Interpreter, device: torch.device) -> Interpreter:

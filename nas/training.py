@@ -14,11 +14,13 @@ from torch import Tensor
 from nas.accuracy import accuracy
 from nas.calibration import calibrate
 from nas.data.tensors import TensorSplit, TensorSplits, check_input
-from nas.interpreter import Interpreter, to_model
+from nas.interpreter import Interpreter, model_arrays, to_model
 from nas.memory import free_bytes, training_bytes
 from nas.quantized_layers import NoRangeError
+from nas.torch_random import TorchRandom
 from nas.trainer import Trainer, TrainingDivergedError, check_output, new_module
 from nas.training_config import TrainingConfig
+from nas.training_state import DamagedStateError, TrainingPhase, TrainingState
 from search_spaces.errors import UserError
 from search_spaces.graph import Graph
 from search_spaces.model import Array, Model
@@ -52,7 +54,7 @@ class TrainingResult:
         model: Its coded weights are on their grids; the real numbers behind them are gone.
         train_loss: Mean over each finished epoch; those in float32 before are left out.
         validation_accuracy: After each finished epoch, in 0..1.
-        finished: False where the deadline came first.
+        finished: False where the deadline came first, or where it was ended early.
     """
 
     model: Model
@@ -75,6 +77,185 @@ def go_on() -> None:
     """For training that nothing has to wait for."""
 
 
+def always(report: EpochReport) -> bool:
+    """For training that nothing ends early."""
+    return True
+
+
+class Training:
+    """One training, epoch by epoch; between two of them it can be saved, and taken up elsewhere.
+
+    Torch's own random state is left as it was.
+
+    Args:
+        arrays: As for `train`; of no use beside a state.
+        teacher: As for `train`; beside a state, the one that was given before.
+        state: Where to go on; None starts from the beginning.
+
+    Raises: as `train`, and DamagedStateError if ``state`` does not fit.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        data: TensorSplits,
+        config: TrainingConfig,
+        *,
+        arrays: Mapping[str, Array] | None = None,
+        teacher: Model | None = None,
+        before_step: Callable[[], None] = go_on,
+        state: TrainingState | None = None,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        check_input(data.train, graph.input_shape)
+        check_output(data.train, graph)
+        self.graph = graph
+        self.data = data
+        self.config = config
+        self._teacher = teacher
+        self._before_step = before_step
+        self._clock = clock
+        self._first: Model | None = None  # the network trained in float32, where it teaches
+        has_float32 = bool(config.fp32_epochs) and any(map(is_coded, graph.nodes))
+        self._random = TorchRandom(config.seed, data.train.device)
+        with refusing_too_large(graph), self._random.in_place():
+            self._check_memory(graph)
+            self._start = clock() - (state.seconds if state is not None else 0.0)
+            if state is not None:
+                self._take_up(state, has_float32)
+            elif has_float32 and arrays is None:
+                self._begin_float32()
+            else:
+                self._begin(graph, config, arrays, teacher)
+            self._began_s = self.seconds if state is None else state.began_s
+        if state is not None:
+            self._random.restore(state.torch_random)
+
+    @property
+    def is_over(self) -> bool:
+        return self.epochs_run == self.config.epochs
+
+    @property
+    def epochs_run(self) -> int:
+        """Epochs done, those in float32 before left out."""
+        return 0 if self.in_float32 else len(self._losses)
+
+    @property
+    def in_float32(self) -> bool:
+        """Whether the epochs before those of a low-bit network go on."""
+        return self._phase == "float32"
+
+    @property
+    def seconds(self) -> float:
+        """Since the start, those before it was taken up included."""
+        return self._clock() - self._start
+
+    def would_end_after(self, deadline_s: float) -> bool:
+        """Whether one more epoch, taking as long as those before, would end after the deadline."""
+        if not self.epochs_run:
+            return False
+        now = self.seconds
+        return now + (now - self._began_s) / self.epochs_run > deadline_s
+
+    def run_epoch(self) -> EpochReport | None:
+        """Trains for an epoch; one in float32, before those that count, has no report.
+
+        Raises: as `train`.
+        """
+        trainer, epoch = self._trainer, len(self._losses)
+        with refusing_too_large(self.graph), self._random.in_place():
+            loss = trainer.run_epoch(epoch)
+            accuracy_now = validated(trainer.module, self.data.validation, epoch, trainer)
+            self._losses.append(loss)
+            self._accuracies.append(accuracy_now)
+            if self.in_float32:
+                if epoch + 1 == self.config.fp32_epochs:
+                    self._end_float32()
+                return None
+        return EpochReport(
+            epoch + 1, self.config.epochs, loss, accuracy_now, trainer.rate, self.seconds
+        )
+
+    def state(self) -> TrainingState:
+        """Returns a copy of all that is needed to go on from here."""
+        return TrainingState(
+            phase=self._phase,
+            arrays=model_arrays(self._trainer.module),
+            moments=self._trainer.moments(),
+            loss_scale=self._trainer.loss_scale(),
+            order_random=self._trainer.order_random(),
+            torch_random=self._random.state(),
+            train_loss=tuple(self._losses),
+            validation_accuracy=tuple(self._accuracies),
+            seconds=self.seconds,
+            began_s=self._began_s,
+            teacher=self._first.arrays if self._first is not None else None,
+        )
+
+    def result(self) -> TrainingResult:
+        """Returns the network as it is now; at least one epoch must have counted.
+
+        Raises:
+            NoRangeError: If a step vanished.
+        """
+        assert self.epochs_run
+        with refusing_too_large(self.graph):
+            model = finished_model(self._trainer.module)
+        return TrainingResult(
+            model, tuple(self._losses), tuple(self._accuracies), self.seconds, self.is_over
+        )
+
+    def _begin(
+        self,
+        graph: Graph,
+        config: TrainingConfig,
+        arrays: Mapping[str, Array] | None,
+        teacher: Model | None,
+        phase: TrainingPhase = "main",
+    ) -> None:
+        train = self.data.train
+        module = new_module(graph, config, arrays, train.device)
+        self._trainer = Trainer(module, train, config, self._before_step, teacher)
+        self._losses: list[float] = []
+        self._accuracies: list[float] = []
+        self._phase = phase
+
+    def _begin_float32(self) -> None:
+        graph, epochs = full_precision(self.graph), self.config.fp32_epochs
+        warmup = min(self.config.warmup_epochs, float(epochs))
+        config = replace(self.config, epochs=epochs, warmup_epochs=warmup, fp32_epochs=0)
+        self._check_memory(graph)
+        self._begin(graph, config, None, None, "float32")
+
+    def _end_float32(self) -> None:
+        first = finished_model(self._trainer.module)
+        del self._trainer  # its memory, before the next one takes as much
+        self._random.begin_anew()
+        images = calibration_images(self.data.train, self.graph)
+        arrays = calibrate(self.graph, first, images).arrays
+        if self._teacher is None and self.config.distillation_weight:
+            self._first = first
+        self._begin(self.graph, self.config, arrays, self._teacher or first)
+        self._began_s = self.seconds
+
+    def _take_up(self, state: TrainingState, has_float32: bool) -> None:
+        if state.phase == "float32":
+            if not has_float32:
+                raise DamagedStateError("a training without a float32 phase cannot go on in one")
+            self._begin_float32()
+        else:
+            if state.teacher is not None:
+                self._first = Model(full_precision(self.graph), state.teacher)
+            self._begin(self.graph, self.config, None, self._teacher or self._first)
+        self._trainer.restore(state)
+        self._losses.extend(state.train_loss)
+        self._accuracies.extend(state.validation_accuracy)
+
+    def _check_memory(self, graph: Graph) -> None:
+        train = self.data.train
+        check_memory(graph, min(self.config.batch_size, len(train)), train.device)
+
+
 def train(
     graph: Graph,
     data: TensorSplits,
@@ -85,13 +266,16 @@ def train(
     on_epoch: Callable[[EpochReport], None] | None = None,
     deadline_s: float | None = None,
     before_step: Callable[[], None] = go_on,
+    state: TrainingState | None = None,
+    on_state: Callable[[Callable[[], TrainingState]], None] | None = None,
+    may_go_on: Callable[[EpochReport], bool] = always,
     clock: Callable[[], float] = monotonic,
 ) -> TrainingResult:
     """Trains ``graph`` on the device that ``data`` is on.
 
-    The same seed gives the same result on a CPU with one torch thread. Torch's own random state
-    is left as it was. Coded weights come back on their grids: the real numbers behind them are
-    dropped.
+    The same seed gives the same result on a CPU with one torch thread, also where it is taken up
+    from a state. Torch's own random state is left as it was. Coded weights come back on their
+    grids: the real numbers behind them are dropped.
 
     Args:
         arrays: The first weights; None draws them from the seed, or trains them in float32 first
@@ -101,6 +285,11 @@ def train(
         deadline_s: No epoch begins that, taking as long as those before, would end after this
             many seconds; the first always runs.
         before_step: Called before each step; it may wait, to make way for a measurement.
+        state: Where an earlier training of the same was; its epochs are not run again.
+        on_state: Called after each epoch that another may follow, those in float32 too, and after
+            the last, with what makes the state; nothing is copied before.
+        may_go_on: Asked after each epoch that counts but the last; False ends training there. It
+            is asked before ``on_state`` is called, so that a state is one that may go on.
 
     Raises:
         UserError: If the network's input or output does not fit the data.
@@ -108,56 +297,30 @@ def train(
         TrainingDivergedError: If the loss becomes NaN or infinite.
         CandidateTooLargeError: If network, gradients and maps do not fit in memory.
         NoRangeError: If a map that is to be quantized is all zeros, or a step vanishes.
+        DamagedStateError: If ``state`` does not fit.
     """
-    check_input(data.train, graph.input_shape)
-    check_output(data.train, graph)
-    device = data.train.device
-    with refusing_too_large(graph), seeded(config.seed, device):
-        check_memory(graph, min(config.batch_size, len(data.train)), device)
-        started = clock()
-        if config.fp32_epochs and arrays is None and any(map(is_coded, graph.nodes)):
-            first = train_in_fp32(graph, data, config, before_step)
-            arrays = calibrate(graph, first, calibration_images(data.train, graph)).arrays
-            teacher = teacher or first
-        module = new_module(graph, config, arrays, device)
-        trainer = Trainer(module, data.train, config, before_step, teacher)
-        began = clock()
-        losses: list[float] = []
-        accuracies: list[float] = []
-        for epoch in range(config.epochs):
-            if deadline_s is not None and epoch:
-                now = clock()
-                if now - started + (now - began) / epoch > deadline_s:
-                    break
-            losses.append(trainer.run_epoch(epoch))
-            accuracies.append(validated(module, data.validation, epoch, trainer))
+    training = Training(
+        graph,
+        data,
+        config,
+        arrays=arrays,
+        teacher=teacher,
+        before_step=before_step,
+        state=state,
+        clock=clock,
+    )
+    while not training.is_over:
+        if deadline_s is not None and training.would_end_after(deadline_s):
+            break
+        report = training.run_epoch()
+        if report is not None:
             if on_epoch is not None:
-                on_epoch(
-                    EpochReport(
-                        epoch + 1,
-                        config.epochs,
-                        losses[-1],
-                        accuracies[-1],
-                        trainer.rate,
-                        clock() - started,
-                    )
-                )
-        return TrainingResult(
-            finished_model(module),
-            tuple(losses),
-            tuple(accuracies),
-            clock() - started,
-            len(losses) == config.epochs,
-        )
-
-
-def train_in_fp32(
-    graph: Graph, data: TensorSplits, config: TrainingConfig, before_step: Callable[[], None]
-) -> Model:
-    epochs = config.fp32_epochs
-    warmup = min(config.warmup_epochs, float(epochs))
-    config = replace(config, epochs=epochs, warmup_epochs=warmup, fp32_epochs=0)
-    return train(full_precision(graph), data, config, before_step=before_step).model
+                on_epoch(report)
+            if not (training.is_over or may_go_on(report)):
+                break
+        if on_state is not None:
+            on_state(training.state)
+    return training.result()
 
 
 def calibration_images(split: TensorSplit, graph: Graph) -> Tensor:
@@ -214,12 +377,3 @@ def refusing_too_large(graph: Graph) -> Iterator[None]:
 def out_of_memory(error: RuntimeError) -> bool:
     """Returns whether torch failed to allocate; its CPU allocator has no error of its own."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-@contextmanager
-def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seeds torch's own random state (dropout draws from it) and restores it afterwards."""
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices):
-        torch.manual_seed(seed)
-        yield

@@ -17,6 +17,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Protocol
 
+from nas.candidate_training import LocalTraining
+from nas.checkpoints import FolderCheckpoints
 from nas.config import RunConfig
 from nas.evaluation import Evaluation
 from nas.evaluator import Evaluator
@@ -134,6 +136,7 @@ class LocalWorkers:
             violations={},
         )
         self._run.save_evaluation(architecture, evaluation, None)
+        FolderCheckpoints(self._run.checkpoints).drop(evaluation.hash)
         return evaluation
 
 
@@ -232,4 +235,5 @@ def open_evaluator(run: RunFolder, instruments: Instruments) -> Evaluator:
         resources = _STATE["resources"] = ExitStack()
         measurer = resources.enter_context(instruments.measurer(config))
         source = make_source(config, run, measurer, instruments.needed_model(config))
-    return Evaluator(config, data, source, run)
+    training = LocalTraining(config, data, FolderCheckpoints(run.checkpoints))
+    return Evaluator(config, training, source, run)

@@ -14,6 +14,8 @@ from optuna.trial import FrozenTrial, TrialState
 from latency_models.device import get_device
 from latency_models.latency import MeasurementError
 from latency_models.measure import KernelLatency, Measurer
+from nas.candidate_training import LocalTraining
+from nas.checkpoints import FolderCheckpoints
 from nas.evaluator import Evaluator
 from nas.kernel_table import KernelTable, KernelTimer, kernel_keys
 from nas.results import RunResults, load_results, results_of
@@ -329,7 +331,8 @@ def searched(
     study = take_up_study(config, run, setting)
     if timer is not None:
         avoid_useless(study, setting, timer, run)
-    evaluator = Evaluator(config, setting.tensors, None, run)
+    training = LocalTraining(config, setting.tensors, FolderCheckpoints(run.checkpoints))
+    evaluator = Evaluator(config, training, None, run)
     with local_workers(config, run, evaluator) as workers:
         loop = SearchLoop(config, run, setting, study, workers, ignore_progress)
         loop.on_progress = lambda progress: setattr(loop, "stopping", progress.done >= stop_after)
