@@ -76,6 +76,7 @@ def row(trial: TrialResult, picks: dict[str, str], scores: dict[str, float]) -> 
         "hash": trial.hash,
         "values": dict(evaluation.values),
         "feasible": evaluation.feasible,
+        "epochs": evaluation.epochs,
         "picks": [which for which, key in picks.items() if key == trial.hash],
         "genes": dict(trial.genes),
     }

@@ -78,6 +78,15 @@ class RunResults:
         return tuple(trial for trial in self.trials if trial.evaluation.feasible)
 
     @property
+    def infeasible(self) -> tuple[TrialResult, ...]:
+        return tuple(trial for trial in self.trials if trial.evaluation.status == "infeasible")
+
+    @property
+    def stopped(self) -> tuple[TrialResult, ...]:
+        """The trials whose training was ended early: neither feasible nor infeasible."""
+        return tuple(trial for trial in self.trials if trial.evaluation.status == "stopped")
+
+    @property
     def searched(self) -> tuple[TrialResult, ...]:
         """The trials that count towards ``search.trials``."""
         return tuple(trial for trial in self.trials if trial.baseline is None)
@@ -153,7 +162,7 @@ class RunResults:
             max_latency_ms: Leaves out slower ones.
 
         Raises:
-            UserError: If there is no such trial, or none within the bound.
+            UserError: If there is no such trial, none within the bound, or it was stopped early.
         """
         if which.isdecimal():
             found = [trial for trial in self.trials if int(which) in trial.numbers]
@@ -161,6 +170,11 @@ class RunResults:
                 raise UserError(
                     f"{self.run.path} has no finished trial {which}; its front is "
                     f"{', '.join(str(trial.number) for trial in self.front) or 'empty'}"
+                )
+            if found[0] in self.stopped:
+                raise UserError(
+                    f"{self.run.path}: trial {which} was {found[0].evaluation.reason}, so it is "
+                    "not fully trained; pick one that is"
                 )
             if not within(found[0], max_latency_ms):
                 raise UserError(

@@ -17,6 +17,7 @@ def status_command(run: RunPath) -> None:
     from nas.cli.search import about_latency
     from nas.results import load_results
     from nas.run_folder import is_locked
+    from nas.stopped import in_one_line
 
     results = load_results(run)
     state = "searching" if is_locked(results.run) else "not running"
@@ -25,12 +26,13 @@ def status_command(run: RunPath) -> None:
     console.print(f"{run}: {state}, {done} of {wanted} architectures")
     console.print(
         f"baselines {len(results.baselines)}, infeasible "
-        f"{len(results.trials) - len(results.feasible)}, repeated {results.num_duplicates}, "
+        f"{len(results.infeasible)}, repeated {results.num_duplicates}, "
         f"interrupted {results.num_failed}, under way {results.num_running}, useless precisions "
         f"replaced {results.num_replaced}"
     )
-    if said := about_latency(results):
-        console.print(said, highlight=False)
+    for said in (about_latency(results), in_one_line(results)):
+        if said:
+            console.print(said, highlight=False)
     if results.trials:
         console.print(f"{duration(took / len(results.trials))} per architecture on average")
     for metric_ in results.metrics:

@@ -95,6 +95,8 @@ def watched_search(file: "RunFile", runs: Path, resume: bool) -> "RunResults":
 
 
 def line(progress: "TrialDone") -> str:
+    from nas.stopped import why_unfinished
+
     evaluation = progress.evaluation
     shown = ("accuracy", "latency_ms", "macs", "params")
     marks = {"latency_ms": "~"} if evaluation.is_predicted else {}
@@ -104,8 +106,8 @@ def line(progress: "TrialDone") -> str:
         if name in evaluation.values
     )
     took = duration(sum(evaluation.seconds.values()))
-    why = f"  infeasible: {evaluation.reason}" if evaluation.reason else ""
-    return f"{progress.name:<24}{numbers}  in {took}{why}"
+    why = why_unfinished(evaluation)
+    return f"{progress.name:<24}{numbers}  in {took}{'  ' * bool(why)}{why}"
 
 
 def about_useless(results: "RunResults") -> str:
@@ -135,6 +137,7 @@ def finish(results: "RunResults") -> None:
     """Scores the front on the test images, writes report and front, prints what was found."""
     from nas.cli.inspect import print_front
     from nas.finish import finish_run
+    from nas.stopped import in_one_line
 
     done, wanted = len(results.searched), results.config.search.trials
     if results.used_up:
@@ -146,7 +149,7 @@ def finish(results: "RunResults") -> None:
         console.print(
             f"stopped after {done} of {wanted} architectures; go on with --resume", style="yellow"
         )
-    for said in (about_useless(results), about_latency(results)):
+    for said in (about_useless(results), about_latency(results), in_one_line(results)):
         if said:
             console.print(said, highlight=False)
     finish_run(results)

@@ -20,6 +20,7 @@ from search_spaces.space import describe_genes
 FRONT = "#3b82f6"
 OTHER = "#8fb3ea"
 INFEASIBLE = "#9aa1ab"
+STOPPED = "#9b7fd1"
 BASELINE = "#e07b2a"
 KNEE = "#d6336c"
 OBJECTIVES = (FRONT, BASELINE, "#2f9e6e", "#8b5cf6", KNEE, "#0ea5b7", "#a16207")
@@ -36,6 +37,8 @@ def front_chart(results: RunResults, plane: Plane, chosen: TrialResult | None) -
     others = [t for t in results.feasible if t.baseline is None and t.hash not in front_hashes]
     figure = go.Figure()
     add_infeasible(figure, results, plane)
+    ring = {"size": 7, "color": STOPPED, "symbol": "circle-open", "line": {"width": 1.5}}
+    add_points(figure, "stopped early", results.stopped, plane, ring)
     add_points(figure, "dominated", others, plane, {"size": 7, "color": OTHER, "opacity": 0.8})
     add_staircase(figure, plane.staircase(results.feasible))
     add_points(figure, "Pareto front", front, plane, {"size": 10, "color": FRONT}, spread=True)
@@ -136,7 +139,7 @@ def label_sides(results: RunResults, baselines: Sequence[TrialResult], plane: Pl
 
 def add_infeasible(figure: go.Figure, results: RunResults, plane: Plane) -> None:
     """Adds crosses for infeasible trials; those without a value for y stand at the lower edge."""
-    infeasible = [trial for trial in results.trials if not trial.evaluation.feasible]
+    infeasible = results.infeasible
     cross = {"size": 7, "color": INFEASIBLE, "symbol": "x-thin", "line": {"width": 1.5}}
     cross["line"] = {"width": 1.5, "color": INFEASIBLE}
     add_points(figure, "infeasible", [t for t in infeasible if plane.known(t)], plane, cross)

@@ -90,7 +90,7 @@ def infeasible_reasons(trials: Sequence[TrialResult]) -> tuple[tuple[str, int, T
     Trials that break the same constraints count together; those that failed where
     their reasons differ in numbers only.
     """
-    infeasible = [trial for trial in trials if not trial.evaluation.feasible]
+    infeasible = [trial for trial in trials if trial.evaluation.status == "infeasible"]
     reasons = {trial.number: reason_kind(trial) for trial in infeasible}
     examples = {reasons[trial.number]: trial for trial in reversed(infeasible)}
     counts = Counter(reasons.values()).most_common()

@@ -64,9 +64,11 @@ def trials_needed() -> int:
 def gene_importance(trials: Sequence[TrialResult], metric: Metric) -> Importance | None:
     """Returns the importance of every gene for ``metric``; None with too few trials.
 
-    Trials without genes (networks from outside the space) or without the value are left out.
+    Left out are trials without genes (networks from outside the space), without the value, or, for
+    what training tells, those whose training was stopped early.
     """
-    known = [trial for trial in trials if trial.genes and metric.name in trial.evaluation.values]
+    whole = [t for t in trials if metric.phase != "training" or t.evaluation.status != "stopped"]
+    known = [trial for trial in whole if trial.genes and metric.name in trial.evaluation.values]
     if len(known) < trials_needed():
         return None
     raw = evaluated(known, metric)

@@ -11,6 +11,7 @@ from nas.report import sections
 from nas.report.html import Html, html, join, tag
 from nas.report.network import chosen_network
 from nas.report.predictions import predicted_latency
+from nas.report.stopping import stopped_early
 from nas.report.values import PREDICTED
 from nas.results import RunResults, TrialResult
 from nas.run_folder import is_locked, write_whole
@@ -50,6 +51,7 @@ def report_html(results: RunResults, chosen: TrialResult | None = None) -> str:
         sections.history(results, charts.add),
         predicted_latency(results, sections.TITLES["predictions"], charts.add),
         sections.importance(results, charts.add),
+        stopped_early(results, sections.TITLES["stopped"]),
         sections.infeasible(results),
         sections.provenance(results),
         tag("footer", "Written by hwnas ", sections.version_of(results), "."),

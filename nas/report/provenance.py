@@ -12,6 +12,7 @@ from nas.data.splits import SPLITS
 from nas.numbers import duration, milliseconds
 from nas.results import RunResults
 from nas.run_folder import read_json
+from nas.stopped import rungs_of
 from nas.training_config import TrainingConfig
 
 Facts = list[tuple[str, str]]
@@ -149,6 +150,7 @@ def search_facts(results: RunResults) -> Facts:
         ("sampler", f"{search.sampler}, {search.initial} random architectures first"),
         ("seed", str(search.seed)),
         ("workers", str(search.workers)),
+        ("early stopping", stopping_rule(results.config)),
         ("constraints", together(str(rule) for rule in results.config.constraints) or "none"),
         ("repeated proposals", f"{results.num_duplicates}, answered from memory"),
         ("interrupted trials", str(results.num_failed)),
@@ -161,6 +163,18 @@ def search_facts(results: RunResults) -> Facts:
         seconds = sum(t.evaluation.seconds.get(phase, 0.0) for t in results.trials)
         rows.append((name, duration(seconds)))
     return rows
+
+
+def stopping_rule(config: RunConfig) -> str:
+    """Returns in words which trainings are stopped."""
+    rule = config.search.early_stopping
+    if rule is None:
+        return "none"
+    rungs = together(str(epoch) for epoch in rungs_of(config))
+    return (
+        f"after epoch {rungs} goes on what is among the best 1 / {rule.reduction} there by Pareto "
+        "rank, and what nothing dominates"
+    )
 
 
 def machine_facts(record: Mapping[str, Any]) -> Facts:

@@ -21,6 +21,7 @@ from nas.report.importance import BEST_SHARE, gene_importance, trials_needed
 from nas.report.plane import planes
 from nas.report.values import value_of
 from nas.results import RunResults, TrialResult
+from nas.stopped import why_unfinished
 from nas.useless import offers_precisions, why_not
 from search_spaces.staged import count_architectures
 
@@ -33,6 +34,7 @@ TITLES = {
     "history": "Progress",
     "predictions": "Predicted latency",
     "importance": "Gene importance",
+    "stopped": "Stopped early",
     "infeasible": "Infeasible",
     "provenance": "How the numbers were made",
 }
@@ -64,6 +66,7 @@ def summary(results: RunResults) -> Html:
     counts = f"{len(results.searched)} of {size} architectures were evaluated"
     if results.baselines:
         counts += f", and {len(results.baselines)} published networks"
+    stopped = f"; {len(results.stopped)} were stopped early" if results.stopped else ""
     useless = ""
     if offers_precisions(config.space):
         reason = why_not(config)
@@ -77,7 +80,7 @@ def summary(results: RunResults) -> Html:
         "p",
         f"Searched on {config.data.kind} for networks{f' with {rules}' if rules else ''} that are "
         f"best in {aims}{where}. {counts}; {len(results.feasible)} are feasible and "
-        f"{len(results.front)} make up the front.{useless}",
+        f"{len(results.front)} make up the front{stopped}.{useless}",
         classes="quiet",
     )
 
@@ -184,11 +187,13 @@ def baselines(results: RunResults) -> Html:
     cells = [baseline_cells(row, metrics) for row in rows]
     beaten = sum(bool(row.beaten_by) for row in rows)
     on_front = sum(row.on_front for row in rows)
-    broken = sum(not row.baseline.evaluation.feasible for row in rows)
+    broken = sum(row.baseline in results.infeasible for row in rows)
+    stopped = sum(row.baseline in results.stopped for row in rows)
     text = f"Of {len(rows)} published networks, trained and measured like all others, {beaten} are"
     text += " beaten by one network of the front (nowhere worse, somewhere better) and"
     text += f" {on_front} are on the front themselves"
-    text += f"; {broken} are infeasible." if broken else "."
+    text += f"; {broken} are infeasible" if broken else ""
+    text += f"; {stopped} were stopped early." if stopped else "."
     grid = table(head, cells, numbers=range(1, len(metrics) + 1), wide=len(metrics) + 1)
     return section("baselines", TITLES["baselines"], tag("p", text), grid)
 
@@ -197,7 +202,7 @@ def baseline_cells(row: BaselineRow, metrics: tuple[Metric, ...]) -> list[object
     values = row.baseline.evaluation.values
     cells: list[object] = [row.baseline.name, *(value_of(row.baseline, m) for m in metrics)]
     if not row.baseline.evaluation.feasible:
-        return [*cells, f"infeasible: {row.baseline.evaluation.reason}"]
+        return [*cells, why_unfinished(row.baseline.evaluation)]
     if row.on_front:
         return [*cells, "is on the front"]
     best = row.beaten_by[0]
@@ -262,6 +267,8 @@ def infeasible(results: RunResults) -> Html:
     rows = infeasible_reasons(results.trials)
     if not rows:
         text = "Every evaluated architecture is feasible."
+        if results.stopped:
+            text = "Every architecture that was not stopped early is feasible."
         return section("infeasible", TITLES["infeasible"], tag("p", text))
     grid = table(
         ["why", "how often", "for example"],
