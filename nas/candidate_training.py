@@ -38,6 +38,10 @@ class TrainingTooLongError(UserError):
     """A candidate that trains for longer than the search allows."""
 
 
+class CandidateFailedError(UserError):
+    """A candidate that failed by its own fault where it was trained, far from here."""
+
+
 class CandidateTraining(Protocol):
     """Trains the candidates of a search."""
 

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from time import perf_counter
 
 from latency_models.latency import Latency, MeasurementError, NotProfiledError
-from nas.candidate_training import CandidateTraining, TrainingTooLongError
+from nas.candidate_training import CandidateFailedError, CandidateTraining, TrainingTooLongError
 from nas.config import RunConfig
 from nas.evaluation import Evaluation, Status
 from nas.feasibility import violations_of, why_infeasible
@@ -36,6 +36,7 @@ CANDIDATES_FAULT = (
     NoRangeError,
     UnsupportedOperatorError,
     TrainingTooLongError,
+    CandidateFailedError,
 )
 
 

@@ -16,7 +16,7 @@ from nas.evaluator import Evaluator
 from nas.instruments import Instruments, make_source, needs_latency
 from nas.latency_source import NetworkTimer, Predictor
 from nas.run_folder import RunFolder
-from nas.setting import Setting
+from nas.setting import Setting, load_setting
 from nas.workers import Workers, local_workers
 
 
@@ -37,11 +37,13 @@ class OpenPlace:
 class Place(Protocol):
     """Where candidates are evaluated."""
 
-    def check(self, config: RunConfig, /) -> None:
-        """Makes sure that the place can be had, before anything is written or spent.
+    def prepare(self, config: RunConfig, /) -> Setting:
+        """Loads what the search works on, and sees to it that the place can work on the same.
+
+        Nothing is written or spent yet.
 
         Raises:
-            UserError: If it cannot, with what to do about it.
+            UserError: If the data cannot be had, here or there, or the place cannot.
         """
         ...
 
@@ -69,8 +71,8 @@ class LocalPlace:
 
     instruments: Instruments
 
-    def check(self, config: RunConfig, /) -> None:
-        """This machine is always there."""
+    def prepare(self, config: RunConfig, /) -> Setting:
+        return load_setting(config)
 
     @contextmanager
     def open(

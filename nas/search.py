@@ -44,7 +44,7 @@ from nas.run_folder import (
     write_whole,
 )
 from nas.search_loop import OnProgress, SearchLoop, ignore_progress, stopping_gently
-from nas.setting import Setting, baselines, load_setting
+from nas.setting import Setting, baselines
 from nas.studies import (
     BASELINE,
     make_sampler,
@@ -96,11 +96,10 @@ def search(
     place = place or LocalPlace(instruments)
     path = runs / config.name
     check_run(file, path, resume)
-    setting = load_setting(config)
+    setting = place.prepare(config)
     baselines(config, setting.space)
     get_device(config.latency.device)
     model = instruments.needed_model(config)
-    place.check(config)
     # Nothing is written before all that was given is known to be right.
     if has_run(path):
         run = open_run(path)

@@ -127,17 +127,21 @@ class LocalWorkers:
         return self._attempts[graph_hash(architecture.graph)] < ATTEMPTS
 
     def give_up(self, architecture: Architecture) -> Evaluation:
-        """Files an architecture that killed its worker every time as infeasible."""
-        evaluation = Evaluation(
-            hash=graph_hash(architecture.graph),
-            status="infeasible",
-            reason=f"its worker process died {ATTEMPTS} times (out of memory, or killed)",
-            values={},
-            violations={},
-        )
-        self._run.save_evaluation(architecture, evaluation, None)
-        FolderCheckpoints(self._run.checkpoints).drop(evaluation.hash)
-        return evaluation
+        return give_up(self._run, architecture)
+
+
+def give_up(run: RunFolder, architecture: Architecture) -> Evaluation:
+    """Files an architecture that killed its worker every time as infeasible."""
+    evaluation = Evaluation(
+        hash=graph_hash(architecture.graph),
+        status="infeasible",
+        reason=f"its worker process died {ATTEMPTS} times (out of memory, or killed)",
+        values={},
+        violations={},
+    )
+    run.save_evaluation(architecture, evaluation, None)
+    FolderCheckpoints(run.checkpoints).drop(evaluation.hash)
+    return evaluation
 
 
 def local_workers(

@@ -1,0 +1,120 @@
+"""Device actor: holds one physical device for the whole cluster, so that one measurement at a
+time runs on it, whoever asks.
+
+Its queue is the actor's own. Compiling and timing happen in the measurer's worker process, with
+its time limits; health is answered beside them, by a thread of its own.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from time import monotonic
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from latency_models.device import Device
+from latency_models.latency import to_json as latency_to_json
+from nas.cluster.outcomes import Outcome, outcome_of
+from nas.config import LatencyConfig, RunConfig
+from nas.instruments import Instruments
+from nas.latency_source import NetworkTimer
+from search_spaces.architecture import from_json
+
+NAMESPACE = "hwnas"
+OVERHEAD = 0.001  # of the resource `device:NAME`, which says where the device is, not how much
+
+
+class DeviceActor:
+    """Measures for every search of the cluster; the actor's class.
+
+    Args:
+        instruments: What opens the measurers.
+    """
+
+    def __init__(self, instruments: Instruments) -> None:
+        self.instruments = instruments
+        self.resources = ExitStack()
+        self.measurers: dict[LatencyConfig, NetworkTimer] = {}
+        self.began: float | None = None
+        self.measured = 0
+        self.failures = 0
+
+    def latency(self, config: RunConfig, architecture: dict[str, Any]) -> Outcome:
+        def measure() -> dict[str, Any]:
+            graph = from_json(architecture).graph
+            return latency_to_json(self.measurer(config).latency(graph))
+
+        return self.work(measure)
+
+    def kernel_latencies(
+        self, config: RunConfig, architecture: dict[str, Any], nodes: Sequence[str] | None
+    ) -> Outcome:
+        def measure() -> list[dict[str, Any]]:
+            graph = from_json(architecture).graph
+            found = self.measurer(config).kernel_latencies(graph, nodes)
+            return [asdict(kernel) for kernel in found]
+
+        return self.work(measure)
+
+    def work(self, measure: Callable[[], Any]) -> Outcome:
+        self.began = monotonic()
+        try:
+            outcome = outcome_of(measure)
+        finally:
+            self.began = None
+        self.measured += 1
+        self.failures += "error" in outcome
+        return outcome
+
+    def measurer(self, config: RunConfig) -> NetworkTimer:
+        """Returns the measurer of the run's settings for latency; each has a worker process."""
+        if config.latency not in self.measurers:
+            opened = self.instruments.measurer(config)
+            self.measurers[config.latency] = self.resources.enter_context(opened)
+        return self.measurers[config.latency]
+
+    def health(self) -> dict[str, Any]:
+        """Returns how the actor does: seconds of the measurement under way (None for idle)."""
+        began = self.began
+        return {
+            "busy_s": None if began is None else monotonic() - began,
+            "measured": self.measured,
+            "failures": self.failures,
+            "node": ray.get_runtime_context().get_node_id(),
+        }
+
+
+def device_resource(device: Device) -> str:
+    """Returns the resource by which a node offers a device: ``device:NAME``."""
+    return f"device:{device.name}"
+
+
+def open_device_actor(
+    config: RunConfig, device: Device, node_id: str, instruments: Instruments
+) -> Any:  # noqa: ANN401
+    """Returns the actor that holds ``device``, started where there is none.
+
+    A device that is a machine lives on the nodes that offer the resource ``device:NAME`` (one
+    holds it, the others are spares), or else on this node. Ray starts the actor anew when it
+    dies; it ends with the driver that started it.
+    """
+    options: dict[str, Any] = {
+        "name": f"device {device.machine}",
+        "namespace": NAMESPACE,
+        "get_if_exists": True,
+        "num_cpus": 0,
+        "max_restarts": -1,
+        "max_task_retries": 0,  # whether to measure again is the asker's to decide
+    }
+    resource = device_resource(device)
+    if ray.cluster_resources().get(resource, 0) > 0:
+        options["resources"] = {resource: OVERHEAD}
+    else:
+        options["name"] += f" of {node_id}" if not device.is_remote else ""
+        options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(
+            node_id, soft=device.is_remote
+        )
+    actor = ray.remote(concurrency_groups={"health": 1})(DeviceActor)
+    return actor.options(**options).remote(instruments)

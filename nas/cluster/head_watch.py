@@ -1,0 +1,61 @@
+"""Head watch: notices that a cluster's head is gone, which no trial of it survives.
+
+Ray's own client waits for a minute and then ends the whole process. What is finished is in the
+study and the run folder, so the search ends by itself before that, in one line.
+"""
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event, Thread
+
+from nas.cluster.tune_run import Jobs
+from search_spaces.errors import UserError
+
+LOOK_EVERY_S = 2.0
+MISSES = 5  # in a row, after which the head counts as gone
+
+
+class ClusterLostError(UserError):
+    """The cluster is gone while a search was using it."""
+
+
+@contextmanager
+def watching_head(address: str, jobs: Jobs, stopping: Event) -> Iterator[None]:
+    """Lets every job fail with `ClusterLostError`, and sets ``stopping``, once the head is gone.
+
+    Args:
+        address: Host and port of the head.
+    """
+    over = Event()
+
+    def watch() -> None:
+        missed = 0
+        while not over.wait(LOOK_EVERY_S):
+            missed = 0 if answers(address) else missed + 1
+            if missed == MISSES:
+                stopping.set()
+                jobs.close(lost(address))
+                return
+
+    Thread(target=watch, name="head watch", daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
+def lost(address: str) -> ClusterLostError:
+    return ClusterLostError(
+        f"the head of the cluster at {address} does not answer for {MISSES * LOOK_EVERY_S:g} s; "
+        "everything finished so far is kept; start the cluster again and go on with --resume"
+    )
+
+
+def answers(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), timeout=LOOK_EVERY_S):
+            return True
+    except OSError:
+        return False

@@ -1,0 +1,99 @@
+"""Keeper: a Ray actor on the driver's node that reads and writes the run folder for trainings.
+
+Only the driver's machine needs to see the folder. The actor keeps nothing itself, so Ray may
+start it anew at any time.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from nas.checkpoints import FolderCheckpoints
+from nas.cluster.patience import ask
+from nas.run_file import read_run_file
+from nas.run_folder import DiskFullError, RunFolder
+from nas.rungs import Rungs
+
+
+class Keeper:
+    """What trainings ask of the run folder at ``path``; the actor's class."""
+
+    def __init__(self, path: str) -> None:
+        self.run = RunFolder(Path(path))
+        self.checkpoints = FolderCheckpoints(self.run.checkpoints)
+        self.trained = trained_networks(self.run)
+        self.places: dict[str, str] = {}
+        self._rungs: Rungs | None = None
+
+    def begin(self, key: str, node_id: str) -> None:
+        """Notes on which node a candidate is trained."""
+        self.places[key] = node_id
+
+    def node_of(self, key: str) -> str | None:
+        return self.places.get(key)
+
+    def load(self, key: str) -> bytes | None:
+        return self.checkpoints.load(key)
+
+    def save(self, key: str, content: bytes) -> str | None:
+        """Writes a checkpoint; returns why that could not be, None where it could."""
+        return why_full(self.checkpoints, key, content)
+
+    def deliver(self, key: str, content: bytes) -> str | None:
+        """Writes a trained network, as `save` does."""
+        return why_full(self.trained, key, content)
+
+    def drop(self, key: str) -> None:
+        self.checkpoints.drop(key)
+
+    def may_go_on(
+        self, key: str, values: Mapping[str, float], epoch: int, accuracy: float
+    ) -> bool:
+        if self._rungs is None:
+            self._rungs = Rungs(self.run, read_run_file(self.run.config_file).config())
+        return self._rungs.may_go_on(key, values, epoch, accuracy)
+
+
+def trained_networks(run: RunFolder) -> FolderCheckpoints:
+    """Returns where trained networks lie until the driver has filed them."""
+    return FolderCheckpoints(run.checkpoints / "trained")
+
+
+def why_full(checkpoints: FolderCheckpoints, key: str, content: bytes) -> str | None:
+    try:
+        checkpoints.save(key, content)
+    except DiskFullError as error:
+        return str(error)
+    return None
+
+
+def start_keeper(run: RunFolder, node_id: str) -> Any:  # noqa: ANN401  (Ray's handles have no type)
+    """Starts the keeper of ``run`` on this node; it ends with this driver."""
+    here = NodeAffinitySchedulingStrategy(node_id, soft=False)
+    options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
+    actor = ray.remote(Keeper).options(scheduling_strategy=here, **options)
+    return actor.remote(str(run.path.resolve()))
+
+
+class KeptCheckpoints:
+    """Checkpoints in the run folder, from any node of the cluster."""
+
+    def __init__(self, keeper: Any) -> None:  # noqa: ANN401
+        self.keeper = keeper
+
+    def load(self, key: str) -> bytes | None:
+        content: bytes | None = ask(self.keeper.load, key)
+        return content
+
+    def save(self, key: str, content: bytes) -> None:
+        """Raises:
+        DiskFullError: If the driver's disk is full.
+        """
+        if (problem := ask(self.keeper.save, key, content)) is not None:
+            raise DiskFullError(problem)
+
+    def drop(self, key: str) -> None:
+        ask(self.keeper.drop, key)

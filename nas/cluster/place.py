@@ -1,0 +1,92 @@
+"""Place: a Ray cluster, for a search to have its candidates evaluated there.
+
+An evaluation runs in a thread of the driver, which mostly waits: for the actor that holds the
+device, then for Ray Tune to train. So a measurement holds no training resource, and what is found
+is filed in the run folder by the driver alone.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Event
+from time import monotonic
+
+from nas.cluster.checks import check_nodes, check_resources
+from nas.cluster.connection import Cluster
+
+from nas.cluster.head_watch import watching_head
+from nas.cluster.keeper import start_keeper
+from nas.cluster.remote_measurer import RemoteMeasurer
+from nas.cluster.trainable import Shared, shared_config
+from nas.cluster.tune_run import TuneRun
+from nas.cluster.tune_training import TuneTraining
+from nas.config import RunConfig
+from nas.data.summary import data_summary
+from nas.evaluator import Evaluator
+from nas.instruments import Instruments, make_source, needs_latency
+from nas.latency_source import Predictor
+from nas.places import OpenPlace
+from nas.run_folder import RunFolder
+from nas.setting import Setting, load_setting
+from search_spaces.space import Architecture
+
+MOST_THREADS = 4096  # evaluations under way; each is a thread of the driver
+COUNT_EVERY_S = 2.0  # how old a count of the cluster's room may be
+ENDING_S = 30.0  # for Tune to end by itself
+
+log = logging.getLogger("nas.search")
+
+
+@dataclass(frozen=True, slots=True)
+class RayPlace:
+    """A Ray cluster that this process is connected to.
+
+    Attributes:
+        instruments: What the device's actor measures with.
+        most_trainings: At once; None takes all the room that the cluster has.
+    """
+
+    cluster: Cluster
+    instruments: Instruments
+    most_trainings: int | None = None
+
+    def prepare(self, config: RunConfig, /) -> Setting:
+        """Loads the data here, on the CPU, and sees to it that every node has the same."""
+        here = replace(config, training=replace(config.training, device="cpu"))
+        setting = load_setting(here)
+        check_resources(self.cluster, config)
+        check_nodes(self.cluster, config, data_summary(setting.splits)["fingerprints"])
+        return setting
+
+    @contextmanager
+    def open(
+        self, config: RunConfig, run: RunFolder, setting: Setting, model: Predictor | None, /
+    ) -> Iterator[OpenPlace]:
+        stopping = Event()
+        node_id = self.cluster.this_node_id
+        measurer = RemoteMeasurer(config, node_id, self.instruments, stopping)
+        keeper = start_keeper(run, node_id)
+        shared = Shared(shared_config(config), keeper, str(Path.cwd()))
+        tuning = TuneRun(shared, config.search.cpus, config.search.gpus)
+        source = make_source(config, run, measurer, model) if needs_latency(config) else None
+        training = TuneTraining(run, tuning, keeper)
+        evaluator = Evaluator(config, training, source, run)
+        ahead = 0.25 if measures_first(config) else 0.0
+        workers = RayWorkers(evaluator, Room(config, self.most_trainings, ahead))
+        tuning.start()
+        wait_s = 0.0
+        try:
+            with watching_head(self.cluster.address, tuning.jobs, stopping):
+                yield OpenPlace(workers, measurer)
+            wait_s = ENDING_S
+        finally:
+            stopping.set()
+            tuning.close(wait_s)
+            workers.close()
+
+
+def measures_first(config: RunConfig) -> bool:
+    return needs_latency(config) and config.latency.source != "predicted"

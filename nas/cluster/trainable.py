@@ -1,0 +1,120 @@
+"""Trainable: what Ray Tune runs on a node of the cluster; one trial trains one candidate.
+
+An actor is used again for the next candidate, so the data is loaded once. Everything that a
+training needs from the run folder, it asks of the keeper on the driver's node.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import ray
+from ray import tune
+
+from nas.candidate_training import LocalTraining
+from nas.cluster.delivery import to_bytes
+from nas.cluster.keeper import KeptCheckpoints
+from nas.cluster.outcomes import outcome_of
+from nas.cluster.patience import ask
+from nas.config import RunConfig
+from nas.run_folder import DiskFullError
+from nas.setting import load_setting
+from nas.training import EpochReport
+from search_spaces.architecture import from_json
+
+CHECKPOINT_EVERY_S = 10.0  # moving to another node is more likely than dying at home
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all trials of a search share.
+
+    Attributes:
+        config: The run's, without the address of its study.
+        keeper: The actor that sees the run folder.
+        folder: The driver's, which paths of the data are relative to.
+        checkpoint_every_s: Least seconds between two checkpoints of a training.
+    """
+
+    config: RunConfig
+    keeper: Any
+    folder: str
+    checkpoint_every_s: float = CHECKPOINT_EVERY_S
+
+
+def shared_config(config: RunConfig) -> RunConfig:
+    """Returns the configuration without what no training needs: where the study is."""
+    return replace(config, search=replace(config.search, storage=None))
+
+
+class CandidateTrainable(tune.Trainable):
+    """Trains the candidate of its configuration in one step.
+
+    The configuration is a `trial_config`. Checkpoints are not Tune's: they go to the keeper, by
+    the candidate's hash, from any actor to any other.
+    """
+
+    def setup(self, config: dict[str, Any], shared: Shared) -> None:
+        self.shared = shared
+        self.candidate = config
+        self.training: LocalTraining | None = None
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.candidate = new_config
+        return True
+
+    def step(self) -> dict[str, Any]:
+        return {"outcome": outcome_of(self.train_candidate), "done": True}
+
+    def train_candidate(self) -> int:
+        """Trains and delivers to the keeper; returns how many epochs were run."""
+        key, keeper = self.candidate["key"], self.shared.keeper
+        keeper.begin.remote(key, ray.get_runtime_context().get_node_id())
+        graph = from_json(self.candidate["architecture"]).graph
+        result = self.opened()(graph, self.candidate["values"])
+        if (problem := ask(keeper.deliver, key, to_bytes(result))) is not None:
+            raise DiskFullError(problem)
+        return result.epochs_run
+
+    def opened(self) -> LocalTraining:
+        if self.training is None:
+            if os.path.isdir(self.shared.folder):
+                os.chdir(self.shared.folder)
+            config = self.shared.config
+            self.training = LocalTraining(
+                config,
+                load_setting(config).tensors,
+                KeptCheckpoints(self.shared.keeper),
+                self.may_go_on,
+                every_s=self.shared.checkpoint_every_s,
+            )
+        return self.training
+
+    def may_go_on(self, key: str, values: Mapping[str, float], report: EpochReport) -> bool:
+        if self.shared.config.search.early_stopping is None:
+            return True
+        keeper = self.shared.keeper
+        answer: bool = ask(
+            keeper.may_go_on, key, dict(values), report.epoch, report.validation_accuracy
+        )
+        return answer
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Nothing: see the class."""
+
+    def load_checkpoint(self, checkpoint: object) -> None:
+        """Nothing: see the class."""
+
+
+def trial_config(
+    key: str, architecture: Mapping[str, Any], values: Mapping[str, float]
+) -> dict[str, Any]:
+    """Returns what `CandidateTrainable` is configured with.
+
+    Args:
+        key: The hash of the candidate's graph.
+        architecture: The candidate as JSON.
+        values: What is known of it.
+    """
+    return {"key": key, "architecture": dict(architecture), "values": dict(values)}

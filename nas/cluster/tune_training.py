@@ -1,0 +1,85 @@
+"""Tune training: has candidates trained in the cluster, and tells whose fault a lost one is."""
+
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+import ray
+
+from nas.checkpoints import FolderCheckpoints
+from nas.cluster.delivery import from_bytes
+from nas.cluster.keeper import trained_networks
+from nas.cluster.outcomes import value_of
+from nas.cluster.patience import ask
+from nas.cluster.trainable import trial_config
+from nas.cluster.tune_run import TrialLostError, TuneRun
+from nas.run_folder import RunFolder
+from nas.training import TrainingResult
+from nas.workers import WorkerLostError
+from search_spaces.architecture import graph_hash, to_json
+from search_spaces.errors import UserError
+from search_spaces.graph import Graph
+from search_spaces.space import Architecture
+
+PROBE_S = 2.0
+
+
+class TuneTraining:
+    """Has candidates trained by Ray Tune; threads may ask at once, and wait."""
+
+    def __init__(self, run: RunFolder, tuning: TuneRun, keeper: Any) -> None:  # noqa: ANN401
+        self.checkpoints = FolderCheckpoints(run.checkpoints)
+        self.trained = trained_networks(run)
+        self.tuning = tuning
+        self.keeper = keeper
+
+    def __call__(self, graph: Graph, values: Mapping[str, float], /) -> TrainingResult:
+        """Returns the trained candidate; waits for room in the cluster, and for the training.
+
+        One that was delivered before its driver died is taken as it is.
+
+        Raises:
+            CandidateFailedError: If the candidate itself failed there.
+            WorkerLostError: If its process or node is gone.
+        """
+        key = graph_hash(graph)
+        content = self.trained.load(key)
+        if content is None:
+            job = trial_config(key, to_json(Architecture("", (), graph)), values)
+            try:
+                value_of(self.tuning.jobs.add(job).result())
+            except TrialLostError as error:
+                raise self.lost(key, error) from None
+            content = self.trained.load(key)
+        if content is None:
+            raise UserError(
+                f"the trained network {key} must be in {self.trained.folder}, and is not; leave "
+                "the run folder alone while a search runs, and go on with --resume"
+            )
+        return from_bytes(content, graph)
+
+    def forget(self, key: str) -> None:
+        self.checkpoints.drop(key)
+        self.trained.drop(key)
+
+    def lost(self, key: str, error: TrialLostError) -> WorkerLostError:
+        """A process that died under a candidate counts against it; a node that went does not."""
+        node_id = ask(self.keeper.node_of, key)
+        if node_id is None:
+            return WorkerLostError(f"before it began: {error}", is_candidates_fault=False)
+        if not is_there(node_id):
+            return WorkerLostError(f"its node {node_id[:8]} is gone", is_candidates_fault=False)
+        return WorkerLostError(f"its process died: {error}", is_candidates_fault=True)
+
+
+def is_there(node_id: str) -> bool:
+    """Whether a node answers; Ray itself takes up to 15 s to notice that one does not."""
+    for node in ray.nodes():
+        if node["NodeID"] == node_id and node["Alive"]:
+            address = node["NodeManagerAddress"], node["NodeManagerPort"]
+            try:
+                with socket.create_connection(address, timeout=PROBE_S):
+                    return True
+            except OSError:
+                return False
+    return False
