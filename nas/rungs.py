@@ -150,7 +150,7 @@ class Rungs:
         if self.rule is None or epoch not in self.epochs:
             return True
         path = self.run.rungs / f"{key}.json"
-        earlier = read_reached(path)
+        earlier = read_reached(path, self.metrics)
         decided = [at.goes_on for at in earlier if at.epoch == epoch]
         if decided and decided[0] is not None:
             return decided[0]
@@ -170,10 +170,10 @@ class Rungs:
         """Yields what all other networks were at their rungs."""
         for other in sorted(self.run.rungs.glob("*.json")):
             if other != path:
-                yield from read_reached(other)
+                yield from read_reached(other, self.metrics)
 
 
-def read_reached(path: Path) -> tuple[Reached, ...]:
+def read_reached(path: Path, metrics: Sequence[Metric]) -> tuple[Reached, ...]:
     """Returns the rungs that a network reached; () where it has no file.
 
     Raises:
@@ -182,20 +182,25 @@ def read_reached(path: Path) -> tuple[Reached, ...]:
     try:
         rows = read_json(path, REMEDY)["rungs"]
         return tuple(
-            Reached(int(row["epoch"]), finite(row["values"]), row["goes_on"]) for row in rows
+            Reached(
+                int(row["epoch"]),
+                {metric.name: finite(row["values"][metric.name]) for metric in metrics},
+                row["goes_on"],
+            )
+            for row in rows
         )
     except FileNotFoundError:
         return ()
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise UserError(f"{path} is damaged ({reason}); {REMEDY}") from None
 
 
-def finite(values: Mapping[str, Any]) -> dict[str, float]:
-    found = {name: float(value) for name, value in values.items()}
-    if not all(map(isfinite, found.values())):
-        raise ValueError("values must be finite")
-    return found
+def finite(value: Any) -> float:  # noqa: ANN401  (read from JSON)
+    number = float(value)
+    if not isfinite(number):
+        raise ValueError(f"{number} is no value")
+    return number
 
 
 def write_reached(path: Path, rungs: Sequence[Reached]) -> None:
