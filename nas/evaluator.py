@@ -16,11 +16,12 @@ from nas.config import RunConfig
 from nas.evaluation import Evaluation, Status
 from nas.feasibility import violations_of, why_infeasible
 from nas.latency_source import CandidateLatency, Finding, is_machines_fault
+from nas.memory import CandidateTooLargeError
 from nas.metrics import Phase
 from nas.quantized_layers import NoRangeError
 from nas.run_folder import RunFolder
 from nas.trainer import TrainingDivergedError
-from nas.training import CandidateTooLargeError, TrainingResult
+from nas.training import TrainingResult
 from search_spaces.architecture import graph_hash
 from search_spaces.cost import network_cost
 from search_spaces.errors import UnsupportedOperatorError

@@ -1,19 +1,27 @@
-"""Memory: what is free on this machine, and what training a graph takes at least.
+"""Memory: what is free on this machine, what training a graph takes, and what does not fit.
 
 An allocation beyond the machine's memory often succeeds and the process is killed later, so what
 cannot fit is refused before it is tried.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 
 import psutil
+import torch
 
+from search_spaces.errors import UserError
 from search_spaces.graph import Graph, Node
 from search_spaces.operators import Conv2d, Linear, Quantize
 from search_spaces.quantization import is_coded
 
 CGROUP = Path("/sys/fs/cgroup")
+
+
+class CandidateTooLargeError(UserError):
+    """The network does not fit in memory."""
 
 
 def free_bytes(cgroup: Path = CGROUP) -> int:
@@ -61,3 +69,34 @@ def maps_kept(graph: Graph, node: Node) -> int:
     if isinstance(operator, Conv2d | Linear):
         return (getattr(operator, "norm", "none") != "none") + (operator.activation != "none")
     return 0
+
+
+def check_memory(graph: Graph, batch_size: int, device: torch.device) -> None:
+    needed = training_bytes(graph, batch_size)
+    if device.type == "cpu" and needed > (free := free_bytes()):
+        raise CandidateTooLargeError(
+            f"training must fit in memory, got at least {needed / 2**30:.1f} GiB for batches of "
+            f"{batch_size} with {free / 2**30:.1f} GiB free; lower batch_size or the space's "
+            "widths or resolution"
+        )
+
+
+@contextmanager
+def refusing_too_large(graph: Graph) -> Iterator[None]:
+    """Turns a failed allocation inside into ``CandidateTooLargeError``."""
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
+        text = str(error)
+        if isinstance(error, RuntimeError) and not out_of_memory(error):
+            raise
+        raise CandidateTooLargeError(
+            f"training must fit in memory, a network of {len(graph.nodes)} nodes did not "
+            f"({text.splitlines()[0] if text else 'out of memory'}); lower batch_size or the "
+            "space's widths or resolution"
+        ) from error
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Returns whether torch failed to allocate; its CPU allocator has no error of its own."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -3,8 +3,7 @@
 Shape letters: B batch.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from time import monotonic
 
@@ -15,7 +14,7 @@ from nas.accuracy import accuracy
 from nas.calibration import calibrate
 from nas.data.tensors import TensorSplit, TensorSplits, check_input
 from nas.interpreter import Interpreter, model_arrays, to_model
-from nas.memory import free_bytes, training_bytes
+from nas.memory import check_memory, refusing_too_large
 from nas.quantized_layers import NoRangeError
 from nas.torch_random import TorchRandom
 from nas.trainer import Trainer, TrainingDivergedError, check_output, new_module
@@ -28,10 +27,6 @@ from search_spaces.quantization import check_steps, is_coded, snap_weights
 from search_spaces.reprecision import full_precision
 
 CALIBRATION_IMAGES = 512
-
-
-class CandidateTooLargeError(UserError):
-    """The network does not fit in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,34 +341,3 @@ def validated(module: Interpreter, split: TensorSplit, epoch: int, trainer: Trai
     except FloatingPointError:
         what = "NaN or infinite validation outputs"
         raise TrainingDivergedError(epoch + 1, trainer.steps, trainer.rate, what) from None
-
-
-def check_memory(graph: Graph, batch_size: int, device: torch.device) -> None:
-    needed = training_bytes(graph, batch_size)
-    if device.type == "cpu" and needed > (free := free_bytes()):
-        raise CandidateTooLargeError(
-            f"training must fit in memory, got at least {needed / 2**30:.1f} GiB for batches of "
-            f"{batch_size} with {free / 2**30:.1f} GiB free; lower batch_size or the space's "
-            "widths or resolution"
-        )
-
-
-@contextmanager
-def refusing_too_large(graph: Graph) -> Iterator[None]:
-    """Turns a failed allocation inside into ``CandidateTooLargeError``."""
-    try:
-        yield
-    except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
-        text = str(error)
-        if isinstance(error, RuntimeError) and not out_of_memory(error):
-            raise
-        raise CandidateTooLargeError(
-            f"training must fit in memory, a network of {len(graph.nodes)} nodes did not "
-            f"({text.splitlines()[0] if text else 'out of memory'}); lower batch_size or the "
-            "space's widths or resolution"
-        ) from error
-
-
-def out_of_memory(error: RuntimeError) -> bool:
-    """Returns whether torch failed to allocate; its CPU allocator has no error of its own."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

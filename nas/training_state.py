@@ -59,7 +59,7 @@ class TrainingState:
         train_loss: Mean of each epoch of the phase.
         validation_accuracy: After each epoch of the phase, in 0..1.
         seconds: Trained so far, in all.
-        began_s: Those of them before the first epoch of the main phase; 0 in the other one.
+        began_s: Those of them before the first epoch of the phase.
         teacher: Weights of the network trained in float32, where it teaches from now on.
     """
 

@@ -16,16 +16,10 @@ from nas.data.sources import make_source
 from nas.data.splits import split
 from nas.data.tensors import TensorSplit, TensorSplits, place
 from nas.interpreter import Interpreter, from_model
-from nas.memory import free_bytes, training_bytes
+from nas.memory import CandidateTooLargeError, free_bytes, refusing_too_large, training_bytes
 from nas.optimizer import learning_rate, make_optimizer, set_learning_rate
 from nas.trainer import Trainer, TrainingDivergedError
-from nas.training import (
-    CandidateTooLargeError,
-    EpochReport,
-    go_on,
-    refusing_too_large,
-    train,
-)
+from nas.training import EpochReport, go_on, train
 from nas.training_config import TrainingConfig, training_device
 from search_spaces.builder import GraphBuilder
 from search_spaces.cost import network_cost
