@@ -20,14 +20,16 @@ from optuna.samplers import BaseSampler, NSGAIISampler, TPESampler
 from benchmarks.report import print_table, write_json
 from nas.candidate_training import LocalTraining
 from nas.checkpoints import FolderCheckpoints
+from nas.drivers import alone
 from nas.evaluation import Evaluation
 from nas.evaluator import Evaluator, graph_values
+from nas.own_study import take_up_study
 from nas.run_file import RunFile, read_run_file, to_yaml
 from nas.run_folder import RunFolder, create_run
-from nas.search import take_up_study
 from nas.search_loop import SearchLoop, ignore_progress
 from nas.setting import Setting, load_setting
-from nas.studies import open_storage, open_study, suggest
+from nas.storages import open_storage
+from nas.studies import open_study, suggest
 from nas.workers import local_workers
 from search_spaces.architecture import graph_hash
 from search_spaces.model import random_model
@@ -58,7 +60,7 @@ def time_search(file: RunFile, setting: Setting, folder: Path) -> float:
     training = LocalTraining(config, setting.tensors, FolderCheckpoints(run.checkpoints))
     evaluator = FreeEvaluator(config, training, None, run)
     with local_workers(config, run, evaluator) as workers:
-        loop = SearchLoop(config, run, setting, study, workers, ignore_progress)
+        loop = SearchLoop(config, run, setting, study, workers, ignore_progress, alone(study, run))
         start = perf_counter()
         loop.run_all()
         spent = perf_counter() - start - evaluator.stand_in_s

@@ -8,16 +8,23 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from nas.claims import GIVEN_BACK
 from nas.config import RunConfig
-from nas.evaluation import Evaluation
+from nas.drivers import DRIVER, host_of
+from nas.evaluation import Evaluation, evaluation_from_json, evaluation_to_json
 from nas.front import Points, knee, nadir, non_dominated
 from nas.metrics import Metric
 from nas.run_file import read_run_file
-from nas.run_folder import RunFolder, open_run, read_json
+from nas.run_folder import Elsewhere, RunFolder, open_run, read_json
 from nas.sampler import HASH
-from nas.studies import BASELINE, REPLACED, open_storage
+from nas.storages import open_storage
+from nas.studies import BASELINE, REPLACED
 from search_spaces.choice import Value
 from search_spaces.errors import UserError
+
+# User attributes of trials of a shared study: what only their driver has on file.
+EVALUATION, ARCHITECTURE = "evaluation", "architecture"
+MEASURED = "measured:"  # a study's user attributes that begin so are evaluations, measured later
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,17 +237,37 @@ def load_results(path: Path) -> RunResults:
     config = read_run_file(run.config_file).config()
     if config.search.storage is None and not run.journal.exists():
         return RunResults(run, config, (), 0, 0, 0)
-    storage = open_storage(config.search.storage, run.journal)
+    storage = open_storage(config.search.storage, run.journal, make=False)
     names = [summary.study_name for summary in optuna.get_all_study_summaries(storage)]
     if config.name not in names:
         return RunResults(run, config, (), 0, 0, 0)
     study = optuna.load_study(study_name=config.name, storage=storage)
-    return results_of(run, config, study.get_trials(deepcopy=False))
+    return results_of_study(run, config, study)
 
 
-def results_of(run: RunFolder, config: RunConfig, trials: Sequence[FrozenTrial]) -> RunResults:
-    """Returns the results that ``trials`` and the run's files hold."""
+def results_of_study(run: RunFolder, config: RunConfig, study: optuna.Study) -> RunResults:
+    """Returns the results that a study and the run's files hold, as they stand now."""
+    measured = {
+        key.removeprefix(MEASURED): evaluation_from_json(data)
+        for key, data in study.user_attrs.items()
+        if key.startswith(MEASURED)
+    }
+    return results_of(run, config, study.get_trials(deepcopy=False), measured)
+
+
+def results_of(
+    run: RunFolder,
+    config: RunConfig,
+    trials: Sequence[FrozenTrial],
+    measured: Mapping[str, Evaluation] | None = None,
+) -> RunResults:
+    """Returns the results that ``trials`` and the run's files hold.
+
+    Args:
+        measured: Evaluations by hash that count more, as their latencies were measured later on.
+    """
     found: dict[str, TrialResult] = {}
+    elsewhere: dict[str, Elsewhere] = {}
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     for trial in complete:
         key = trial.user_attrs[HASH]
@@ -248,7 +275,10 @@ def results_of(run: RunFolder, config: RunConfig, trials: Sequence[FrozenTrial])
             first = found[key]
             found[key] = replace(first, repeats=(*first.repeats, trial.number))
             continue
-        evaluation = run.load_evaluation(key)
+        evaluation = (measured or {}).get(key) or run.load_evaluation(key)
+        if evaluation is None or not run.architecture_file(key).exists():
+            evaluation = evaluation or carried_evaluation(trial)
+            elsewhere |= carried_architecture(trial)
         if evaluation is None:
             raise UserError(
                 f"{run.path}: trial {trial.number} is finished but {run.evaluation_file(key)} is "
@@ -257,12 +287,54 @@ def results_of(run: RunFolder, config: RunConfig, trials: Sequence[FrozenTrial])
         found[key] = TrialResult(
             trial.number, key, trial.user_attrs.get(BASELINE), trial.params, evaluation
         )
+    failed = [trial for trial in trials if trial.state == TrialState.FAIL]
     return RunResults(
-        run,
+        replace(run, elsewhere=elsewhere),
         config,
         tuple(found.values()),
         num_duplicates=len(complete) - len(found),
-        num_failed=sum(trial.state == TrialState.FAIL for trial in trials),
+        num_failed=sum(GIVEN_BACK not in trial.user_attrs for trial in failed),
         num_running=sum(trial.state == TrialState.RUNNING for trial in trials),
         num_replaced=sum(len(trial.user_attrs.get(REPLACED, ())) for trial in complete),
     )
+
+
+def carried_evaluation(trial: FrozenTrial) -> Evaluation | None:
+    """Returns the evaluation that a trial of a shared study carries, or None.
+
+    Raises:
+        UserError: If it is damaged.
+    """
+    if EVALUATION not in trial.user_attrs:
+        return None
+    try:
+        evaluation = evaluation_from_json(trial.user_attrs[EVALUATION])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"trial {trial.number} of the study carries a damaged evaluation ({error!r}); search "
+            "anew with --set name=NAME"
+        ) from None
+    return evaluation if evaluation.hash == trial.user_attrs[HASH] else None
+
+
+def carried_architecture(trial: FrozenTrial) -> dict[str, Elsewhere]:
+    """Returns the architecture that a trial of a shared study carries, by its hash, if any."""
+    if ARCHITECTURE not in trial.user_attrs:
+        return {}
+    host = host_of(trial.user_attrs.get(DRIVER, "another machine"))
+    return {trial.user_attrs[HASH]: Elsewhere(host, trial.user_attrs[ARCHITECTURE])}
+
+
+def known_evaluation(trials: Sequence[FrozenTrial], key: str) -> Evaluation | None:
+    """Returns what another driver found out about an architecture, as its trial carries it."""
+    told = (t for t in trials if t.state == TrialState.COMPLETE and t.user_attrs[HASH] == key)
+    return next((found for t in told if (found := carried_evaluation(t)) is not None), None)
+
+
+def publish_measured(results: RunResults, study: optuna.Study) -> None:
+    """Writes to a shared study the latencies that were measured after their trials were told."""
+    told = study.get_trials(deepcopy=False)
+    for trial in results.trials:
+        before = carried_evaluation(told[trial.number])
+        if before is not None and before != trial.evaluation:
+            study.set_user_attr(MEASURED + trial.hash, evaluation_to_json(trial.evaluation))

@@ -9,6 +9,7 @@
     rungs/HASH.json        what a network was at each rung of early stopping, where that is on
     kernel_table.json      what kernels take on the device, where useless precisions are looked for
     latency_model.json     what predicted latencies, where some were predicted
+    drivers/               a file for each process that searches here and has not left
     front.json, report.html, search.log, export/
 
 A file is written beside its place, flushed to disk and renamed, so it is there whole or not at
@@ -17,14 +18,13 @@ pickle.
 """
 
 import errno
-import fcntl
 import json
 import os
+import re
 import shlex
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ from safetensors.numpy import save as safetensors_bytes
 from nas.evaluation import Evaluation, evaluation_from_json, evaluation_to_json
 from nas.redaction import without_passwords
 from nas.versions import machine, versions
-from search_spaces.architecture import load_architecture, to_json
+from search_spaces.architecture import from_json, load_architecture, to_json
 from search_spaces.errors import UserError
 from search_spaces.model import Array, Model
 from search_spaces.space import Architecture
@@ -46,10 +46,28 @@ VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """An architecture that was evaluated on another machine.
+
+    Attributes:
+        host: Name of that machine, which has the weights.
+        architecture: As JSON-ready data.
+    """
+
+    host: str
+    architecture: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class RunFolder:
-    """The files of one run."""
+    """The files of one run.
+
+    Attributes:
+        elsewhere: Architectures that other machines evaluated, by their hash, as the study tells.
+    """
 
     path: Path
+    elsewhere: Mapping[str, Elsewhere] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def journal(self) -> Path:
@@ -70,6 +88,11 @@ class RunFolder:
     @property
     def front_file(self) -> Path:
         return self.path / "front.json"
+
+    @property
+    def drivers(self) -> Path:
+        """The folder of those at work here: an empty file each, by its name."""
+        return self.path / "drivers"
 
     @property
     def kernel_table_file(self) -> Path:
@@ -94,13 +117,13 @@ class RunFolder:
         return self.path / "report.html"
 
     def architecture_file(self, key: str) -> Path:
-        return self.path / "architectures" / f"{key}.json"
+        return self.path / "architectures" / f"{checked(key)}.json"
 
     def evaluation_file(self, key: str) -> Path:
-        return self.path / "evaluations" / f"{key}.json"
+        return self.path / "evaluations" / f"{checked(key)}.json"
 
     def weights_file(self, key: str) -> Path:
-        return self.path / "weights" / f"{key}.safetensors"
+        return self.path / "weights" / f"{checked(key)}.safetensors"
 
     def save_evaluation(
         self,
@@ -122,7 +145,7 @@ class RunFolder:
 
     def evaluations(self) -> Iterator[Evaluation]:
         """Yields every evaluation on file, in the order of their hashes."""
-        for path in sorted((self.path / "evaluations").glob("*.json")):
+        for path in sorted((self.path / "evaluations").glob("[!.]*.json")):
             evaluation = self.load_evaluation(path.stem)
             if evaluation is not None:
                 yield evaluation
@@ -140,7 +163,10 @@ class RunFolder:
             ) from None
 
     def load_architecture(self, key: str) -> Architecture:
-        return load_architecture(self.architecture_file(key))
+        path = self.architecture_file(key)
+        if key in self.elsewhere and not path.exists():
+            return from_json(self.elsewhere[key].architecture)
+        return load_architecture(path)
 
     def load_model(self, key: str) -> Model:
         """Returns the trained model of the graph with this hash.
@@ -152,11 +178,31 @@ class RunFolder:
         try:
             return Model(self.load_architecture(key).graph, load_file(path))
         except FileNotFoundError:
+            if key in self.elsewhere:
+                raise UserError(
+                    f"architecture {key} was trained on {self.elsewhere[key].host}, which has its "
+                    "weights; do this with the run folder there, or train it here with "
+                    "'nas retrain'"
+                ) from None
             raise UserError(
                 f"architecture {key} has no weights in {path.parent}; it was not trained"
             ) from None
         except Exception as error:  # safetensors raises its own type for a damaged file
             raise UserError(f"{path} is damaged: {error}") from None
+
+
+def checked(key: str) -> str:
+    """Returns a hash that is part of a file's name, if it is one.
+
+    Raises:
+        UserError: If it could name a file outside its folder.
+    """
+    if not re.fullmatch(r"\w+", key, re.ASCII):
+        raise UserError(
+            f"a hash of an architecture must be letters and digits, got {key!r}; the run or study "
+            "it is from is damaged or forged"
+        )
+    return key
 
 
 def create_run(path: Path, config_yaml: str) -> RunFolder:
@@ -226,40 +272,6 @@ def open_run(path: Path) -> RunFolder:
             f"this hwnas reads {FORMAT!r} version {VERSION}; open it with the hwnas that made it"
         )
     return RunFolder(path)
-
-
-@contextmanager
-def lock_run(run: RunFolder) -> Iterator[None]:
-    """Keeps a second search out of the run; the system frees the lock when this process ends.
-
-    Raises:
-        UserError: If another process searches in this folder.
-    """
-    with (run.path / "run.lock").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise UserError(
-                f"{run.path} is being searched by process {file.read().strip() or 'unknown'}; "
-                "wait for it, stop it, or choose another name with --set name=NAME"
-            ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
-
-
-def is_locked(run: RunFolder) -> bool:
-    """Whether some process searches in this run right now."""
-    try:
-        with (run.path / "run.lock").open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
 
 
 def read_json(path: Path, remedy: str = "restore it from a copy") -> dict[str, Any]:

@@ -8,26 +8,26 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import optuna
 from optuna.exceptions import StorageInternalError
-from optuna.trial import TrialState
 
 from latency_models.device import get_device
 from nas import yaml_text
 from nas.config import RunConfig
 from nas.data.summary import check_same_data, data_summary
-from nas.evaluator import affordable
+from nas.drivers import Drivers, Timing, new_driver
 from nas.final_front import measure_front
 from nas.instruments import Instruments
 from nas.kernel_table import KernelTable, KernelTimer
 from nas.latency_source import Predictor
+from nas.own_study import take_up_study
+from nas.patient_storage import StorageLostError, reason_of
 from nas.places import LocalPlace, Place
-from nas.redaction import without_passwords
+from nas.redaction import address_only, without_passwords
 from nas.replacing import ReplacingSampler
-from nas.results import RunResults, results_of
+from nas.results import RunResults, publish_measured, results_of_study
 from nas.run_file import RunFile, differences, read_run_file, to_yaml
 from nas.run_folder import (
     DiskFullError,
@@ -35,7 +35,6 @@ from nas.run_folder import (
     create_run,
     has_run,
     is_full,
-    lock_run,
     open_run,
     read_json,
     refuse_other_run,
@@ -43,22 +42,16 @@ from nas.run_folder import (
     write_json,
     write_whole,
 )
+from nas.run_lock import is_locked, lock_run
 from nas.search_loop import OnProgress, SearchLoop, ignore_progress, stopping_gently
 from nas.setting import Setting, baselines
-from nas.studies import (
-    BASELINE,
-    make_sampler,
-    mend_journal,
-    open_storage,
-    open_study,
-    refuse_other_study,
-    retake_interrupted,
-)
+from nas.storages import open_storage, remember_password
+from nas.studies import refuse_other_study
+from nas.terms import MAY_CHANGE, terms_of
 from nas.useless import UselessGenes, why_not
 from search_spaces.errors import UserError
 
-MAY_CHANGE = frozenset({"search.trials", "search.workers", "latency.time_limit_s"})
-
+USUAL = Timing()
 log = logging.getLogger("nas.search")
 
 
@@ -75,6 +68,8 @@ def search(
     on_progress: OnProgress = ignore_progress,
     instruments: Instruments | None = None,
     place: Place | None = None,
+    join: bool = False,
+    timing: Timing = USUAL,
 ) -> RunResults:
     """Searches as ``file`` says in the folder ``runs / file.name`` and returns what was found.
 
@@ -85,38 +80,61 @@ def search(
         on_start: Called once everything that was given is checked, before the first trial.
         instruments: What latencies are found out with; None takes those of the run's device.
         place: Where candidates are evaluated; None takes this machine.
+        join: Take part in a search that others do too: in the same folder, or with a folder of
+            one's own in the same study.
+        timing: How drivers of a shared study wait for each other and for its storage.
 
     Raises:
         UserError: If the configuration or data is wrong, the device has no latency model where
-            one is needed, the folder holds another run, or the disk is full; nothing that was
-            finished is lost.
+            one is needed, the folder holds another run, the study is another run's or cannot be
+            reached, or the disk is full; nothing that was finished is lost.
     """
     config = file.config()
     instruments = instruments or Instruments()
     place = place or LocalPlace(instruments)
     path = runs / config.name
-    check_run(file, path, resume)
+    remember_password(config.search.storage)
+    file = without_password(file)  # from here on, as it may be written down
+    config = file.config()
+    check_run(file, path, resume, join)
     setting = place.prepare(config)
     baselines(config, setting.space)
     get_device(config.latency.device)
     model = instruments.needed_model(config)
     # Nothing is written before all that was given is known to be right.
-    if has_run(path):
-        run = open_run(path)
-    else:
+    is_new = not has_run(path)
+    if is_new and not join:
         refuse_other_study(config.name, config.search.storage, RunFolder(path).journal)
-        run = create_run(path, to_yaml(file))
+    elif config.search.storage is not None:
+        open_storage(config.search.storage, RunFolder(path).journal)
     with ExitStack() as resources:
+        run = RunFolder(path)
         resources.enter_context(naming_lost_storage(config, run))
-        resources.enter_context(lock_run(run))
-        remove_parts(run)
+        lock = resources.enter_context(lock_run(run, join=join))
+        run = open_run(path) if has_run(path) else create_run(path, to_yaml(file))
+        if lock.is_alone:
+            remove_parts(run)
         resources.enter_context(logging_to(run.log_file))
-        if resume:  # trials and workers may have been changed
+        if lock.is_alone and not is_new:  # trials and workers may have been changed
             write_whole(run.config_file, to_yaml(file).encode())
         if run.data_file.exists():
             check_same_data(run.data_file, setting.splits)
         write_json(run.data_file, data_summary(setting.splits))
-        study = take_up_study(config, run, setting)
+        me = new_driver()
+        study = take_up_study(
+            config,
+            run,
+            setting,
+            me=me,
+            is_alone=lock.is_alone,
+            is_new=is_new and not join,
+            terms=terms_of(file, config, setting, is_here=isinstance(place, LocalPlace)),
+            join=join,
+            storage_limit_s=timing.storage_limit_s,
+        )
+        shared = config.search.storage is not None or not lock.is_alone
+        drivers = resources.enter_context(Drivers(study, run, me, shared, timing))
+        lock.share()
         if model is not None:
             note_model(run, model)
         found = resources.enter_context(place.open(config, run, setting, model))
@@ -124,15 +142,17 @@ def search(
             log.info("useless precisions are not looked for: %s", reason)
         else:
             avoid_useless(study, setting, found.measurer, run)
-        loop = SearchLoop(config, run, setting, study, found.workers, on_progress)
+        loop = SearchLoop(config, run, setting, study, found.workers, on_progress, drivers)
         on_start()
 
         def read_results() -> RunResults:
-            return results_of(run, config, study.get_trials(deepcopy=False))
+            return results_of_study(run, config, study)
 
         with stopping_gently(loop):
             loop.run_all()
             measure_front(read_results, found.measurer, lambda: loop.stopping)
+        if config.search.storage is not None:
+            publish_measured(read_results(), study)
         return replace(read_results(), used_up=loop.used_up)
 
 
@@ -153,19 +173,32 @@ def avoid_useless(
     study.sampler = ReplacingSampler(study.sampler, setting.space, useless)
 
 
-def check_run(file: RunFile, path: Path, resume: bool) -> None:
+def without_password(file: RunFile) -> RunFile:
+    """Returns a run file whose study's address may be written to disk."""
+    url = file.search.storage
+    if url is None or address_only(url) == url:
+        return file
+    stored = file.search.model_copy(update={"storage": address_only(url)})
+    return file.model_copy(update={"search": stored})
+
+
+def check_run(file: RunFile, path: Path, resume: bool, join: bool) -> None:
     """Checks that the run's folder is free, or may be gone on with.
 
     Raises:
-        UserError: If it holds a run and ``resume`` is off, or its configuration differs.
+        UserError: If it holds a run and ``resume`` and ``join`` are off, or its configuration
+            differs.
     """
-    if not resume:
-        refuse_other_run(path)
     if not has_run(path):
         return
+    if not (resume or join):
+        if is_locked(RunFolder(path)):
+            with lock_run(RunFolder(path)):  # says who searches in it
+                pass
+        refuse_other_run(path)
     run = open_run(path)
     # Read as a run file, so that keys younger than the run count at their defaults.
-    before = to_yaml(read_run_file(run.config_file))
+    before = to_yaml(without_password(read_run_file(run.config_file)))
     changed = [
         without_passwords(line)
         for line in differences(yaml_text.load(before), yaml_text.load(to_yaml(file)))
@@ -177,36 +210,6 @@ def check_run(file: RunFile, path: Path, resume: bool) -> None:
             f"these values (the run's own are in {run.config_file}), or start anew with "
             "--set name=NAME"
         )
-
-
-def take_up_study(config: RunConfig, run: RunFolder, setting: Setting) -> optuna.Study:
-    """Opens the study and queues the baselines and the trials that an earlier kill interrupted.
-
-    Raises:
-        UserError: If the storage cannot be opened.
-    """
-    sampler = partial(
-        make_sampler,
-        config.search.sampler,
-        setting.space,
-        config.objectives,
-        seed=config.search.seed,
-        initial=config.search.initial,
-        affordable=partial(affordable, config),
-    )
-    if config.search.storage is None:
-        mend_journal(run.journal)
-    storage = open_storage(config.search.storage, run.journal)
-    study = open_study(config.name, storage, sampler(), config.objectives)
-    study.sampler = sampler(begun=len(study.get_trials(deepcopy=False)))
-    if retaken := retake_interrupted(study):
-        log.info("taking up %d interrupted trials", retaken)
-    trials = study.get_trials(deepcopy=False)
-    known = {t.user_attrs.get(BASELINE) for t in trials if t.state != TrialState.FAIL}
-    for name, architecture in baselines(config, setting.space).items():
-        if name not in known:
-            study.enqueue_trial(dict(architecture.genes), user_attrs={BASELINE: name})
-    return study
 
 
 class RunLog(logging.FileHandler):
@@ -222,7 +225,8 @@ def naming_lost_storage(config: RunConfig, run: RunFolder) -> Iterator[None]:
     try:
         yield
     except StorageInternalError as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
+        lost = isinstance(error, StorageLostError)
+        reason = str(error) if lost else reason_of(error)
         raise UserError(
             f"the study's storage {without_passwords(config.search.storage or str(run.journal))} "
             f"failed ({reason}); what is finished is kept; put it right and go on with --resume"

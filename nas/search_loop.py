@@ -12,18 +12,23 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from time import monotonic, sleep
 from typing import Any
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
+from nas.claims import GIVEN_BACK, Verdict, choosing_before, count, verdict
 from nas.config import RunConfig
-from nas.evaluation import Evaluation
+from nas.drivers import DRIVER, Drivers, owner
+from nas.evaluation import Evaluation, evaluation_to_json
 from nas.replacing import ReplacingSampler
-from nas.run_folder import RunFolder
+from nas.results import ARCHITECTURE, EVALUATION, known_evaluation
+from nas.run_folder import RunFolder, read_json
 from nas.sampler import HASH, SpaceUsedUpError
 from nas.setting import Setting, baselines
-from nas.studies import BASELINE, REPLACED, suggest
+from nas.studies import BASELINE, REPLACED, retake, suggest, tell_if_open
 from nas.useless import to_attribute
 from nas.workers import WorkerLostError, Workers
 from search_spaces.architecture import graph_hash
@@ -31,6 +36,8 @@ from search_spaces.errors import UserError
 from search_spaces.space import Architecture, decide, restore
 
 INFRASTRUCTURE_TRIES = 10  # how often a candidate may lose its worker by nobody's fault
+CHOOSING_S = 2.0  # how long another driver's trial is waited for to be decided
+CHOOSING_POLL_S = 0.05
 PATIENCE = 100  # repeated proposals in a row after which a space counts as used up
 
 log = logging.getLogger("nas.search")
@@ -82,6 +89,7 @@ class SearchLoop:
     study: optuna.Study
     workers: Workers
     on_progress: OnProgress
+    drivers: Drivers
     stopping: bool = False
     told: set[str] = field(default_factory=set)
     done: int = 0
@@ -89,6 +97,7 @@ class SearchLoop:
     futures: "dict[Future[str], str]" = field(default_factory=dict)
     repeats: int = 0
     used_up: bool = False
+    undecided: frozenset[int] = frozenset()  # trials of others that were long enough waited for
 
     def run_all(self) -> None:
         networks = baselines(self.config, self.setting.space)
@@ -101,10 +110,15 @@ class SearchLoop:
                     self.ask(networks)
                 else:
                     break
-            if not self.futures:
+            if self.futures:
+                # Not for good: room in a cluster comes and goes, and so do other drivers.
+                poll_s = self.drivers.timing.poll_s
+                for future in wait(self.futures, poll_s, FIRST_COMPLETED).done:
+                    self.finish(future)
+            elif self.stopping or not self.is_waiting_for_others():
                 return
-            for future in wait(self.futures, return_when=FIRST_COMPLETED).done:
-                self.finish(future)
+            else:
+                sleep(self.drivers.timing.poll_s)
 
     def count_finished(self, networks: dict[str, Architecture]) -> list[Architecture]:
         """Learns from the study what is evaluated; returns those whose evaluation is lost."""
@@ -116,7 +130,7 @@ class SearchLoop:
         return [
             self.decided(trial, networks)
             for key, trial in by_hash.items()
-            if self.run.load_evaluation(key) is None
+            if EVALUATION not in trial.user_attrs and self.run.load_evaluation(key) is None
         ]
 
     def decided(self, trial: FrozenTrial, networks: dict[str, Architecture]) -> Architecture:
@@ -132,7 +146,8 @@ class SearchLoop:
         if self.repeats >= PATIENCE and not self.used_up:
             self.used_up = True
             log.warning("%d proposals in a row were known already; stopping", self.repeats)
-        under_way = sum(
+        elsewhere = self.catch_up() if self.drivers.notice_others() else 0
+        under_way = elsewhere + sum(
             any(BASELINE not in trial.user_attrs for trial in pending.trials)
             for pending in self.pending.values()
         )
@@ -140,12 +155,51 @@ class SearchLoop:
             return True
         return bool(self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
 
+    def catch_up(self) -> int:
+        """Learns what other drivers did, and takes over from those that are gone.
+
+        Returns:
+            How many searched architectures others have under way.
+        """
+        trials = self.study.get_trials(deepcopy=False)
+        ours = {trial.number for pending in self.pending.values() for trial in pending.trials}
+        for trial in self.drivers.abandoned(trials, ours):
+            if retake(self.study, trial):
+                log.info("trial %d of %s is taken over", trial.number, owner(trial))
+        counted = count(trials, ours)
+        self.told, self.done = set(counted.told), counted.done
+        return counted.under_way
+
+    def is_waiting_for_others(self) -> bool:
+        """Whether something is under way elsewhere that would be to do here if its driver died."""
+        if not self.drivers.notice_others():
+            return False
+        enough = self.done >= self.wanted
+        return any(
+            not (enough and DRIVER in trial.user_attrs and BASELINE not in trial.user_attrs)
+            for trial in self.study.get_trials(
+                deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING)
+            )
+        )
+
     def ask(self, networks: dict[str, Architecture]) -> None:
         trial = self.study.ask()
         try:
+            self.take(trial, networks)
+        except UpdateFinishedTrialError:
+            log.warning("trial %d was taken over by another driver", trial.number)
+
+    def take(self, trial: optuna.Trial, networks: dict[str, Architecture]) -> None:
+        """Decides a trial and has it evaluated, where that is for this driver to do.
+
+        Raises:
+            UpdateFinishedTrialError: If another driver took it over meanwhile.
+        """
+        trial.set_user_attr(DRIVER, self.drivers.me)
+        try:
             architecture = self.decide(trial, networks)
         except SpaceUsedUpError as error:
-            self.study.tell(trial, state=TrialState.FAIL)
+            tell_if_open(self.study, trial, state=TrialState.FAIL)
             self.used_up = True
             log.warning("%s", error)
             return
@@ -157,10 +211,34 @@ class SearchLoop:
             self.repeats += 1
             return
         evaluation = self.run.load_evaluation(key)
+        if self.drivers.notice_others():
+            trials = self.settled_before(trial.number)
+            if (found := verdict(trials, trial.number, self.wanted)) != "mine":
+                self.give_back(trial, found)
+                return
+            evaluation = evaluation or known_evaluation(trials, key)
         if evaluation is not None:
             self.tell(trial, evaluation)
             return
         self.submit(architecture, trial)
+
+    def settled_before(self, number: int) -> list[FrozenTrial]:
+        """Returns the study's trials, once all before this one are decided, or waited for."""
+        deadline = monotonic() + CHOOSING_S
+        while True:
+            trials = self.study.get_trials(deepcopy=False)
+            choosing = choosing_before(trials, number) - self.undecided
+            if not choosing:
+                return trials
+            if monotonic() > deadline:
+                self.undecided |= choosing
+            sleep(CHOOSING_POLL_S)
+
+    def give_back(self, trial: optuna.Trial, why: Verdict) -> None:
+        trial.set_user_attr(GIVEN_BACK, why)
+        tell_if_open(self.study, trial, state=TrialState.FAIL)
+        self.repeats += why == "under way elsewhere"
+        log.info("trial %d is given back: %s", trial.number, why)
 
     def note_replacements(self, trial: optuna.Trial) -> None:
         """Keeps with a trial which genes of its proposal were useless."""
@@ -221,11 +299,22 @@ class SearchLoop:
         if pending.tries_lost >= INFRASTRUCTURE_TRIES:
             raise UserError(
                 f"the worker of {key} was lost {INFRASTRUCTURE_TRIES} times by no fault of its "
-                f"own (last: {reason}); what is finished is kept; put it right and go on with --resume"
+                f"own (last: {reason}); what is finished is kept; put it right and go on with "
+                "--resume"
             )
         return True
 
     def tell(self, trial: optuna.Trial, evaluation: Evaluation) -> None:
+        try:
+            self.tell_open(trial, evaluation)
+        except UpdateFinishedTrialError:
+            log.warning(
+                "trial %d was taken over by another driver meanwhile; what was found out about it "
+                "stays on file",
+                trial.number,
+            )
+
+    def tell_open(self, trial: optuna.Trial, evaluation: Evaluation) -> None:
         for rule, excess in evaluation.violations.items():
             trial.set_constraint(rule, excess)
         failed = not evaluation.feasible and not any(v > 0 for v in evaluation.violations.values())
@@ -236,8 +325,11 @@ class SearchLoop:
             trial.set_constraint("runs", 1.0)
         trial.set_user_attr("epochs", evaluation.epochs)  # the fidelity of the accuracy
         values = [evaluation.values.get(m.name, m.worst) for m in self.config.objectives]
-        self.study.tell(trial, values)
         fresh = evaluation.hash not in self.told
+        if fresh and self.config.search.storage is not None:
+            self.publish(trial, evaluation)
+        if not tell_if_open(self.study, trial, values):
+            raise UpdateFinishedTrialError
         self.told.add(evaluation.hash)
         if BASELINE not in trial.user_attrs:
             self.repeats = 0 if fresh else self.repeats + 1
@@ -246,6 +338,13 @@ class SearchLoop:
             name = trial.user_attrs.get(BASELINE, f"trial {trial.number}")
             log.info("%s %s", name, json.dumps(summary(evaluation)))
             self.on_progress(Progress(self.done, self.wanted, name, evaluation))
+
+    def publish(self, trial: optuna.Trial, evaluation: Evaluation) -> None:
+        """Writes to a trial what drivers without this run folder cannot know."""
+        path = self.run.architecture_file(evaluation.hash)
+        if path.exists():
+            trial.set_user_attr(ARCHITECTURE, read_json(path))
+        trial.set_user_attr(EVALUATION, evaluation_to_json(evaluation))
 
 
 def summary(evaluation: Evaluation) -> dict[str, Any]:

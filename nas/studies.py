@@ -6,16 +6,15 @@ from pathlib import Path
 from typing import cast
 
 import optuna
-from optuna.exceptions import ExperimentalWarning
+from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning, UpdateFinishedTrialError
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.trial import TrialState
-from sqlalchemy.pool import NullPool
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
 
 from nas.metrics import Metric
 from nas.redaction import without_passwords
 from nas.sampler import HASH, ArchiveEvolutionSampler
+from nas.storages import open_storage
 from search_spaces.choice import Choice, Pick, Value
 from search_spaces.errors import UserError
 from search_spaces.graph import Graph
@@ -67,25 +66,6 @@ def make_sampler(
     raise UserError(f"unknown sampler {name!r}; known samplers: {', '.join(SAMPLERS)}")
 
 
-def open_storage(url: str | None, journal: Path) -> BaseStorage:
-    """Returns the storage of a study: the run's own journal file, or a database by URL.
-
-    Raises:
-        UserError: If the database cannot be reached.
-    """
-    if url is None:
-        return JournalStorage(JournalFileBackend(str(journal)))
-    try:
-        # A connection a question: none is left open behind a search, or lost while it trains.
-        return RDBStorage(url, engine_kwargs={"poolclass": NullPool})
-    except Exception as error:  # SQLAlchemy and each driver have their own types
-        raise UserError(
-            f"cannot open study storage {without_passwords(url)}: {str(error).splitlines()[0]}; "
-            "check that the database runs and that the URL reads sqlite:///FILE or "
-            "postgresql+psycopg://USER:PASSWORD@HOST/DATABASE (pip install 'hwnas[postgres]')"
-        ) from None
-
-
 def mend_journal(journal: Path) -> None:
     """Cuts off a half-written last line and a lock that a killed process left behind.
 
@@ -106,16 +86,28 @@ def open_study(
     storage: BaseStorage,
     sampler: BaseSampler,
     metrics: Sequence[Metric],
+    *,
+    may_exist: bool = True,
 ) -> optuna.Study:
-    """Opens the study, making it where there is none."""
+    """Opens the study, making it where there is none.
+
+    Args:
+        may_exist: Whether a study that is there already is the one.
+
+    Raises:
+        UserError: If there is one that may not be.
+    """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna.create_study(
-        study_name=name,
-        storage=storage,
-        sampler=sampler,
-        directions=[metric.direction for metric in metrics],
-        load_if_exists=True,
-    )
+    try:
+        return optuna.create_study(
+            study_name=name,
+            storage=storage,
+            sampler=sampler,
+            directions=[metric.direction for metric in metrics],
+            load_if_exists=may_exist,
+        )
+    except DuplicatedStudyError:
+        raise other_study(name) from None
 
 
 def refuse_other_study(name: str, url: str | None, journal: Path) -> None:
@@ -127,10 +119,15 @@ def refuse_other_study(name: str, url: str | None, journal: Path) -> None:
     if url is None and not journal.exists():
         return
     if name in optuna.get_all_study_names(open_storage(url, journal)):
-        raise UserError(
-            f"the storage {without_passwords(url or str(journal))} holds a study {name!r} of "
-            "another run; choose another name with --set name=NAME, or another storage"
-        )
+        raise other_study(name, without_passwords(url or str(journal)))
+
+
+def other_study(name: str, where: str = "") -> UserError:
+    storage = f"the storage {where}".strip()
+    return UserError(
+        f"{storage} holds a study {name!r} of another run; choose another name with --set "
+        "name=NAME, or another storage, or take part in it with --join"
+    )
 
 
 def suggest(trial: optuna.Trial) -> Pick:
@@ -145,17 +142,45 @@ def suggest(trial: optuna.Trial) -> Pick:
 def retake_interrupted(study: optuna.Study) -> int:
     """Puts trials that a killed search left running back in the queue; returns how many.
 
-    A trial that was killed while it was still being asked is dropped: the sampler asks anew.
     Only for a study that nobody else is working on.
     """
     interrupted = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    retaken = 0
-    for trial in interrupted:
-        study.tell(trial.number, state=TrialState.FAIL)
-        genes = trial.system_attrs.get("fixed_params", {}) | trial.params
-        if {HASH, BASELINE} & trial.user_attrs.keys() or "fixed_params" in trial.system_attrs:
-            kept = (BASELINE, REPLACED)  # the queued genes are those that took their place
-            attrs = {k: v for k, v in trial.user_attrs.items() if k in kept}
-            study.enqueue_trial(genes, user_attrs=attrs)
-            retaken += 1
-    return retaken
+    return sum(retake(study, trial) for trial in interrupted)
+
+
+def retake(study: optuna.Study, trial: FrozenTrial) -> bool:
+    """Puts a running trial that nobody works on any more back in the queue.
+
+    A trial that was killed while it was still being asked is dropped: the sampler asks anew. Of
+    several drivers that try it at once, one does it.
+
+    Returns:
+        Whether it is in the queue, by this call.
+    """
+    if not tell_if_open(study, trial.number, state=TrialState.FAIL):
+        return False
+    if not ({HASH, BASELINE} & trial.user_attrs.keys() or "fixed_params" in trial.system_attrs):
+        return False
+    genes = trial.system_attrs.get("fixed_params", {}) | trial.params
+    kept = (BASELINE, REPLACED)  # the queued genes are those that took their place
+    study.enqueue_trial(genes, user_attrs={k: v for k, v in trial.user_attrs.items() if k in kept})
+    return True
+
+
+def tell_if_open(
+    study: optuna.Study,
+    trial: optuna.Trial | int,
+    values: Sequence[float] | None = None,
+    state: TrialState | None = None,
+) -> bool:
+    """Tells a trial; returns False where another driver has told it or taken it over."""
+    try:
+        study.tell(trial, values, state=state)
+    except UpdateFinishedTrialError:
+        return False
+    except ValueError:
+        number = trial if isinstance(trial, int) else trial.number
+        if study.get_trials(deepcopy=False)[number].state == TrialState.RUNNING:
+            raise
+        return False
+    return True

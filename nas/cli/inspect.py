@@ -16,7 +16,7 @@ def status_command(run: RunPath) -> None:
     """Show how far a run is; works while it is searching."""
     from nas.cli.search import about_latency
     from nas.results import load_results
-    from nas.run_folder import is_locked
+    from nas.run_lock import is_locked
     from nas.stopped import in_one_line
 
     results = load_results(run)

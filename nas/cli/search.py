@@ -1,5 +1,6 @@
 """``nas search``: run, resume or try out a search."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +23,16 @@ def search_command(
     workers: Annotated[int | None, typer.Option(help="Processes that evaluate.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the search.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run.")] = False,
+    join: Annotated[
+        bool, typer.Option("--join", help="Take part in a search that others do too.")
+    ] = False,
+    study_url: Annotated[
+        str | None,
+        typer.Option(
+            help="Where the study is kept: postgresql+psycopg://USER@HOST/DATABASE, "
+            "sqlite:///FILE or journal:PATH (default: in the run folder).",
+        ),
+    ] = None,
     avoid_useless: Annotated[
         bool | None,
         typer.Option(
@@ -45,17 +56,25 @@ def search_command(
     overrides = [f"{key}={value}" for key, value in given.items() if value is not None]
     if avoid_useless is not None:
         overrides.append(f"search.avoid_useless={str(avoid_useless).lower()}")
+    if study_url is not None:
+        overrides.append(f"search.storage={json.dumps(from_anywhere(study_url))}")
     file = read_run_file(config, [*overrides, *(changes or [])])
     if dry_run:
         from nas.dry_run import dry_run as try_out
 
         try_out(file, say=console.print)
         return
-    results = watched_search(file, runs, resume)
+    results = watched_search(file, runs, resume, join)
     finish(results)
 
 
-def watched_search(file: "RunFile", runs: Path, resume: bool) -> "RunResults":
+def from_anywhere(study_url: str) -> str:
+    """Returns the address of a study so that it holds in other working folders too."""
+    kind, _, path = study_url.partition(":")
+    return f"journal:{Path(path).absolute()}" if kind == "journal" and path else study_url
+
+
+def watched_search(file: "RunFile", runs: Path, resume: bool, join: bool) -> "RunResults":
     """Searches behind a progress bar with the time left; prints a line for every trial."""
     from rich.progress import (
         BarColumn,
@@ -89,7 +108,7 @@ def watched_search(file: "RunFile", runs: Path, resume: bool) -> "RunResults":
         bar.console.print(line(progress))
 
     try:
-        return search(file, runs, resume=resume, on_start=start, on_progress=show)
+        return search(file, runs, resume=resume, join=join, on_start=start, on_progress=show)
     finally:
         bar.stop()
 

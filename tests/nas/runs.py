@@ -20,7 +20,8 @@ from nas.run_file import RunFile, to_yaml
 from nas.run_folder import RunFolder, create_run, write_json
 from nas.sampler import HASH
 from nas.setting import Setting, load_setting, space_for
-from nas.studies import BASELINE, open_storage, open_study, suggest
+from nas.storages import open_storage
+from nas.studies import BASELINE, open_study, suggest
 from search_spaces.architecture import graph_hash
 from search_spaces.builder import GraphBuilder
 from search_spaces.graph import Graph

@@ -19,12 +19,11 @@ from nas.run_folder import (
     RunFolder,
     create_run,
     has_run,
-    is_locked,
-    lock_run,
     open_run,
     remove_parts,
     write_whole,
 )
+from nas.run_lock import is_locked, lock_run
 from search_spaces.architecture import graph_hash
 from search_spaces.errors import UserError
 from search_spaces.model import random_model

@@ -17,12 +17,13 @@ from nas.results import load_results
 from nas.sampler import HASH, ArchiveEvolutionSampler
 from nas.search import search
 from nas.search_loop import Progress
+from nas.storages import open_storage
 from nas.studies import (
     BASELINE,
     SAMPLERS,
     make_sampler,
     mend_journal,
-    open_storage,
+
     open_study,
     refuse_other_study,
     retake_interrupted,

@@ -16,13 +16,15 @@ from latency_models.latency import MeasurementError
 from latency_models.measure import KernelLatency, Measurer
 from nas.candidate_training import LocalTraining
 from nas.checkpoints import FolderCheckpoints
+from nas.drivers import alone
 from nas.evaluator import Evaluator
 from nas.kernel_table import KernelTable, KernelTimer, kernel_keys
+from nas.own_study import take_up_study
 from nas.results import RunResults, load_results, results_of
 from nas.run_file import RunFile, to_yaml
 from nas.run_folder import RunFolder, create_run, has_run, open_run
 from nas.sampler import HASH
-from nas.search import avoid_useless, take_up_study
+from nas.search import avoid_useless
 from nas.search_loop import SearchLoop, ignore_progress
 from nas.setting import load_setting
 from nas.studies import REPLACED, SAMPLERS, retake_interrupted
@@ -334,7 +336,7 @@ def searched(
     training = LocalTraining(config, setting.tensors, FolderCheckpoints(run.checkpoints))
     evaluator = Evaluator(config, training, None, run)
     with local_workers(config, run, evaluator) as workers:
-        loop = SearchLoop(config, run, setting, study, workers, ignore_progress)
+        loop = SearchLoop(config, run, setting, study, workers, ignore_progress, alone(study, run))
         loop.on_progress = lambda progress: setattr(loop, "stopping", progress.done >= stop_after)
         loop.run_all()
     return results_of(run, config, study.get_trials(deepcopy=False))
@@ -429,7 +431,9 @@ def test_baselines_of_the_space_are_not_changed(tmp_path: Path) -> None:
     genes = dict(first_with(setting.space, "w4a4").genes)
     study.enqueue_trial(genes, user_attrs={"baseline": "given"})
 
-    loop = SearchLoop(config, run, setting, study, no_workers(run), ignore_progress)
+    loop = SearchLoop(
+        config, run, setting, study, no_workers(run), ignore_progress, alone(study, run)
+    )
     trial = study.ask()
 
     assert loop.decide(trial, {"given": restore(setting.space, genes)}).genes == tuple(

@@ -1,0 +1,92 @@
+"""Claims: which of the trials under way in a study each driver may evaluate.
+
+A driver that asked for a trial writes the hash of its architecture to it, its claim, and looks at
+the claims of others then. Of two drivers at least one sees the other's claim so, and the lower
+number goes first: nothing is evaluated twice, and no more than what was asked for. A trial that
+is not to be evaluated is given back: it fails, and counts for nothing.
+
+Source: the tickets of Lamport, "A New Solution of Dijkstra's Concurrent Programming Problem",
+CACM 1974, https://doi.org/10.1145/361082.361093: whoever has a lower number and is still choosing
+is waited for.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from optuna.trial import FrozenTrial, TrialState
+
+from nas.sampler import HASH
+from nas.studies import BASELINE
+
+GIVEN_BACK = "given back"  # user attribute of a trial that its driver did not evaluate: why
+
+Verdict = Literal["mine", "under way elsewhere", "more than asked for"]
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """What all drivers of a study have done together.
+
+    Attributes:
+        told: Hashes of all that is finished.
+        done: How many of them were searched: no baselines.
+        under_way: Searched architectures that are being evaluated, or decided.
+    """
+
+    told: frozenset[str]
+    done: int
+    under_way: int
+
+
+def count(trials: Sequence[FrozenTrial], ours: frozenset[int] | set[int] = frozenset()) -> Count:
+    """Counts the trials of a study.
+
+    Args:
+        ours: Numbers of unfinished trials to leave out.
+    """
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    told = frozenset(trial.user_attrs[HASH] for trial in complete)
+    given = {trial.user_attrs[HASH] for trial in complete if BASELINE in trial.user_attrs}
+    running = {
+        trial.user_attrs[HASH]
+        for trial in trials
+        if is_claim(trial) and BASELINE not in trial.user_attrs and trial.number not in ours
+    }
+    return Count(told, len(told - given), len(running - told))
+
+
+def is_claim(trial: FrozenTrial) -> bool:
+    return trial.state == TrialState.RUNNING and HASH in trial.user_attrs
+
+
+def verdict(trials: Sequence[FrozenTrial], number: int, wanted: int) -> Verdict:
+    """Returns what becomes of a claim among those of others.
+
+    Args:
+        number: Of the trial whose claim it is.
+        wanted: How many searched architectures are asked for.
+    """
+    mine = next(trial for trial in trials if trial.number == number)
+    key = mine.user_attrs[HASH]
+    before = [trial for trial in trials if is_claim(trial) and trial.number < number]
+    if any(trial.user_attrs[HASH] == key for trial in before):
+        return "under way elsewhere"
+    if BASELINE in mine.user_attrs:
+        return "mine"
+    finished = count([trial for trial in trials if trial.state == TrialState.COMPLETE])
+    if key in finished.told:
+        return "mine"  # and known: it is told at once
+    first = {trial.user_attrs[HASH] for trial in before if BASELINE not in trial.user_attrs}
+    return "mine" if finished.done + len(first - finished.told) < wanted else "more than asked for"
+
+
+def choosing_before(trials: Sequence[FrozenTrial], number: int) -> frozenset[int]:
+    """Returns the trials under way with a lower number that have claimed nothing yet."""
+    return frozenset(
+        trial.number
+        for trial in trials
+        if trial.state == TrialState.RUNNING
+        and HASH not in trial.user_attrs
+        and trial.number < number
+    )
