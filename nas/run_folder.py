@@ -10,6 +10,7 @@
     kernel_table.json      what kernels take on the device, where useless precisions are looked for
     latency_model.json     what predicted latencies, where some were predicted
     drivers/               a file for each process that searches here and has not left
+    activity/              what each of them is doing right now
     front.json, report.html, search.log, export/
 
 A file is written beside its place, flushed to disk and renamed, so it is there whole or not at
@@ -93,6 +94,11 @@ class RunFolder:
     def drivers(self) -> Path:
         """The folder of those at work here: an empty file each, by its name."""
         return self.path / "drivers"
+
+    @property
+    def activity(self) -> Path:
+        """The folder of what drivers are doing: a file each, by its name."""
+        return self.path / "activity"
 
     @property
     def kernel_table_file(self) -> Path:

@@ -15,6 +15,7 @@ from optuna.exceptions import StorageInternalError
 
 from latency_models.device import get_device
 from nas import yaml_text
+from nas.activity import ActivityLog, Watched, forget_activities
 from nas.config import RunConfig
 from nas.data.summary import check_same_data, data_summary
 from nas.drivers import Drivers, Timing, new_driver
@@ -114,6 +115,7 @@ def search(
         run = open_run(path) if has_run(path) else create_run(path, to_yaml(file))
         if lock.is_alone:
             remove_parts(run)
+            forget_activities(run)
         resources.enter_context(logging_to(run.log_file))
         if lock.is_alone and not is_new:  # trials and workers may have been changed
             write_whole(run.config_file, to_yaml(file).encode())
@@ -138,11 +140,16 @@ def search(
         if model is not None:
             note_model(run, model)
         found = resources.enter_context(place.open(config, run, setting, model))
+        activity = ActivityLog(run, about_place(place, config), me)
+        resources.enter_context(activity)
+        if isinstance(found.workers, Watched):
+            found.workers.watch(activity)
         if reason := why_not(config):
             log.info("useless precisions are not looked for: %s", reason)
         else:
             avoid_useless(study, setting, found.measurer, run)
         loop = SearchLoop(config, run, setting, study, found.workers, on_progress, drivers)
+        loop.activity = activity
         on_start()
 
         def read_results() -> RunResults:
@@ -154,6 +161,14 @@ def search(
         if config.search.storage is not None:
             publish_measured(read_results(), study)
         return replace(read_results(), used_up=loop.used_up)
+
+
+def about_place(place: Place, config: RunConfig) -> str:
+    """Returns in words where candidates are evaluated."""
+    if not isinstance(place, LocalPlace):
+        return "elsewhere"  # workers that are `Watched` say more
+    workers = config.search.workers
+    return "this process" if workers == 1 else f"{workers} processes"
 
 
 def note_model(run: RunFolder, model: Predictor) -> None:

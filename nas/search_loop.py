@@ -7,7 +7,7 @@ import json
 import logging
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -19,6 +19,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
+from nas.activity import ActivityLog
 from nas.claims import GIVEN_BACK, Verdict, choosing_before, count, verdict
 from nas.config import RunConfig
 from nas.drivers import DRIVER, Drivers, owner
@@ -98,6 +99,7 @@ class SearchLoop:
     repeats: int = 0
     used_up: bool = False
     undecided: frozenset[int] = frozenset()  # trials of others that were long enough waited for
+    activity: ActivityLog | None = None
 
     def run_all(self) -> None:
         networks = baselines(self.config, self.setting.space)
@@ -253,6 +255,9 @@ class SearchLoop:
     def submit(self, architecture: Architecture, *trials: optuna.Trial) -> None:
         key = graph_hash(architecture.graph)
         self.pending[key] = Pending(architecture, list(trials))
+        if self.activity is not None:
+            self.activity.set_slots(self.workers.slots)
+            self.activity.began(key, names_of(trials))
         self.futures[self.workers.submit(architecture)] = key
 
     def decide(self, trial: optuna.Trial, networks: dict[str, Architecture]) -> Architecture:
@@ -274,6 +279,8 @@ class SearchLoop:
         if evaluation is None:
             raise AssertionError(f"the worker filed no evaluation of {key}")
         del self.pending[key]
+        if self.activity is not None:
+            self.activity.ended(key)
         for trial in pending.trials:
             self.tell(trial, evaluation)
 
@@ -345,6 +352,11 @@ class SearchLoop:
         if path.exists():
             trial.set_user_attr(ARCHITECTURE, read_json(path))
         trial.set_user_attr(EVALUATION, evaluation_to_json(evaluation))
+
+
+def names_of(trials: Sequence[optuna.Trial]) -> str:
+    """Returns what people call the trials of one architecture; "" for none."""
+    return ", ".join(t.user_attrs.get(BASELINE, f"trial {t.number}") for t in trials)
 
 
 def summary(evaluation: Evaluation) -> dict[str, Any]:
