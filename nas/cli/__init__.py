@@ -8,18 +8,14 @@ import typer
 
 from nas.cli.device import device_app
 from nas.cli.export import export_command, retrain_command
-from nas.cli.inspect import (
-    front_command,
-    networks_command,
-    report_command,
-    status_command,
-)
+from nas.cli.inspect import front_command, networks_command, report_command
 from nas.cli.latency import latency_app
 from nas.cli.profile import fit_command, profile_command
 from nas.cli.quantize import quantize_command, sensitivity_command
 from nas.cli.search import search_command
 from nas.cli.show import show_command
 from nas.cli.space import space_app
+from nas.cli.status import status_command
 from nas.cli.transfer import transfer_command
 
 app = typer.Typer(

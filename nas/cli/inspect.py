@@ -1,4 +1,4 @@
-"""Commands that look: ``status``, ``front``, ``report``, ``networks``."""
+"""Commands that look: ``front``, ``report``, ``networks``."""
 
 import json
 from pathlib import Path
@@ -7,43 +7,9 @@ from typing import Annotated
 import typer
 
 from nas.cli.style import console, metric, table
-from nas.numbers import duration, scaled
+from nas.numbers import scaled
 
 RunPath = Annotated[Path, typer.Argument(help="Run folder, e.g. runs/digits.")]
-
-
-def status_command(run: RunPath) -> None:
-    """Show how far a run is; works while it is searching."""
-    from nas.cli.search import about_latency
-    from nas.results import load_results
-    from nas.run_lock import is_locked
-    from nas.stopped import in_one_line
-
-    results = load_results(run)
-    state = "searching" if is_locked(results.run) else "not running"
-    done, wanted = len(results.searched), results.config.search.trials
-    took = sum(sum(trial.evaluation.seconds.values()) for trial in results.trials)
-    console.print(f"{run}: {state}, {done} of {wanted} architectures")
-    console.print(
-        f"baselines {len(results.baselines)}, infeasible "
-        f"{len(results.infeasible)}, repeated {results.num_duplicates}, "
-        f"interrupted {results.num_failed}, under way {results.num_running}, useless precisions "
-        f"replaced {results.num_replaced}"
-    )
-    for said in (about_latency(results), in_one_line(results)):
-        if said:
-            console.print(said, highlight=False)
-    if results.trials:
-        console.print(f"{duration(took / len(results.trials))} per architecture on average")
-    for metric_ in results.metrics:
-        if results.feasible:
-            best = min(
-                results.feasible, key=lambda t: metric_.sign * t.evaluation.values[metric_.name]
-            )
-            value = metric(metric_.name, best.evaluation.values[metric_.name])
-            console.print(f"best {metric_.title}: {value} ({best.name})")
-    if done < wanted and state != "searching":
-        console.print(f"go on with: nas search {results.run.config_file} --resume")
 
 
 def front_command(

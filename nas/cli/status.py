@@ -1,0 +1,201 @@
+"""``nas status``: how far a run is, once or again and again."""
+
+import json
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from time import sleep
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from nas.cli.style import console, metric, table
+from nas.numbers import duration
+
+if TYPE_CHECKING:
+    from nas.results import RunResults
+    from nas.status import Driver, Status, StatusReader
+
+EVERY_S = 2.0
+MOST_ROWS = 8  # of a table that would fill the screen
+
+
+def status_command(
+    run: Annotated[Path, typer.Argument(help="Run folder, e.g. runs/digits.")],
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on until the search ends, or Ctrl-C.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, a line each time.")] = False,
+) -> None:
+    """Show how far a run is; works while it searches and after its search died."""
+    from nas.status import StatusReader
+
+    reader = StatusReader(run)
+    try:
+        if watch:
+            watch_on(reader, as_json)
+        elif as_json:
+            typer.echo(in_json(reader.read()[0]))
+        else:
+            console.print(drawn(*reader.read()))
+    except KeyboardInterrupt:
+        return  # it changed nothing, so nothing was stopped
+
+
+def watch_on(reader: "StatusReader", as_json: bool) -> None:
+    """Shows the status as it changes, until nobody searches any more."""
+    if as_json or not console.is_terminal:
+        print_changes(reader, in_json if as_json else in_one_line)
+        return
+    status, results = reader.read()
+    with Live(drawn(status, results), console=console, auto_refresh=False) as live:
+        while status.state == "searching":
+            sleep(EVERY_S)
+            status, results = reader.read()
+            live.update(drawn(status, results), refresh=True)
+
+
+def print_changes(reader: "StatusReader", shown: "Callable[[Status], str]") -> None:
+    last: object = None
+    while True:
+        status, _ = reader.read()
+        news = (status.state, status.counts, status.best, status.front)
+        if news != last:
+            typer.echo(shown(status))
+        last = news
+        if status.state != "searching":
+            return
+        sleep(EVERY_S)
+
+
+def in_json(status: "Status") -> str:
+    from nas.status import status_to_json
+
+    return json.dumps(status_to_json(status))
+
+
+def in_one_line(status: "Status") -> str:
+    best = "".join(f", best {b.objective} {metric(b.objective, b.value)}" for b in status.best)
+    return (
+        f"{status.run}: {status.state}, {status.done} of {status.wanted} architectures, "
+        f"{trials_line(status)}{best}, left {left(status)}"
+    )
+
+
+def drawn(status: "Status", results: "RunResults") -> RenderableType:
+    """Returns the status for people, a line or a small table for each thing."""
+    from nas.cli.search import about_latency
+    from nas.stopped import in_one_line as about_stopped
+
+    parts: list[RenderableType] = []
+
+    def say(line: str, style: str = "") -> None:
+        parts.append(Text(line, style))
+
+    states = {"died": "its search died", "finished": "not running", "searching": "searching"}
+    state = states.get(status.state, "not running")
+    say(f"{status.run}: {state}, {status.done} of {status.wanted} architectures", "bold")
+    say(trials_line(status))
+    if results.num_replaced:
+        say(f"useless precisions replaced {results.num_replaced}")
+    for said in (about_latency(results), about_stopped(results)):
+        if said:
+            say(said)
+    say(pace_line(status, results))
+    for driver in status.drivers:
+        say(driver_line(driver), "" if driver.alive else "yellow")
+        parts.extend(rows_of(driver) if driver.alive else ())
+    for name in status.elsewhere:
+        say(f"driver {name}: searches with another run folder, unless it died")
+    if status.measured:
+        say(f"device {status.device}: {status.measured} networks measured")
+    for best, metric_ in zip(status.best, results.metrics, strict=False):
+        say(f"best {metric_.title}: {metric(best.objective, best.value)} ({best.name})")
+    if status.hypervolume is not None:
+        say(f"front: {status.front} networks, hypervolume {status.hypervolume:.4g}")
+    if status.failures:
+        made = table(">count", "infeasible because")
+        for cause, count in status.failures[:MOST_ROWS]:
+            made.add_row(str(count), Text(cause))
+        rest = sum(count for _, count in status.failures[MOST_ROWS:])
+        if rest:
+            made.add_row(str(rest), "other causes")
+        parts.append(made)
+    if status.state != "searching" and (status.done < status.wanted or status.state == "died"):
+        say(f"go on with: nas search {status.run / 'config.yaml'} --resume")
+    return Group(*parts)
+
+
+def trials_line(status: "Status") -> str:
+    counts = status.counts
+    named = {
+        "finished": counts.finished,
+        "infeasible": counts.infeasible,
+        "stopped early": counts.stopped,
+        "repeated": counts.repeated,
+        "interrupted": counts.interrupted,
+        "under way": counts.under_way,
+        "left by a dead driver": counts.abandoned,
+        "queued": counts.queued,
+    }
+    rare = ("stopped early", "left by a dead driver")
+    return ", ".join(f"{name} {n}" for name, n in named.items() if n or name not in rare)
+
+
+def pace_line(status: "Status", results: "RunResults") -> str:
+    pace = status.pace
+    said = []
+    if pace.recent and pace.overall:
+        said += [f"{pace.recent:.3g} trials/min of late, {pace.overall:.3g} overall"]
+    if results.trials:
+        took = sum(sum(trial.evaluation.seconds.values()) for trial in results.trials)
+        said += [f"{duration(took / len(results.trials))} per architecture on average"]
+    if status.done < status.wanted:
+        said += [f"left {left(status)}"]
+    return "; ".join(said) or f"left {left(status)}"
+
+
+def left(status: "Status") -> str:
+    if status.done >= status.wanted:
+        return "nothing"
+    return "unknown" if status.seconds_left is None else f"about {duration(status.seconds_left)}"
+
+
+def driver_line(driver: "Driver") -> str:
+    it = driver.activity
+    if not driver.alive:
+        tasks = f"{len(it.tasks)} {'trial was' if len(it.tasks) == 1 else 'trials were'} under way"
+        doing = ", ".join(f"{task.name} {task.phase}".strip() for task in it.tasks[:MOST_ROWS])
+        return f"driver {it.driver} died after {it.written}; {tasks}{': ' * bool(doing)}{doing}"
+    return f"driver {it.driver}: {it.place}, {len(it.tasks)} of {it.slots} slots busy"
+
+
+def rows_of(driver: "Driver") -> list[RenderableType]:
+    from nas.activity import now
+
+    it = driver.activity
+    made: list[RenderableType] = []
+    if it.tasks:
+        tasks = table("worker on", "doing", "where", ">for")
+        for task in it.tasks[:MOST_ROWS]:
+            cells = (task.name or task.hash[:12], task.phase, task.where)
+            tasks.add_row(*map(Text, cells), duration(seconds_between(task.since, now())))
+        if len(it.tasks) > MOST_ROWS:
+            tasks.add_row(f"and {len(it.tasks) - MOST_ROWS} more", "", "", "")
+        made.append(tasks)
+    if it.devices:
+        devices = table("device", "where", "state", ">queue", ">measured", ">failed")
+        for device in it.devices:
+            counts = (device.queue, device.measured, device.failures)
+            named = (device.name, device.where, device.state)
+            devices.add_row(*map(Text, named), *map(str, counts))
+        made.append(devices)
+    return made
+
+
+def seconds_between(start: str, end: str) -> float:
+    passed = datetime.fromisoformat(end) - datetime.fromisoformat(start)
+    return max(0.0, passed.total_seconds())
