@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from nas.cli.cluster import cluster_app
 from nas.cli.device import device_app
 from nas.cli.export import export_command, retrain_command
 from nas.cli.inspect import front_command, networks_command, report_command
@@ -42,6 +43,7 @@ device_app.command("profile")(profile_command)
 device_app.command("fit")(fit_command)
 device_app.command("transfer")(transfer_command)
 app.add_typer(device_app, name="device")
+app.add_typer(cluster_app, name="cluster")
 
 
 @app.callback()
