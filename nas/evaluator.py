@@ -89,7 +89,9 @@ class Evaluator:
         with steps.phase("training"):
             steps.training = self.training(graph, steps.values)
         steps.learn_accuracy(steps.training)
-        if steps.hopeless() or steps.stopped or self.source is None or steps.finding is None:
+        if steps.stopped:  # an accuracy of few epochs breaks no constraint
+            return
+        if steps.hopeless() or self.source is None or steps.finding is None:
             return
         with steps.phase("latency"):
             steps.learn_latency(self.source.after_training(graph, steps.finding, steps.values))

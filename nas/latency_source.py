@@ -8,6 +8,7 @@ the training, and after it, when the other objectives are known.
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any, Protocol
 
 import numpy as np
@@ -197,14 +198,16 @@ class LearningModel:
         self.every = every
         self.model = model
         self.learned: tuple[str, ...] = ()
+        self._lock = Lock()  # candidates of a cluster are judged in threads
 
     def latency(self, graph: Graph) -> tuple[Latency, int]:
         """Returns the prediction, and how many networks of the run it could learn from.
 
         Raises: as `Predictor.latency`.
         """
-        self.learn()
-        return self.model.latency(graph), len(self.learned)
+        with self._lock:
+            self.learn()
+            return self.model.latency(graph), len(self.learned)
 
     def learn(self) -> None:
         """Refits the model where enough networks were measured since."""

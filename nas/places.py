@@ -9,15 +9,13 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from nas.candidate_training import LocalTraining
-from nas.checkpoints import FolderCheckpoints
 from nas.config import RunConfig
 from nas.evaluator import Evaluator
 from nas.instruments import Instruments, make_source, needs_latency
 from nas.latency_source import NetworkTimer, Predictor
 from nas.run_folder import RunFolder
 from nas.setting import Setting, load_setting
-from nas.workers import Workers, local_workers
+from nas.workers import Workers, local_training, local_workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +82,7 @@ class LocalPlace:
             if config.search.workers == 1:
                 needed = needs_latency(config)
                 source = make_source(config, run, measurer, model) if needed else None
-                checkpoints = FolderCheckpoints(run.checkpoints)
-                training = LocalTraining(config, setting.tensors, checkpoints)
+                training = local_training(config, run, setting)
                 evaluator = Evaluator(config, training, source, run)
             local = local_workers(config, run, evaluator, self.instruments)
             yield OpenPlace(resources.enter_context(local), measurer)

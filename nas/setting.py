@@ -9,6 +9,7 @@ from nas.data.sources import make_source
 from nas.data.splits import Splits, split
 from nas.data.tensors import TensorSplits, place
 from nas.training_config import training_device
+from search_spaces.architecture import graph_hash
 from search_spaces.errors import UserError
 from search_spaces.fit import fit
 from search_spaces.networks import get_network
@@ -66,6 +67,11 @@ def baselines(config: RunConfig, space: StagedSpace) -> dict[str, Architecture]:
         UserError: If a network cannot have the asked resolution or width.
     """
     return {baseline_name(item): baseline(item, space) for item in config.baselines}
+
+
+def baseline_hashes(config: RunConfig, space: StagedSpace) -> frozenset[str]:
+    """Returns the hashes of the baselines' graphs: what is compared with is trained to the end."""
+    return frozenset(graph_hash(each.graph) for each in baselines(config, space).values())
 
 
 def baseline(item: BaselineConfig, space: StagedSpace) -> Architecture:

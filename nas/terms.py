@@ -20,7 +20,12 @@ from nas.versions import versions
 from search_spaces.errors import UserError
 
 TERMS = "terms"  # user attribute of a study
-MAY_CHANGE = frozenset({"search.trials", "search.workers", "latency.time_limit_s"})
+MAY_CHANGE = frozenset(
+    {
+        *("search.trials", "search.workers", "search.cpus", "search.gpus"),
+        "latency.time_limit_s",
+    }
+)
 OWN = frozenset({"data", "search.storage", "search.workers", "search.trials", "resources"})
 
 
@@ -39,11 +44,12 @@ def terms_of(
             data.get(section, {}).pop(name, None)
         else:
             data.pop(section, None)
+    fingerprints = data_summary(setting.splits)["fingerprints"]
     measures_here = is_here and needs_latency(config) and is_this_machine(config)
     return {
         "config": data,
         "version": versions()["hwnas"],
-        "data": dict(data_summary(setting.splits)["fingerprints"]),
+        "data": {name: fingerprint[:16] for name, fingerprint in fingerprints.items()},
         "cpu": cpu_name() if measures_here else None,
     }
 

@@ -25,7 +25,9 @@ from nas.evaluator import Evaluator
 from nas.instruments import Instruments, make_source, needs_latency
 from nas.run_file import read_run_file
 from nas.run_folder import RunFolder
-from nas.setting import load_setting
+from nas.rungs import Rungs
+from nas.setting import Setting, baseline_hashes, load_setting
+from nas.training import EpochReport
 from search_spaces.architecture import from_json, graph_hash, to_json
 from search_spaces.space import Architecture
 
@@ -233,11 +235,21 @@ def evaluate_in_process(architecture: Mapping[str, Any]) -> str:
 def open_evaluator(run: RunFolder, instruments: Instruments) -> Evaluator:
     """Loads what a worker process needs; it is let go of when the process ends."""
     config = read_run_file(run.config_file).config()
-    data = load_setting(config).tensors
+    setting = load_setting(config)
     source = None
     if needs_latency(config):
         resources = _STATE["resources"] = ExitStack()
         measurer = resources.enter_context(instruments.measurer(config))
         source = make_source(config, run, measurer, instruments.needed_model(config))
-    training = LocalTraining(config, data, FolderCheckpoints(run.checkpoints))
-    return Evaluator(config, training, source, run)
+    return Evaluator(config, local_training(config, run, setting), source, run)
+
+
+def local_training(config: RunConfig, run: RunFolder, setting: Setting) -> LocalTraining:
+    """Returns what trains in this process, with the checkpoints and the rungs of the run."""
+    rungs = Rungs(run, config, baseline_hashes(config, setting.space))
+
+    def may_go_on(key: str, values: Mapping[str, float], report: EpochReport) -> bool:
+        return rungs.may_go_on(key, values, report.epoch, report.validation_accuracy)
+
+    checkpoints = FolderCheckpoints(run.checkpoints)
+    return LocalTraining(config, setting.tensors, checkpoints, may_go_on)

@@ -91,9 +91,7 @@ def device_resource(device: Device) -> str:
     return f"device:{device.name}"
 
 
-def open_device_actor(
-    config: RunConfig, device: Device, node_id: str, instruments: Instruments
-) -> Any:  # noqa: ANN401
+def open_device_actor(device: Device, node_id: str, instruments: Instruments) -> Any:  # noqa: ANN401
     """Returns the actor that holds ``device``, started where there is none.
 
     A device that is a machine lives on the nodes that offer the resource ``device:NAME`` (one

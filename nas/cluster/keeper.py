@@ -4,7 +4,7 @@ Only the driver's machine needs to see the folder. The actor keeps nothing itsel
 start it anew at any time.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,16 @@ from nas.rungs import Rungs
 
 
 class Keeper:
-    """What trainings ask of the run folder at ``path``; the actor's class."""
+    """What trainings ask of the run folder; the actor's class.
 
-    def __init__(self, path: str) -> None:
+    Args:
+        path: The run folder's.
+        spared: Hashes of networks that no rung stops.
+    """
+
+    def __init__(self, path: str, spared: Collection[str]) -> None:
         self.run = RunFolder(Path(path))
+        self.spared = spared
         self.checkpoints = FolderCheckpoints(self.run.checkpoints)
         self.trained = trained_networks(self.run)
         self.places: dict[str, str] = {}
@@ -53,7 +59,9 @@ class Keeper:
         self, key: str, values: Mapping[str, float], epoch: int, accuracy: float
     ) -> bool:
         if self._rungs is None:
-            self._rungs = Rungs(self.run, read_run_file(self.run.config_file).config())
+            self._rungs = Rungs(
+                self.run, read_run_file(self.run.config_file).config(), self.spared
+            )
         return self._rungs.may_go_on(key, values, epoch, accuracy)
 
 
@@ -70,22 +78,28 @@ def why_full(checkpoints: FolderCheckpoints, key: str, content: bytes) -> str | 
     return None
 
 
-def start_keeper(run: RunFolder, node_id: str) -> Any:  # noqa: ANN401  (Ray's handles have no type)
+def start_keeper(run: RunFolder, node_id: str, spared: Collection[str]) -> Any:  # noqa: ANN401  (Ray's handles have no type)
     """Starts the keeper of ``run`` on this node; it ends with this driver."""
     here = NodeAffinitySchedulingStrategy(node_id, soft=False)
     options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
     actor = ray.remote(Keeper).options(scheduling_strategy=here, **options)
-    return actor.remote(str(run.path.resolve()))
+    return actor.remote(str(run.path.resolve()), sorted(spared))
 
 
 class KeptCheckpoints:
-    """Checkpoints in the run folder, from any node of the cluster."""
+    """Checkpoints in the run folder, from any node of the cluster.
+
+    Attributes:
+        found: Whether one was found.
+    """
 
     def __init__(self, keeper: Any) -> None:  # noqa: ANN401
         self.keeper = keeper
+        self.found = False
 
     def load(self, key: str) -> bytes | None:
         content: bytes | None = ask(self.keeper.load, key)
+        self.found = self.found or content is not None
         return content
 
     def save(self, key: str, content: bytes) -> None:

@@ -6,23 +6,22 @@ is filed in the run folder by the driver alone.
 """
 
 import logging
-from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
-from time import monotonic
 
 from nas.cluster.checks import check_nodes, check_resources
 from nas.cluster.connection import Cluster
-
 from nas.cluster.head_watch import watching_head
 from nas.cluster.keeper import start_keeper
 from nas.cluster.remote_measurer import RemoteMeasurer
+from nas.cluster.room import Room
 from nas.cluster.trainable import Shared, shared_config
 from nas.cluster.tune_run import TuneRun
 from nas.cluster.tune_training import TuneTraining
+from nas.cluster.workers import RayWorkers
 from nas.config import RunConfig
 from nas.data.summary import data_summary
 from nas.evaluator import Evaluator
@@ -30,11 +29,8 @@ from nas.instruments import Instruments, make_source, needs_latency
 from nas.latency_source import Predictor
 from nas.places import OpenPlace
 from nas.run_folder import RunFolder
-from nas.setting import Setting, load_setting
-from search_spaces.space import Architecture
+from nas.setting import Setting, baseline_hashes, load_setting
 
-MOST_THREADS = 4096  # evaluations under way; each is a thread of the driver
-COUNT_EVERY_S = 2.0  # how old a count of the cluster's room may be
 ENDING_S = 30.0  # for Tune to end by itself
 
 log = logging.getLogger("nas.search")
@@ -68,18 +64,19 @@ class RayPlace:
         stopping = Event()
         node_id = self.cluster.this_node_id
         measurer = RemoteMeasurer(config, node_id, self.instruments, stopping)
-        keeper = start_keeper(run, node_id)
+        keeper = start_keeper(run, node_id, baseline_hashes(config, setting.space))
         shared = Shared(shared_config(config), keeper, str(Path.cwd()))
         tuning = TuneRun(shared, config.search.cpus, config.search.gpus)
         source = make_source(config, run, measurer, model) if needs_latency(config) else None
         training = TuneTraining(run, tuning, keeper)
         evaluator = Evaluator(config, training, source, run)
         ahead = 0.25 if measures_first(config) else 0.0
-        workers = RayWorkers(evaluator, Room(config, self.most_trainings, ahead))
+        room = Room(config, self.most_trainings, ahead)
+        workers = RayWorkers(evaluator, room)
         tuning.start()
         wait_s = 0.0
         try:
-            with watching_head(self.cluster.address, tuning.jobs, stopping):
+            with room.counting(), watching_head(self.cluster.address, tuning.jobs, stopping):
                 yield OpenPlace(workers, measurer)
             wait_s = ENDING_S
         finally:

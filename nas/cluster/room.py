@@ -1,17 +1,18 @@
 """Room: how many trainings a cluster has room for, as its nodes come and go."""
 
-from collections.abc import Mapping
-from time import monotonic
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from threading import Event, Thread
 
 import ray
 
 from nas.config import RunConfig
 
-COUNT_EVERY_S = 2.0  # how old a count may be
+COUNT_EVERY_S = 2.0
 
 
 class Room:
-    """Counts what trainings, of the size that the configuration says, fit.
+    """The last count of the trainings, of the size that the configuration says, that fit.
 
     Args:
         most: At once; None for no bound.
@@ -23,19 +24,33 @@ class Room:
         self.gpus = config.search.gpus
         self.most = most
         self.ahead = ahead
-        self._counted = (-COUNT_EVERY_S, 1)
+        self.trainings = 1
 
+    @property
     def slots(self) -> int:
-        when, trainings = self._counted
-        if monotonic() - when >= COUNT_EVERY_S:
-            trainings = max(1, self.trainings())
-            self._counted = (monotonic(), trainings)
-        return trainings + max(1, round(self.ahead * trainings))
+        """How many candidates may be under way: one more at least, for the next one to train."""
+        return self.trainings + max(1, round(self.ahead * self.trainings))
 
-    def trainings(self) -> int:
+    def count(self) -> None:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         fit = sum(fitting(node, self.cpus, self.gpus) for node in nodes)
-        return fit if self.most is None else min(fit, self.most)
+        self.trainings = max(1, fit if self.most is None else min(fit, self.most))
+
+    @contextmanager
+    def counting(self) -> Iterator[None]:
+        """Counts now and then, in a thread: a head that is gone lets who asks it wait for long."""
+        over = Event()
+        self.count()
+
+        def count_on() -> None:
+            while not over.wait(COUNT_EVERY_S):
+                self.count()
+
+        Thread(target=count_on, name="room", daemon=True).start()
+        try:
+            yield
+        finally:
+            over.set()
 
 
 def fitting(resources: Mapping[str, float], cpus: float, gpus: float) -> int:
@@ -48,5 +63,3 @@ def fitting(resources: Mapping[str, float], cpus: float, gpus: float) -> int:
     if gpus:
         counts.append(resources.get("GPU", 0.0) / gpus)
     return int(min(counts) + 1e-9)
-
-

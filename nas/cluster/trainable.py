@@ -58,6 +58,7 @@ class CandidateTrainable(tune.Trainable):
     def setup(self, config: dict[str, Any], shared: Shared) -> None:
         self.shared = shared
         self.candidate = config
+        self.checkpoints = KeptCheckpoints(shared.keeper)
         self.training: LocalTraining | None = None
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -67,15 +68,17 @@ class CandidateTrainable(tune.Trainable):
     def step(self) -> dict[str, Any]:
         return {"outcome": outcome_of(self.train_candidate), "done": True}
 
-    def train_candidate(self) -> int:
-        """Trains and delivers to the keeper; returns how many epochs were run."""
+    def train_candidate(self) -> dict[str, Any]:
+        """Trains and delivers to the keeper; returns whether it went on from a checkpoint."""
         key, keeper = self.candidate["key"], self.shared.keeper
         keeper.begin.remote(key, ray.get_runtime_context().get_node_id())
         graph = from_json(self.candidate["architecture"]).graph
-        result = self.opened()(graph, self.candidate["values"])
+        training = self.opened()
+        self.checkpoints.found = False
+        result = training(graph, self.candidate["values"])
         if (problem := ask(keeper.deliver, key, to_bytes(result))) is not None:
             raise DiskFullError(problem)
-        return result.epochs_run
+        return {"went_on": self.checkpoints.found}
 
     def opened(self) -> LocalTraining:
         if self.training is None:
@@ -85,7 +88,7 @@ class CandidateTrainable(tune.Trainable):
             self.training = LocalTraining(
                 config,
                 load_setting(config).tensors,
-                KeptCheckpoints(self.shared.keeper),
+                self.checkpoints,
                 self.may_go_on,
                 every_s=self.shared.checkpoint_every_s,
             )

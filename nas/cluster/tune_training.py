@@ -1,5 +1,6 @@
 """Tune training: has candidates trained in the cluster, and tells whose fault a lost one is."""
 
+import logging
 import socket
 from collections.abc import Mapping
 from typing import Any
@@ -22,6 +23,8 @@ from search_spaces.graph import Graph
 from search_spaces.space import Architecture
 
 PROBE_S = 2.0
+
+log = logging.getLogger("nas.search")
 
 
 class TuneTraining:
@@ -47,7 +50,8 @@ class TuneTraining:
         if content is None:
             job = trial_config(key, to_json(Architecture("", (), graph)), values)
             try:
-                value_of(self.tuning.jobs.add(job).result())
+                if value_of(self.tuning.jobs.add(job).result())["went_on"]:
+                    log.info("%s went on from its checkpoint", key)
             except TrialLostError as error:
                 raise self.lost(key, error) from None
             content = self.trained.load(key)

@@ -25,7 +25,7 @@ class RayWorkers:
     @property
     def slots(self) -> int:
         """As many as the cluster trains at once, and a few more, to be measured meanwhile."""
-        return min(self.room.slots(), MOST_THREADS)
+        return min(self.room.slots, MOST_THREADS)
 
     def submit(self, architecture: Architecture, /) -> "Future[str]":
         return self.pool.submit(self.evaluate, architecture)
