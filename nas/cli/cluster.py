@@ -30,14 +30,14 @@ def up_command(
     resources: Annotated[
         list[str] | None,
         typer.Option(
-            help='More that nodes offer, as JSON: first the first node\'s, e.g. \'{"device:pi4": '
+            help="More that nodes offer, as JSON: first the first node's, e.g. '{\"device:pi4\": "
             "1}'.",
             show_default=False,
         ),
     ] = None,
 ) -> None:
     """Start a cluster that only you can use, from this machine only."""
-    from nas.cluster.local_cluster import start
+    from nas.cluster.local_cluster import live_nodes, start
 
     cpus = max(1, (os.cpu_count() or 1) // nodes) if cpus_per_node is None else cpus_per_node
     sizes = node_sizes(nodes, cpus, gpus_per_node, resources or [])
@@ -45,9 +45,11 @@ def up_command(
         cluster, is_new = start(sizes)
     count = len(cluster.raylets)
     said = "" if is_new else "already "
+    dead = count - live_nodes(cluster)
+    lost = f" ({dead} dead; nas cluster down, then up, starts anew)" if dead else ""
     console.print(
-        f"a cluster of {count} node{'s' * (count > 1)} is {said}up at {cluster.address}; use it "
-        f"with: {USE}",
+        f"a cluster of {count} node{'s' * (count > 1)} is {said}up at {cluster.address}{lost}; "
+        f"use it with: {USE}",
         highlight=False,
     )
 

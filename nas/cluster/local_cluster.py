@@ -14,17 +14,19 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from latency_models.folders import cache_folder
 from nas.cluster.loopback import HOOK, for_ray
+from nas.cluster.probe import Head, ask_head
 from nas.cluster.processes import MARK, end_processes, find_processes
-from nas.cluster.probe import AccessError, Head, ask_head
 from nas.cluster.sources import source_root
 from search_spaces.errors import UserError
 
@@ -93,8 +95,8 @@ def read_state() -> LocalCluster | None:
     """Returns the cluster that was started last and not ended; None where there is none."""
     try:
         data = json.loads(state_file().read_text())
-        paths = {key: Path(data.pop(key)) for key in ("temp", "token_file")}
-        return LocalCluster(**data, **paths)
+        paths = {key: Path(data[key]) for key in ("temp", "token_file")}
+        return LocalCluster(**(data | paths))
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, KeyError) as error:
@@ -121,10 +123,21 @@ def running() -> LocalCluster | None:
 
 
 def head_lives(cluster: LocalCluster) -> bool:
-    names = set()
+    return bool(find_named(cluster, "gcs_server"))
+
+
+def live_nodes(cluster: LocalCluster) -> int:
+    return len({*find_named(cluster, "raylet")} & {*cluster.raylets.values()})
+
+
+def find_named(cluster: LocalCluster, name: str) -> list[int]:
+    """Returns the process ids of the cluster's live processes of one name."""
+    found = []
     for process in find_processes(cluster.temp):
-        names.add(process.name())
-    return "gcs_server" in names
+        with suppress(psutil.Error):
+            if process.name() == name:
+                found.append(process.pid)
+    return found
 
 
 @contextmanager
@@ -280,14 +293,9 @@ def cause(output: Path) -> str:
 
 def with_node(cluster: LocalCluster, address: str, name: str) -> LocalCluster:
     known = set(cluster.raylets.values())
-    new = [
-        process.pid
-        for process in find_processes(cluster.temp)
-        if process.name() == "raylet" and process.pid not in known
-    ]
-    fields = {key: getattr(cluster, key) for key in LocalCluster.__dataclass_fields__}
-    raylets = dict(cluster.raylets) | {name: pid for pid in new[-1:]}
-    return LocalCluster(**(fields | {"address": address, "raylets": raylets}))
+    new = [pid for pid in find_named(cluster, "raylet") if pid not in known]
+    raylets = dict(cluster.raylets) | dict.fromkeys([name], new[-1] if new else 0)
+    return replace(cluster, address=address, raylets=raylets)
 
 
 def keep_logs(cluster: LocalCluster) -> None:
@@ -313,23 +321,22 @@ def status(cluster: LocalCluster) -> dict[str, Any]:
 
     A node whose raylet is gone is dead, also before the head has noticed.
     """
-    live = {p.pid for p in find_processes(cluster.temp) if p.name() == "raylet"}
+    live = find_named(cluster, "raylet")
     try:
         nodes = {node.name: node for node in cluster.head().nodes}
         problem = None
-    except AccessError:
-        raise
     except UserError as error:
         nodes, problem = {}, str(error)
     rows = []
     for name, pid in cluster.raylets.items():
         node = nodes.get(name)
-        alive = pid in live and (node is None or node.is_alive)
+        is_head = name == name_of(0)
+        alive = pid in live and not (is_head and problem) and (node is None or node.is_alive)
         rows.append(
             {
                 "name": name,
                 "alive": alive,
-                "is_head": name == name_of(0),
+                "is_head": is_head,
                 "cpus": node.has("CPU") if node else None,
                 "gpus": node.has("GPU") if node else None,
                 "resources": own_resources(node.resources) if node else {},

@@ -80,8 +80,8 @@ def reach(address: str) -> None:
     except (OSError, UnicodeError) as error:
         reason = "no answer" if isinstance(error, TimeoutError) else str(error)
         raise UserError(
-            f"cannot reach a Ray cluster at {address} (tried for {CONNECT_LIMIT_S:g} s: {reason}); "
-            "check that its head runs ('ray status' there), the port (6379 unless it was given "
+            f"cannot reach a Ray cluster at {address} (tried for {CONNECT_LIMIT_S:g} s: "
+            f"{reason}); check that its head runs ('ray status' there), the port (6379 unless it was given "
             "another), and the firewall between"
         ) from None
 
@@ -152,7 +152,7 @@ def look(address: str) -> dict[str, Any]:
     """Returns a `Head` as JSON-ready data; runs in the child."""
     from ray._common.usage.usage_lib import get_cluster_metadata
     from ray._private.services import find_node_ids
-    from ray._raylet import GcsClient
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]
 
     client = GcsClient(address=address)
     about = get_cluster_metadata(client) or {}

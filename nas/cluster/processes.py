@@ -88,18 +88,3 @@ def signal(process: psutil.Process, *, gently: bool) -> None:
             process.kill()
     except psutil.Error:  # gone meanwhile
         return
-
-
-def raylets(temp: Path) -> dict[str, psutil.Process]:
-    """Returns the live raylets of a cluster by their node's id."""
-    flag = "--node_id="
-    found = {}
-    for process in find_processes(temp):
-        try:
-            arguments = process.cmdline() if process.name() == "raylet" else []
-        except psutil.Error:
-            continue
-        for argument in arguments:
-            if argument.startswith(flag):
-                found[argument.removeprefix(flag)] = process
-    return found
