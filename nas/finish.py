@@ -44,8 +44,9 @@ def time_knee(results: RunResults) -> None:
 
 
 def test_accuracies(results: RunResults) -> dict[str, float]:
-    """Returns the test accuracy of every trained network on the front, by hash."""
-    front = [trial for trial in results.front if trial.evaluation.epochs]
+    """Returns the test accuracy of every network on the front that was trained here, by hash."""
+    elsewhere = results.run.elsewhere
+    front = [t for t in results.front if t.evaluation.epochs and t.hash not in elsewhere]
     if not front:
         return {}
     test = load_setting(results.config).tensors.test

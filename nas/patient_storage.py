@@ -28,7 +28,7 @@ CONNECT_S = 10  # how long one attempt to connect may take
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 3.0
 # SQLSTATE classes and codes that pass: connection, server shut down or starting, deadlock.
 PASSING = ("08", "57P", "40", "53300")
-ANSWERS_THAT_PASS = ("starting up", "shutting down", "recovery mode", "too many")
+REFUSALS = ("authentication failed", "no password", "does not exist", "pg_hba", "denied")
 
 log = logging.getLogger("nas.search")
 # Optuna asks once more for all trials, and says so, where ours asks again anyway.
@@ -186,8 +186,8 @@ def is_lost(error: BaseException) -> bool:
     state = getattr(found.orig, "sqlstate", None) or getattr(found.orig, "pgcode", None)
     if state is not None:
         return str(state).startswith(PASSING)
-    said = str(found.orig)
-    return "FATAL" not in said or any(answer in said for answer in ANSWERS_THAT_PASS)
+    # What goes wrong while connecting has no code.
+    return not any(refusal in str(found.orig) for refusal in REFUSALS)
 
 
 def reason_of(error: BaseException) -> str:

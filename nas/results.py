@@ -275,9 +275,8 @@ def results_of(
             first = found[key]
             found[key] = replace(first, repeats=(*first.repeats, trial.number))
             continue
-        evaluation = (measured or {}).get(key) or run.load_evaluation(key)
-        if evaluation is None or not run.architecture_file(key).exists():
-            evaluation = evaluation or carried_evaluation(trial)
+        evaluation = (measured or {}).get(key) or evaluation_of(run, trial)
+        if not run.architecture_file(key).exists():
             elsewhere |= carried_architecture(trial)
         if evaluation is None:
             raise UserError(
@@ -297,6 +296,17 @@ def results_of(
         num_running=sum(trial.state == TrialState.RUNNING for trial in trials),
         num_replaced=sum(len(trial.user_attrs.get(REPLACED, ())) for trial in complete),
     )
+
+
+def evaluation_of(run: RunFolder, trial: FrozenTrial) -> Evaluation | None:
+    """Returns what a finished trial was told; what is on file here only where that says more.
+
+    Several drivers may have evaluated an architecture, one killed before it told the study.
+    """
+    filed, carried = run.load_evaluation(trial.user_attrs[HASH]), carried_evaluation(trial)
+    if filed is None or carried is None:
+        return filed or carried
+    return filed if carried.is_predicted and not filed.is_predicted else carried
 
 
 def carried_evaluation(trial: FrozenTrial) -> Evaluation | None:

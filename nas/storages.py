@@ -9,14 +9,15 @@ A password may stand in the address. It is kept in this process's memory only; e
 from the address that is given again, from ``PGPASSWORD`` or from ``~/.pgpass``.
 """
 
+import fcntl
 import os
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import IO, Any
 
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.storages.journal._file import get_lock_file
+from optuna.storages.journal._file import BaseJournalFileLock, get_lock_file
 from sqlalchemy.exc import NoSuchModuleError
 from sqlalchemy.pool import NullPool
 
@@ -50,8 +51,7 @@ def open_storage(
         UserError: If it is of no known kind, or cannot be reached.
     """
     if url is None:
-        # A lock names the file it is for, so its path must hold from anywhere.
-        return JournalStorage(JournalFileBackend(str(journal.absolute())))
+        return JournalStorage(SharedJournal(journal))
     check_address(url)
     if url.startswith(JOURNAL):
         return open_journal(Path(url.removeprefix(JOURNAL)), make)
@@ -88,33 +88,45 @@ def open_journal(path: Path, make: bool) -> BaseStorage:
             "path is right and its disk mounted"
         )
     try:
-        return JournalStorage(SharedJournal(str(path)))
+        journal = SharedJournal(path)
+        with get_lock_file(SystemLock(path)):  # not every disk has locks
+            return JournalStorage(journal)
     except OSError as error:
         raise UserError(
             f"cannot open study storage journal:{path}: {error.strerror}; check that the file may "
-            "be read and written"
+            "be read and written, and that its disk has locks (flock)"
         ) from None
 
 
 class SharedJournal(JournalFileBackend):
-    """A journal that a writer may have left in the middle of a line, killed or out of room."""
+    """A journal whose writers may be killed: in the middle of a line, or holding its lock."""
 
-    def __init__(self, path: str) -> None:
-        super().__init__(path)
-        self._mend()
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path), SystemLock(path))
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        self._mend()
-        super().append_logs(logs)
-
-    def _mend(self) -> None:
-        """Cuts off a half-written last line; nobody is writing while the lock is held."""
-        with open(self._file_path, "rb") as file:
-            if ends_with_a_line(file.fileno()):
-                return
         with get_lock_file(self._lock), open(self._file_path, "rb+") as file:
             if not ends_with_a_line(file.fileno()):
                 file.truncate(file.read().rfind(b"\n") + 1)
+        super().append_logs(logs)
+
+
+class SystemLock(BaseJournalFileLock):
+    """A lock that the system frees when its holder dies, also between machines of one disk."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: IO[bytes] | None = None
+
+    def acquire(self) -> bool:
+        file = self._path.open("ab")
+        fcntl.flock(file, fcntl.LOCK_EX)
+        self._file = file
+        return True
+
+    def release(self) -> None:
+        assert self._file is not None
+        self._file.close()
 
 
 def ends_with_a_line(file: int) -> bool:
