@@ -9,7 +9,7 @@ export OMP_NUM_THREADS := 1
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install --constraint constraints.txt --editable '.[dev,postgres,serve,rpc]'
+	$(PIP) install --constraint constraints.txt --editable '.[dev,postgres,serve,rpc,dashboard]'
 	touch $@
 
 demo: $(VENV)/installed  ## search digits, print the front, export the knee

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import optuna
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.activity import Activity, is_alive, read_activities
@@ -117,6 +118,7 @@ class StatusReader:
     def __init__(self, path: Path) -> None:
         self.run = open_run(path)
         self.config = read_run_file(self.run.config_file).config()
+        self.storage: BaseStorage | None = None
         self._study: optuna.Study | None = None
 
     def study(self) -> optuna.Study | None:
@@ -125,9 +127,9 @@ class StatusReader:
             url = self.config.search.storage
             if url is None and not self.run.journal.exists():
                 return None
-            storage = open_storage(url, self.run.journal, limit_s=STORAGE_LIMIT_S, make=False)
+            self.storage = open_storage(url, self.run.journal, limit_s=STORAGE_LIMIT_S, make=False)
             try:
-                self._study = optuna.load_study(study_name=self.config.name, storage=storage)
+                self._study = optuna.load_study(study_name=self.config.name, storage=self.storage)
             except KeyError:
                 return None
         return self._study

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from nas.cli.cluster import cluster_app
+from nas.cli.dashboard import dashboard_command
 from nas.cli.device import device_app
 from nas.cli.export import export_command, retrain_command
 from nas.cli.inspect import front_command, networks_command, report_command
@@ -29,6 +30,7 @@ app = typer.Typer(
 
 app.command("search")(search_command)
 app.command("status")(status_command)
+app.command("dashboard")(dashboard_command)
 app.command("front")(front_command)
 app.command("report")(report_command)
 app.command("export")(export_command)

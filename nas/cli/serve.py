@@ -27,13 +27,14 @@ def serve_command(
 ) -> None:
     """Serve predictions of all profiled devices over HTTP, until Ctrl-C."""
     from latency_models.latency_model import profiled_devices
+    from nas.listening import open_socket, read_token, url_of
     from nas.predictions import NO_DEVICE
     from search_spaces.errors import UserError
 
     try:
         from nas.serving.limits import Limits
         from nas.serving.models import ProfiledModels
-        from nas.serving.server import open_socket, read_token, serve, url_of
+        from nas.serving.server import serve
         from nas.serving.service import make_app
     except ModuleNotFoundError as error:
         raise UserError(

@@ -17,10 +17,11 @@ from typing import Any
 
 from latency_models.latency import Interval, Latency, NotProfiledError
 from latency_models.prediction.explanation import Explanation, KernelPrediction
+from nas.listening import TOKEN, open_socket, read_token, url_of
 from nas.predictions import check_profiled
 from nas.serving.limits import Limits
 from nas.serving.models import Predictor
-from nas.serving.server import TOKEN, open_socket, read_token, serve, url_of
+from nas.serving.server import serve
 from nas.serving.service import make_app
 from search_spaces.cost import network_cost
 from search_spaces.graph import Graph

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from latency_models.latency import to_json as latency_json
-from nas.serving.server import LEAST_TOKEN, open_socket, read_token
+from nas.listening import LEAST_TOKEN, open_socket, read_token
 from search_spaces.architecture import to_json
 from search_spaces.builder import GraphBuilder
 from search_spaces.errors import UserError
