@@ -1,6 +1,9 @@
 """``nas search``: run, resume or try out a search."""
 
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +13,7 @@ from nas.cli.style import console, metric
 from nas.numbers import duration
 
 if TYPE_CHECKING:
+    from nas.places import Place
     from nas.results import RunResults
     from nas.run_file import RunFile
     from nas.search_loop import Progress as TrialDone
@@ -26,6 +30,13 @@ def search_command(
     join: Annotated[
         bool, typer.Option("--join", help="Take part in a search that others do too.")
     ] = False,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            help="Evaluate on a Ray cluster: auto (see nas cluster up) or HOST:PORT. It trains as "
+            "many at once as there is room for, or --workers.",
+        ),
+    ] = None,
     study_url: Annotated[
         str | None,
         typer.Option(
@@ -64,8 +75,28 @@ def search_command(
 
         try_out(file, say=console.print)
         return
-    results = watched_search(file, runs, resume, join)
+    with place_at(ray, workers) as place:
+        results = watched_search(file, runs, resume, join, place)
     finish(results)
+
+
+@contextmanager
+def place_at(ray: str | None, most_trainings: int | None) -> Iterator["Place | None"]:
+    """Returns where to evaluate: this machine (None), or the Ray cluster at an address."""
+    if ray is None:
+        yield None
+        return
+    from nas.cluster.connection import connected
+    from nas.cluster.head_watch import ClusterLostError
+    from nas.cluster.place import RayPlace
+    from nas.instruments import Instruments
+
+    try:
+        with connected(ray) as cluster:
+            yield RayPlace(cluster, Instruments(), most_trainings)
+    except ClusterLostError as error:
+        typer.echo(f"error: {error}", err=True)
+        os._exit(2)  # Ray's own exit handlers would wait a minute for the head
 
 
 def from_anywhere(study_url: str) -> str:
@@ -74,7 +105,9 @@ def from_anywhere(study_url: str) -> str:
     return f"journal:{Path(path).absolute()}" if kind == "journal" and path else study_url
 
 
-def watched_search(file: "RunFile", runs: Path, resume: bool, join: bool) -> "RunResults":
+def watched_search(
+    file: "RunFile", runs: Path, resume: bool, join: bool, place: "Place | None"
+) -> "RunResults":
     """Searches behind a progress bar with the time left; prints a line for every trial."""
     from rich.progress import (
         BarColumn,
@@ -108,7 +141,14 @@ def watched_search(file: "RunFile", runs: Path, resume: bool, join: bool) -> "Ru
         bar.console.print(line(progress))
 
     try:
-        return search(file, runs, resume=resume, join=join, on_start=start, on_progress=show)
+        return search(
+            *(file, runs),
+            resume=resume,
+            join=join,
+            place=place,
+            on_start=start,
+            on_progress=show,
+        )
     finally:
         bar.stop()
 

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from nas.cluster import local_cluster
+from nas.cluster.head_watch import answers
 from nas.cluster.loopback import for_ray
 from nas.cluster.probe import Head, Node, ask_head, reach
+from nas.cluster.quiet import quietly
 from nas.cluster.sources import is_checkout, source_root
 from nas.cluster.tokens import access, users_access
 from search_spaces.errors import UserError
@@ -69,7 +71,7 @@ def connected(address: str) -> Iterator[Cluster]:
     head = ask_head(target.address, target.access)
     check_versions(target.address, head)
     check_is_here(target.address, head)
-    with access(target.access), undisturbed():
+    with access(target.access), undisturbed(), quietly():
         import ray
 
         connect(target)
@@ -81,7 +83,8 @@ def connected(address: str) -> Iterator[Cluster]:
                 tuple(node for node in head.nodes if node.is_alive),
             )
         finally:
-            ray.shutdown()
+            if answers(target.address):  # else Ray would wait a minute for it
+                ray.shutdown()
 
 
 def find(address: str) -> Target:

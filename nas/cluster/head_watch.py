@@ -8,9 +8,12 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
+from typing import TYPE_CHECKING
 
-from nas.cluster.tune_run import Jobs
 from search_spaces.errors import UserError
+
+if TYPE_CHECKING:
+    from nas.cluster.tune_run import Jobs
 
 LOOK_EVERY_S = 2.0
 MISSES = 5  # in a row, after which the head counts as gone
@@ -21,7 +24,7 @@ class ClusterLostError(UserError):
 
 
 @contextmanager
-def watching_head(address: str, jobs: Jobs, stopping: Event) -> Iterator[None]:
+def watching_head(address: str, jobs: "Jobs", stopping: Event) -> Iterator[None]:
     """Lets every job fail with `ClusterLostError`, and sets ``stopping``, once the head is gone.
 
     Args:

@@ -4,7 +4,7 @@ Only the driver's machine needs to see the folder. The actor keeps nothing itsel
 start it anew at any time.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +38,9 @@ class Keeper:
         """Notes on which node a candidate is trained."""
         self.places[key] = node_id
 
-    def node_of(self, key: str) -> str | None:
-        return self.places.get(key)
+    def nodes(self, keys: Sequence[str]) -> dict[str, str]:
+        """Returns on which node each was trained last, of those that were."""
+        return {key: self.places[key] for key in keys if key in self.places}
 
     def load(self, key: str) -> bytes | None:
         return self.checkpoints.load(key)

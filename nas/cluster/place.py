@@ -17,6 +17,7 @@ from nas.cluster.connection import Cluster
 from nas.cluster.head_watch import watching_head
 from nas.cluster.keeper import start_keeper
 from nas.cluster.remote_measurer import RemoteMeasurer
+from nas.cluster.reporting import Reporter
 from nas.cluster.room import Room
 from nas.cluster.trainable import Shared, shared_config
 from nas.cluster.tune_run import TuneRun
@@ -72,11 +73,15 @@ class RayPlace:
         evaluator = Evaluator(config, training, source, run)
         ahead = 0.25 if measures_first(config) else 0.0
         room = Room(config, self.most_trainings, ahead)
-        workers = RayWorkers(evaluator, room)
+        reporter = Reporter(
+            *(self.cluster.address, room, tuning.jobs, measurer, keeper),
+            measures=needs_latency(config),
+        )
+        workers = RayWorkers(evaluator, room, reporter)
         tuning.start()
         wait_s = 0.0
         try:
-            with room.counting(), watching_head(self.cluster.address, tuning.jobs, stopping):
+            with reporter.reporting(), watching_head(self.cluster.address, tuning.jobs, stopping):
                 yield OpenPlace(workers, measurer)
             wait_s = ENDING_S
         finally:

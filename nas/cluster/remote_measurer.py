@@ -5,6 +5,7 @@ anew and asked again. A network on which it dies every time is.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from threading import Event, Lock
@@ -21,7 +22,7 @@ from nas.cluster.device_actor import open_device_actor
 from nas.cluster.outcomes import Outcome, value_of
 from nas.config import RunConfig
 from nas.instruments import Instruments
-from search_spaces.architecture import to_json
+from search_spaces.architecture import graph_hash, to_json
 from search_spaces.errors import UserError
 from search_spaces.graph import Graph
 from search_spaces.space import Architecture
@@ -29,7 +30,7 @@ from search_spaces.space import Architecture
 TRIES = 3  # as often may the actor die on one network
 LOOK_EVERY_S = 5.0  # at the actor's health, while its answer is awaited
 SILENCE_S = 30.0  # after so long without a sign of health the actor is replaced
-SLACK = 3.0  # how many time limits a measurement may take (compiling, timing, starting anew)
+SLACK = 5.0  # how many time limits a measurement may take (compiling, timing, waiting for a turn)
 
 log = logging.getLogger("nas.search")
 
@@ -69,8 +70,7 @@ class RemoteMeasurer:
         self.instruments = instruments
         self.stopping = stopping
         self.cpu = ""
-        self.waiting = 0
-        self._known: dict[str, Latency] = {}
+        self._asking: Counter[str] = Counter()
         self._lock = Lock()
         self._actor: Any = None
 
@@ -84,7 +84,7 @@ class RemoteMeasurer:
         Raises:
             UserError: If a spare took over whose CPU is another one.
         """
-        data = value_of(self.ask("latency", to_json(Architecture("", (), graph))))
+        data = value_of(self.ask(graph, "latency"))
         latency = latency_from_json(data)
         self.check_cpu(latency)
         return latency
@@ -94,9 +94,7 @@ class RemoteMeasurer:
     ) -> tuple[KernelLatency, ...]:
         """Returns the kernels' times as `Measurer.kernel_latencies` does."""
         wanted = None if nodes is None else sorted(nodes)
-        rows = value_of(
-            self.ask("kernel_latencies", to_json(Architecture("", (), network)), wanted)
-        )
+        rows = value_of(self.ask(network, "kernel_latencies", wanted))
         return tuple(KernelLatency(**row) for row in rows)
 
     def check_cpu(self, latency: Latency) -> None:
@@ -122,14 +120,31 @@ class RemoteMeasurer:
         except RayError:
             return None
 
-    def ask(self, method: str, *given: Any) -> Outcome:  # noqa: ANN401
+    @property
+    def was_asked(self) -> bool:
+        """Whether there was a reason for an actor to be there."""
+        return self._actor is not None
+
+    @property
+    def waiting(self) -> int:
+        """How many questions wait for an answer, with the one that the actor is at."""
         with self._lock:
-            self.waiting += 1
+            return self._asking.total()
+
+    def asking(self) -> tuple[str, ...]:
+        """Returns the hashes of the networks that wait for an answer."""
+        with self._lock:
+            return tuple(+self._asking)
+
+    def ask(self, graph: Graph, method: str, *given: Any) -> Outcome:  # noqa: ANN401
+        key = graph_hash(graph)
+        with self._lock:
+            self._asking[key] += 1
         try:
-            return self.asked(method, *given)
+            return self.asked(method, to_json(Architecture("", (), graph)), *given)
         finally:
             with self._lock:
-                self.waiting -= 1
+                self._asking[key] -= 1
 
     def asked(self, method: str, *given: Any) -> Outcome:  # noqa: ANN401
         for attempt in range(1, TRIES + 1):

@@ -1,18 +1,16 @@
 """Room: how many trainings a cluster has room for, as its nodes come and go."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from threading import Event, Thread
+from collections.abc import Mapping
 
 import ray
 
 from nas.config import RunConfig
 
-COUNT_EVERY_S = 2.0
-
 
 class Room:
     """The last count of the trainings, of the size that the configuration says, that fit.
+
+    Counting asks the cluster's head, who may be gone, so it is left to a thread.
 
     Args:
         most: At once; None for no bound.
@@ -25,6 +23,7 @@ class Room:
         self.most = most
         self.ahead = ahead
         self.trainings = 1
+        self.count()
 
     @property
     def slots(self) -> int:
@@ -35,22 +34,6 @@ class Room:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         fit = sum(fitting(node, self.cpus, self.gpus) for node in nodes)
         self.trainings = max(1, fit if self.most is None else min(fit, self.most))
-
-    @contextmanager
-    def counting(self) -> Iterator[None]:
-        """Counts now and then, in a thread: a head that is gone lets who asks it wait for long."""
-        over = Event()
-        self.count()
-
-        def count_on() -> None:
-            while not over.wait(COUNT_EVERY_S):
-                self.count()
-
-        Thread(target=count_on, name="room", daemon=True).start()
-        try:
-            yield
-        finally:
-            over.set()
 
 
 def fitting(resources: Mapping[str, float], cpus: float, gpus: float) -> int:

@@ -48,7 +48,7 @@ def shared_config(config: RunConfig) -> RunConfig:
     return replace(config, search=replace(config.search, storage=None))
 
 
-class CandidateTrainable(tune.Trainable):
+class CandidateTrainable(tune.Trainable):  # type: ignore[misc]  # Ray has no types
     """Trains the candidate of its configuration in one step.
 
     The configuration is a `trial_config`. Checkpoints are not Tune's: they go to the keeper, by

@@ -61,6 +61,12 @@ class Jobs:
         job.future.set_exception(self.over)
         return job.future
 
+    def keys(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Returns the candidates that wait, and those that Tune has."""
+        with self._lock:
+            waiting, running = tuple(self._waiting), tuple(self._running.values())
+        return tuple(j.config["key"] for j in waiting), tuple(j.config["key"] for j in running)
+
     def hand_out(self, trial_id: str) -> dict[str, Any] | None:
         with self._lock:
             if not self._waiting:
@@ -97,7 +103,7 @@ class Jobs:
             job.future.set_exception(error)
 
 
-class QueueSearcher(Searcher):
+class QueueSearcher(Searcher):  # type: ignore[misc]  # Ray has no types
     """Hands Tune the candidates that the search has asked of its study.
 
     Sampling, deduplication and telling are the search loop's; Tune only learns what to run.
@@ -129,7 +135,7 @@ class QueueSearcher(Searcher):
         return (object, ())
 
 
-class Ends(tune.Callback):
+class Ends(tune.Callback):  # type: ignore[misc]
     """Brings the ends of trials to their futures."""
 
     def __init__(self, jobs: Jobs) -> None:

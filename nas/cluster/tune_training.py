@@ -68,7 +68,7 @@ class TuneTraining:
 
     def lost(self, key: str, error: TrialLostError) -> WorkerLostError:
         """A process that died under a candidate counts against it; a node that went does not."""
-        node_id = ask(self.keeper.node_of, key)
+        node_id = ask(self.keeper.nodes, [key]).get(key)
         if node_id is None:
             return WorkerLostError(f"before it began: {error}", is_candidates_fault=False)
         if not is_there(node_id):

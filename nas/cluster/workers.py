@@ -3,6 +3,8 @@
 from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from nas.activity import ActivityLog
+from nas.cluster.reporting import Reporter
 from nas.cluster.room import Room
 from nas.evaluation import Evaluation
 from nas.evaluator import Evaluator
@@ -16,9 +18,10 @@ MOST_THREADS = 4096  # evaluations under way
 class RayWorkers:
     """Evaluates architectures, each in a thread that waits for the cluster."""
 
-    def __init__(self, evaluator: Evaluator, room: Room) -> None:
+    def __init__(self, evaluator: Evaluator, room: Room, reporter: Reporter) -> None:
         self.evaluator = evaluator
         self.room = room
+        self.reporter = reporter
         self.pool = ThreadPoolExecutor(MOST_THREADS, "evaluation")
         self._deaths: Counter[str] = Counter()
 
@@ -42,6 +45,10 @@ class RayWorkers:
 
     def give_up(self, architecture: Architecture, /) -> Evaluation:
         return give_up(self.evaluator.run, architecture)
+
+    def watch(self, activity: ActivityLog, /) -> None:
+        """Has phases, nodes and the device told to ``activity`` from now on."""
+        self.reporter.activity = activity
 
     def close(self) -> None:
         self.pool.shutdown(wait=True, cancel_futures=True)
