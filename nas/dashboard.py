@@ -10,6 +10,7 @@ import copy
 from collections.abc import Container, Sequence
 from typing import Any, NoReturn
 
+import optuna
 from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
@@ -73,6 +74,11 @@ class ReadOnlyStorage(BaseStorage):
 
     def get_best_trial(self, study_id: int) -> FrozenTrial:
         return self._with_constraints(self._storage.get_best_trial(study_id))
+
+    def best_trials(self, study_id: int) -> list[FrozenTrial]:
+        """Returns the feasible trials that none dominates, as Optuna itself tells them."""
+        name = self.get_study_name_from_id(study_id)
+        return optuna.load_study(study_name=name, storage=self).best_trials
 
     def _with_constraints(self, trial: FrozenTrial) -> FrozenTrial:
         """Returns a copy of a trial whose constraints are where the dashboard looks for them."""

@@ -3,15 +3,18 @@
 import base64
 import binascii
 import hmac
+import json
+import re
 import socket
 import socketserver
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from threading import Thread
 from typing import Any, TypeAlias
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from optuna_dashboard import wsgi
+from optuna_dashboard._serializer import serialize_frozen_trial
 
 from nas.dashboard import ReadOnlyStorage
 from nas.listening import stopping
@@ -26,8 +29,39 @@ def dashboard_app(storage: ReadOnlyStorage, token: str | None) -> WSGIApplicatio
     Args:
         token: What they must give as the password, with any user name; None asks for none.
     """
-    app = reading_only(wsgi(storage))
+    app = reading_only(with_feasible_best(wsgi(storage), storage))
     return app if token is None else knowing_token(app, token)
+
+
+def with_feasible_best(app: WSGIApplication, storage: ReadOnlyStorage) -> WSGIApplication:
+    """Has a study's best trials be the feasible ones that none dominates.
+
+    The dashboard itself looks at the objectives alone.
+    """
+
+    def answer(environ: WSGIEnvironment, start: StartResponse) -> Answer:
+        found = re.fullmatch(r"/api/studies/(\d+)/?", environ["PATH_INFO"])
+        if found is None:
+            return app(environ, start)
+        told: list[Any] = []
+
+        def note(*given: Any) -> Callable[[bytes], object]:  # noqa: ANN401
+            told.append(given)
+            return lambda data: None
+
+        body = b"".join(app(environ, note))
+        status, headers = told[-1][:2]
+        if status.startswith("200"):
+            study_id = int(found[1])
+            attributes = storage.get_study_system_attrs(study_id)
+            best = storage.best_trials(study_id)
+            shown = [serialize_frozen_trial(study_id, trial, attributes) for trial in best]
+            body = json.dumps(json.loads(body) | {"best_trials": shown}).encode()
+        kept = [pair for pair in headers if pair[0].lower() != "content-length"]
+        start(status, [*kept, ("Content-Length", str(len(body)))])
+        return [body]
+
+    return answer
 
 
 def reading_only(app: WSGIApplication) -> WSGIApplication:

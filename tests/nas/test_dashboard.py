@@ -32,7 +32,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> RunResults:
-    file = run_file(constraints=["macs <= 60000"], trials=20)
+    file = run_file(constraints=["macs >= 60000"], trials=20)
     made = make_run(tmp_path_factory.mktemp("run"), file=file, trials=20)
     assert made.feasible
     assert made.infeasible
@@ -71,6 +71,8 @@ def test_trials_come_with_their_constraints_and_objectives_with_names(results: R
     infeasible = {t["number"] for t in found["trials"] if any(c > 0 for c in t["constraints"])}
     assert infeasible == {n for trial in results.infeasible for n in trial.numbers}
     assert all(trial["constraints"] for trial in found["trials"])
+    front = {number for trial in results.front for number in trial.numbers}
+    assert {trial["number"] for trial in found["best_trials"]} == front
 
 
 @pytest.mark.parametrize(
