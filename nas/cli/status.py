@@ -104,7 +104,12 @@ def drawn(status: "Status", results: "RunResults") -> RenderableType:
     for said in (about_latency(results), about_stopped(results)):
         if said:
             say(said)
-    say(pace_line(status, results))
+    for said in (
+        pace_line(status, results),
+        f"left: {left(status)}",
+    ):  # a line each: none is wrapped
+        if said:
+            say(said)
     for driver in status.drivers:
         say(driver_line(driver), "" if driver.alive else "yellow")
         parts.extend(rows_of(driver) if driver.alive else ())
@@ -153,9 +158,7 @@ def pace_line(status: "Status", results: "RunResults") -> str:
     if results.trials:
         took = sum(sum(trial.evaluation.seconds.values()) for trial in results.trials)
         said += [f"{duration(took / len(results.trials))} per architecture on average"]
-    if status.done < status.wanted:
-        said += [f"left {left(status)}"]
-    return "; ".join(said) or f"left {left(status)}"
+    return "; ".join(said)
 
 
 def left(status: "Status") -> str:
