@@ -42,8 +42,8 @@ def check_resources(cluster: Cluster, config: RunConfig) -> None:
         raise UserError(f"the cluster at {cluster.address} has no node that is alive")
     raise UserError(
         f"a training takes {cpus:g} CPUs and {gpus:g} GPUs (search.cpus, search.gpus), and no "
-        f"node of the cluster has them; the largest, {most.name}, has {most.has('CPU'):g} CPUs and "
-        f"{most.has('GPU'):g} GPUs; ask for less, or add a node"
+        f"node of the cluster has them; the largest, {most.name}, has {most.has('CPU'):g} CPUs "
+        f"and {most.has('GPU'):g} GPUs; ask for less, or add a node"
     )
 
 

@@ -16,11 +16,12 @@ from nas.cluster.loopback import for_ray
 from nas.cluster.probe import Head, Node, ask_head, reach
 from nas.cluster.quiet import quietly
 from nas.cluster.sources import is_checkout, source_root
-from nas.cluster.tokens import access, users_access
+from nas.cluster.tokens import access, put, users_access
 from search_spaces.errors import UserError
 
 AUTO = "auto"
 NAMESPACE = "hwnas"
+DEBUGGER = "PYTHONBREAKPOINT"
 START_ONE = "start one with 'nas cluster up --nodes 2', or give the address of its head, HOST:PORT"
 
 
@@ -184,12 +185,12 @@ def runtime_env(target: Target) -> dict[str, Any]:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Gives back the signal handler that Ray replaces."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGTERM)
+    """Gives back the signal handler and the variable that Ray replaces."""
+    handler = signal.getsignal(signal.SIGTERM)
+    debugger = os.environ.get(DEBUGGER)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        put({DEBUGGER: debugger})
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)

@@ -81,8 +81,8 @@ def reach(address: str) -> None:
         reason = "no answer" if isinstance(error, TimeoutError) else str(error)
         raise UserError(
             f"cannot reach a Ray cluster at {address} (tried for {CONNECT_LIMIT_S:g} s: "
-            f"{reason}); check that its head runs ('ray status' there), the port (6379 unless it was given "
-            "another), and the firewall between"
+            f"{reason}); check that its head runs ('ray status' there), the port (6379 unless it "
+            "was given another), and the firewall between"
         ) from None
 
 

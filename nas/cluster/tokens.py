@@ -69,7 +69,7 @@ def put(values: Mapping[str, str | None]) -> None:
 
 def forget_read() -> None:
     """Lets Ray read its variables again."""
-    from ray import _raylet
+    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 
-    _raylet.Config.initialize("")
-    _raylet.AuthenticationTokenLoader.instance().reset_cache()
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()

@@ -1,0 +1,32 @@
+"""A local cluster of its own for the tests of a module."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from nas.cluster import local_cluster
+from nas.cluster.local_cluster import LocalCluster, NodeSize
+from nas.cluster.processes import find_processes
+
+
+@pytest.fixture(scope="module")
+def home_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No cache, token or address of the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HWNAS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+            patch.delenv(name, raising=False)
+        yield
+
+
+@pytest.fixture(scope="module")
+def two_nodes(home_of_its_own: None) -> Iterator[LocalCluster]:
+    cluster, is_new = local_cluster.start([NodeSize(1), NodeSize(1, 0, {"device:pi4": 1})])
+    assert is_new
+    try:
+        yield cluster
+    finally:
+        local_cluster.stop()
+    assert not find_processes(cluster.temp)
+    assert not cluster.temp.exists()
