@@ -107,7 +107,8 @@ class SearchConfig:
         workers: 1 evaluates in this process; more start as many processes.
         initial: Random architectures before the sampler learns.
         training_limit_s: A candidate that trains for longer is infeasible; None waits for all.
-        storage: Database URL of the study; None keeps a journal file in the run folder.
+        storage: Address of a study that several drivers may share: a database URL, or
+            ``journal:PATH``; None keeps a journal file in the run folder.
         avoid_useless: Whether a precision that is slower and no smaller than a higher one on the
             device gives way to it.
         early_stopping: None trains every candidate to the end.

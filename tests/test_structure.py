@@ -75,3 +75,33 @@ def test_the_tvm_that_is_installed_is_the_compiler() -> None:
     from importlib.metadata import packages_distributions
 
     assert set(packages_distributions().get("tvm", [])) == {"apache-tvm"}
+
+
+UNSAFE_MODULES = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
+UNSAFE_CALLS = {
+    "eval",
+    "exec",
+    "torch.load",
+    "yaml.load",
+    "yaml.unsafe_load",
+    "pandas.read_pickle",
+}
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_nothing_that_is_read_can_run_code(layer: str) -> None:
+    """Run folders, configurations and studies of others are data."""
+    wrong = set()
+    for path in (ROOT / layer).rglob("*.py"):
+        found = imported(path) & UNSAFE_MODULES
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call) or ast.unparse(node.func) not in UNSAFE_CALLS:
+                continue
+            loader = {ast.unparse(k.value) for k in node.keywords} | set(
+                map(ast.unparse, node.args)
+            )
+            if ast.unparse(node.func) != "yaml.load" or "Loader" not in loader:
+                found.add(ast.unparse(node.func))
+        wrong |= {f"{path.relative_to(ROOT)} uses {name}" for name in found}
+
+    assert wrong == set()

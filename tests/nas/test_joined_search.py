@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from time import sleep
 from typing import Any
@@ -12,14 +14,14 @@ from optuna.trial import FrozenTrial, TrialState
 from nas.drivers import DRIVER
 from nas.finish import finish_run
 from nas.results import RunResults, load_results
-from nas.run_file import RunFile
+from nas.run_file import RunFile, to_yaml
 from nas.run_folder import RunFolder
 from nas.run_lock import is_locked
 from nas.sampler import HASH
 from nas.search import search
 from nas.storages import open_storage, remember_password
 from search_spaces.errors import UserError
-from tests.nas.postgres import Postgres, postgres_server, until
+from tests.nas.postgres import SECRET, Postgres, postgres_server, until
 from tests.nas.searches import driving, ended_well, wait_for
 from tests.nas.tiny import tiny
 
@@ -101,14 +103,14 @@ def test_the_driver_that_is_left_finishes_what_two_machines_began(
 def test_two_drivers_share_a_folder_and_a_third_is_refused(
     tmp_path: Path, digits_file: dict[str, Any]
 ) -> None:
-    file = shared_file(digits_file, None)
+    file = shared_file(digits_file, None, training={"epochs": 300})
     with driving(tmp_path, file, "new") as first:
-        wait_for(first, "trial")
+        wait_for(first, "start")
+        for resume in (False, True):
+            with pytest.raises(UserError, match=r"is being searched by process.*join it with"):
+                search(file, tmp_path, resume=resume)
         with driving(tmp_path, file, "join") as second:
             wait_for(second, "trial")
-            for resume in (False, True):
-                with pytest.raises(UserError, match=r"is being searched by process.*join it with"):
-                    search(file, tmp_path, resume=resume)
             second.kill()
             assert is_locked(RunFolder(tmp_path / "tiny"))
             ended_well(first)
@@ -175,7 +177,7 @@ def test_a_database_that_is_killed_and_started_again_costs_nothing(
         check_whole(results, 10)
         log = results.run.log_file.read_text()
         assert log.count("does not answer") == log.count("answers again after") >= 1
-        assert no_file_holds(server.url.split(":")[2].split("@")[0], results.run.path)
+        assert no_file_holds(SECRET, results.run.path)
 
 
 @pytest.mark.slow
@@ -216,7 +218,7 @@ def test_no_byte_of_a_run_holds_the_password_and_a_resumed_run_may_do_without(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with postgres_server() as server:
-        secret = server.url.split(":")[2].split("@")[0]
+        secret = SECRET
         results = search(tiny(search={"storage": server.url, "trials": 2}), tmp_path)
         finish_run(results)
 
@@ -233,6 +235,36 @@ def test_no_byte_of_a_run_holds_the_password_and_a_resumed_run_may_do_without(
             search(tiny(search={"storage": wrong, "trials": 3}), tmp_path, resume=True)
         assert len(str(told.value).splitlines()) == 1
         remember_password(server.url)
+
+
+@pytest.mark.slow
+def test_the_command_line_writes_no_password_and_takes_it_from_the_environment(
+    tmp_path: Path, digits_file: dict[str, Any]
+) -> None:
+    config = tmp_path / "tiny.yaml"
+    config.write_text(to_yaml(tiny(data=digits_file, search={"trials": 2})))
+
+    def nas(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", "nas", *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=os.environ | environment,
+        )
+
+    with postgres_server() as server:
+        url, runs = ("--study-url", server.url), ("--runs", str(tmp_path / "runs"))
+        run = tmp_path / "runs" / "tiny"
+        searched = nas("search", str(config), *url, *runs)
+        assert searched.returncode == 0, searched.stderr
+        assert no_file_holds(SECRET, run)
+        assert SECRET not in searched.stdout + searched.stderr
+        shown = nas("status", str(run), PGPASSWORD=SECRET)
+        assert "2 of 2 architectures" in shown.stdout, shown.stderr
+        without = nas("status", str(run))
+        assert without.returncode != 0
+        assert "in PGPASSWORD or in ~/.pgpass" in " ".join(without.stderr.split())
 
 
 def open_study_attributes(server: Postgres) -> str:

@@ -254,3 +254,29 @@ def test_asking_for_the_lock_writes_nothing(run: RunFolder) -> None:
     assert not is_locked(run)
 
     assert sorted(run.path.iterdir()) == before
+
+
+@pytest.mark.parametrize("key", ["../../secret", "/etc/passwd", "", "a/b", ".", "a.b"])
+def test_a_hash_names_no_file_outside_its_folder(run: RunFolder, key: str) -> None:
+    for file in (run.architecture_file, run.evaluation_file, run.weights_file):
+        with pytest.raises(UserError, match="must be letters and digits, got"):
+            file(key)
+
+
+def test_a_run_is_shared_only_by_those_that_join(run: RunFolder) -> None:
+    with lock_run(run) as first:
+        assert first.is_alone
+        with pytest.raises(UserError, match="join it with --join"), lock_run(run):
+            pass
+        first.share()
+        assert not first.is_alone
+        assert is_locked(run)
+        with lock_run(run, join=True) as second:
+            assert not second.is_alone
+            second.share()
+            with pytest.raises(UserError, match=r"searched by processes \d+, \d+"), lock_run(run):
+                pass
+        assert is_locked(run)
+    assert not is_locked(run)
+    with lock_run(run, join=True) as alone:
+        assert alone.is_alone

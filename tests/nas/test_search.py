@@ -3,7 +3,11 @@
 import json
 import os
 import signal
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +15,11 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from nas import yaml_text
+from nas.config import RunConfig
+from nas.evaluation import Evaluation
+from nas.instruments import Instruments
+from nas.latency_source import Predictor
+from nas.places import LocalPlace, OpenPlace
 from nas.results import RunResults, load_results
 from nas.run_file import RunFile
 from nas.run_folder import RunFolder
@@ -18,11 +27,13 @@ from nas.run_lock import lock_run
 from nas.sampler import HASH
 from nas.search import search
 from nas.search_loop import Progress
-from nas.setting import baselines, load_setting
+from nas.setting import Setting, baselines, load_setting
 from nas.storages import open_storage
 from nas.studies import SAMPLERS
+from nas.workers import WorkerLostError, Workers
 from search_spaces.architecture import graph_hash
 from search_spaces.errors import UserError
+from search_spaces.space import Architecture
 from tests.nas.tiny import SPACE, tiny
 
 pytestmark = pytest.mark.usefixtures("cache_of_its_own")
@@ -481,3 +492,73 @@ def test_files_that_a_killed_search_was_writing_are_removed(tmp_path: Path) -> N
 
     assert not left.exists()
     assert isinstance(run, RunFolder)
+
+
+class LosingWorkers:
+    """Loses a worker so many times for each candidate, before it evaluates here after all."""
+
+    slots = 2
+
+    def __init__(self, inner: Workers, losses: int, is_candidates_fault: bool) -> None:
+        self.inner = inner
+        self.losses = losses
+        self.is_candidates_fault = is_candidates_fault
+        self.lost: Counter[str] = Counter()
+
+    def submit(self, architecture: Architecture) -> "Future[str]":
+        key = graph_hash(architecture.graph)
+        if self.lost[key] == self.losses:
+            return self.inner.submit(architecture)
+        self.lost[key] += 1
+        future: Future[str] = Future()
+        fault = self.is_candidates_fault
+        future.set_exception(WorkerLostError("its node went away", is_candidates_fault=fault))
+        return future
+
+    def has_another_try(self, architecture: Architecture) -> bool:
+        return self.lost[graph_hash(architecture.graph)] < 2
+
+    def give_up(self, architecture: Architecture) -> Evaluation:
+        return self.inner.give_up(architecture)
+
+
+@dataclass(frozen=True)
+class LosingPlace:
+    """This machine, with workers that get lost."""
+
+    losses: int
+    is_candidates_fault: bool
+    here: LocalPlace = field(default_factory=lambda: LocalPlace(Instruments()))
+
+    def prepare(self, config: RunConfig, /) -> Setting:
+        return self.here.prepare(config)
+
+    @contextmanager
+    def open(
+        self, config: RunConfig, run: RunFolder, setting: Setting, model: Predictor | None, /
+    ) -> Iterator[OpenPlace]:
+        with self.here.open(config, run, setting, model) as found:
+            workers = LosingWorkers(found.workers, self.losses, self.is_candidates_fault)
+            yield OpenPlace(workers, found.measurer)
+
+
+def test_workers_that_are_lost_by_nobodys_fault_cost_a_candidate_nothing(tmp_path: Path) -> None:
+    results = search(tiny(search={"trials": 3}), tmp_path, place=LosingPlace(9, False))
+
+    check_whole(results, 3)
+    assert len(results.feasible) == 3
+    assert results.run.log_file.read_text().count("was lost: its node went away") == 27
+
+
+def test_a_place_that_loses_every_worker_ends_the_search_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"lost 10 times by no fault of its own \(last: its node"):
+        search(tiny(search={"trials": 3}), tmp_path, place=LosingPlace(10, False))
+
+    check_whole(search(tiny(search={"trials": 3}), tmp_path, resume=True), 3)
+
+
+def test_a_candidate_that_loses_its_workers_twice_is_infeasible(tmp_path: Path) -> None:
+    results = search(tiny(search={"trials": 3}), tmp_path, place=LosingPlace(2, True))
+
+    check_whole(results, 3)
+    assert results.feasible == ()

@@ -1,7 +1,6 @@
 """Studies open where the URL says, and what a kill left in them is put right."""
 
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,12 +22,13 @@ from nas.studies import (
     SAMPLERS,
     make_sampler,
     mend_journal,
-
     open_study,
     refuse_other_study,
+    retake,
     retake_interrupted,
 )
 from search_spaces.errors import UserError
+from tests.nas.postgres import postgres_server
 from tests.nas.tiny import tiny
 
 TWO = (METRICS["accuracy"], METRICS["macs"])
@@ -67,18 +67,26 @@ def test_a_password_is_never_shown(url: str, shown: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url",
+    ("url", "why"),
     [
-        "postgresql+psycopg://me:secret@127.0.0.1:1/db?connect_timeout=2",
-        "postgresql+nodriver://me:secret@127.0.0.1:1/db",
-        "sqlite:////no/such/folder/studies.db",
-        "nonsense",
+        (
+            "postgresql+psycopg://me:secret@127.0.0.1:1/db",
+            r"refused.*\(tried for .* s\).*host, port",
+        ),
+        (
+            "postgresql+nodriver://me:secret@127.0.0.1:1/db",
+            r"driver is missing.*hwnas\[postgres\]",
+        ),
+        ("sqlite:////no/such/folder/studies.db", "check that the folder exists"),
+        ("journal:/no/such/folder/study", "/no/such/folder does not exist"),
+        ("nonsense", r"no known kind; .*postgresql\+psycopg://.*, sqlite:///FILE, journal:PATH"),
+        ("oracle://me:secret@host/db", "'oracle' is no known kind"),
     ],
 )
 def test_a_storage_that_cannot_be_reached_is_one_line_without_the_password(
-    url: str, tmp_path: Path
+    url: str, why: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(UserError, match=r"cannot open study storage .*; check that the") as caught:
+    with pytest.raises(UserError, match=rf"cannot open study storage .*{why}") as caught:
         open_storage(url, tmp_path / "journal")
 
     assert "secret" not in str(caught.value)
@@ -142,6 +150,16 @@ def test_a_retaken_trial_that_is_interrupted_again_is_not_forgotten() -> None:
     assert s.ask().suggest_categorical("width", (4, 8)) == trial.params["width"]
 
 
+def test_of_two_that_retake_a_trial_one_does() -> None:
+    s = study()
+    s.enqueue_trial({"width": 4})
+    s.ask()
+    (running,) = s.trials
+
+    assert [retake(s, running), retake(s, running)] == [True, False]
+    assert [t.state for t in s.trials] == [TrialState.FAIL, TrialState.WAITING]
+
+
 def test_a_trial_that_was_killed_while_it_was_asked_is_dropped() -> None:
     s = study()
     s.ask().suggest_categorical("width", (4, 8))
@@ -175,34 +193,9 @@ def test_there_may_be_no_journal_yet(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A PostgreSQL server of this test's own, reached through a socket in its folder."""
-    pytest.importorskip("psycopg", reason="needs psycopg: pip install 'hwnas[postgres]'")
-    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if not programs:
-        pytest.skip("no PostgreSQL server in /usr/lib/postgresql")
-    programs_folder = programs[-1].parent
-    folder = Path(subprocess.check_output(["mktemp", "-d"], text=True).strip())
-    as_user: list[str] = []
-    if os.getuid() == 0:  # the server refuses to run as root
-        if subprocess.run(["id", "postgres"], capture_output=True, check=False).returncode:
-            pytest.skip("root cannot run PostgreSQL, and there is no user 'postgres'")
-        subprocess.run(["chown", "postgres", str(folder)], check=True)
-        as_user = ["runuser", "-u", "postgres", "--"]
-
-    def run(program: str, *arguments: str) -> None:
-        command = [*as_user, str(programs_folder / program), *arguments]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=folder)
-
-    data = str(folder / "data")
-    run("initdb", "-D", data, "-U", "hwnas", "-A", "trust", "--no-sync")
-    server = f"-c listen_addresses='' -c fsync=off -k {folder}"
-    run("pg_ctl", "-D", data, "-w", "-l", str(folder / "log"), "-o", server, "start")
-    try:
-        yield f"postgresql+psycopg://hwnas:secret@/postgres?host={folder}"
-    finally:
-        run("pg_ctl", "-D", data, "-w", "-m", "immediate", "stop")
-        subprocess.run(["rm", "-r", str(folder)], check=True)
+def postgres() -> Iterator[str]:
+    with postgres_server() as server:
+        yield server.url
 
 
 @pytest.mark.slow
