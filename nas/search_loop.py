@@ -20,12 +20,12 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.activity import ActivityLog
+from nas.carried import ARCHITECTURE, EVALUATION, known_evaluation
 from nas.claims import GIVEN_BACK, Verdict, choosing_before, count, verdict
 from nas.config import RunConfig
 from nas.drivers import DRIVER, Drivers, owner
 from nas.evaluation import Evaluation, evaluation_to_json
 from nas.replacing import ReplacingSampler
-from nas.results import ARCHITECTURE, EVALUATION, known_evaluation
 from nas.run_folder import RunFolder, read_json
 from nas.sampler import HASH, SpaceUsedUpError
 from nas.setting import Setting, baselines

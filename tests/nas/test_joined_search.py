@@ -164,7 +164,7 @@ def test_a_database_that_is_killed_and_started_again_costs_nothing(
     tmp_path: Path, digits_file: dict[str, Any]
 ) -> None:
     with postgres_server() as server:
-        file = shared_file(digits_file, server.url, search={"trials": 10, "storage": server.url})
+        file = shared_file(digits_file, server.url, search={"trials": 6, "storage": server.url})
         with driving(tmp_path, file, "new") as process:
             wait_for(process, "trial", 2)
             server.kill()
@@ -174,7 +174,7 @@ def test_a_database_that_is_killed_and_started_again_costs_nothing(
 
         remember_password(server.url)
         results = load_results(tmp_path / "tiny")
-        check_whole(results, 10)
+        check_whole(results, 6)
         log = results.run.log_file.read_text()
         assert log.count("does not answer") == log.count("answers again after") >= 1
         assert no_file_holds(SECRET, results.run.path)
@@ -185,7 +185,7 @@ def test_a_database_that_stays_away_ends_the_search_in_one_line(
     tmp_path: Path, digits_file: dict[str, Any]
 ) -> None:
     with postgres_server() as server:
-        file = shared_file(digits_file, server.url, search={"trials": 8, "storage": server.url})
+        file = shared_file(digits_file, server.url, search={"trials": 5, "storage": server.url})
         with driving(tmp_path, file, "new", storage_limit_s=1) as process:
             wait_for(process, "trial")
             server.kill()
@@ -203,7 +203,7 @@ def test_a_database_that_stays_away_ends_the_search_in_one_line(
             ended_well(process)
 
         remember_password(server.url)
-        check_whole(load_results(tmp_path / "tiny"), 8)
+        check_whole(load_results(tmp_path / "tiny"), 5)
 
 
 def no_file_holds(secret: str, folder: Path) -> bool:
