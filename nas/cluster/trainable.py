@@ -5,14 +5,15 @@ training needs from the run folder, it asks of the keeper on the driver's node.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
 from ray import tune
 
-from nas.candidate_training import LocalTraining
+from nas.candidate_training import CandidateTraining, LocalTraining, MayGoOn
+from nas.checkpoints import Checkpoints
 from nas.cluster.delivery import to_bytes
 from nas.cluster.keeper import KeptCheckpoints
 from nas.cluster.outcomes import outcome_of
@@ -25,6 +26,18 @@ from search_spaces.architecture import from_json
 
 CHECKPOINT_EVERY_S = 10.0  # moving to another node is more likely than dying at home
 
+# Makes what trains in an actor, once; given the run, its checkpoints, who says whether a training
+# goes on, and the least seconds between two checkpoints.
+OpenTraining = Callable[[RunConfig, Checkpoints, MayGoOn, float], CandidateTraining]
+
+
+def open_training(
+    config: RunConfig, checkpoints: Checkpoints, may_go_on: MayGoOn, every_s: float
+) -> CandidateTraining:
+    """Loads the data on this node, to train with it here."""
+    tensors = load_setting(config).tensors
+    return LocalTraining(config, tensors, checkpoints, may_go_on, every_s=every_s)
+
 
 @dataclass(frozen=True, slots=True)
 class Shared:
@@ -35,12 +48,14 @@ class Shared:
         keeper: The actor that sees the run folder.
         folder: The driver's, which paths of the data are relative to.
         checkpoint_every_s: Least seconds between two checkpoints of a training.
+        open_training: Makes what trains in an actor.
     """
 
     config: RunConfig
     keeper: Any
     folder: str
     checkpoint_every_s: float = CHECKPOINT_EVERY_S
+    open_training: OpenTraining = open_training
 
 
 def shared_config(config: RunConfig) -> RunConfig:
@@ -59,7 +74,7 @@ class CandidateTrainable(tune.Trainable):  # type: ignore[misc]  # Ray has no ty
         self.shared = shared
         self.candidate = config
         self.checkpoints = KeptCheckpoints(shared.keeper)
-        self.training: LocalTraining | None = None
+        self.training: CandidateTraining | None = None
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self.candidate = new_config
@@ -80,17 +95,13 @@ class CandidateTrainable(tune.Trainable):  # type: ignore[misc]  # Ray has no ty
             raise DiskFullError(problem)
         return {"went_on": self.checkpoints.found}
 
-    def opened(self) -> LocalTraining:
+    def opened(self) -> CandidateTraining:
         if self.training is None:
             if os.path.isdir(self.shared.folder):
                 os.chdir(self.shared.folder)
-            config = self.shared.config
-            self.training = LocalTraining(
-                config,
-                load_setting(config).tensors,
-                self.checkpoints,
-                self.may_go_on,
-                every_s=self.shared.checkpoint_every_s,
+            every_s = self.shared.checkpoint_every_s
+            self.training = self.shared.open_training(
+                self.shared.config, self.checkpoints, self.may_go_on, every_s
             )
         return self.training
 
