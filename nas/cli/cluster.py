@@ -37,7 +37,8 @@ def up_command(
     ] = None,
 ) -> None:
     """Start a cluster that only you can use, from this machine only."""
-    from nas.cluster.local_cluster import live_nodes, start
+    from nas.cluster.local_cluster import start
+    from nas.cluster.local_status import live_nodes
 
     cpus = max(1, (os.cpu_count() or 1) // nodes) if cpus_per_node is None else cpus_per_node
     sizes = node_sizes(nodes, cpus, gpus_per_node, resources or [])
@@ -107,7 +108,8 @@ def status_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show the nodes of the cluster that up has started."""
-    from nas.cluster.local_cluster import read_state, status
+    from nas.cluster.local_cluster import read_state
+    from nas.cluster.local_status import status
 
     cluster = read_state()
     if cluster is None or not cluster.address:

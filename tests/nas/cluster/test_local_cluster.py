@@ -17,6 +17,7 @@ from nas.cli import app
 from nas.cluster import local_cluster
 from nas.cluster.connection import connected
 from nas.cluster.local_cluster import LocalCluster, NodeSize
+from nas.cluster.local_status import status
 from nas.cluster.processes import find_processes
 from search_spaces.errors import UserError
 
@@ -79,13 +80,13 @@ def test_status_tells_nodes_resources_and_the_processes_of_raylets(
     shown = CliRunner().invoke(app, ["cluster", "status"]).stdout
     assert two_nodes.address in shown
     assert "device:pi4 1" in shown
-    status = json.loads(CliRunner().invoke(app, ["cluster", "status", "--json"]).stdout)
-    assert status["head_alive"]
-    assert [node["name"] for node in status["nodes"]] == ["node-1", "node-2"]
-    assert [node["cpus"] for node in status["nodes"]] == [1, 1]
-    for node in status["nodes"]:
+    found = json.loads(CliRunner().invoke(app, ["cluster", "status", "--json"]).stdout)
+    assert found["head_alive"]
+    assert [node["name"] for node in found["nodes"]] == ["node-1", "node-2"]
+    assert [node["cpus"] for node in found["nodes"]] == [1, 1]
+    for node in found["nodes"]:
         assert psutil.Process(node["raylet_pid"]).name() == "raylet"
-    assert two_nodes.token_file.read_text() not in shown + json.dumps(status)
+    assert two_nodes.token_file.read_text() not in shown + json.dumps(found)
 
 
 def test_up_and_down_wait_for_nobody_and_say_that_another_is_at_work(
@@ -107,7 +108,7 @@ def test_a_killed_node_is_shown_as_dead_and_down_ends_what_it_left_behind(
     try:
         os.kill(cluster.raylets["node-2"], signal.SIGKILL)
         wait_for_end(cluster.raylets["node-2"])
-        alive = [node["alive"] for node in local_cluster.status(cluster)["nodes"]]
+        alive = [node["alive"] for node in status(cluster)["nodes"]]
         assert alive == [True, False]
         assert "1 dead" in CliRunner().invoke(app, ["cluster", "up"]).stdout
         [head] = local_cluster.find_named(cluster, "gcs_server")
@@ -137,10 +138,13 @@ def test_a_node_that_does_not_start_is_one_line_with_its_log_and_nothing_is_left
     monkeypatch.setenv("HWNAS_CACHE", str(tmp_path))
     before = set(Path(local_cluster.short_folder()).glob("hwnas-*"))
     said = r"node-2 of the cluster did not start \(.+\); see .+\.log"
-    with pytest.raises(UserError, match=said) as caught:
-        local_cluster.start([NodeSize(1), NodeSize(1, 0, {"many": 1e20})])
+    try:
+        with pytest.raises(UserError, match=said) as caught:
+            local_cluster.start([NodeSize(1), NodeSize(1, 0, {"many": 1e20})])
+        assert local_cluster.read_state() is None
+    finally:
+        local_cluster.stop()
     assert "\n" not in str(caught.value)
-    assert local_cluster.read_state() is None
     made = set(Path(local_cluster.short_folder()).glob("hwnas-*")) - before
     assert not [path for path in made if find_processes(path)]
     assert (local_cluster.folder() / "logs" / "ray").is_dir()
