@@ -19,7 +19,13 @@ from nas.cluster.keeper import start_keeper
 from nas.cluster.remote_measurer import RemoteMeasurer
 from nas.cluster.reporting import Reporter
 from nas.cluster.room import Room
-from nas.cluster.trainable import Shared, shared_config
+from nas.cluster.trainable import (
+    CHECKPOINT_EVERY_S,
+    OpenTraining,
+    Shared,
+    open_training,
+    shared_config,
+)
 from nas.cluster.tune_run import TuneRun
 from nas.cluster.tune_training import TuneTraining
 from nas.cluster.workers import RayWorkers
@@ -44,11 +50,15 @@ class RayPlace:
     Attributes:
         instruments: What the device's actor measures with.
         most_trainings: At once; None takes all the room that the cluster has.
+        checkpoint_every_s: Least seconds between two checkpoints of a training.
+        open_training: Makes what trains on a node.
     """
 
     cluster: Cluster
     instruments: Instruments
     most_trainings: int | None = None
+    checkpoint_every_s: float = CHECKPOINT_EVERY_S
+    open_training: OpenTraining = open_training
 
     def prepare(self, config: RunConfig, /) -> Setting:
         """Loads the data here, on the CPU, and sees to it that every node has the same."""
@@ -66,7 +76,13 @@ class RayPlace:
         node_id = self.cluster.this_node_id
         measurer = RemoteMeasurer(config, node_id, self.instruments, stopping)
         keeper = start_keeper(run, node_id, baseline_hashes(config, setting.space))
-        shared = Shared(shared_config(config), keeper, str(Path.cwd()))
+        shared = Shared(
+            shared_config(config),
+            keeper,
+            str(Path.cwd()),
+            self.checkpoint_every_s,
+            self.open_training,
+        )
         tuning = TuneRun(shared, config.search.cpus, config.search.gpus)
         source = make_source(config, run, measurer, model) if needs_latency(config) else None
         training = TuneTraining(run, tuning, keeper)

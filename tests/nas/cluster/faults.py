@@ -1,0 +1,40 @@
+"""What every test of a fault does: a search of its own, its middle, and the count at its end."""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from nas.run_file import RunFile
+from tests.nas.cluster.driving import check_whole, is_training, told
+from tests.nas.postgres import until
+from tests.nas.searches import wait_for
+from tests.nas.tiny import tiny
+
+Record = Callable[[str, object], None]  # pytest's record_property
+TRIALS = 6
+
+
+def some_search(data: dict[str, Any]) -> RunFile:
+    """A search whose trainings take a second or two, with measured latencies."""
+    return tiny(
+        data=data,
+        objectives=["accuracy", "latency_ms"],
+        training={"epochs": 300},
+        search={"trials": TRIALS},
+    )
+
+
+def went_well(record: Record, run: Path, before: dict[str, Any], outcome: str) -> None:
+    """Checks a run that has come to its end, and records what the fault has cost."""
+    check_whole(run, TRIALS, before)
+    record("lost", len(before.keys() - told(run).keys()))
+    record("doubled", 0)  # checked above
+    record("outcome", outcome)
+
+
+def in_the_middle(process: "subprocess.Popen[str]", run: Path) -> dict[str, Any]:
+    """Waits until something is finished and something else under way; returns what is told."""
+    wait_for(process, "trial", 2)
+    until(lambda: is_training(run), 60)
+    return told(run)

@@ -1,0 +1,77 @@
+"""A node or the head of the cluster dies under a search; nothing finished is lost or doubled."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import psutil
+import pytest
+
+from nas.cluster import local_cluster
+from nas.cluster.local_cluster import LocalCluster, NodeSize
+from nas.cluster.processes import find_processes
+from nas.run_file import RunFile
+from tests.nas.cluster.driving import all_gone, driving, ended_well, raylet_of, refused
+from tests.nas.cluster.faults import Record, in_the_middle, some_search, went_well
+
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("cache_of_its_own")]
+
+
+@pytest.fixture
+def cluster(home_of_its_own: None) -> Iterator[LocalCluster]:
+    """Two nodes that a test may kill."""
+    made, _ = local_cluster.start([NodeSize(1), NodeSize(1)])
+    try:
+        yield made
+    finally:
+        local_cluster.stop()
+
+
+@pytest.fixture
+def file(digits_file: dict[str, Any]) -> RunFile:
+    return some_search(digits_file)
+
+
+def test_the_second_nodes_raylet_is_killed(
+    cluster: LocalCluster, file: RunFile, tmp_path: Path, record_property: Record
+) -> None:
+    run = tmp_path / "tiny"
+    with driving(tmp_path, file) as process:
+        before = in_the_middle(process, run)
+        raylet_of(cluster, "node-2").kill()
+        ended_well(process, tmp_path)
+
+    went_well(record_property, run, before, "the search went on with the other node")
+    assert "its process died" not in (run / "search.log").read_text()
+    all_gone(cluster)
+
+
+def test_the_head_is_killed_and_the_search_resumed_on_another_cluster(
+    cluster: LocalCluster, file: RunFile, tmp_path: Path, record_property: Record
+) -> None:
+    run = tmp_path / "tiny"
+    with driving(tmp_path, file) as process:
+        before = in_the_middle(process, run)
+        (head,) = heads(cluster)
+        head.kill()
+        start = monotonic()
+        said = refused(process)
+        assert monotonic() - start < 50
+    assert said.startswith(f"the head of the cluster at {cluster.address} does not answer for ")
+    assert said.endswith("start the cluster again and go on with --resume")
+
+    local_cluster.stop()
+    local_cluster.start([NodeSize(1), NodeSize(1)])
+    with driving(tmp_path, file, "resume") as process:
+        ended_well(process, tmp_path)
+
+    went_well(record_property, run, before, "ended in one line; resumed on a new cluster")
+
+
+def heads(cluster: LocalCluster) -> list[psutil.Process]:
+    return [
+        process
+        for process in find_processes(cluster.temp)
+        if "gcs_server" in " ".join(process.cmdline()[:1])
+    ]

@@ -1,0 +1,101 @@
+"""A search on a cluster is the search on this machine, evaluated elsewhere."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nas.cluster.local_cluster import LocalCluster
+from nas.search import search
+from tests.nas.cluster.driving import (
+    all_gone,
+    check_whole,
+    driving,
+    ended_well,
+    is_training,
+    refused,
+    told,
+    workers_at,
+)
+from tests.nas.postgres import until
+from tests.nas.searches import wait_for
+from tests.nas.tiny import tiny
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cache_of_its_own")]
+
+
+def test_a_candidate_whose_worker_is_killed_goes_on_from_its_checkpoint(
+    two_nodes: LocalCluster, tmp_path: Path, digits_file: dict[str, Any]
+) -> None:
+    file = tiny(
+        data=digits_file,
+        objectives=["accuracy", "latency_ms"],
+        training={"epochs": 300},
+        search={"trials": 5, "sampler": "random"},
+    )
+    run = tmp_path / "tiny"
+    with driving(tmp_path, file) as process:
+        wait_for(process, "start")
+        until(lambda: is_training(run), 60)
+        before = told(run)
+        workers_at(two_nodes, "ray::ResourceTrainable.train")[0].kill()
+        ended_well(process, tmp_path)
+
+    check_whole(run, 5, before)
+    log = (run / "search.log").read_text()
+    assert "its process died" in log
+    assert "went on from its checkpoint" in log
+    assert not (tmp_path / "two").exists()
+    all_gone(two_nodes)
+
+
+def test_what_a_cluster_finds_is_what_this_machine_finds(
+    two_nodes: LocalCluster, tmp_path: Path, digits_file: dict[str, Any]
+) -> None:
+    file = tiny(data=digits_file, search={"trials": 4, "workers": 1}, baselines=["lenet_300_100"])
+    with driving(tmp_path, file) as process:
+        ended_well(process, tmp_path)
+    there = check_whole(tmp_path / "tiny", 4)
+
+    here = search(file, tmp_path / "here")
+
+    values = {trial.hash: dict(trial.evaluation.values) for trial in here.trials}
+    shared = [trial for trial in there.trials if trial.hash in values]
+    assert len(shared) >= 2  # the first proposals know nothing of each other
+    assert all(dict(trial.evaluation.values) == values[trial.hash] for trial in shared)
+
+
+def test_what_a_candidate_does_wrong_is_told_as_its_own_fault(
+    two_nodes: LocalCluster, tmp_path: Path, digits_file: dict[str, Any]
+) -> None:
+    """NaN in the training, and a compilation that hangs until its time limit."""
+    file = tiny(
+        data=digits_file,
+        objectives=["accuracy", "latency_ms"],
+        training={"learning_rate": 1e30},
+        search={"trials": 4},
+    )
+    with driving(tmp_path, file, takes_s=0.0, fails=True) as process:
+        ended_well(process, tmp_path)
+
+    results = check_whole(tmp_path / "tiny", 4)
+    reasons = {trial.evaluation.reason or "" for trial in results.trials}
+    assert all(not trial.evaluation.feasible for trial in results.trials)
+    assert {reason.split(",")[0] for reason in reasons} <= {
+        "training must keep a finite loss",
+        "compile on host took more than 120 s",
+    }
+    measured = (tmp_path / "measured").read_text().split()
+    assert len(measured) == len(set(measured)) == 4  # a candidate's own fault is not tried again
+
+
+def test_a_search_that_ends_by_the_clusters_fault_says_so_before_any_trial(
+    two_nodes: LocalCluster, tmp_path: Path, digits_file: dict[str, Any]
+) -> None:
+    with driving(tmp_path, tiny(data=digits_file, search={"gpus": 1.0})) as process:
+        said = refused(process)
+
+    assert said.startswith(
+        "a training takes 1 CPUs and 1 GPUs (search.cpus, search.gpus), and no "
+    )
+    assert not (tmp_path / "tiny").exists()
