@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 export OMP_NUM_THREADS := 1
 
-.PHONY: demo test test-quick test-aarch64 check format benchmarks clean
+.PHONY: demo test test-quick test-cluster test-aarch64 check format benchmarks clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -16,11 +16,14 @@ demo: $(VENV)/installed  ## search digits, print the front, export the knee
 	$(BIN)/nas search examples/digits.yaml --resume  # goes on with what is there
 	$(BIN)/nas export runs/digits --pick knee --formats onnx,tvm,torch --to runs/digits/export
 
-test: $(VENV)/installed  ## the whole suite, files in two processes
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+test: $(VENV)/installed  ## the suite, files in two processes
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not cluster"
+
+test-cluster: $(VENV)/installed  ## kill nodes, drivers, databases and what else a cluster has
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m cluster
 
 test-quick: $(VENV)/installed  ## without the tests that take more than a few seconds
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not cluster"
 
 test-aarch64: $(VENV)/installed  ## kernels and networks for 64-bit ARM, in an emulator
 	$(BIN)/python -m pytest -rs tests/latency_models/test_aarch64.py tests/latency_models/test_compiled_file.py

@@ -167,7 +167,7 @@ def is_loopback(host: str) -> bool:
     try:
         return ip_address(host).is_loopback
     except ValueError:
-        return host == "localhost"
+        return host.lower() == "localhost"
 
 
 def add_device(device: Device, *, replace: bool = False) -> Path:

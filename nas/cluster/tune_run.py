@@ -12,16 +12,19 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from shutil import rmtree
+from tempfile import TemporaryDirectory, gettempdir
 from threading import Event, Lock, Thread
 from typing import Any
 
+import psutil
 from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
 from nas.cluster.trainable import CandidateTrainable, Shared
 
+PREFIX = "hwnas-tune-"  # of Tune's temporary folders; the driver's process follows
 STARTS = 5  # how often Tune as a whole may fail in one search
 SETTINGS = {  # of Tune, which reads them from the environment of the driver
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -186,6 +189,7 @@ class TuneRun:
 
     def start(self) -> None:
         os.environ.update(SETTINGS)
+        remove_left_over()
         self.thread.start()
 
     def close(self, wait_s: float) -> None:
@@ -197,7 +201,8 @@ class TuneRun:
     def run(self) -> None:
         error: BaseException | None = None
         for _ in range(STARTS):
-            with TemporaryDirectory(prefix="hwnas-tune-", ignore_cleanup_errors=True) as folder:
+            prefix = f"{PREFIX}{os.getpid()}-"
+            with TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as folder:
                 try:
                     self.tuner(folder).fit()
                 except BaseException as problem:
@@ -230,6 +235,14 @@ class TuneRun:
                 ),
             ),
         )
+
+
+def remove_left_over() -> None:
+    """Removes what the Tune of drivers that were killed has left in the temporary folder."""
+    for folder in Path(gettempdir()).glob(f"{PREFIX}*"):
+        pid = folder.name.removeprefix(PREFIX).partition("-")[0]
+        if pid.isdecimal() and not psutil.pid_exists(int(pid)):
+            rmtree(folder, ignore_errors=True)  # another user's stays
 
 
 def trial_name(trial: Trial) -> str:
