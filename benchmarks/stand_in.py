@@ -1,0 +1,129 @@
+"""Stand-in: a training that only takes time, for searches whose own cost is measured.
+
+It takes the place of training in this process, in local processes and on Ray; everything else is
+the search as it is.
+"""
+
+import multiprocessing
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+import numpy as np
+
+from benchmarks.work_log import WorkLog
+from nas.candidate_training import MayGoOn
+from nas.checkpoints import Checkpoints
+from nas.cluster.trainable import OpenTraining
+from nas.config import RunConfig
+from nas.evaluator import Evaluator
+from nas.instruments import Instruments
+from nas.latency_source import Predictor
+from nas.places import OpenPlace
+from nas.run_file import RunFile, read_run_file
+from nas.run_folder import RunFolder
+from nas.setting import Setting, load_setting
+from nas.training import TrainingResult
+from nas.workers import InOtherProcess, LocalWorkers, local_workers, start_worker
+from search_spaces.architecture import from_json, graph_hash
+from search_spaces.graph import Graph
+from search_spaces.model import random_model
+
+
+def measuring_nothing(path: Path, trials: int, workers: int, *changes: str) -> RunFile:
+    """Returns a run file whose candidates are only trained: by accuracy and MACs, no baselines."""
+    fixed = ["objectives=[accuracy, macs]", "constraints=[]", "baselines=[]", "reference={}"]
+    sizes = [f"search.trials={trials}", f"search.workers={workers}"]
+    return read_run_file(path, [*fixed, *sizes, *changes])
+
+
+def made_up(graph: Graph) -> TrainingResult:
+    """Returns random weights and an accuracy, after one epoch; the same for the same graph."""
+    rng = np.random.default_rng(int(graph_hash(graph), 16))
+    return TrainingResult(random_model(graph, rng), (1.0,), (rng.random(),), 0.0, True)
+
+
+@dataclass(frozen=True, slots=True)
+class SleepingTraining:
+    """Takes ``work_s``, making up a result included."""
+
+    log: WorkLog
+    work_s: float
+
+    def __call__(self, graph: Graph, values: Mapping[str, float], /) -> TrainingResult:
+        with self.log.working():
+            deadline = monotonic() + self.work_s
+            result = made_up(graph)
+            sleep(max(0.0, deadline - monotonic()))
+        return result
+
+    def forget(self, key: str) -> None:
+        """Nothing is kept."""
+
+
+def on_nodes(log: WorkLog, work_s: float) -> OpenTraining:
+    """Returns what makes the stand-in on the nodes of a cluster."""
+    return partial(open_sleeping, log, work_s)
+
+
+def open_sleeping(
+    log: WorkLog,
+    work_s: float,
+    config: RunConfig,
+    checkpoints: Checkpoints,
+    may_go_on: MayGoOn,
+    every_s: float,
+) -> SleepingTraining:
+    return SleepingTraining(log, work_s)
+
+
+@dataclass(frozen=True, slots=True)
+class SleepingPlace:
+    """This process, or local processes, with the stand-in."""
+
+    log: WorkLog
+    work_s: float
+
+    def prepare(self, config: RunConfig, /) -> Setting:
+        return load_setting(config)
+
+    @contextmanager
+    def open(
+        self, config: RunConfig, run: RunFolder, setting: Setting, model: Predictor | None, /
+    ) -> Iterator[OpenPlace]:
+        with Instruments().measurer(config) as measurer, self.workers(config, run) as workers:
+            yield OpenPlace(workers, measurer)
+
+    def workers(self, config: RunConfig, run: RunFolder) -> LocalWorkers:
+        training = SleepingTraining(self.log, self.work_s)
+        if config.search.workers == 1:
+            return local_workers(config, run, Evaluator(config, training, None, run))
+        context = multiprocessing.get_context("spawn")
+        ending, lifeline = context.Pipe(duplex=False)
+
+        def start() -> Executor:
+            return InOtherProcess(1, context, start_sleeping, (str(run.path), ending, training))
+
+        return LocalWorkers(config.search.workers, start, evaluate_sleeping, run, lifeline.close)
+
+
+_STATE: dict[str, Any] = {}
+
+
+def start_sleeping(path: str, lifeline: Connection, training: SleepingTraining) -> None:
+    """Prepares a worker process."""
+    start_worker(path, lifeline, Instruments())
+    run = RunFolder(Path(path))
+    config = read_run_file(run.config_file).config()
+    _STATE["evaluator"] = Evaluator(config, training, None, run)
+
+
+def evaluate_sleeping(architecture: Mapping[str, Any]) -> str:
+    evaluator: Evaluator = _STATE["evaluator"]
+    return evaluator.evaluate(from_json(architecture)).hash
