@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from time import sleep
 from typing import Any
@@ -26,6 +27,7 @@ from tests.nas.searches import driving, ended_well, wait_for
 from tests.nas.tiny import tiny
 
 pytestmark = pytest.mark.usefixtures("cache_of_its_own")
+Record = Callable[[str, object], None]  # pytest's record_property
 
 
 @pytest.fixture(params=["postgresql", "journal"])
@@ -52,6 +54,15 @@ def check_whole(results: RunResults, trials: int) -> None:
     assert results.num_running == 0
 
 
+def recorded(record: Record, results: RunResults, wanted: int, outcome: str) -> None:
+    """Checks a run whose driver or database had died, and records what came of it."""
+    check_whole(results, wanted)
+    complete = [t for t in all_trials(results) if t.state == TrialState.COMPLETE]
+    record("lost", wanted - len(results.searched))
+    record("doubled", len(complete) - len({t.user_attrs[HASH] for t in complete}))
+    record("outcome", outcome)
+
+
 def drivers_of(results: RunResults) -> set[str]:
     told = [t for t in all_trials(results) if t.state == TrialState.COMPLETE]
     return {trial.user_attrs[DRIVER] for trial in told}
@@ -73,7 +84,7 @@ def shared_file(digits_file: dict[str, Any], url: str | None, **changes: Any) ->
 
 @pytest.mark.slow
 def test_the_driver_that_is_left_finishes_what_two_machines_began(
-    study_url: str, tmp_path: Path, digits_file: dict[str, Any]
+    study_url: str, tmp_path: Path, digits_file: dict[str, Any], record_property: Record
 ) -> None:
     file = shared_file(digits_file, study_url)
     with driving(tmp_path / "a", file, "new") as first:
@@ -84,7 +95,7 @@ def test_the_driver_that_is_left_finishes_what_two_machines_began(
             ended_well(second)
 
     here, there = load_results(tmp_path / "b" / "tiny"), load_results(tmp_path / "a" / "tiny")
-    check_whole(here, 10)
+    recorded(record_property, here, 10, "the other driver took over its trials")
     assert len(drivers_of(here)) == 2
     assert front(here) == front(there)
     assert not is_locked(there.run)
@@ -101,7 +112,7 @@ def test_the_driver_that_is_left_finishes_what_two_machines_began(
 
 @pytest.mark.slow
 def test_two_drivers_share_a_folder_and_a_third_is_refused(
-    tmp_path: Path, digits_file: dict[str, Any]
+    tmp_path: Path, digits_file: dict[str, Any], record_property: Record
 ) -> None:
     file = shared_file(digits_file, None, training={"epochs": 300})
     with driving(tmp_path, file, "new") as first:
@@ -116,7 +127,7 @@ def test_two_drivers_share_a_folder_and_a_third_is_refused(
             ended_well(first)
 
     results = load_results(tmp_path / "tiny")
-    check_whole(results, 10)
+    recorded(record_property, results, 10, "refused; joined with --join, and outlived")
     assert len(drivers_of(results)) == 2
     assert not is_locked(results.run)
     assert {path.stem for path in (results.run.path / "evaluations").iterdir()} == {
@@ -141,7 +152,7 @@ def test_the_one_that_joined_finishes_where_the_first_is_killed(
 
 @pytest.mark.slow
 def test_a_driver_that_stood_still_tells_nothing_twice(
-    tmp_path: Path, digits_file: dict[str, Any]
+    tmp_path: Path, digits_file: dict[str, Any], record_property: Record
 ) -> None:
     file = shared_file(digits_file, f"journal:{tmp_path}/shared.journal")
     with driving(tmp_path / "a", file, "new") as first:
@@ -155,13 +166,13 @@ def test_a_driver_that_stood_still_tells_nothing_twice(
             ended_well(second)
 
     here, there = load_results(tmp_path / "b" / "tiny"), load_results(tmp_path / "a" / "tiny")
-    check_whole(here, 10)
+    recorded(record_property, here, 10, "its trials were taken over; it told nothing twice")
     assert front(here) == front(there)
 
 
 @pytest.mark.slow
 def test_a_database_that_is_killed_and_started_again_costs_nothing(
-    tmp_path: Path, digits_file: dict[str, Any]
+    tmp_path: Path, digits_file: dict[str, Any], record_property: Record
 ) -> None:
     with postgres_server() as server:
         file = shared_file(digits_file, server.url, search={"trials": 6, "storage": server.url})
@@ -174,7 +185,7 @@ def test_a_database_that_is_killed_and_started_again_costs_nothing(
 
         remember_password(server.url)
         results = load_results(tmp_path / "tiny")
-        check_whole(results, 6)
+        recorded(record_property, results, 6, "waited for, and went on")
         log = results.run.log_file.read_text()
         assert log.count("does not answer") == log.count("answers again after") >= 1
         assert no_file_holds(SECRET, results.run.path)
@@ -182,7 +193,7 @@ def test_a_database_that_is_killed_and_started_again_costs_nothing(
 
 @pytest.mark.slow
 def test_a_database_that_stays_away_ends_the_search_in_one_line(
-    tmp_path: Path, digits_file: dict[str, Any]
+    tmp_path: Path, digits_file: dict[str, Any], record_property: Record
 ) -> None:
     with postgres_server() as server:
         file = shared_file(digits_file, server.url, search={"trials": 5, "storage": server.url})
@@ -203,7 +214,8 @@ def test_a_database_that_stays_away_ends_the_search_in_one_line(
             ended_well(process)
 
         remember_password(server.url)
-        check_whole(load_results(tmp_path / "tiny"), 5)
+        results = load_results(tmp_path / "tiny")
+        recorded(record_property, results, 5, "ended in one line; resumed")
 
 
 def no_file_holds(secret: str, folder: Path) -> bool:

@@ -150,6 +150,18 @@ def told(run: Path) -> dict[str, Any]:
     }
 
 
+def doubled(run: Path) -> int:
+    """How many evaluations were told for a network that had one."""
+    storage = open_storage(None, run / "study.journal")
+    hashes = [
+        trial.user_attrs["hash"]
+        for study in storage.get_all_studies()
+        for trial in storage.get_all_trials(study._study_id)
+        if trial.state == TrialState.COMPLETE
+    ]
+    return len(hashes) - len(set(hashes))
+
+
 def check_whole(run: Path, wanted: int, before: dict[str, Any] | None = None) -> RunResults:
     """Checks that nothing is lost, doubled or left over, and that what was asked for is there.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.run_file import RunFile
-from tests.nas.cluster.driving import check_whole, is_training, told
+from tests.nas.cluster.driving import check_whole, doubled, is_training, told
 from tests.nas.postgres import until
 from tests.nas.searches import wait_for
 from tests.nas.tiny import tiny
@@ -25,12 +25,18 @@ def some_search(data: dict[str, Any]) -> RunFile:
     )
 
 
-def went_well(record: Record, run: Path, before: dict[str, Any], outcome: str) -> None:
-    """Checks a run that has come to its end, and records what the fault has cost."""
-    check_whole(run, TRIALS, before)
+def went_well(
+    record: Record, run: Path, before: dict[str, Any], outcome: str, trials: int = TRIALS
+) -> None:
+    """Checks a run that has come to its end, and records what the fault has cost.
+
+    Args:
+        before: What had been told to the study when it happened.
+    """
     record("lost", len(before.keys() - told(run).keys()))
-    record("doubled", 0)  # checked above
+    record("doubled", doubled(run))
     record("outcome", outcome)
+    check_whole(run, trials, before)
 
 
 def in_the_middle(process: "subprocess.Popen[str]", run: Path) -> dict[str, Any]:

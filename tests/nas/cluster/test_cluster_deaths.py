@@ -14,6 +14,8 @@ from nas.cluster.processes import find_processes
 from nas.run_file import RunFile
 from tests.nas.cluster.driving import all_gone, driving, ended_well, raylet_of, refused
 from tests.nas.cluster.faults import Record, in_the_middle, some_search, went_well
+from tests.nas.postgres import until
+from tests.nas.searches import wait_for
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("cache_of_its_own")]
 
@@ -45,6 +47,36 @@ def test_the_second_nodes_raylet_is_killed(
     went_well(record_property, run, before, "the search went on with the other node")
     assert "its process died" not in (run / "search.log").read_text()
     all_gone(cluster)
+
+
+@pytest.fixture
+def with_spare(home_of_its_own: None) -> Iterator[LocalCluster]:
+    """A head that trains, and two nodes that offer the device."""
+    offers = {"device:host": 1.0}
+    made, _ = local_cluster.start([NodeSize(1), NodeSize(0, 0, offers), NodeSize(0, 0, offers)])
+    try:
+        yield made
+    finally:
+        local_cluster.stop()
+
+
+def test_the_node_of_the_device_is_killed_while_it_measures(
+    with_spare: LocalCluster, file: RunFile, tmp_path: Path, record_property: Record
+) -> None:
+    run = tmp_path / "tiny"
+    with driving(tmp_path, file, first_takes_s=600.0) as process:
+        wait_for(process, "start")
+        mark = tmp_path / "measuring"
+        until(lambda: mark.exists() and len(mark.read_text().split()) == 2, 60)
+        holder = psutil.Process(int(mark.read_text().split()[0]))
+        raylets = {pid: name for name, pid in with_spare.raylets.items()}
+        name = next(raylets[each.pid] for each in holder.parents() if each.pid in raylets)
+        assert name != "node-1"
+        raylet_of(with_spare, name).kill()
+        ended_well(process, tmp_path)
+
+    went_well(record_property, run, {}, "a spare measured the network again")
+    assert not (tmp_path / "two").exists()
 
 
 def test_the_head_is_killed_and_the_search_resumed_on_another_cluster(

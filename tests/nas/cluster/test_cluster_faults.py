@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from nas.cluster.local_cluster import LocalCluster
+from nas.results import load_results
 from nas.run_file import RunFile
 from tests.nas.cluster.driving import (
     all_gone,
-    check_whole,
     driving,
     ended_well,
     is_training,
@@ -121,12 +121,9 @@ def test_a_candidate_under_which_every_worker_dies_is_infeasible(
         ended_well(process, tmp_path)
 
     assert len(killed) == 2
-    results = check_whole(run, 1)
+    went_well(record_property, run, {}, "tried twice, then infeasible with the reason", trials=1)
     reason = "its worker process died 2 times (out of memory, or killed)"
-    assert [trial.evaluation.reason for trial in results.trials] == [reason]
-    record_property("lost", 0)
-    record_property("doubled", 0)
-    record_property("outcome", "infeasible, with the reason")
+    assert [trial.evaluation.reason for trial in load_results(run).trials] == [reason]
 
 
 def test_a_checkpoint_is_damaged_and_its_training_starts_over(
@@ -172,10 +169,7 @@ def test_the_drivers_disk_is_full(
     subprocess.run(["mount", "-o", "remount,size=20m", str(small_disk)], check=True)
     with driving(small_disk, many, "resume", takes_s=0.0) as process:
         ended_well(process, small_disk)
-    check_whole(run, 40, before)
-    record_property("lost", len(before.keys() - told(run).keys()))
-    record_property("doubled", 0)
-    record_property("outcome", "ended in one line; resumed")
+    went_well(record_property, run, before, "ended in one line; resumed", trials=40)
 
 
 def test_ctrl_c_once_finishes_what_runs_and_twice_stops_at_once(

@@ -17,6 +17,7 @@ from tests.nas.cluster.driving import (
     told,
     workers_at,
 )
+from tests.nas.cluster.faults import Record, some_search, went_well
 from tests.nas.postgres import until
 from tests.nas.searches import wait_for
 from tests.nas.tiny import tiny
@@ -25,14 +26,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cache_of_its_own")]
 
 
 def test_a_candidate_whose_worker_is_killed_goes_on_from_its_checkpoint(
-    two_nodes: LocalCluster, tmp_path: Path, digits_file: dict[str, Any]
+    two_nodes: LocalCluster, tmp_path: Path, digits_file: dict[str, Any], record_property: Record
 ) -> None:
-    file = tiny(
-        data=digits_file,
-        objectives=["accuracy", "latency_ms"],
-        training={"epochs": 300},
-        search={"trials": 5, "sampler": "random"},
-    )
+    file = some_search(digits_file)
     run = tmp_path / "tiny"
     with driving(tmp_path, file) as process:
         wait_for(process, "start")
@@ -41,7 +37,7 @@ def test_a_candidate_whose_worker_is_killed_goes_on_from_its_checkpoint(
         workers_at(two_nodes, "ray::ResourceTrainable.train")[0].kill()
         ended_well(process, tmp_path)
 
-    check_whole(run, 5, before)
+    went_well(record_property, run, before, "its candidate went on from its checkpoint")
     log = (run / "search.log").read_text()
     assert "its process died" in log
     assert "went on from its checkpoint" in log
