@@ -361,7 +361,7 @@ def test_the_fast_end_of_a_known_front_is_trained_in_full(
     ranked = epochs_trained(curves, ms, rungs, by_rank)
     accurate = epochs_trained(curves, ms, rungs, by_accuracy)
 
-    saved = {name: 1 - t.mean() / 27 for name, t in (("rank", ranked), ("accuracy", accurate))}
+    saved = {name: float(1 - t.mean() / 27) for name, t in (("rank", ranked), ("accuracy", accurate))}
     record_property("share of epochs saved", saved)
     assert (ranked[fast] == 27).all()
     assert (accurate[fast] == 27).mean() < 0.2
@@ -389,7 +389,8 @@ def test_the_fast_end_of_a_published_front_is_trained_in_full(
         shares.append([share for full in found for share in (full[fast].mean(), full.mean())])
     fast_kept, trained, fast_kept_by_accuracy, trained_by_accuracy = np.mean(shares, axis=0)
 
-    record_property("trained in full", {"rank": trained, "accuracy": trained_by_accuracy})
+    shown = {"rank": float(trained), "accuracy": float(trained_by_accuracy)}
+    record_property("trained in full", shown)
     assert fast_kept == 1
     assert fast_kept_by_accuracy < 0.4
     assert trained < trained_by_accuracy + 0.05
