@@ -147,7 +147,11 @@ class Ends(tune.Callback):  # type: ignore[misc]
     def on_trial_complete(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: object
     ) -> None:
-        self.jobs.finish(trial.trial_id, trial.last_result["outcome"])
+        outcome = trial.last_result.get("outcome")
+        if outcome is None:  # it was ended from outside, before its step
+            self.jobs.fail(trial.trial_id, TrialLostError("it was stopped before it began"))
+        else:
+            self.jobs.finish(trial.trial_id, outcome)
 
     def on_trial_error(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: object
@@ -163,13 +167,13 @@ class TrialLostError(Exception):
 
 
 def why_lost(trial: Trial) -> str:
-    """Returns the last thing that Ray says about a trial that it lost, in one line."""
+    """Returns in one line what Ray says about a trial that it lost."""
     try:
         lines = Path(trial.error_file).read_text().strip().splitlines()
     except (OSError, TypeError):
         return "its process is gone"
-    said = [line.strip() for line in lines if line.strip()]
-    return next((line for line in said if "ied" in line or "ailed" in line), said[-1])[:300]
+    said = [line.strip() for line in lines if "died" in line or "failed" in line]
+    return said[0][:300] if said else "its process is gone"
 
 
 class TuneRun:
