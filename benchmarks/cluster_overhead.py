@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks.own_cluster import environment_kept, own_cluster
 from benchmarks.plain_searches import search_with_joblib, search_with_tune
 from benchmarks.report import print_table, write_json
-from benchmarks.stand_in import SleepingPlace, measuring_nothing, on_nodes
+from benchmarks.stand_in import SleepingPlace, SleepingTraining, measuring_nothing, on_nodes
 from benchmarks.work_log import WorkLog, gaps_s, overhead_s
 from nas.cluster.place import RayPlace
 from nas.instruments import Instruments
@@ -83,7 +83,7 @@ def main() -> None:
         at = Path(name)
 
         def ours(folder: Path, log: WorkLog) -> None:
-            run_ours(folder, log, SleepingPlace(log, work_s), trials)
+            run_ours(folder, log, SleepingPlace(SleepingTraining(log, work_s)), trials)
 
         def plain(run: Callable[..., None]) -> Run:
             def run_plain(folder: Path, log: WorkLog) -> None:
@@ -99,7 +99,7 @@ def main() -> None:
         with own_cluster(at / "cache", nodes=2) as cluster:
 
             def on_ray(folder: Path, log: WorkLog) -> None:
-                training = on_nodes(log, work_s)
+                training = on_nodes(SleepingTraining(log, work_s))
                 place = RayPlace(cluster, Instruments(), open_training=training)
                 run_ours(folder, log, place, trials)
 

@@ -17,7 +17,7 @@ The simulation is checked against a real cluster of more workers, whose training
 """
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -44,6 +44,7 @@ WORKERS = (1, 8, 64, 512)
 SCALES = (1, 10, 100)
 MEASURE_S = (0.0, 1.0)
 ROUNDS = 40  # candidates a worker
+SPREAD = 0.5  # of trainings that sleep: half as long to half as long again
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,15 +115,14 @@ def compare(one: TimedSearch, two: TimedSearch) -> list[dict[str, Any]]:
 
 def check(recorded: Recorded, folder: Path, workers: int, sleeping_s: float) -> dict[str, Any]:
     """Returns how busy real workers are whose trainings sleep, and how busy simulated ones."""
-    trials = 8 * workers
+    trials = 10 * workers
     file = measuring_nothing(CONFIG, trials, 1, "training.epochs=1")
-    real = search_on_cluster(file, folder, 2, workers // 2, sleeping_s)
-    times = without_measuring(drawn(recorded, trials, 0.0, 0.0))
-    times.train[:] = sleeping_s
+    real = search_on_cluster(file, folder, 2, workers // 2, sleeping_s, SPREAD)
+    times = replace(drawn(recorded, trials, 1.0, 0.0), train=real.end - real.begin)
     outcome = simulate(times, workers, slots_of(workers, measured=False))
     return {
         "workers": workers,
-        "training, s": sleeping_s,
+        "mean training, s": float(times.train.mean()),
         "utilisation": utilisation(real.begin, real.end, workers),
         "simulated": utilisation(outcome.begin, outcome.end, workers),
         "trials a minute": 60 * throughput(real.begin, workers),
@@ -135,7 +135,7 @@ def record(folder: Path, train: Array, trials: int, sleeping_trials: int) -> Rec
     driver = record_driver_costs(measuring_nothing(CONFIG, trials, 1), folder / "driver")
     file = measuring_nothing(CONFIG, sleeping_trials, 1, "training.epochs=1")
     sleeping = search_on_cluster(file, folder / "sleeping", 2, sleeping_s=0.1)
-    hand_over_s = max(0.0, sleeping.driver_cpu_s - float(driver.total[:sleeping_trials].mean()))
+    hand_over_s = max(0.0, sleeping.driver_cpu_s - driver.cpu_s)
     gaps = gaps_s(sleeping.spells)
     return Recorded(train, driver, hand_over_s, np.clip(gaps - hand_over_s, 0.0, None))
 
@@ -172,6 +172,7 @@ def main() -> None:
     parser.add_argument("--free", type=int, default=600, help="to record the driver's costs")
     parser.add_argument("--sleeping", type=int, default=200, help="to record handing over")
     parser.add_argument("--check", type=int, default=8, help="workers to check the simulation on")
+    parser.add_argument("--check-work", type=float, default=3.0, help="seconds of their trainings")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     with TemporaryDirectory(prefix="scaling-") as name:
@@ -185,7 +186,7 @@ def main() -> None:
         print_table("the same candidates, trained for real", real)
         recorded = record(at, one.end - one.begin, options.free, options.sleeping)
         print_table("recorded", about(recorded))
-        checked = check(recorded, at / "check", options.check, 1.0)
+        checked = check(recorded, at / "check", options.check, options.check_work)
         print_table("real workers that sleep, and simulated ones", [checked])
     rows = [
         simulated(drawn(recorded, ROUNDS * workers, scale, measure_s), workers, measure_s > 0)

@@ -7,7 +7,7 @@ by itself, candidate by candidate.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
@@ -40,15 +40,13 @@ class DriverCosts:
         ask: Asking the sampler, building the graph, submitting.
         evaluate: Its costs, and filing what was found, weights included.
         tell: Telling the study.
+        cpu_s: CPU seconds of all three; the mean, as disks are waited for as well.
     """
 
     ask: Array
     evaluate: Array
     tell: Array
-
-    @property
-    def total(self) -> Array:
-        return self.ask + self.evaluate + self.tell
+    cpu_s: float
 
 
 class FreeTraining:
@@ -56,11 +54,13 @@ class FreeTraining:
 
     def __init__(self) -> None:
         self.spent_s = 0.0
+        self.cpu_s = 0.0
 
     def __call__(self, graph: Graph, values: Mapping[str, float], /) -> TrainingResult:
-        start = perf_counter()
+        start, cpu_start_s = perf_counter(), process_time()
         result = made_up(graph)
         self.spent_s += perf_counter() - start
+        self.cpu_s += process_time() - cpu_start_s
         return result
 
     def forget(self, key: str) -> None:
@@ -122,5 +122,12 @@ def record_driver_costs(file: RunFile, folder: Path) -> DriverCosts:
             *(config, run, setting, study, workers, ignore_progress, alone(study, run)),
             evaluations=evaluations,
         )
+        start_s = process_time()
         loop.run_all()
-    return DriverCosts(*map(np.array, (loop.ask_s, evaluations.seconds, loop.tell_s)))
+        cpu_s = process_time() - start_s - evaluations.training.cpu_s
+    return DriverCosts(
+        ask=np.array(loop.ask_s),
+        evaluate=np.array(evaluations.seconds),
+        tell=np.array(loop.tell_s),
+        cpu_s=cpu_s / loop.done,
+    )

@@ -51,15 +51,22 @@ def made_up(graph: Graph) -> TrainingResult:
 
 @dataclass(frozen=True, slots=True)
 class SleepingTraining:
-    """Takes ``work_s``, making up a result included."""
+    """Takes ``work_s``, making up a result included.
+
+    Attributes:
+        spread: By which share of it a candidate may take more or less, 0..1.
+    """
 
     log: WorkLog
     work_s: float
+    spread: float = 0.0
 
     def __call__(self, graph: Graph, values: Mapping[str, float], /) -> TrainingResult:
         with self.log.working():
-            deadline = monotonic() + self.work_s
+            start = monotonic()
             result = made_up(graph)
+            off = 2 * result.accuracy - 1  # the accuracy is random
+            deadline = start + self.work_s * (1 + self.spread * off)
             sleep(max(0.0, deadline - monotonic()))
         return result
 
@@ -67,28 +74,26 @@ class SleepingTraining:
         """Nothing is kept."""
 
 
-def on_nodes(log: WorkLog, work_s: float) -> OpenTraining:
+def on_nodes(training: SleepingTraining) -> OpenTraining:
     """Returns what makes the stand-in on the nodes of a cluster."""
-    return partial(open_sleeping, log, work_s)
+    return partial(open_sleeping, training)
 
 
 def open_sleeping(
-    log: WorkLog,
-    work_s: float,
+    training: SleepingTraining,
     config: RunConfig,
     checkpoints: Checkpoints,
     may_go_on: MayGoOn,
     every_s: float,
 ) -> SleepingTraining:
-    return SleepingTraining(log, work_s)
+    return training
 
 
 @dataclass(frozen=True, slots=True)
 class SleepingPlace:
     """This process, or local processes, with the stand-in."""
 
-    log: WorkLog
-    work_s: float
+    training: SleepingTraining
 
     def prepare(self, config: RunConfig, /) -> Setting:
         return load_setting(config)
@@ -101,7 +106,7 @@ class SleepingPlace:
             yield OpenPlace(workers, measurer)
 
     def workers(self, config: RunConfig, run: RunFolder) -> LocalWorkers:
-        training = SleepingTraining(self.log, self.work_s)
+        training = self.training
         if config.search.workers == 1:
             return local_workers(config, run, Evaluator(config, training, None, run))
         context = multiprocessing.get_context("spawn")

@@ -9,7 +9,7 @@ from time import process_time
 import numpy as np
 
 from benchmarks.own_cluster import own_cluster
-from benchmarks.stand_in import on_nodes
+from benchmarks.stand_in import SleepingTraining, on_nodes
 from benchmarks.work_log import Spell, WorkLog
 from nas.candidate_training import CandidateTraining, MayGoOn
 from nas.checkpoints import Checkpoints
@@ -85,19 +85,25 @@ def open_noted(
 
 
 def search_on_cluster(
-    file: RunFile, folder: Path, nodes: int, cpus: int = 1, sleeping_s: float | None = None
+    file: RunFile,
+    folder: Path,
+    nodes: int,
+    cpus: int = 1,
+    sleeping_s: float | None = None,
+    spread: float = 0.0,
 ) -> TimedSearch:
     """Searches on ``nodes`` of ``cpus`` each.
 
     Args:
         folder: For the run, the cluster's state and the workers' notes.
         sleeping_s: What a training takes that only sleeps; None trains for real.
+        spread: By which share of it candidates take more or less.
     """
     log = WorkLog(folder / "log", nodes * cpus)
     log.folder.mkdir(parents=True)
     opened: OpenTraining = partial(open_noted, log)
     if sleeping_s is not None:
-        opened = on_nodes(log, sleeping_s)
+        opened = on_nodes(SleepingTraining(log, sleeping_s, spread))
     used: list[float] = []
 
     def note_cpu(progress: Progress) -> None:
