@@ -52,13 +52,13 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         command = [sys.executable, "-m", "pytest", *TESTS, f"--junit-xml={report}"]
-        subprocess.run([*command, "-o", "junit_family=xunit1"], check=False)
+        done = subprocess.run([*command, "-o", "junit_family=xunit1"], check=False)
         rows = list(rows_of(report))
     print_table("faults under a search", rows)
     totals = {key: sum(row[key] for row in rows) for key in ("lost", "doubled")}
     failed = sum(row["outcome"] == "FAILED" for row in rows)
     write_json(options.json, rows, {**totals, "failed": failed, "target": "lost 0, doubled 0"})
-    sys.exit(bool(failed or any(totals.values())))
+    sys.exit(bool(done.returncode or not rows or any(totals.values())))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks.work_log import WorkLog
 from nas.candidate_training import MayGoOn
 from nas.checkpoints import Checkpoints
-from nas.cluster.trainable import OpenTraining
+from nas.cluster.trainable import OpenTraining, Shared
 from nas.config import RunConfig
 from nas.evaluator import Evaluator
 from nas.instruments import Instruments
@@ -81,10 +81,9 @@ def on_nodes(training: SleepingTraining) -> OpenTraining:
 
 def open_sleeping(
     training: SleepingTraining,
-    config: RunConfig,
+    shared: Shared,
     checkpoints: Checkpoints,
     may_go_on: MayGoOn,
-    every_s: float,
 ) -> SleepingTraining:
     return training
 

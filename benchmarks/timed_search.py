@@ -14,8 +14,7 @@ from benchmarks.work_log import Spell, WorkLog
 from nas.candidate_training import CandidateTraining, MayGoOn
 from nas.checkpoints import Checkpoints
 from nas.cluster.place import RayPlace
-from nas.cluster.trainable import OpenTraining, open_training
-from nas.config import RunConfig
+from nas.cluster.trainable import OpenTraining, Shared, open_training
 from nas.instruments import Instruments
 from nas.run_file import RunFile
 from nas.search import search
@@ -75,13 +74,9 @@ class NotedTraining:
 
 
 def open_noted(
-    log: WorkLog,
-    config: RunConfig,
-    checkpoints: Checkpoints,
-    may_go_on: MayGoOn,
-    every_s: float,
-) -> NotedTraining:
-    return NotedTraining(log, open_training(config, checkpoints, may_go_on, every_s))
+    log: WorkLog, shared: Shared, checkpoints: Checkpoints, may_go_on: MayGoOn
+) -> CandidateTraining:
+    return NotedTraining(log, open_training(shared, checkpoints, may_go_on))
 
 
 def search_on_cluster(

@@ -1,1 +1,6 @@
-"""Cluster: a search's candidates trained and measured on the nodes of a Ray cluster."""
+"""Searching on a Ray cluster: connecting, checking, training, measuring, and a cluster to try."""
+
+import os
+
+# A thread that outlives the connection must not make Ray start a cluster of its own.
+os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")

@@ -20,7 +20,8 @@ from nas.cluster.outcomes import Outcome, outcome_of
 from nas.config import LatencyConfig, RunConfig
 from nas.instruments import Instruments
 from nas.latency_source import NetworkTimer
-from search_spaces.architecture import from_json
+from search_spaces.architecture import from_json, graph_hash
+from search_spaces.graph import Graph
 
 NAMESPACE = "hwnas"
 OVERHEAD = 0.001  # of the resource `device:NAME`, which says where the device is, not how much
@@ -38,32 +39,35 @@ class DeviceActor:
         self.resources = ExitStack()
         self.measurers: dict[LatencyConfig, NetworkTimer] = {}
         self.began: float | None = None
+        self.at = ""
         self.measured = 0
         self.failures = 0
 
     def latency(self, config: RunConfig, architecture: dict[str, Any]) -> Outcome:
+        graph = from_json(architecture).graph
+
         def measure() -> dict[str, Any]:
-            graph = from_json(architecture).graph
             return latency_to_json(self.measurer(config).latency(graph))
 
-        return self.work(measure)
+        return self.work(graph, measure)
 
     def kernel_latencies(
         self, config: RunConfig, architecture: dict[str, Any], nodes: Sequence[str] | None
     ) -> Outcome:
+        graph = from_json(architecture).graph
+
         def measure() -> list[dict[str, Any]]:
-            graph = from_json(architecture).graph
             found = self.measurer(config).kernel_latencies(graph, nodes)
             return [asdict(kernel) for kernel in found]
 
-        return self.work(measure)
+        return self.work(graph, measure)
 
-    def work(self, measure: Callable[[], Any]) -> Outcome:
-        self.began = monotonic()
+    def work(self, graph: Graph, measure: Callable[[], Any]) -> Outcome:
+        self.at, self.began = graph_hash(graph), monotonic()
         try:
             outcome = outcome_of(measure)
         finally:
-            self.began = None
+            self.at, self.began = "", None
         self.measured += 1
         self.failures += "error" in outcome
         return outcome
@@ -76,10 +80,11 @@ class DeviceActor:
         return self.measurers[config.latency]
 
     def health(self) -> dict[str, Any]:
-        """Returns how the actor does: seconds of the measurement under way (None for idle)."""
+        """Returns the fields of a `DeviceHealth`."""
         began = self.began
         return {
             "busy_s": None if began is None else monotonic() - began,
+            "at": self.at,
             "measured": self.measured,
             "failures": self.failures,
             "node": ray.get_runtime_context().get_node_id(),

@@ -23,9 +23,39 @@ class ClusterLostError(UserError):
     """The cluster is gone while a search was using it."""
 
 
+class StoppedError(Exception):
+    """The search ends; nobody waits for this answer any more."""
+
+
+class Ending:
+    """Whether a search ends at once, and why."""
+
+    def __init__(self) -> None:
+        self._event = Event()
+        self._why: Exception = StoppedError("the search has ended")
+
+    def end(self, why: Exception | None = None) -> None:
+        if why is not None and not self._event.is_set():
+            self._why = why
+        self._event.set()
+
+    def check(self) -> None:
+        """Raises:
+        ClusterLostError: If the cluster is gone.
+        StoppedError: If the search has ended otherwise.
+        """
+        if self._event.is_set():
+            raise self._why
+
+    def wait(self, limit_s: float) -> None:
+        """Waits for so long, or until the end, which raises as `check` does."""
+        self._event.wait(limit_s)
+        self.check()
+
+
 @contextmanager
-def watching_head(address: str, jobs: "Jobs", stopping: Event) -> Iterator[None]:
-    """Lets every job fail with `ClusterLostError`, and sets ``stopping``, once the head is gone.
+def watching_head(address: str, jobs: "Jobs", ending: Ending) -> Iterator[None]:
+    """Ends everything with `ClusterLostError` once the head is gone.
 
     Args:
         address: Host and port of the head.
@@ -37,8 +67,9 @@ def watching_head(address: str, jobs: "Jobs", stopping: Event) -> Iterator[None]
         while not over.wait(LOOK_EVERY_S):
             missed = 0 if answers(address) else missed + 1
             if missed == MISSES:
-                stopping.set()
-                jobs.close(lost(address))
+                error = lost(address)
+                ending.end(error)
+                jobs.close(error)
                 return
 
     Thread(target=watch, name="head watch", daemon=True).start()

@@ -42,6 +42,10 @@ class Keeper:
         """Returns on which node each was trained last, of those that were."""
         return {key: self.places[key] for key in keys if key in self.places}
 
+    def last_node(self, key: str) -> str | None:
+        """Returns the node of a training that was lost, and forgets it: the next one is anew."""
+        return self.places.pop(key, None)
+
     def load(self, key: str) -> bytes | None:
         return self.checkpoints.load(key)
 

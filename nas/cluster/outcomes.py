@@ -9,11 +9,17 @@ from typing import Any
 
 from latency_models.latency import DeviceBusyError, MeasurementError
 from nas.candidate_training import CandidateFailedError
+from nas.cluster.patience import SilentClusterError
 from nas.evaluator import CANDIDATES_FAULT
 from nas.run_folder import DiskFullError
+from nas.workers import WorkerLostError
 from search_spaces.errors import UnsupportedOperatorError, UserError
 
 Outcome = Mapping[str, Any]
+
+
+class UnfitNodeError(Exception):
+    """A node that came later, and cannot do what the others do."""
 
 
 def outcome_of(work: Callable[[], Any]) -> Outcome:
@@ -25,6 +31,8 @@ def outcome_of(work: Callable[[], Any]) -> Outcome:
         return {"value": work()}
     except (UserError, OSError) as error:
         return {"error": described(error)}
+    except (SilentClusterError, UnfitNodeError) as error:
+        return {"error": {"what": "lost", "message": str(error)}}
     except Exception:  # a fault of ours: it ends the search, and says where it was
         return {"error": {"what": "internal", "message": traceback.format_exc()}}
 
@@ -47,6 +55,7 @@ def value_of(outcome: Outcome) -> Any:  # noqa: ANN401  (whatever the work retur
 
     Raises:
         UserError: The error that it holds, of the type that it had.
+        WorkerLostError: If the node was at fault.
         RuntimeError: If it holds a fault of ours.
     """
     if "error" in outcome:
@@ -57,6 +66,8 @@ def value_of(outcome: Outcome) -> Any:  # noqa: ANN401  (whatever the work retur
 def error_of(data: Mapping[str, Any]) -> Exception:
     message = data["message"]
     match data["what"]:
+        case "lost":
+            return WorkerLostError(message, is_candidates_fault=False)
         case "internal":
             return RuntimeError(f"on a node of the cluster: {message}")
         case "measurement" if data["kind"] == "busy":

@@ -3,23 +3,26 @@
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError
-
-from search_spaces.errors import UserError
+from ray.exceptions import GetTimeoutError, RayTaskError
 
 ANSWER_LIMIT_S = 60.0
 
 
+class SilentClusterError(Exception):
+    """A part of the cluster does not answer: nobody's fault that is being evaluated."""
+
+
 def ask(method: Any, *given: Any, limit_s: float = ANSWER_LIMIT_S) -> Any:  # noqa: ANN401
-    """Returns the answer of an actor's method.
+    """Returns the answer of an actor's method; what the method raises is raised as it was.
 
     Raises:
-        UserError: If it does not answer in time.
+        SilentClusterError: If there is no answer in time.
     """
     try:
         return ray.get(method.remote(*given), timeout=limit_s)
     except GetTimeoutError:
-        raise UserError(
-            f"the cluster must answer within {limit_s:g} s, and did not; look at it with 'nas "
-            "cluster status' or 'ray status', and go on with --resume"
-        ) from None
+        raise SilentClusterError(f"the run folder's keeper is silent for {limit_s:g} s") from None
+    except RayTaskError as error:
+        if isinstance(error.cause, Exception):
+            raise error.cause from None
+        raise

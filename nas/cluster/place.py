@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import Event
 
 from nas.cluster.checks import check_nodes, check_resources
 from nas.cluster.connection import Cluster
-from nas.cluster.head_watch import watching_head
+from nas.cluster.head_watch import Ending, watching_head
 from nas.cluster.keeper import start_keeper
 from nas.cluster.remote_measurer import RemoteMeasurer
 from nas.cluster.reporting import Reporter
 from nas.cluster.room import Room
+from nas.cluster.sources import survey
 from nas.cluster.trainable import (
     CHECKPOINT_EVERY_S,
     OpenTraining,
@@ -39,6 +39,7 @@ from nas.run_folder import RunFolder
 from nas.setting import Setting, baseline_hashes, load_setting
 
 ENDING_S = 30.0  # for Tune to end by itself
+THREADS_END_S = 5.0  # for the threads of evaluations that nobody waits for
 
 log = logging.getLogger("nas.search")
 
@@ -72,16 +73,18 @@ class RayPlace:
     def open(
         self, config: RunConfig, run: RunFolder, setting: Setting, model: Predictor | None, /
     ) -> Iterator[OpenPlace]:
-        stopping = Event()
+        ending = Ending()
         node_id = self.cluster.this_node_id
-        measurer = RemoteMeasurer(config, node_id, self.instruments, stopping)
+        measurer = RemoteMeasurer(config, node_id, self.instruments, ending)
         keeper = start_keeper(run, node_id, baseline_hashes(config, setting.space))
         shared = Shared(
-            shared_config(config),
-            keeper,
-            str(Path.cwd()),
-            self.checkpoint_every_s,
-            self.open_training,
+            config=shared_config(config),
+            keeper=keeper,
+            folder=str(Path.cwd()),
+            fingerprints=data_summary(setting.splits)["fingerprints"],
+            survey=survey(),
+            checkpoint_every_s=self.checkpoint_every_s,
+            open_training=self.open_training,
         )
         tuning = TuneRun(shared, config.search.cpus, config.search.gpus)
         source = make_source(config, run, measurer, model) if needs_latency(config) else None
@@ -97,13 +100,13 @@ class RayPlace:
         tuning.start()
         wait_s = 0.0
         try:
-            with reporter.reporting(), watching_head(self.cluster.address, tuning.jobs, stopping):
+            with reporter.reporting(), watching_head(self.cluster.address, tuning.jobs, ending):
                 yield OpenPlace(workers, measurer)
             wait_s = ENDING_S
         finally:
-            stopping.set()
+            ending.end()
             tuning.close(wait_s)
-            workers.close()
+            workers.close(THREADS_END_S)
 
 
 def measures_first(config: RunConfig) -> bool:

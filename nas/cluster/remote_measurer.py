@@ -1,14 +1,15 @@
 """Remote measurer: asks the actor that holds a device, and looks after it while it waits.
 
-An actor that dies or hangs in the middle of a measurement is no network's fault: it is started
-anew and asked again. A network on which it dies every time is.
+An actor that dies or hangs is started anew and asked again; a network on which it dies every time
+is the network's own fault.
 """
 
 import logging
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
-from threading import Event, Lock
+from threading import Lock
+from time import monotonic
 from typing import Any
 
 import ray
@@ -18,7 +19,8 @@ from latency_models.device import Device, get_device
 from latency_models.latency import Latency, MeasurementError
 from latency_models.latency import from_json as latency_from_json
 from latency_models.measure import KernelLatency
-from nas.cluster.device_actor import open_device_actor
+from nas.cluster.device_actor import device_resource, open_device_actor
+from nas.cluster.head_watch import Ending
 from nas.cluster.outcomes import Outcome, value_of
 from nas.config import RunConfig
 from nas.instruments import Instruments
@@ -29,14 +31,13 @@ from search_spaces.space import Architecture
 
 TRIES = 3  # as often may the actor die on one network
 LOOK_EVERY_S = 5.0  # at the actor's health, while its answer is awaited
-SILENCE_S = 30.0  # after so long without a sign of health the actor is replaced
+PAUSE_S = 1.0  # between two tries
+AWAY_S = 180.0  # for so long the actor may be away: it is started, or its node is found to be dead
+SILENCE_S = 120.0  # after so long without a sign of health the actor is replaced
+LEAST_S = 30.0  # that a measurement may take, however short its time limit
 SLACK = 5.0  # how many time limits a measurement may take (compiling, timing, waiting for a turn)
 
 log = logging.getLogger("nas.search")
-
-
-class StoppedError(Exception):
-    """The search ends; nobody waits for this answer any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +46,11 @@ class DeviceHealth:
 
     Attributes:
         busy_s: Seconds of the measurement under way; None where there is none.
+        at: Hash of the network that is measured; "" where none is.
     """
 
     busy_s: float | None
+    at: str
     measured: int
     failures: int
     node: str
@@ -58,17 +61,17 @@ class RemoteMeasurer:
 
     Args:
         node_id: The driver's node, where the device is unless other nodes offer it.
-        stopping: Set where the search ends at once.
+        ending: Where it says that the search ends at once.
     """
 
     def __init__(
-        self, config: RunConfig, node_id: str, instruments: Instruments, stopping: Event
+        self, config: RunConfig, node_id: str, instruments: Instruments, ending: Ending
     ) -> None:
         self.config = config
         self.device: Device = get_device(config.latency.device)
         self.node_id = node_id
         self.instruments = instruments
-        self.stopping = stopping
+        self.ending = ending
         self.cpu = ""
         self._asking: Counter[str] = Counter()
         self._lock = Lock()
@@ -141,49 +144,88 @@ class RemoteMeasurer:
         with self._lock:
             self._asking[key] += 1
         try:
-            return self.asked(method, to_json(Architecture("", (), graph)), *given)
+            return self.asked(key, method, to_json(Architecture("", (), graph)), *given)
         finally:
             with self._lock:
                 self._asking[key] -= 1
 
-    def asked(self, method: str, *given: Any) -> Outcome:  # noqa: ANN401
-        for attempt in range(1, TRIES + 1):
+    def asked(self, key: str, method: str, *given: Any) -> Outcome:  # noqa: ANN401
+        """Returns the answer, asked again where the actor died.
+
+        A death counts against the network that the actor was seen at. Any other one is waited
+        out: Ray takes some time to find that a node is dead, and to start the actor elsewhere.
+
+        Raises:
+            MeasurementError: "crashed" if it died on this network again and again, "unreachable"
+                if it stays away.
+        """
+        deaths = 0
+        away_since = None
+        while True:
             actor = self.actor()
+            watched = Watched()
             try:
-                return self.answer(actor, getattr(actor, method).remote(self.config, *given))
+                return self.answer(
+                    actor, getattr(actor, method).remote(self.config, *given), watched
+                )
             except RayActorError as error:
                 self.let_go(actor, error)
+                if watched.at == key:
+                    deaths, away_since = deaths + 1, None
+                elif watched.at or away_since is None:
+                    away_since = monotonic()
                 log.warning(
-                    "the actor of %s died while it measured (%d of %d tries): %s",
-                    *(self.device.name, attempt, TRIES, first_line(error)),
+                    "the actor of %s died%s: %s",
+                    self.device.name,
+                    f" while it measured {key}" if watched.at == key else "",
+                    first_line(error),
                 )
-        raise MeasurementError(
-            "crashed",
-            f"the actor of {self.device.name} died {TRIES} times while it measured this network",
-        )
+            if deaths == TRIES:
+                raise MeasurementError(
+                    "crashed",
+                    f"the actor of {self.device.name} died {TRIES} times while it measured this "
+                    "network",
+                )
+            if away_since is not None and monotonic() - away_since > AWAY_S:
+                raise self.unreachable()
+            self.ending.wait(PAUSE_S)
 
-    def answer(self, actor: Any, reference: Any) -> Outcome:  # noqa: ANN401
+    def answer(self, actor: Any, reference: Any, watched: "Watched") -> Outcome:  # noqa: ANN401
         """Returns the actor's answer; one that hangs is killed, which raises `RayActorError`."""
-        limit_s = SLACK * self.config.latency.time_limit_s + SILENCE_S
-        silent_s = 0.0
+        limit_s = SLACK * self.config.latency.time_limit_s + LEAST_S
+        since = monotonic()
         while True:
-            done, _ = ray.wait([reference], timeout=LOOK_EVERY_S)
+            done, _ = ray.wait([reference], timeout=LOOK_EVERY_S if watched.at else 0.5)
             if done:
                 outcome: Outcome = ray.get(reference)
                 return outcome
-            if self.stopping.is_set():
-                raise StoppedError
+            self.ending.check()
             try:
-                health = ray.get(health_of(actor), timeout=LOOK_EVERY_S)
-                silent_s = 0.0
+                health = DeviceHealth(**ray.get(health_of(actor), timeout=LOOK_EVERY_S))
             except GetTimeoutError:
-                silent_s += 2 * LOOK_EVERY_S
-            else:
-                if health["busy_s"] is None or health["busy_s"] <= limit_s:
-                    continue
-            if silent_s >= SILENCE_S or not silent_s:
-                log.warning("the actor of %s hangs; starting it anew", self.device.name)
-                ray.kill(actor, no_restart=False)
+                silent_s = monotonic() - since
+                if not watched.seen and silent_s > AWAY_S:
+                    raise self.unreachable() from None
+                if watched.seen and silent_s > SILENCE_S:
+                    self.replace(actor)
+                continue
+            since = monotonic()
+            watched.see(health)
+            if health.busy_s is not None and health.busy_s > limit_s:
+                self.replace(actor)
+
+    def replace(self, actor: Any) -> None:  # noqa: ANN401
+        log.warning("the actor of %s hangs; starting it anew", self.device.name)
+        ray.kill(actor, no_restart=False)
+
+    def unreachable(self) -> MeasurementError:
+        resource = device_resource(self.device)
+        return MeasurementError(
+            "unreachable",
+            f"nothing in the cluster answers for device {self.device.name} for {AWAY_S:g} s; look "
+            f"with 'ray status' whether a node that offers the resource {resource!r} is up, or "
+            "whether the driver's node has memory left, and go on with --resume",
+        )
 
     def actor(self) -> Any:  # noqa: ANN401
         with self._lock:
@@ -196,6 +238,23 @@ class RemoteMeasurer:
         with self._lock:
             if isinstance(error, ActorDiedError) and self._actor is actor:
                 self._actor = None
+
+
+class Watched:
+    """What was seen of an actor while its answer was awaited.
+
+    Attributes:
+        seen: Whether it has said anything.
+        at: Hash of the network that it was measuring when last looked at; "" for none.
+    """
+
+    def __init__(self) -> None:
+        self.seen = False
+        self.at = ""
+
+    def see(self, health: DeviceHealth) -> None:
+        self.seen = True
+        self.at = health.at
 
 
 def health_of(actor: Any) -> Any:  # noqa: ANN401

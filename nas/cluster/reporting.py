@@ -1,21 +1,22 @@
 """Reporting: what a cluster does for a search, looked up now and then for its activity file."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
 
 from nas.activity import ActivityLog, DeviceState
 from nas.cluster.patience import ask
 from nas.cluster.remote_measurer import RemoteMeasurer
 from nas.cluster.room import Room
 from nas.cluster.tune_run import Jobs
-from search_spaces.errors import UserError
 
 LOOK_EVERY_S = 2.0
+
+log = logging.getLogger("nas.search")
 
 
 class Reporter:
@@ -52,24 +53,28 @@ class Reporter:
 
         def report_on() -> None:
             while not over.wait(LOOK_EVERY_S):
-                self.room.count()
                 try:
+                    self.room.count()
                     self.report()
-                except (RayError, UserError):
-                    continue  # the head watch, and who waits for an answer, notice as well
+                except Exception as error:
+                    # The head watch, and who waits for an answer, notice as well.
+                    log.debug("the cluster could not be looked at: %s", error)
 
-        Thread(target=report_on, name="reporting", daemon=True).start()
+        thread = Thread(target=report_on, name="reporting", daemon=True)
+        thread.start()
         try:
             yield
         finally:
             over.set()
+            thread.join(LOOK_EVERY_S)
 
     def report(self) -> None:
         activity = self.activity
         if activity is None:
             return
         nodes = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
-        activity.set_place(f"Ray cluster {self.address}, {len(nodes)} nodes")
+        room = "" if self.room.trainings else ", no room for a training"
+        activity.set_place(f"Ray cluster {self.address}, {len(nodes)} nodes{room}")
         activity.set_slots(self.room.slots)
         waiting, training = self.jobs.keys()
         places: dict[str, str] = ask(self.keeper.nodes, list(training)) if training else {}

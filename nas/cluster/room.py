@@ -1,10 +1,13 @@
 """Room: how many trainings a cluster has room for, as its nodes come and go."""
 
+import logging
 from collections.abc import Mapping
 
 import ray
 
 from nas.config import RunConfig
+
+log = logging.getLogger("nas.search")
 
 
 class Room:
@@ -28,12 +31,19 @@ class Room:
     @property
     def slots(self) -> int:
         """How many candidates may be under way: one more at least, for the next one to train."""
-        return self.trainings + max(1, round(self.ahead * self.trainings))
+        trainings = max(1, self.trainings)
+        return trainings + max(1, round(self.ahead * trainings))
 
     def count(self) -> None:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         fit = sum(fitting(node, self.cpus, self.gpus) for node in nodes)
-        self.trainings = max(1, fit if self.most is None else min(fit, self.most))
+        if not fit and self.trainings:
+            log.warning(
+                "no node of the cluster has room for a training (%g CPUs, %g GPUs) any more; "
+                "waiting for one",
+                *(self.cpus, self.gpus),
+            )
+        self.trainings = fit if self.most is None else min(fit, self.most)
 
 
 def fitting(resources: Mapping[str, float], cpus: float, gpus: float) -> int:

@@ -16,9 +16,11 @@ from nas.candidate_training import CandidateTraining, LocalTraining, MayGoOn
 from nas.checkpoints import Checkpoints
 from nas.cluster.delivery import to_bytes
 from nas.cluster.keeper import KeptCheckpoints
-from nas.cluster.outcomes import outcome_of
+from nas.cluster.outcomes import UnfitNodeError, outcome_of
 from nas.cluster.patience import ask
+from nas.cluster.sources import survey
 from nas.config import RunConfig
+from nas.data.summary import data_summary
 from nas.run_folder import DiskFullError
 from nas.setting import load_setting
 from nas.training import EpochReport
@@ -26,17 +28,24 @@ from search_spaces.architecture import from_json
 
 CHECKPOINT_EVERY_S = 10.0  # moving to another node is more likely than dying at home
 
-# Makes what trains in an actor, once; given the run, its checkpoints, who says whether a training
-# goes on, and the least seconds between two checkpoints.
-OpenTraining = Callable[[RunConfig, Checkpoints, MayGoOn, float], CandidateTraining]
+# Makes what trains in an actor, once.
+OpenTraining = Callable[["Shared", Checkpoints, MayGoOn], CandidateTraining]
 
 
 def open_training(
-    config: RunConfig, checkpoints: Checkpoints, may_go_on: MayGoOn, every_s: float
+    shared: "Shared", checkpoints: Checkpoints, may_go_on: MayGoOn
 ) -> CandidateTraining:
-    """Loads the data on this node, to train with it here."""
-    tensors = load_setting(config).tensors
-    return LocalTraining(config, tensors, checkpoints, may_go_on, every_s=every_s)
+    """Loads the data on this node, to train with it here.
+
+    Raises:
+        UnfitNodeError: If it is another copy than the driver's.
+    """
+    config = shared.config
+    setting = load_setting(config)
+    if data_summary(setting.splits)["fingerprints"] != shared.fingerprints:
+        raise UnfitNodeError(f"{node()} has another copy of the data; put the driver's there")
+    every_s = shared.checkpoint_every_s
+    return LocalTraining(config, setting.tensors, checkpoints, may_go_on, every_s=every_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +56,8 @@ class Shared:
         config: The run's, without the address of its study.
         keeper: The actor that sees the run folder.
         folder: The driver's, which paths of the data are relative to.
+        fingerprints: Of the splits of the driver's data.
+        survey: The driver's versions, as `nas.cluster.sources.survey` tells them.
         checkpoint_every_s: Least seconds between two checkpoints of a training.
         open_training: Makes what trains in an actor.
     """
@@ -54,6 +65,8 @@ class Shared:
     config: RunConfig
     keeper: Any
     folder: str
+    fingerprints: Mapping[str, str]
+    survey: Mapping[str, Any]
     checkpoint_every_s: float = CHECKPOINT_EVERY_S
     open_training: OpenTraining = open_training
 
@@ -99,11 +112,20 @@ class CandidateTrainable(tune.Trainable):  # type: ignore[misc]  # Ray has no ty
         if self.training is None:
             if os.path.isdir(self.shared.folder):
                 os.chdir(self.shared.folder)
-            every_s = self.shared.checkpoint_every_s
-            self.training = self.shared.open_training(
-                self.shared.config, self.checkpoints, self.may_go_on, every_s
-            )
+            self.check_node()
+            opening = self.shared.open_training
+            self.training = opening(self.shared, self.checkpoints, self.may_go_on)
         return self.training
+
+    def check_node(self) -> None:
+        """Nodes that join while a search runs were not there to be checked before it."""
+        here = survey()
+        for name, wanted in self.shared.survey.items():
+            if here.get(name) != wanted:
+                raise UnfitNodeError(
+                    f"{node()} has another {name} ({here.get(name)}, the driver {wanted}); "
+                    "install the same there"
+                )
 
     def may_go_on(self, key: str, values: Mapping[str, float], report: EpochReport) -> bool:
         if self.shared.config.search.early_stopping is None:
@@ -119,6 +141,10 @@ class CandidateTrainable(tune.Trainable):  # type: ignore[misc]  # Ray has no ty
 
     def load_checkpoint(self, checkpoint: object) -> None:
         """Nothing: see the class."""
+
+
+def node() -> str:
+    return f"node {ray.get_runtime_context().get_node_id()[:8]}"
 
 
 def trial_config(

@@ -23,9 +23,10 @@ from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
 from nas.cluster.trainable import CandidateTrainable, Shared
+from search_spaces.errors import UserError
 
 PREFIX = "hwnas-tune-"  # of Tune's temporary folders; the driver's process follows
-STARTS = 5  # how often Tune as a whole may fail in one search
+STARTS = 5  # how often in a row Tune as a whole may fail
 SETTINGS = {  # of Tune, which reads them from the environment of the driver
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
@@ -54,6 +55,7 @@ class Jobs:
         self._running: dict[str, Job] = {}
         self._lock = Lock()
         self.over: BaseException | None = None
+        self.num_finished = 0
 
     def add(self, config: dict[str, Any]) -> "Future[Mapping[str, Any]]":
         job = Job(config)
@@ -79,6 +81,7 @@ class Jobs:
 
     def finish(self, trial_id: str, outcome: Mapping[str, Any]) -> None:
         if (job := self._taken(trial_id)) is not None:
+            self.num_finished += 1
             job.future.set_result(outcome)
 
     def fail(self, trial_id: str, error: BaseException) -> None:
@@ -203,8 +206,24 @@ class TuneRun:
         self.thread.join(wait_s)
 
     def run(self) -> None:
+        try:
+            error = self.fit_again_and_again()
+        except BaseException as problem:  # such as a full disk: nobody may wait for ever
+            error = problem
+        if not self.ended.is_set():
+            self.jobs.close(
+                UserError(
+                    f"Ray Tune does not run ({type(error).__name__}: {error}); what is finished "
+                    "is kept; put it right and go on with --resume"
+                )
+            )
+
+    def fit_again_and_again(self) -> BaseException | None:
+        """Runs Tune until the search ends; returns why it did not want to, several times over."""
         error: BaseException | None = None
-        for _ in range(STARTS):
+        failures = 0
+        while failures < STARTS:
+            finished = self.jobs.num_finished
             prefix = f"{PREFIX}{os.getpid()}-"
             with TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as folder:
                 try:
@@ -212,10 +231,11 @@ class TuneRun:
                 except BaseException as problem:
                     error = problem
             if self.ended.is_set():
-                return
+                return None
+            failures = 1 if self.jobs.num_finished > finished else failures + 1
             log.warning("Ray Tune ended (%s: %s); starting it again", type(error).__name__, error)
             self.jobs.start_over()
-        self.jobs.close(RuntimeError(f"Ray Tune failed {STARTS} times, at last with: {error}"))
+        return error
 
     def tuner(self, folder: str) -> tune.Tuner:
         trainable = tune.with_parameters(CandidateTrainable, shared=self.shared)

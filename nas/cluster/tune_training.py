@@ -11,7 +11,7 @@ from nas.checkpoints import FolderCheckpoints
 from nas.cluster.delivery import from_bytes
 from nas.cluster.keeper import trained_networks
 from nas.cluster.outcomes import value_of
-from nas.cluster.patience import ask
+from nas.cluster.patience import SilentClusterError, ask
 from nas.cluster.trainable import trial_config
 from nas.cluster.tune_run import TrialLostError, TuneRun
 from nas.run_folder import RunFolder
@@ -46,21 +46,33 @@ class TuneTraining:
             WorkerLostError: If its process or node is gone.
         """
         key = graph_hash(graph)
-        content = self.trained.load(key)
-        if content is None:
-            job = trial_config(key, to_json(Architecture("", (), graph)), values)
-            try:
-                if value_of(self.tuning.jobs.add(job).result())["went_on"]:
-                    log.info("%s went on from its checkpoint", key)
-            except TrialLostError as error:
-                raise self.lost(key, error) from None
-            content = self.trained.load(key)
-        if content is None:
+        if (delivered := self.delivered(graph)) is not None:
+            return delivered
+        job = trial_config(key, to_json(Architecture("", (), graph)), values)
+        try:
+            if value_of(self.tuning.jobs.add(job).result())["went_on"]:
+                log.info("%s went on from its checkpoint", key)
+        except TrialLostError as error:
+            raise self.lost(key, error) from None
+        if (delivered := self.delivered(graph)) is None:
             raise UserError(
                 f"the trained network {key} must be in {self.trained.folder}, and is not; leave "
                 "the run folder alone while a search runs, and go on with --resume"
             )
-        return from_bytes(content, graph)
+        return delivered
+
+    def delivered(self, graph: Graph) -> TrainingResult | None:
+        """Returns the trained network that lies in the run folder; a damaged one is dropped."""
+        key = graph_hash(graph)
+        content = self.trained.load(key)
+        if content is None:
+            return None
+        try:
+            return from_bytes(content, graph)
+        except UserError as error:
+            log.warning("%s is trained again: %s", key, error)
+            self.trained.drop(key)
+            return None
 
     def forget(self, key: str) -> None:
         self.checkpoints.drop(key)
@@ -68,7 +80,10 @@ class TuneTraining:
 
     def lost(self, key: str, error: TrialLostError) -> WorkerLostError:
         """A process that died under a candidate counts against it; a node that went does not."""
-        node_id = ask(self.keeper.nodes, [key]).get(key)
+        try:
+            node_id = ask(self.keeper.last_node, key)
+        except SilentClusterError:
+            node_id = None
         if node_id is None:
             return WorkerLostError(f"before it began: {error}", is_candidates_fault=False)
         if not is_there(node_id):

@@ -1,7 +1,7 @@
 """Workers: evaluations in threads of the driver, which mostly wait for the cluster."""
 
 from collections import Counter
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from nas.activity import ActivityLog
 from nas.cluster.reporting import Reporter
@@ -24,6 +24,7 @@ class RayWorkers:
         self.reporter = reporter
         self.pool = ThreadPoolExecutor(MOST_THREADS, "evaluation")
         self._deaths: Counter[str] = Counter()
+        self._futures: set[Future[str]] = set()
 
     @property
     def slots(self) -> int:
@@ -31,7 +32,10 @@ class RayWorkers:
         return min(self.room.slots, MOST_THREADS)
 
     def submit(self, architecture: Architecture, /) -> "Future[str]":
-        return self.pool.submit(self.evaluate, architecture)
+        future = self.pool.submit(self.evaluate, architecture)
+        self._futures.add(future)
+        future.add_done_callback(self._futures.discard)
+        return future
 
     def evaluate(self, architecture: Architecture) -> str:
         try:
@@ -44,11 +48,14 @@ class RayWorkers:
         return self._deaths[graph_hash(architecture.graph)] < ATTEMPTS
 
     def give_up(self, architecture: Architecture, /) -> Evaluation:
+        self.evaluator.training.forget(graph_hash(architecture.graph))
         return give_up(self.evaluator.run, architecture)
 
     def watch(self, activity: ActivityLog, /) -> None:
         """Has phases, nodes and the device told to ``activity`` from now on."""
         self.reporter.activity = activity
 
-    def close(self) -> None:
-        self.pool.shutdown(wait=True, cancel_futures=True)
+    def close(self, wait_s: float) -> None:
+        """Lets go of the threads; they end as soon as what they wait for has failed."""
+        self.pool.shutdown(wait=False, cancel_futures=True)
+        wait(self._futures, wait_s)
