@@ -2,16 +2,25 @@
 
 from collections.abc import Sequence
 
+import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.drivers import DRIVER, host_of
-from nas.evaluation import Evaluation, evaluation_from_json
-from nas.run_folder import Elsewhere, RunFolder
+from nas.evaluation import Evaluation, evaluation_from_json, evaluation_to_json
+from nas.run_folder import Elsewhere, RunFolder, read_json
 from nas.sampler import HASH
 from search_spaces.errors import UserError
 
 # User attributes of trials of a shared study: what only their driver has on file.
 EVALUATION, ARCHITECTURE = "evaluation", "architecture"
+
+
+def carry(trial: optuna.Trial, run: RunFolder, evaluation: Evaluation) -> None:
+    """Writes to a trial what drivers without its run folder cannot know."""
+    path = run.architecture_file(evaluation.hash)
+    if path.exists():
+        trial.set_user_attr(ARCHITECTURE, read_json(path))
+    trial.set_user_attr(EVALUATION, evaluation_to_json(evaluation))
 
 
 def evaluation_of(run: RunFolder, trial: FrozenTrial) -> Evaluation | None:

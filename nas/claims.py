@@ -1,13 +1,14 @@
 """Claims: which of the trials under way in a study each driver may evaluate.
 
-A driver that asked for a trial writes the hash of its architecture to it, its claim, and looks at
-the claims of others then. Of two drivers at least one sees the other's claim so, and the lower
-number goes first: nothing is evaluated twice, and no more than what was asked for. A trial that
-is not to be evaluated is given back: it fails, and counts for nothing.
+A driver that has decided a trial draws a ticket, one higher than all it sees, and writes it to the
+trial beside the hash of its architecture: its claim. It waits for those that are drawing, which
+takes them an instant, and then the lower ticket goes first: nothing is evaluated twice, and no
+more than what was asked for. A trial that is not to be evaluated is given back: it fails, and
+counts for nothing. Deciding may take as long as it likes: nobody waits for who has not claimed
+yet, as it will see all that have.
 
-Source: the tickets of Lamport, "A New Solution of Dijkstra's Concurrent Programming Problem",
-CACM 1974, https://doi.org/10.1145/361082.361093: whoever has a lower number and is still choosing
-is waited for.
+Source: the bakery of Lamport, "A New Solution of Dijkstra's Concurrent Programming Problem",
+CACM 1974, https://doi.org/10.1145/361082.361093.
 """
 
 from collections.abc import Sequence
@@ -19,6 +20,8 @@ from optuna.trial import FrozenTrial, TrialState
 from nas.sampler import HASH
 from nas.studies import BASELINE
 
+TICKET = "ticket"  # user attribute of a trial of a shared study: its turn, from 1
+DRAWING = 0  # in the place of a ticket that is being drawn
 GIVEN_BACK = "given back"  # user attribute of a trial that its driver did not evaluate: why
 
 Verdict = Literal["mine", "under way elsewhere", "more than asked for"]
@@ -69,7 +72,7 @@ def verdict(trials: Sequence[FrozenTrial], number: int, wanted: int) -> Verdict:
     """
     mine = next(trial for trial in trials if trial.number == number)
     key = mine.user_attrs[HASH]
-    before = [trial for trial in trials if is_claim(trial) and trial.number < number]
+    before = [trial for trial in trials if is_claim(trial) and turn(trial) < turn(mine)]
     if any(trial.user_attrs[HASH] == key for trial in before):
         return "under way elsewhere"
     if BASELINE in mine.user_attrs:
@@ -81,12 +84,17 @@ def verdict(trials: Sequence[FrozenTrial], number: int, wanted: int) -> Verdict:
     return "mine" if finished.done + len(first - finished.told) < wanted else "more than asked for"
 
 
-def choosing_before(trials: Sequence[FrozenTrial], number: int) -> frozenset[int]:
-    """Returns the trials under way with a lower number that have claimed nothing yet."""
-    return frozenset(
-        trial.number
-        for trial in trials
-        if trial.state == TrialState.RUNNING
-        and HASH not in trial.user_attrs
-        and trial.number < number
-    )
+def turn(trial: FrozenTrial) -> tuple[int, int]:
+    """Returns what claims are ordered by.
+
+    A trial has no ticket where its driver was alone when it claimed: it was the first.
+    """
+    return trial.user_attrs.get(TICKET, 0), trial.number
+
+
+def next_ticket(trials: Sequence[FrozenTrial]) -> int:
+    return 1 + max((trial.user_attrs.get(TICKET, 0) for trial in trials), default=0)
+
+
+def is_drawing(trial: FrozenTrial) -> bool:
+    return trial.state == TrialState.RUNNING and trial.user_attrs.get(TICKET) == DRAWING

@@ -12,7 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from time import monotonic, sleep
+from time import sleep
 from typing import Any
 
 import optuna
@@ -20,16 +20,16 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.activity import ActivityLog
-from nas.carried import ARCHITECTURE, EVALUATION, known_evaluation
-from nas.claims import GIVEN_BACK, Verdict, choosing_before, count, verdict
+from nas.carried import EVALUATION, carry
 from nas.config import RunConfig
-from nas.drivers import DRIVER, Drivers, owner
-from nas.evaluation import Evaluation, evaluation_to_json
+from nas.drivers import DRIVER, Drivers
+from nas.evaluation import Evaluation
 from nas.replacing import ReplacingSampler
-from nas.run_folder import RunFolder, read_json
+from nas.run_folder import RunFolder
 from nas.sampler import HASH, SpaceUsedUpError
 from nas.setting import Setting, baselines
-from nas.studies import BASELINE, REPLACED, retake, suggest, tell_if_open
+from nas.sharing import Sharing
+from nas.studies import BASELINE, REPLACED, suggest, tell_if_open
 from nas.useless import to_attribute
 from nas.workers import WorkerLostError, Workers
 from search_spaces.architecture import graph_hash
@@ -37,8 +37,6 @@ from search_spaces.errors import UserError
 from search_spaces.space import Architecture, decide, restore
 
 INFRASTRUCTURE_TRIES = 10  # how often a candidate may lose its worker by nobody's fault
-CHOOSING_S = 2.0  # how long another driver's trial is waited for to be decided
-CHOOSING_POLL_S = 0.05
 PATIENCE = 100  # repeated proposals in a row after which a space counts as used up
 
 log = logging.getLogger("nas.search")
@@ -98,8 +96,11 @@ class SearchLoop:
     futures: "dict[Future[str], str]" = field(default_factory=dict)
     repeats: int = 0
     used_up: bool = False
-    undecided: frozenset[int] = frozenset()  # trials of others that were long enough waited for
     activity: ActivityLog | None = None
+    sharing: Sharing = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.sharing = Sharing(self.study, self.drivers, self.wanted, lambda: self.stopping)
 
     def run_all(self) -> None:
         networks = baselines(self.config, self.setting.space)
@@ -117,7 +118,7 @@ class SearchLoop:
                 poll_s = self.drivers.timing.poll_s
                 for future in wait(self.futures, poll_s, FIRST_COMPLETED).done:
                     self.finish(future)
-            elif self.stopping or not self.is_waiting_for_others():
+            elif self.stopping or not self.sharing.is_waiting_for_others(self.done):
                 return
             else:
                 sleep(self.drivers.timing.poll_s)
@@ -148,7 +149,11 @@ class SearchLoop:
         if self.repeats >= PATIENCE and not self.used_up:
             self.used_up = True
             log.warning("%d proposals in a row were known already; stopping", self.repeats)
-        elsewhere = self.catch_up() if self.drivers.notice_others() else 0
+        elsewhere = 0
+        if self.drivers.notice_others():
+            counted = self.sharing.catch_up(self.ours)
+            self.told, self.done = set(counted.told), counted.done
+            elsewhere = counted.under_way
         under_way = elsewhere + sum(
             any(BASELINE not in trial.user_attrs for trial in pending.trials)
             for pending in self.pending.values()
@@ -157,33 +162,10 @@ class SearchLoop:
             return True
         return bool(self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
 
-    def catch_up(self) -> int:
-        """Learns what other drivers did, and takes over from those that are gone.
-
-        Returns:
-            How many searched architectures others have under way.
-        """
-        trials = self.study.get_trials(deepcopy=False)
-        ours = {trial.number for pending in self.pending.values() for trial in pending.trials}
-        for trial in self.drivers.abandoned(trials, ours):
-            if retake(self.study, trial):
-                log.info("trial %d of %s is taken over", trial.number, owner(trial))
-        counted = count(trials, ours)
-        self.told, self.done = set(counted.told), counted.done
-        return counted.under_way
-
-    def is_waiting_for_others(self) -> bool:
-        """Whether something is under way elsewhere that would be to do here if its driver died."""
-        if not self.drivers.notice_others():
-            return False
-        enough = self.done >= self.wanted
-        return any(
-            # What is decided is beyond what was asked for here, and another driver's affair.
-            not (enough and HASH in trial.user_attrs and BASELINE not in trial.user_attrs)
-            for trial in self.study.get_trials(
-                deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING)
-            )
-        )
+    @property
+    def ours(self) -> set[int]:
+        """Numbers of the trials that wait for an evaluation of this driver."""
+        return {trial.number for pending in self.pending.values() for trial in pending.trials}
 
     def ask(self, networks: dict[str, Architecture]) -> None:
         trial = self.study.ask()
@@ -208,40 +190,22 @@ class SearchLoop:
             return
         self.note_replacements(trial)
         key = graph_hash(architecture.graph)
-        trial.set_user_attr(HASH, key)
         if key in self.pending:
+            trial.set_user_attr(HASH, key)
             self.pending[key].trials.append(trial)
             self.repeats += 1
             return
         evaluation = self.run.load_evaluation(key)
-        if self.drivers.notice_others():
-            trials = self.settled_before(trial.number)
-            if (found := verdict(trials, trial.number, self.wanted)) != "mine":
-                self.give_back(trial, found)
-                return
-            evaluation = evaluation or known_evaluation(trials, key)
+        ruling = self.sharing.claim(trial, key, self.ours)
+        if ruling.outcome != "mine":
+            self.sharing.give_back(trial, ruling.outcome)
+            self.repeats += ruling.outcome == "under way elsewhere"
+            return
+        evaluation = evaluation or ruling.known
         if evaluation is not None:
             self.tell(trial, evaluation)
             return
         self.submit(architecture, trial)
-
-    def settled_before(self, number: int) -> list[FrozenTrial]:
-        """Returns the study's trials, once all before this one are decided, or waited for."""
-        deadline = monotonic() + CHOOSING_S
-        while True:
-            trials = self.study.get_trials(deepcopy=False)
-            choosing = choosing_before(trials, number) - self.undecided
-            if not choosing:
-                return trials
-            if monotonic() > deadline:
-                self.undecided |= choosing
-            sleep(CHOOSING_POLL_S)
-
-    def give_back(self, trial: optuna.Trial, why: Verdict) -> None:
-        trial.set_user_attr(GIVEN_BACK, why)
-        tell_if_open(self.study, trial, state=TrialState.FAIL)
-        self.repeats += why == "under way elsewhere"
-        log.info("trial %d is given back: %s", trial.number, why)
 
     def note_replacements(self, trial: optuna.Trial) -> None:
         """Keeps with a trial which genes of its proposal were useless."""
@@ -335,7 +299,7 @@ class SearchLoop:
         values = [evaluation.values.get(m.name, m.worst) for m in self.config.objectives]
         fresh = evaluation.hash not in self.told
         if fresh and self.config.search.storage is not None:
-            self.publish(trial, evaluation)
+            carry(trial, self.run, evaluation)
         if not tell_if_open(self.study, trial, values):
             raise UpdateFinishedTrialError
         self.told.add(evaluation.hash)
@@ -346,13 +310,6 @@ class SearchLoop:
             name = trial.user_attrs.get(BASELINE, f"trial {trial.number}")
             log.info("%s %s", name, json.dumps(summary(evaluation)))
             self.on_progress(Progress(self.done, self.wanted, name, evaluation))
-
-    def publish(self, trial: optuna.Trial, evaluation: Evaluation) -> None:
-        """Writes to a trial what drivers without this run folder cannot know."""
-        path = self.run.architecture_file(evaluation.hash)
-        if path.exists():
-            trial.set_user_attr(ARCHITECTURE, read_json(path))
-        trial.set_user_attr(EVALUATION, evaluation_to_json(evaluation))
 
 
 def names_of(trials: Sequence[optuna.Trial]) -> str:

@@ -1,7 +1,6 @@
 """Drivers know of each other by beats that each watches on its own clock."""
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +10,7 @@ from optuna.samplers import RandomSampler
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from nas.claims import Count, choosing_before, count, verdict
+from nas.claims import Count, count, verdict
 from nas.drivers import BEAT, DRIVER, LEFT, Drivers, Timing, Watch, host_of, predecessors
 from nas.metrics import METRICS
 from nas.run_folder import RunFolder, create_run
@@ -207,16 +206,3 @@ def test_all_drivers_are_counted_together() -> None:
     counted = count(trials, {6})
 
     assert counted == Count(frozenset({"g", "a"}), done=1, under_way=1)
-    assert choosing_before(trials, 6) == {4}
-    assert choosing_before(trials, 4) == set()
-
-
-def test_many_drivers_that_claim_at_once_evaluate_each_once_and_no_more_than_asked() -> None:
-    """Whatever the order of claims, as the lower number that still chooses is waited for."""
-    rows = [("RUNNING", f"{number % 5}", False) for number in range(12)]
-    trials = claims(*rows)
-    mine: Callable[[int], bool] = lambda number: verdict(trials, number, 4) == "mine"  # noqa: E731
-
-    evaluated = [number for number in range(12) if mine(number)]
-
-    assert evaluated == [0, 1, 2, 3]
