@@ -18,7 +18,8 @@ from typing import IO, Any
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock, get_lock_file
-from sqlalchemy.exc import NoSuchModuleError
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.pool import NullPool
 
 from nas.patient_storage import LIMIT_S, PatientStorage, reason_of
@@ -26,6 +27,7 @@ from nas.redaction import address_only, without_passwords
 from search_spaces.errors import UserError
 
 JOURNAL = "journal:"
+SQLITE = "sqlite"
 KNOWN = "postgresql+psycopg://USER:PASSWORD@HOST/DATABASE, sqlite:///FILE, journal:PATH"
 SERVERS = ("postgresql", "mysql", "mariadb")
 
@@ -45,16 +47,18 @@ def open_storage(
 
     Args:
         limit_s: How long a server that is lost later on is waited for.
-        make: Whether a journal that is not there is begun.
+        make: Whether a journal or database file that is not there is begun.
 
     Raises:
-        UserError: If it is of no known kind, or cannot be reached.
+        UserError: If it is of no known kind, cannot be reached, or is not there and not made.
     """
     if url is None:
         return JournalStorage(SharedJournal(journal))
     check_address(url)
     if url.startswith(JOURNAL):
         return open_journal(Path(url.removeprefix(JOURNAL)), make)
+    if url.startswith(SQLITE):
+        return open_file(url, make)
     return open_database(_given.get(url, url), limit_s)
 
 
@@ -65,7 +69,7 @@ def check_address(url: str) -> None:
         UserError: If it is not; the message lists the known ones.
     """
     scheme = url.partition(":")[0].partition("+")[0]
-    if scheme not in (*SERVERS, "sqlite", JOURNAL.rstrip(":")):
+    if scheme not in (*SERVERS, SQLITE, JOURNAL.rstrip(":")):
         raise UserError(
             f"cannot open study storage {without_passwords(url)}: {scheme!r} is no known kind; "
             f"check that the address reads like one of {KNOWN}"
@@ -134,13 +138,44 @@ def ends_with_a_line(file: int) -> bool:
     return size == 0 or os.pread(file, 1, size - 1) == b"\n"
 
 
+def open_file(url: str, make: bool) -> BaseStorage:
+    if not make and (path := file_of(url)) is not None and not path.exists():
+        raise UserError(
+            f"cannot open study storage {url}: {path.absolute()} does not exist; check that the "
+            "path is right, from the folder that the search was started in, and its disk mounted"
+        )
+    try:
+        # A connection a question: none is left open behind a search, or lost while it trains.
+        engine = {"poolclass": NullPool}
+        return RDBStorage(url, engine_kwargs=engine, skip_table_creation=not make)
+    except Exception as error:  # SQLAlchemy and SQLite have their own types
+        remedy = (
+            "check that the folder exists and the file may be written"
+            if make
+            else "check that it is the file that the search was given"
+        )
+        raise UserError(f"cannot open study storage {url}: {reason_of(error)}; {remedy}") from None
+
+
+def file_of(url: str) -> Path | None:
+    """Returns the file that an address of SQLite names, if it names one.
+
+    >>> file_of("sqlite:///runs/studies.db?timeout=9")
+    PosixPath('runs/studies.db')
+    >>> file_of("sqlite:///file:/data/studies.db?uri=true")
+    PosixPath('/data/studies.db')
+    """
+    try:
+        name = make_url(url).database
+    except ArgumentError:  # opening it says what is wrong
+        return None
+    return Path(name.removeprefix("file:")) if name and name != ":memory:" else None
+
+
 def open_database(url: str, limit_s: float) -> BaseStorage:
     start = monotonic()
     try:
-        if url.startswith(SERVERS):
-            return PatientStorage(url, limit_s=limit_s)
-        # A connection a question: none is left open behind a search, or lost while it trains.
-        return RDBStorage(url, engine_kwargs={"poolclass": NullPool})
+        return PatientStorage(url, limit_s=limit_s)
     except (ImportError, NoSuchModuleError) as error:
         raise UserError(
             f"cannot open study storage {without_passwords(url)}: its driver is missing "
@@ -150,13 +185,11 @@ def open_database(url: str, limit_s: float) -> BaseStorage:
     except Exception as error:  # SQLAlchemy and each driver have their own types
         raise UserError(
             f"cannot open study storage {without_passwords(url)}: {reason_of(error)} (tried for "
-            f"{monotonic() - start:.1f} s); {what_to_check(url, reason_of(error))}"
+            f"{monotonic() - start:.1f} s); {what_to_check(reason_of(error))}"
         ) from None
 
 
-def what_to_check(url: str, reason: str) -> str:
-    if not url.startswith(SERVERS):
-        return "check that the folder exists and the file may be written"
+def what_to_check(reason: str) -> str:
     if "password" in reason or "authentication" in reason:
         return (
             "check that the user and password are right; the password may stand in the address, "

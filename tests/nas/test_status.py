@@ -19,8 +19,8 @@ from nas.drivers import DRIVER, new_driver
 from nas.evaluation import Evaluation
 from nas.pace import pace_of
 from nas.results import RunResults, load_results
-from nas.run_file import RunFile
-from nas.run_folder import RunFolder, write_json
+from nas.run_file import RunFile, to_yaml
+from nas.run_folder import RunFolder, create_run, write_json
 from nas.status import StatusReader
 from search_spaces.errors import UserError
 from tests.nas.runs import make_run, open_run_study, run_file
@@ -121,14 +121,27 @@ def test_watching_a_run_that_nobody_searches_ends_at_once(tmp_path: Path) -> Non
 def test_a_database_that_is_away_is_one_line(tmp_path: Path) -> None:
     url = "postgresql+psycopg://me:hidden@127.0.0.1:1/none"
     file = run_file(search={"trials": 2, "storage": url.replace(":hidden", "")})
-    from nas.run_file import to_yaml
-    from nas.run_folder import create_run
-
     run = create_run(tmp_path / "run", to_yaml(file))
     with pytest.raises(UserError) as caught:
         StatusReader(run.path).read()
     assert "\n" not in str(caught.value)
     assert "check that the database runs" in str(caught.value)
+
+
+@pytest.mark.parametrize("command", ["status", "front", "report", "dashboard"])
+def test_a_database_file_that_is_gone_is_one_line_and_none_is_made(
+    command: str, tmp_path: Path
+) -> None:
+    gone = tmp_path / "studies" / "gone.db"
+    gone.parent.mkdir()
+    file = run_file(search={"trials": 2, "storage": f"sqlite:///{gone}"})
+    run = create_run(tmp_path / "run", to_yaml(file))
+
+    with pytest.raises(UserError, match=r"gone.db does not exist; check that the path") as said:
+        CliRunner().invoke(app, [command, str(run.path)], catch_exceptions=False)
+
+    assert "\n" not in str(said.value)
+    assert list(gone.parent.iterdir()) == []
 
 
 def trial(number: int, start: datetime, minutes: float | None) -> optuna.trial.FrozenTrial:

@@ -111,6 +111,33 @@ def test_a_study_of_that_name_is_opened_again_but_refused_to_a_new_run(
         refuse_other_study("s", url, journal)
 
 
+@pytest.mark.parametrize(
+    "begin", ["sqlite:///", "sqlite+pysqlite:///", "sqlite:///file:", "journal:"]
+)
+def test_who_only_reads_makes_no_file(begin: str, tmp_path: Path) -> None:
+    url = f"{begin}{tmp_path}/studies.db" + "?uri=true" * ("file:" in begin)
+
+    with pytest.raises(UserError, match=r"studies.db does not exist; check that the path") as said:
+        open_storage(url, tmp_path / "study.journal", make=False)
+
+    assert len(str(said.value).splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+    open_study("s", open_storage(url, tmp_path / "study.journal"), RandomSampler(), TWO)
+    again = open_storage(url, tmp_path / "study.journal", make=False)
+    assert [study.study_name for study in again.get_all_studies()] == ["s"]
+
+
+def test_who_only_reads_makes_no_tables_in_another_database(tmp_path: Path) -> None:
+    path = tmp_path / "other.db"
+    path.touch()
+
+    with pytest.raises(UserError, match=r"no such table.*; check that it is the file") as said:
+        open_storage(f"sqlite:///{path}", tmp_path / "study.journal", make=False)
+
+    assert len(str(said.value).splitlines()) == 1
+    assert path.stat().st_size == 0
+
+
 def test_an_interrupted_trial_is_queued_again_with_its_genes() -> None:
     s = study()
     trial = s.ask()
