@@ -222,10 +222,15 @@ def activity_from_json(data: dict[str, Any]) -> Activity:
     return Activity(**data | {"tasks": tasks, "devices": devices})
 
 
+def is_here(activity: Activity) -> bool:
+    """Whether a driver is on this machine, where its process can be seen."""
+    return host_of(activity.driver) == host_of(new_driver())
+
+
 def is_alive(activity: Activity) -> bool:
     """Whether a driver still works, as far as can be told from this machine."""
     written = datetime.fromisoformat(activity.written)
-    if host_of(activity.driver) != host_of(new_driver()):
+    if not is_here(activity):
         return (datetime.now(UTC) - written).total_seconds() < SILENT_S
     try:
         process = psutil.Process(int(activity.driver.rsplit("-", 2)[1]))

@@ -17,6 +17,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.activity import Activity, is_alive, read_activities
+from nas.distant import Distant, Listener
 from nas.drivers import BEAT, DRIVER, LEFT, owner
 from nas.evaluation import Evaluation
 from nas.front import hypervolume
@@ -43,7 +44,9 @@ class Counts:
     Attributes:
         repeated: Proposals that were evaluated already.
         interrupted: Trials that a dead or interrupted driver did not finish.
-        abandoned: Trials under way whose driver is dead; a resumed search takes them up.
+        under_way: Trials of drivers that are alive.
+        distant: Trials of drivers elsewhere of which it is not known whether they are alive.
+        abandoned: Trials whose driver is dead; others, or a resumed search, take them up.
     """
 
     finished: int = 0
@@ -52,6 +55,7 @@ class Counts:
     repeated: int = 0
     interrupted: int = 0
     under_way: int = 0
+    distant: int = 0
     abandoned: int = 0
     queued: int = 0
 
@@ -93,7 +97,7 @@ class Status:
     pace: Pace
     seconds_left: float | None
     drivers: tuple[Driver, ...]
-    elsewhere: tuple[str, ...]
+    elsewhere: tuple[Distant, ...]
     device: str
     measured: int
     best: tuple[Best, ...]
@@ -120,6 +124,7 @@ class StatusReader:
         self.config = read_run_file(self.run.config_file).config()
         self.storage: BaseStorage | None = None
         self._study: optuna.Study | None = None
+        self._listener = Listener()
 
     def study(self) -> optuna.Study | None:
         """Returns the run's study; None where the search has not made it yet."""
@@ -144,7 +149,7 @@ class StatusReader:
             study = self.study()
             if study is None:
                 empty = RunResults(self.run, self.config, (), 0, 0, 0)
-                return status_of(empty, (), {}), empty
+                return status_of(empty, (), {}, self._listener), empty
             results = results_of_study(self.run, self.config, study)
             trials, beats = study.get_trials(deepcopy=False), study.user_attrs
         except (UserError, KeyboardInterrupt):
@@ -155,36 +160,46 @@ class StatusReader:
                 f"cannot read the study in {where}: {reason_of(error)}; check that it is there "
                 "and can be reached"
             ) from None
-        return status_of(results, trials, beats), results
+        return status_of(results, trials, beats, self._listener), results
 
 
 def status_of(
-    results: RunResults, trials: Sequence[FrozenTrial], attributes: dict[str, Any]
+    results: RunResults,
+    trials: Sequence[FrozenTrial],
+    attributes: dict[str, Any],
+    listener: Listener,
 ) -> Status:
     """Returns the status of a run.
 
     Args:
         trials: All of the study.
         attributes: The study's user attributes, the beats of its drivers among them.
+        listener: What has heard these beats before.
     """
     run, wanted = results.run, results.config.search.trials
     drivers = tuple(Driver(is_alive(a), a) for a in read_activities(run))
     alive = {driver.activity.driver for driver in drivers if driver.alive}
-    beating = {
-        k.removeprefix(BEAT) for k, v in attributes.items() if k.startswith(BEAT) and v != LEFT
+    beats = {
+        k.removeprefix(BEAT): v for k, v in attributes.items() if k.startswith(BEAT) and v != LEFT
     }
-    elsewhere = tuple(sorted(beating - {driver.activity.driver for driver in drivers}))
+    here = {driver.activity.driver for driver in drivers}
+    elsewhere = listener.listen({k: v for k, v in beats.items() if k not in here})
+    alive |= {distant.driver for distant in elsewhere if distant.is_alive}
+    unknown = {distant.driver for distant in elsewhere if distant.is_alive is None}
     locked = is_locked(run)
     running = [trial for trial in trials if trial.state == TrialState.RUNNING]
-    at_work = locked or bool(alive)
+    at_work = locked or not alive.isdisjoint(here)
     tended = [
         trial
         for trial in running
         # A trial that was just asked has no driver yet, nor has one of an older search.
-        if owner(trial) in alive | {*elsewhere}
-        or (at_work and (not drivers or DRIVER not in trial.user_attrs))
+        if owner(trial) in alive
+        or (at_work and (not (drivers or elsewhere) or DRIVER not in trial.user_attrs))
     ]
-    state = state_of(results, at_work, len(tended) < len(running), drivers)
+    distant = sum(owner(trial) in unknown for trial in running)
+    abandoned = len(running) - len(tended) - distant
+    theirs = sum(owner(trial) in beats.keys() - here - alive for trial in running)
+    state = state_of(results, at_work, len(tended) + theirs < len(running), drivers)
     by_number = {trial.number: trial for trial in trials}
     searched = [by_number[trial.number] for trial in results.searched]
     pace = pace_of(searched, tended if state == "searching" else (), datetime.now())
@@ -202,7 +217,8 @@ def status_of(
             repeated=results.num_duplicates,
             interrupted=results.num_failed,
             under_way=len(tended),
-            abandoned=len(running) - len(tended),
+            distant=distant,
+            abandoned=abandoned,
             queued=sum(trial.state == TrialState.WAITING for trial in trials),
         ),
         pace=pace,

@@ -16,6 +16,7 @@ from nas.cli.style import console, metric, table
 from nas.numbers import duration
 
 if TYPE_CHECKING:
+    from nas.distant import Distant
     from nas.results import RunResults
     from nas.status import Driver, Status, StatusReader
 
@@ -113,8 +114,8 @@ def drawn(status: "Status", results: "RunResults") -> RenderableType:
     for driver in status.drivers:
         say(driver_line(driver), "" if driver.alive else "yellow")
         parts.extend(rows_of(driver) if driver.alive else ())
-    for name in status.elsewhere:
-        say(f"driver {name}: searches with another run folder, unless it died")
+    for distant in status.elsewhere:
+        say(distant_line(distant))
     if status.measured:
         say(f"device {status.device}: {status.measured} networks measured")
     for best, metric_ in zip(status.best, results.metrics, strict=False):
@@ -143,10 +144,11 @@ def trials_line(status: "Status") -> str:
         "repeated": counts.repeated,
         "interrupted": counts.interrupted,
         "under way": counts.under_way,
+        "of drivers elsewhere": counts.distant,
         "left by a dead driver": counts.abandoned,
         "queued": counts.queued,
     }
-    rare = ("stopped early", "left by a dead driver")
+    rare = ("stopped early", "of drivers elsewhere", "left by a dead driver")
     return ", ".join(f"{name} {n}" for name, n in named.items() if n or name not in rare)
 
 
@@ -168,12 +170,28 @@ def left(status: "Status") -> str:
 
 
 def driver_line(driver: "Driver") -> str:
+    from nas.activity import is_here
+
     it = driver.activity
     if not driver.alive:
         tasks = f"{len(it.tasks)} {'trial was' if len(it.tasks) == 1 else 'trials were'} under way"
         doing = ", ".join(f"{task.name} {task.phase}".strip() for task in it.tasks[:MOST_ROWS])
         return f"driver {it.driver} died after {it.written}; {tasks}{': ' * bool(doing)}{doing}"
-    return f"driver {it.driver}: {it.place}, {len(it.tasks)} of {it.slots} slots busy"
+    line = f"driver {it.driver}: {it.place}, {len(it.tasks)} of {it.slots} slots busy"
+    # Of one on another machine this is all that is known: it may have died since.
+    return line if is_here(it) else f"{line} at {it.written} by its clock"
+
+
+def distant_line(distant: "Distant") -> str:
+    """Returns what is known of a driver elsewhere; that it is alive only where it was heard."""
+    silence = f"nothing heard of it for {duration(distant.silent_s)}"
+    known = {
+        True: "alive",
+        False: f"{silence}; others take over its trials",
+        None: "not known from here whether it is alive"
+        + (f" ({silence})" if distant.silent_s else " ('nas status --watch' listens)"),
+    }
+    return f"driver {distant.driver}, with another run folder: {known[distant.is_alive]}"
 
 
 def rows_of(driver: "Driver") -> list[RenderableType]:

@@ -15,12 +15,15 @@ from typer.testing import CliRunner
 
 from nas.activity import Activity, Task, now, read_activities
 from nas.cli import app
-from nas.drivers import DRIVER, new_driver
+from nas.cli.status import distant_line
+from nas.distant import Distant, Listener
+from nas.drivers import BEAT, DRIVER, new_driver
 from nas.evaluation import Evaluation
 from nas.pace import pace_of
 from nas.results import RunResults, load_results
 from nas.run_file import RunFile, to_yaml
 from nas.run_folder import RunFolder, create_run, write_json
+from nas.run_lock import lock_run
 from nas.status import StatusReader
 from search_spaces.errors import UserError
 from tests.nas.runs import make_run, open_run_study, run_file
@@ -29,6 +32,15 @@ from tests.nas.tiny import tiny
 
 HOST = new_driver().rsplit("-", 2)[0]
 DEAD = "2025-01-01T00:00:00+00:00"
+
+
+class Clock:
+    """A monotonic clock that a test turns."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 def said(*command: str) -> str:
@@ -91,7 +103,62 @@ def test_trials_of_a_living_driver_elsewhere_are_under_way(tmp_path: Path) -> No
     leave_running(results.run, results, "elsewhere-7-0a1b2c3d", now())
     status, _ = StatusReader(results.run.path).read()
     assert (status.state, status.counts.under_way) == ("searching", 2)
-    assert "2 processes, 2 of 2 slots busy" in said("status", str(results.run.path))
+    assert "2 processes, 2 of 2 slots busy at " in said("status", str(results.run.path))
+
+
+def beat_elsewhere(run: RunFolder, results: RunResults, beat: int) -> None:
+    open_run_study(run, results.config).set_user_attr(f"{BEAT}vm-7-0a1b2c3d", beat)
+
+
+def test_of_a_driver_with_another_run_folder_no_more_is_said_than_is_known(tmp_path: Path) -> None:
+    results = make_run(tmp_path, file=run_file(trials=20))
+    open_run_study(results.run, results.config).ask().set_user_attr(DRIVER, "vm-7-0a1b2c3d")
+    beat_elsewhere(results.run, results, 7)
+
+    reader = StatusReader(results.run.path)
+    first, _ = reader.read()
+    shown = said("status", str(results.run.path))
+    beat_elsewhere(results.run, results, 8)
+    second, _ = reader.read()
+
+    assert (first.counts.distant, first.counts.under_way, first.counts.abandoned) == (1, 0, 0)
+    assert [distant.is_alive for distant in first.elsewhere] == [None]
+    assert "of drivers elsewhere 1" in shown
+    assert "not known from here whether it is alive ('nas status --watch'" in shown
+    assert (second.counts.distant, second.counts.under_way) == (0, 1)
+    assert [distant.is_alive for distant in second.elsewhere] == [True]
+    assert first.state == second.state == "not running"
+    with lock_run(results.run):
+        locked, _ = StatusReader(results.run.path).read()
+    assert (locked.state, locked.counts.distant, locked.counts.under_way) == ("searching", 1, 0)
+
+
+def test_who_beats_no_more_is_alive_no_more_and_its_trials_are_left() -> None:
+    clock = Clock()
+    listener = Listener(clock)
+    known = []
+    for look in range(10):
+        beats = {"dead": 3, "moves": look, "stops": min(look, 2)}
+        known.append({d.driver: (d.is_alive, d.silent_s) for d in listener.listen(beats)})
+        clock.now += 5.0
+
+    assert known[0] == dict.fromkeys(("dead", "moves", "stops"), (None, 0.0))
+    assert known[5] == {"dead": (None, 25.0), "moves": (True, 0.0), "stops": (True, 15.0)}
+    assert known[6]["dead"] == (False, 30.0)
+    assert known[9] == {"dead": (False, 45.0), "moves": (True, 0.0), "stops": (False, 35.0)}
+    assert distant_line(Distant("vm-1-aa", was_heard=True, silent_s=90.0)) == (
+        "driver vm-1-aa, with another run folder: nothing heard of it for 1 min 30 s; others take "
+        "over its trials"
+    )
+
+
+def test_who_slept_says_of_nobody_that_it_is_dead() -> None:
+    clock = Clock()
+    listener = Listener(clock)
+    listener.listen({"vm-1-aa": 1})
+    clock.now += 3600.0
+    (distant,) = listener.listen({"vm-1-aa": 1})
+    assert distant.is_alive is None
 
 
 def test_reading_writes_nothing(tmp_path: Path) -> None:
