@@ -3,7 +3,8 @@
 import re
 
 LOGIN = r"(://[^\s:/@]*)"  # what stands before a password
-SECRET = r"(?:password|passwd|pwd)=[^\s&'\"]*"
+# A key of a query that holds a secret: password, sslpassword, access_token, client_secret, ...
+KEY = r"(?i:[\w.-]*(?:password|passwd|pwd|token|secret)[\w.-]*)="
 
 
 def without_passwords(text: str) -> str:
@@ -13,9 +14,11 @@ def without_passwords(text: str) -> str:
     'storage: postgresql+psycopg://me:***@host/db?sslmode=require'
     >>> without_passwords("postgresql://host/db?user=me&password=secret")
     'postgresql://host/db?user=me&password=***'
+    >>> without_passwords("postgresql://host/db?sslpassword=secret&sslkey=my.key&ACCESS_TOKEN=t")
+    'postgresql://host/db?sslpassword=***&sslkey=my.key&ACCESS_TOKEN=***'
     """
     text = re.sub(rf"{LOGIN}:\S*@", r"\1:***@", text)
-    return re.sub(r"([?&](?:password|passwd|pwd)=)[^\s&]*", r"\1***", text)
+    return re.sub(rf"([?&]{KEY})[^\s&]*", r"\1***", text)
 
 
 def address_only(url: str) -> str:
@@ -25,9 +28,11 @@ def address_only(url: str) -> str:
     'postgresql+psycopg://me@host/db?sslmode=require'
     >>> address_only("postgresql://host/db?password=secret&user=me")
     'postgresql://host/db?user=me'
+    >>> address_only("postgresql://host/db?sslpassword=a&client_secret=b&sslmode=require&token=c")
+    'postgresql://host/db?sslmode=require'
     >>> address_only("sqlite:///studies.db")
     'sqlite:///studies.db'
     """
     url = re.sub(rf"{LOGIN}:.*@", r"\1@", url)
-    url = re.sub(rf"([?&]){SECRET}&", r"\1", url)
-    return re.sub(rf"[?&]{SECRET}$", "", url)
+    url = re.sub(rf"([?&])(?:{KEY}[^&]*&)+", r"\1", url)
+    return re.sub(rf"[?&]{KEY}[^&]*$", "", url)

@@ -11,7 +11,7 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
 from nas.metrics import METRICS
-from nas.redaction import without_passwords
+from nas.redaction import address_only, without_passwords
 from nas.results import load_results
 from nas.sampler import HASH, ArchiveEvolutionSampler
 from nas.search import search
@@ -64,6 +64,19 @@ def test_an_unknown_sampler_names_the_known_ones() -> None:
 )
 def test_a_password_is_never_shown(url: str, shown: str) -> None:
     assert without_passwords(url) == shown
+
+
+@pytest.mark.parametrize(
+    "key", ["password", "sslpassword", "passwd", "PWD", "access_token", "client_secret", "token"]
+)
+@pytest.mark.parametrize("value", ["hidden", "it's%20hidden"])
+def test_no_secret_of_a_query_is_shown_or_written_down(key: str, value: str) -> None:
+    secret = f"{key}={value}"
+    for query in (secret, f"a=b&{secret}", f"{secret}&a=b", f"{secret}&{secret}&a=b&{secret}"):
+        url = f"postgresql://me@host/db?{query}"
+        assert "hidden" not in without_passwords(url)
+        rest = "?a=b" if "a=b" in query else ""
+        assert address_only(url) == f"postgresql://me@host/db{rest}"
 
 
 @pytest.mark.parametrize(
