@@ -90,8 +90,7 @@ class RayPlace:
         source = make_source(config, run, measurer, model) if needs_latency(config) else None
         training = TuneTraining(run, tuning, keeper)
         evaluator = Evaluator(config, training, source, run)
-        ahead = 0.25 if measures_first(config) else 0.0
-        room = Room(config, self.most_trainings, ahead)
+        room = Room(config, self.most_trainings)
         reporter = Reporter(
             *(self.cluster.address, room, tuning.jobs, measurer, keeper),
             measures=needs_latency(config),
@@ -107,7 +106,3 @@ class RayPlace:
             ending.end()
             tuning.close(wait_s)
             workers.close(THREADS_END_S)
-
-
-def measures_first(config: RunConfig) -> bool:
-    return needs_latency(config) and config.latency.source != "predicted"

@@ -7,6 +7,8 @@ import ray
 
 from nas.config import RunConfig
 
+AHEAD = 0.25  # of the trainings that there is room for; more would ask the sampler too early
+
 log = logging.getLogger("nas.search")
 
 
@@ -17,22 +19,23 @@ class Room:
 
     Args:
         most: At once; None for no bound.
-        ahead: Share of candidates beyond these that may be under way.
     """
 
-    def __init__(self, config: RunConfig, most: int | None, ahead: float) -> None:
+    def __init__(self, config: RunConfig, most: int | None) -> None:
         self.cpus = config.search.cpus
         self.gpus = config.search.gpus
         self.most = most
-        self.ahead = ahead
         self.trainings = 1
         self.count()
 
     @property
     def slots(self) -> int:
-        """How many candidates may be under way: one more at least, for the next one to train."""
+        """How many candidates may be under way: some more, that are measured or wait meanwhile.
+
+        Where none waits, a worker that ends has nothing to do until the next one was asked for.
+        """
         trainings = max(1, self.trainings)
-        return trainings + max(1, round(self.ahead * trainings))
+        return trainings + max(1, round(AHEAD * trainings))
 
     def count(self) -> None:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]

@@ -31,6 +31,9 @@ SETTINGS = {  # of Tune, which reads them from the environment of the driver
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
     "TUNE_WARN_THRESHOLD_S": "60",
+    # As many trials as are asked of the searcher wait for resources: Tune keeps only so many idle
+    # actors as trials are staged, and lets go of those of trainings that end at the same moment.
+    "TUNE_MAX_PENDING_TRIALS_PG": "1024",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_AIR_NEW_OUTPUT": "0",

@@ -31,6 +31,7 @@ import sys
 from pathlib import Path
 from nas.cluster.connection import connected
 from nas.cluster.place import RayPlace
+from nas.drivers import Timing
 from nas.instruments import Instruments
 from nas.run_file import read_run_file
 from nas.search import search
@@ -47,6 +48,7 @@ if __name__ == "__main__":
         with connected("auto") as cluster:
             results = search(
                 read_run_file(Path(config)), Path(runs), resume=how == "resume",
+                join=how == "join", timing=Timing(0.2, 2.0, 0.2, 30.0),
                 place=RayPlace(cluster, instruments, checkpoint_every_s=0.2),
                 on_start=lambda: print("start", flush=True), on_progress=tell,
             )
@@ -63,20 +65,22 @@ def driving(
     folder: Path,
     file: RunFile,
     how: str = "new",
+    folder_of_marks: str | None = None,
     **slow: Any,  # noqa: ANN401
 ) -> Iterator["subprocess.Popen[str]"]:
     """Runs a search on the local cluster in a process; it is killed at the end of the block.
 
     Args:
         folder: Where the run folder is made.
-        how: "new" or "resume".
+        how: "new", "resume" or "join".
+        folder_of_marks: Where its measurer leaves its marks; None takes ``folder``.
         slow: What its measurer is like.
     """
     folder.mkdir(exist_ok=True)
     program, config = folder / "program.py", folder / "run.yaml"
     program.write_text(PROGRAM)
     config.write_text(to_yaml(file))
-    measurer = json.dumps({"folder": str(folder), **slow})
+    measurer = json.dumps({"folder": folder_of_marks or str(folder), **slow})
     command = [sys.executable, str(program), str(config), str(folder), how, measurer]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd()}
     with (
@@ -134,9 +138,13 @@ def all_gone(cluster: LocalCluster) -> None:
     until(lambda: not left_of_us(cluster), 30)
 
 
+def in_training(run: Path) -> set[str]:
+    """Returns the candidates that have got so far that they have a checkpoint."""
+    return {path.stem for path in (run / "checkpoints").glob("*.safetensors")}
+
+
 def is_training(run: Path) -> bool:
-    """Whether a candidate has got so far that it has a checkpoint."""
-    return any((run / "checkpoints").glob("*.safetensors"))
+    return bool(in_training(run))
 
 
 def told(run: Path) -> dict[str, Any]:
@@ -186,3 +194,11 @@ def check_whole(run: Path, wanted: int, before: dict[str, Any] | None = None) ->
 def raylet_of(cluster: LocalCluster, name: str) -> psutil.Process:
     assert local_cluster.running() is not None
     return psutil.Process(cluster.raylets[name])
+
+
+def heads(cluster: LocalCluster) -> list[psutil.Process]:
+    return [
+        process
+        for process in find_processes(cluster.temp)
+        if "gcs_server" in " ".join(process.cmdline()[:1])
+    ]

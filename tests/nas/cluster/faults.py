@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.run_file import RunFile
-from tests.nas.cluster.driving import check_whole, doubled, is_training, told
+from tests.nas.cluster.driving import check_whole, doubled, in_training, told
 from tests.nas.postgres import until
 from tests.nas.searches import wait_for
 from tests.nas.tiny import tiny
@@ -26,21 +26,30 @@ def some_search(data: dict[str, Any]) -> RunFile:
 
 
 def went_well(
-    record: Record, run: Path, before: dict[str, Any], outcome: str, trials: int = TRIALS
+    record: Record,
+    run: Path,
+    before: dict[str, Any],
+    outcome: str,
+    *,
+    trials: int = TRIALS,
+    infeasible: int = 0,
 ) -> None:
     """Checks a run that has come to its end, and records what the fault has cost.
 
     Args:
         before: What had been told to the study when it happened.
+        infeasible: How many candidates are at fault themselves.
     """
     record("lost", len(before.keys() - told(run).keys()))
     record("doubled", doubled(run))
     record("outcome", outcome)
-    check_whole(run, trials, before)
+    results = check_whole(run, trials, before)
+    assert len(results.infeasible) == infeasible
 
 
 def in_the_middle(process: "subprocess.Popen[str]", run: Path) -> dict[str, Any]:
-    """Waits until something is finished and something else under way; returns what is told."""
+    """Waits until something is finished and something has just begun; returns what is told."""
     wait_for(process, "trial", 2)
-    until(lambda: is_training(run), 60)
+    earlier = in_training(run)
+    until(lambda: bool(in_training(run) - earlier), 60)
     return told(run)

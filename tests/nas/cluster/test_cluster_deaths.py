@@ -10,9 +10,15 @@ import pytest
 
 from nas.cluster import local_cluster
 from nas.cluster.local_cluster import LocalCluster, NodeSize
-from nas.cluster.processes import find_processes
 from nas.run_file import RunFile
-from tests.nas.cluster.driving import all_gone, driving, ended_well, raylet_of, refused
+from tests.nas.cluster.driving import (
+    all_gone,
+    driving,
+    ended_well,
+    heads,
+    raylet_of,
+    refused,
+)
 from tests.nas.cluster.faults import Record, in_the_middle, some_search, went_well
 from tests.nas.postgres import until
 from tests.nas.searches import wait_for
@@ -76,6 +82,8 @@ def test_the_node_of_the_device_is_killed_while_it_measures(
         ended_well(process, tmp_path)
 
     went_well(record_property, run, {}, "a spare measured the network again")
+    measured = (tmp_path / "measured").read_text().split()
+    assert measured[0] in measured[1:]
     assert not (tmp_path / "two").exists()
 
 
@@ -101,9 +109,12 @@ def test_the_head_is_killed_and_the_search_resumed_on_another_cluster(
     went_well(record_property, run, before, "ended in one line; resumed on a new cluster")
 
 
-def heads(cluster: LocalCluster) -> list[psutil.Process]:
-    return [
-        process
-        for process in find_processes(cluster.temp)
-        if "gcs_server" in " ".join(process.cmdline()[:1])
-    ]
+def test_the_head_is_killed_while_nothing_but_a_measurement_runs(
+    cluster: LocalCluster, file: RunFile, tmp_path: Path
+) -> None:
+    with driving(tmp_path, file, first_takes_s=600.0) as process:
+        wait_for(process, "start")
+        until(lambda: (tmp_path / "measuring").exists(), 60)
+        (head,) = heads(cluster)
+        head.kill()
+        assert refused(process).startswith(f"the head of the cluster at {cluster.address} does ")

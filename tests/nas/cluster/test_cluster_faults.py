@@ -121,7 +121,8 @@ def test_a_candidate_under_which_every_worker_dies_is_infeasible(
         ended_well(process, tmp_path)
 
     assert len(killed) == 2
-    went_well(record_property, run, {}, "tried twice, then infeasible with the reason", trials=1)
+    outcome = "tried twice, then infeasible with the reason"
+    went_well(record_property, run, {}, outcome, trials=1, infeasible=1)
     reason = "its worker process died 2 times (out of memory, or killed)"
     assert [trial.evaluation.reason for trial in load_results(run).trials] == [reason]
 
@@ -205,3 +206,33 @@ def test_ctrl_c_once_finishes_what_runs_and_twice_stops_at_once(
     with driving(tmp_path, file, "resume") as process:
         ended_well(process, tmp_path)
     went_well(record_property, run, now, "once: finished what ran; twice: stopped; resumed")
+
+
+def test_two_drivers_on_one_cluster_share_study_and_device(
+    two_nodes: LocalCluster, digits_file: dict[str, Any], tmp_path: Path, record_property: Record
+) -> None:
+    """One of them is killed; the device's actor, which was its own, dies with it."""
+    file = some_search(digits_file)
+    storage = f"journal:{tmp_path}/shared.journal"
+    file = file.model_copy(
+        update={"search": file.search.model_copy(update={"storage": storage, "trials": 10})}
+    )
+    marks = str(tmp_path)
+    with driving(tmp_path / "a", file, folder_of_marks=marks) as first:
+        wait_for(first, "trial")
+        with driving(tmp_path / "b", file, "join", folder_of_marks=marks) as second:
+            wait_for(second, "trial")
+            first.kill()
+            ended_well(second, tmp_path / "b")
+
+    here = load_results(tmp_path / "b" / "tiny")
+    there = load_results(tmp_path / "a" / "tiny")
+    assert [trial.hash for trial in here.front] == [trial.hash for trial in there.front]
+    hashes = [trial.hash for trial in here.searched]
+    record_property("lost", 10 - len(hashes))
+    record_property("doubled", here.num_duplicates + len(hashes) - len(set(hashes)))
+    record_property("outcome", "the other driver took over its trials and the device")
+    assert len(hashes) == len(set(hashes)) == 10
+    assert here.num_running == here.num_duplicates == len(here.infeasible) == 0
+    assert not (tmp_path / "two").exists()
+    all_gone(two_nodes)

@@ -61,6 +61,27 @@ def test_what_a_cluster_finds_is_what_this_machine_finds(
     assert all(dict(trial.evaluation.values) == values[trial.hash] for trial in shared)
 
 
+def test_trainings_are_stopped_early_by_rank_wherever_they_run(
+    two_nodes: LocalCluster, tmp_path: Path, digits_file: dict[str, Any]
+) -> None:
+    file = tiny(
+        data=digits_file,
+        training={"epochs": 9},
+        search={"trials": 12, "early_stopping": {"grace_epochs": 1, "reduction": 3}},
+        baselines=["lenet_300_100"],
+    )
+    with driving(tmp_path, file) as process:
+        ended_well(process, tmp_path)
+
+    results = check_whole(tmp_path / "tiny", 12)
+    epochs = {trial.evaluation.epochs for trial in results.stopped}
+    assert epochs <= {1, 3}
+    assert len(results.stopped) >= 1
+    assert all(trial.evaluation.epochs == 9 for trial in (*results.front, *results.baselines))
+    reached = {path.stem for path in (tmp_path / "tiny" / "rungs").iterdir()}
+    assert reached == {trial.hash for trial in results.trials}
+
+
 def test_what_a_candidate_does_wrong_is_told_as_its_own_fault(
     two_nodes: LocalCluster, tmp_path: Path, digits_file: dict[str, Any]
 ) -> None:

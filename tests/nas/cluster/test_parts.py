@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from threading import Event
 from typing import Any
 
 import numpy as np
@@ -11,11 +10,12 @@ import pytest
 from latency_models.latency import DeviceBusyError, Latency, MeasurementError
 from nas.candidate_training import CandidateFailedError
 from nas.cluster.delivery import from_bytes, to_bytes
+from nas.cluster.head_watch import Ending
 from nas.cluster.outcomes import outcome_of, value_of
 from nas.cluster.remote_measurer import RemoteMeasurer
 from nas.cluster.room import fitting
-from nas.cluster.trainable import shared_config
-from nas.cluster.tune_run import Jobs, TrialLostError
+from nas.cluster.trainable import Shared, shared_config
+from nas.cluster.tune_run import Jobs, TrialLostError, TuneRun
 from nas.instruments import Instruments
 from nas.latency_source import is_machines_fault
 from nas.run_folder import DiskFullError
@@ -149,13 +149,31 @@ def test_room_is_what_the_scarcer_resource_allows(
 
 def test_a_spare_with_another_cpu_is_refused() -> None:
     config = tiny(objectives=["accuracy", "latency_ms"]).config()
-    measurer = RemoteMeasurer(config, "node", Instruments(), Event())
+    measurer = RemoteMeasurer(config, "node", Instruments(), Ending())
     measurer.check_cpu(Latency(1.0, 0.0, "measured", CONDITIONS))
     measurer.check_cpu(Latency(2.0, 0.0, "measured", CONDITIONS))
 
     other = Latency(1.0, 0.0, "measured", replace(CONDITIONS, cpu="Other CPU"))
     with pytest.raises(UserError, match=r"one kind of CPU .*, got 'Other CPU' after 'Example CPU"):
         measurer.check_cpu(other)
+
+
+class Broken(TuneRun):
+    """Tune whose temporary folder cannot be made."""
+
+    def tuner(self, folder: str) -> Any:  # noqa: ANN401
+        raise OSError(28, "No space left on device")
+
+
+def test_a_tune_that_does_not_run_lets_nobody_wait_for_ever() -> None:
+    shared = Shared(tiny().config(), None, "", {}, {})
+    broken = Broken(shared, 1.0, 0.0)
+    waiting = broken.jobs.add({"key": "a"})
+
+    broken.run()
+
+    assert isinstance(waiting.exception(0), UserError)
+    assert "No space left on device" in str(waiting.exception(0))
 
 
 def test_no_node_is_told_where_the_study_is() -> None:
