@@ -41,6 +41,9 @@ benchmarks: $(VENV)/installed  ## every benchmark, one after another
 	$(BIN)/python -m benchmarks.kernels
 	$(BIN)/python -m benchmarks.networks
 	$(BIN)/python -m benchmarks.search_overhead
+	$(BIN)/python -m benchmarks.cluster_overhead
+	$(BIN)/python -m benchmarks.cluster_scaling
+	$(BIN)/python -m benchmarks.cluster_faults
 	$(BIN)/python -m benchmarks.latency_prediction --device host --device host-onnxruntime
 	$(BIN)/python -m benchmarks.latency_published
 	HWNAS_PROFILES=runs/latency_prediction $(BIN)/python -m benchmarks.latency_queries --device host --space benchmarks/spaces/mixed.yaml

@@ -61,9 +61,9 @@ class Recorded:
     gap: Array
 
 
-def slots_of(workers: int, measured: bool) -> int:
+def slots_of(workers: int) -> int:
     """Returns how many candidates a search has under way, as `nas.cluster.room` has it."""
-    return workers + max(1, round((0.25 if measured else 0.0) * workers))
+    return workers + max(1, round(AHEAD * workers))
 
 
 def drawn(recorded: Recorded, count: int, scale: float, measure_s: float) -> Times:
@@ -84,7 +84,7 @@ def simulated(times: Times, workers: int, measured: bool) -> dict[str, Any]:
     """Returns what a cluster of ``workers`` does, and what limits it."""
     if not measured:
         times = without_measuring(times)
-    outcome = simulate(times, workers, slots_of(workers, measured))
+    outcome = simulate(times, workers, slots_of(workers))
     limits = bounds(times, workers)
     limit = min(limits, key=limits.__getitem__)
     return {
@@ -119,7 +119,7 @@ def check(recorded: Recorded, folder: Path, workers: int, sleeping_s: float) -> 
     file = measuring_nothing(CONFIG, trials, 1, "training.epochs=1")
     real = search_on_cluster(file, folder, 2, workers // 2, sleeping_s, SPREAD)
     times = replace(drawn(recorded, trials, 1.0, 0.0), train=real.end - real.begin)
-    outcome = simulate(times, workers, slots_of(workers, measured=False))
+    outcome = simulate(times, workers, slots_of(workers))
     return {
         "workers": workers,
         "mean training, s": float(times.train.mean()),
