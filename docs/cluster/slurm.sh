@@ -4,8 +4,12 @@
 #     sbatch docs/cluster/slurm.sh RUN_FILE.yaml
 #
 # Submit it again after a time limit or a fault: it goes on with the run. Submit it from a folder
-# that all machines see. The study lives in the run folder; several jobs share one in a database:
+# that all machines see. The study lives in the run folder, which is one job's at a time. Several
+# jobs share a study in a database, each with a run folder of its own in runs/job-NUMBER:
 #     export STUDY_URL=postgresql+psycopg://USER@HOST/DATABASE   (its password in ~/.pgpass)
+# One that is submitted again takes part anew; to go on in the folder of an earlier one, with its
+# checkpoints, say which:
+#     export RUNS=runs/job-NUMBER
 #
 #SBATCH --job-name=hwnas
 #SBATCH --nodes=2
@@ -61,9 +65,11 @@ for host in "${hosts[@]:1}"; do
 done
 sleep 10
 
-study=()
-if [ -n "${STUDY_URL:-}" ]; then study=(--study-url "$STUDY_URL"); fi
-nas search "$config" --ray "$head_address:$port" --resume "${study[@]}" &
+study=(--resume --runs "${RUNS:-runs}")
+if [ -n "${STUDY_URL:-}" ]; then
+    study=(--study-url "$STUDY_URL" --join --runs "${RUNS:-runs/job-$SLURM_JOB_ID}")
+fi
+nas search "$config" --ray "$head_address:$port" "${study[@]}" &
 search=$!
 status=0
 wait "$search" || status=$?
