@@ -38,6 +38,7 @@ from benchmarks.simulated_cluster import (
 from benchmarks.stand_in import measuring_nothing
 from benchmarks.timed_search import TimedSearch, search_on_cluster
 from benchmarks.work_log import gaps_s
+from nas.cluster.room import AHEAD
 
 CONFIG = Path("examples/digits.yaml")
 WORKERS = (1, 8, 64, 512)
