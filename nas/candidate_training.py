@@ -15,7 +15,6 @@ from latency_models.device_lock import making_way
 from nas.checkpoints import Checkpoints
 from nas.config import RunConfig
 from nas.data.tensors import TensorSplits
-from nas.run_folder import DiskFullError, is_full
 from nas.training import EpochReport, TrainingResult, go_on, train
 from nas.training_state import (
     DamagedStateError,
@@ -25,6 +24,7 @@ from nas.training_state import (
     from_bytes,
     to_bytes,
 )
+from nas.whole_files import DiskFullError, is_full
 from search_spaces.architecture import graph_hash
 from search_spaces.errors import UserError
 from search_spaces.graph import Graph

@@ -7,8 +7,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.drivers import DRIVER, host_of
 from nas.evaluation import Evaluation, evaluation_from_json, evaluation_to_json
-from nas.run_folder import Elsewhere, RunFolder, read_json
+from nas.run_folder import Elsewhere, RunFolder
 from nas.sampler import HASH
+from nas.whole_files import read_json
 from search_spaces.errors import UserError
 
 # User attributes of trials of a shared study: what only their driver has on file.

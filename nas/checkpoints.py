@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from nas.run_folder import write_whole
+from nas.whole_files import write_whole
 from search_spaces.errors import UserError
 
 KEY = re.compile(r"[0-9a-f]{8,64}")

@@ -12,8 +12,8 @@ from nas.instruments import needs_latency, open_measurer
 from nas.kernel_times import measure_kernel_times
 from nas.report import write_report
 from nas.results import RunResults, TrialResult
-from nas.run_folder import write_json
 from nas.setting import load_setting
+from nas.whole_files import write_json
 from search_spaces.errors import UnsupportedOperatorError
 
 FORMAT = "hwnas.front"

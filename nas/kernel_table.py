@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from latency_models.measure import KernelLatency
-from nas.run_folder import read_json, write_json
 from nas.tables import rows_of_nodes, times_by_row
+from nas.whole_files import read_json, write_json
 from search_spaces.architecture import operator_fields
 from search_spaces.errors import UserError
 from search_spaces.formats import REAL, Formats, only_moves

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from latency_models.measure import Measurer
 from nas.results import TrialResult
-from nas.run_folder import RunFolder, write_json
+from nas.run_folder import RunFolder
 from nas.tables import LayerTimes, rows_of_nodes, times_by_row
+from nas.whole_files import write_json
 from search_spaces.errors import UserError
 from search_spaces.graph import Graph
 from search_spaces.reprecision import full_precision

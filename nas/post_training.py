@@ -12,9 +12,9 @@ from nas.calibration import quantize_after_training
 from nas.data.summary import check_same_data
 from nas.data.tensors import TensorSplit
 from nas.results import RunResults, TrialResult
-from nas.run_folder import write_json, write_whole
 from nas.sensitivity import LayerSensitivity, sensitivities
 from nas.setting import Setting, load_setting
+from nas.whole_files import write_json, write_whole
 from search_spaces.architecture import to_json
 from search_spaces.cost import network_cost
 from search_spaces.errors import UserError

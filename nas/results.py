@@ -15,10 +15,11 @@ from nas.evaluation import Evaluation, evaluation_from_json, evaluation_to_json
 from nas.front import Points, knee, nadir, non_dominated
 from nas.metrics import Metric
 from nas.run_file import read_run_file
-from nas.run_folder import Elsewhere, RunFolder, open_run, read_json
+from nas.run_folder import Elsewhere, RunFolder, open_run
 from nas.sampler import HASH
 from nas.storages import open_storage
 from nas.studies import BASELINE, REPLACED
+from nas.whole_files import read_json
 from search_spaces.choice import Value
 from search_spaces.errors import UserError
 

@@ -21,11 +21,12 @@ from nas.data.splits import Splits
 from nas.data.summary import check_same_data
 from nas.data.tensors import place
 from nas.results import RunResults, TrialResult
-from nas.run_folder import RunFolder, write_json, write_whole
+from nas.run_folder import RunFolder
 from nas.setting import Setting, load_setting
 from nas.training import EpochReport, train
 from nas.training_config import TrainingConfig, training_device
 from nas.versions import machine, versions
+from nas.whole_files import write_json, write_whole
 from search_spaces.errors import UserError
 from search_spaces.model import Model
 

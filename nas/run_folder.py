@@ -6,21 +6,20 @@
     study.journal          Optuna's journal (unless the study lives in a database)
     architectures/HASH.json, evaluations/HASH.json, weights/HASH.safetensors
     checkpoints/           trainings that go on, to take them up again where they were
+    checkpoints/trained/   networks that a cluster has trained, until they are filed
     rungs/HASH.json        what a network was at each rung of early stopping, where that is on
     kernel_table.json      what kernels take on the device, where useless precisions are looked for
     latency_model.json     what predicted latencies, where some were predicted
     drivers/               a file for each process that searches here and has not left
     activity/              what each of them is doing right now
+    run.lock, starting.lock  who may search here (`nas.run_lock`)
     front.json, report.html, search.log, export/
 
-A file is written beside its place, flushed to disk and renamed, so it is there whole or not at
-all; an evaluation is written before its trial is told, so no finished work is lost. Nothing is a
-pickle.
+Files are written whole or not at all (`nas.whole_files`), and an evaluation before its trial is
+told, so no finished work is lost. Nothing is a pickle.
 """
 
-import errno
 import json
-import os
 import re
 import shlex
 import sys
@@ -37,6 +36,8 @@ from safetensors.numpy import save as safetensors_bytes
 from nas.evaluation import Evaluation, evaluation_from_json, evaluation_to_json
 from nas.redaction import without_passwords
 from nas.versions import machine, versions
+from nas.whole_files import DiskFullError as DiskFullError  # where it was before
+from nas.whole_files import write_json, write_whole
 from search_spaces.architecture import from_json, load_architecture, to_json
 from search_spaces.errors import UserError
 from search_spaces.model import Array, Model
@@ -278,61 +279,3 @@ def open_run(path: Path) -> RunFolder:
             f"this hwnas reads {FORMAT!r} version {VERSION}; open it with the hwnas that made it"
         )
     return RunFolder(path)
-
-
-def read_json(path: Path, remedy: str = "restore it from a copy") -> dict[str, Any]:
-    """Returns the mapping that a JSON file of a run holds.
-
-    Raises:
-        FileNotFoundError: If it is not there.
-        UserError: If it is damaged.
-    """
-    try:
-        data = json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}); {remedy}") from None
-    if not isinstance(data, dict):
-        raise UserError(f"{path} is damaged (it holds no mapping); {remedy}")
-    return data
-
-
-def write_json(path: Path, data: Mapping[str, Any]) -> None:
-    write_whole(path, (json.dumps(data, indent=1) + "\n").encode())
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file so that it is there whole or not at all, also after a power cut.
-
-    Raises:
-        UserError: If the disk is full; what was there before stays.
-    """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        if is_full(error):
-            raise DiskFullError(
-                f"the disk is full: cannot write {path} ({len(content)} bytes); everything "
-                "finished so far is kept; free some space and go on with --resume"
-            ) from None
-        raise
-
-
-class DiskFullError(UserError):
-    """No room for a file of the run."""
-
-
-def is_full(error: OSError) -> bool:
-    return error.errno in (errno.ENOSPC, errno.EDQUOT)
-
-
-def remove_parts(run: RunFolder) -> None:
-    """Removes what a killed process was in the middle of writing."""
-    for part in run.path.rglob(".*.part"):
-        part.unlink(missing_ok=True)

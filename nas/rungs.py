@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from nas.config import RunConfig
 from nas.front import Points, crowding_distances, non_dominated
 from nas.metrics import Metric
-from nas.run_folder import RunFolder, read_json, write_json
+from nas.run_folder import RunFolder
+from nas.whole_files import read_json, write_json
 from search_spaces.errors import UserError
 
 REMEDY = "delete it and go on with --resume; its network then counts as new at every rung"

@@ -30,19 +30,7 @@ from nas.redaction import address_only, without_passwords
 from nas.replacing import ReplacingSampler
 from nas.results import RunResults, publish_measured, results_of_study
 from nas.run_file import RunFile, differences, read_run_file, to_yaml
-from nas.run_folder import (
-    DiskFullError,
-    RunFolder,
-    create_run,
-    has_run,
-    is_full,
-    open_run,
-    read_json,
-    refuse_other_run,
-    remove_parts,
-    write_json,
-    write_whole,
-)
+from nas.run_folder import RunFolder, create_run, has_run, open_run, refuse_other_run
 from nas.run_lock import is_locked, lock_run
 from nas.search_loop import OnProgress, SearchLoop, ignore_progress, stopping_gently
 from nas.setting import Setting, baselines
@@ -50,6 +38,14 @@ from nas.storages import open_storage, remember_password
 from nas.studies import refuse_other_study
 from nas.terms import MAY_CHANGE, terms_of
 from nas.useless import UselessGenes, why_not
+from nas.whole_files import (
+    DiskFullError,
+    is_full,
+    read_json,
+    remove_parts,
+    write_json,
+    write_whole,
+)
 from search_spaces.errors import UserError
 
 USUAL = Timing()
@@ -114,7 +110,7 @@ def search(
         lock = resources.enter_context(lock_run(run, join=join))
         run = open_run(path) if has_run(path) else create_run(path, to_yaml(file))
         if lock.is_alone:
-            remove_parts(run)
+            remove_parts(run.path)
             forget_activities(run)
         resources.enter_context(logging_to(run.log_file))
         if lock.is_alone and not is_new:  # trials and workers may have been changed

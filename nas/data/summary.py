@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.data.splits import SPLITS, Splits
-from nas.run_folder import read_json
+from nas.whole_files import read_json
 from search_spaces.errors import UserError
 
 

@@ -20,8 +20,8 @@ from nas.export.checking import check_files
 from nas.export.formats import FORMATS, Format, Measurers, Shipment, get_formats
 from nas.results import RunResults, TrialResult
 from nas.retrain import load_retrained
-from nas.run_folder import DiskFullError
 from nas.setting import Setting, load_setting
+from nas.whole_files import DiskFullError
 from search_spaces.errors import UserError
 from search_spaces.graph import Graph
 from search_spaces.model import Model, fold_batch_norm

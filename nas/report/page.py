@@ -14,8 +14,8 @@ from nas.report.predictions import predicted_latency
 from nas.report.stopping import stopped_early
 from nas.report.values import PREDICTED
 from nas.results import RunResults, TrialResult
-from nas.run_folder import write_whole
 from nas.run_lock import is_locked
+from nas.whole_files import write_whole
 
 
 def write_report(

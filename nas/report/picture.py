@@ -9,7 +9,7 @@ from nas.numbers import scaled
 from nas.report.labels import Box, boxes_of_line, boxes_of_points, place_labels
 from nas.report.plane import Plane, Point, Scale, planes
 from nas.results import RunResults, TrialResult
-from nas.run_folder import write_whole
+from nas.whole_files import write_whole
 from search_spaces.errors import UserError
 
 WIDTH, HEIGHT = 760, 440

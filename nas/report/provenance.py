@@ -11,9 +11,9 @@ from nas.config import RunConfig
 from nas.data.splits import SPLITS
 from nas.numbers import duration, milliseconds
 from nas.results import RunResults
-from nas.run_folder import read_json
 from nas.stopped import rungs_of
 from nas.training_config import TrainingConfig
+from nas.whole_files import read_json
 
 Facts = list[tuple[str, str]]
 NOT_RECORDED = "not recorded"

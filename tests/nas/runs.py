@@ -17,11 +17,12 @@ from nas.interpreter import from_model
 from nas.metrics import violations
 from nas.results import RunResults, load_results
 from nas.run_file import RunFile, to_yaml
-from nas.run_folder import RunFolder, create_run, write_json
+from nas.run_folder import RunFolder, create_run
 from nas.sampler import HASH
 from nas.setting import Setting, load_setting, space_for
 from nas.storages import open_storage
 from nas.studies import BASELINE, open_study, suggest
+from nas.whole_files import write_json
 from search_spaces.architecture import graph_hash
 from search_spaces.builder import GraphBuilder
 from search_spaces.graph import Graph

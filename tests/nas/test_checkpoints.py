@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from nas.checkpoints import FolderCheckpoints
-from nas.run_folder import DiskFullError
+from nas.whole_files import DiskFullError
 from search_spaces.errors import UserError
 
 KEY = "0123456789abcdef"

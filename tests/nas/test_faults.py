@@ -17,9 +17,9 @@ from optuna.trial import TrialState
 
 from nas.results import RunResults, load_results
 from nas.run_file import RunFile, to_yaml
-from nas.run_folder import DiskFullError
 from nas.search import search
 from nas.storages import open_storage
+from nas.whole_files import DiskFullError
 from tests.nas.tiny import tiny
 
 pytestmark = pytest.mark.usefixtures("cache_of_its_own")

@@ -23,9 +23,9 @@ from nas.report.importance import gene_importance, trials_needed
 from nas.report.labels import Box, place_labels
 from nas.report.plane import Plane, Scale, planes
 from nas.results import RunResults, TrialResult
-from nas.run_folder import write_json
 from nas.run_lock import lock_run
 from nas.tables import layer_rows
+from nas.whole_files import write_json
 from search_spaces.errors import UserError
 from tests.nas.latencies import measured, predicted
 from tests.nas.runs import SPACE, baseline, make_run, run_file

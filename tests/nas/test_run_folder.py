@@ -14,16 +14,9 @@ import pytest
 
 from latency_models.latency import Latency
 from nas.evaluation import Evaluation, evaluation_from_json, evaluation_to_json
-from nas.run_folder import (
-    DiskFullError,
-    RunFolder,
-    create_run,
-    has_run,
-    open_run,
-    remove_parts,
-    write_whole,
-)
+from nas.run_folder import RunFolder, create_run, has_run, open_run
 from nas.run_lock import is_locked, lock_run
+from nas.whole_files import DiskFullError, remove_parts, write_whole
 from search_spaces.architecture import graph_hash
 from search_spaces.errors import UserError
 from search_spaces.model import random_model
@@ -200,7 +193,7 @@ def test_a_file_is_whole_however_its_writer_is_killed(tmp_path: Path) -> None:
     path = tmp_path / "file"
     write_whole(path, bytes(3_000_000))
     program = (
-        "import sys; from pathlib import Path; from nas.run_folder import write_whole\n"
+        "import sys; from pathlib import Path; from nas.whole_files import write_whole\n"
         "for byte in range(1, 200):\n"
         "    write_whole(Path(sys.argv[1]), bytes([byte]) * 3_000_000)\n"
         "    print(byte, flush=True)\n"
@@ -216,7 +209,7 @@ def test_a_file_is_whole_however_its_writer_is_killed(tmp_path: Path) -> None:
     content = path.read_bytes()
     assert len(content) == 3_000_000
     assert len(set(content)) == 1
-    remove_parts(RunFolder(tmp_path))
+    remove_parts(tmp_path)
     assert os.listdir(tmp_path) == ["file"]
 
 

@@ -22,9 +22,10 @@ from nas.evaluation import Evaluation
 from nas.pace import pace_of
 from nas.results import RunResults, load_results
 from nas.run_file import RunFile, to_yaml
-from nas.run_folder import RunFolder, create_run, write_json
+from nas.run_folder import RunFolder, create_run
 from nas.run_lock import lock_run
 from nas.status import StatusReader
+from nas.whole_files import write_json
 from search_spaces.errors import UserError
 from tests.nas.runs import make_run, open_run_study, run_file
 from tests.nas.test_faults import searching, wait_for
