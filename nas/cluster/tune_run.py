@@ -20,6 +20,7 @@ from typing import Any
 import psutil
 from ray import tune
 from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from nas.cluster.trainable import CandidateTrainable, Shared
@@ -27,13 +28,13 @@ from search_spaces.errors import UserError
 
 PREFIX = "hwnas-tune-"  # of Tune's temporary folders; the driver's process follows
 STARTS = 5  # how often in a row Tune as a whole may fail
+MOST_ACTORS = 1_000_000
+KEEPS = "_hwnas_keeps_actors"  # mark on a controller whose cache was enlarged
 SETTINGS = {  # of Tune, which reads them from the environment of the driver
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
     "TUNE_WARN_THRESHOLD_S": "60",
-    # As many trials as are asked of the searcher wait for resources: Tune keeps only so many idle
-    # actors as trials are staged, and lets go of those of trainings that end at the same moment.
-    "TUNE_MAX_PENDING_TRIALS_PG": "1024",
+    "TUNE_MAX_PENDING_TRIALS_PG": "1024",  # all that are ready wait for room in Tune, not here
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -144,6 +145,21 @@ class QueueSearcher(Searcher):  # type: ignore[misc]  # Ray has no types
         return (object, ())
 
 
+class KeepingActors(FIFOScheduler):  # type: ignore[misc]
+    """Runs trials as they come, and lets Tune keep every actor for the next one.
+
+    By itself it keeps as many idle actors as trials wait, so of trainings that end at the same
+    moment most lose theirs, and starting one anew takes seconds.
+    """
+
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:  # noqa: ANN401
+        cache = getattr(tune_controller, "_actor_cache", None)
+        if cache is not None and not getattr(tune_controller, KEEPS, False):
+            cache.increase_max(trial.placement_group_factory, by=MOST_ACTORS)
+            setattr(tune_controller, KEEPS, True)
+        super().on_trial_add(tune_controller, trial)
+
+
 class Ends(tune.Callback):  # type: ignore[misc]
     """Brings the ends of trials to their futures."""
 
@@ -246,6 +262,7 @@ class TuneRun:
             tune.with_resources(trainable, self.resources),
             tune_config=tune.TuneConfig(
                 search_alg=QueueSearcher(self.jobs, self.ended),
+                scheduler=KeepingActors(),
                 num_samples=-1,
                 reuse_actors=True,
                 trial_name_creator=trial_name,

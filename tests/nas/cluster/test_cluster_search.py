@@ -1,6 +1,7 @@
 """A search on a cluster is the search on this machine, evaluated elsewhere."""
 
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import pytest
@@ -59,6 +60,21 @@ def test_what_a_cluster_finds_is_what_this_machine_finds(
     shared = [trial for trial in there.trials if trial.hash in values]
     assert len(shared) >= 2  # the first proposals know nothing of each other
     assert all(dict(trial.evaluation.values) == values[trial.hash] for trial in shared)
+
+
+def test_every_actor_is_used_again(
+    two_nodes: LocalCluster, tmp_path: Path, digits_file: dict[str, Any]
+) -> None:
+    file = tiny(data=digits_file, search={"trials": 12}, training={"epochs": 20})
+    seen: set[int] = set()
+    with driving(tmp_path, file) as process:
+        while process.poll() is None:
+            seen |= {each.pid for each in workers_at(two_nodes, "ray::ResourceTrainable")}
+            sleep(0.1)
+        ended_well(process, tmp_path)
+
+    check_whole(tmp_path / "tiny", 12)
+    assert len(seen) == 2
 
 
 def test_trainings_are_stopped_early_by_rank_wherever_they_run(
