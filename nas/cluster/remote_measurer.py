@@ -172,7 +172,7 @@ class RemoteMeasurer:
                 self.let_go(actor, error)
                 if watched.at == key:
                     deaths, away_since = deaths + 1, None
-                elif watched.at or away_since is None:
+                elif watched.seen or away_since is None:
                     away_since = monotonic()
                 log.warning(
                     "the actor of %s died%s: %s",

@@ -16,6 +16,7 @@ from tests.nas.cluster.driving import (
     driving,
     ended_well,
     heads,
+    in_training,
     raylet_of,
     refused,
 )
@@ -45,13 +46,21 @@ def test_the_second_nodes_raylet_is_killed(
     cluster: LocalCluster, file: RunFile, tmp_path: Path, record_property: Record
 ) -> None:
     run = tmp_path / "tiny"
-    with driving(tmp_path, file) as process:
+    # Long enough for both nodes to be in the middle of a training.
+    longer = file.model_copy(
+        update={"training": file.training.model_copy(update={"epochs": 1200})}
+    )
+    with driving(tmp_path, longer) as process:
         before = in_the_middle(process, run)
+        until(lambda: len(in_training(run)) == 2, 60)
         raylet_of(cluster, "node-2").kill()
         ended_well(process, tmp_path)
 
     went_well(record_property, run, before, "the search went on with the other node")
-    assert "its process died" not in (run / "search.log").read_text()
+    log = (run / "search.log").read_text()
+    assert "its process died" not in log
+    assert "is gone" in log
+    assert "went on from its checkpoint" in log
     all_gone(cluster)
 
 
