@@ -201,21 +201,6 @@ def test_one_ctrl_c_lets_running_trials_end_and_a_second_stops_them(
     assert load_results(tmp_path / "long").num_running == 2
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=160k", "tmpfs", str(place)]
-    try:
-        done = subprocess.run(mount, capture_output=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("no mount command here")
-    if done.returncode:
-        pytest.skip(f"mounting a small disk needs root: {done.stderr.decode().strip()}")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
-
-
 def test_a_full_disk_ends_the_search_in_one_line_and_loses_nothing(small_disk: Path) -> None:
     file = tiny(search={"trials": 30})
     with pytest.raises(DiskFullError, match=r"the disk is full: .*go on with --resume"):

@@ -361,7 +361,9 @@ def test_the_fast_end_of_a_known_front_is_trained_in_full(
     ranked = epochs_trained(curves, ms, rungs, by_rank)
     accurate = epochs_trained(curves, ms, rungs, by_accuracy)
 
-    saved = {name: float(1 - t.mean() / 27) for name, t in (("rank", ranked), ("accuracy", accurate))}
+    saved = {
+        name: float(1 - t.mean() / 27) for name, t in (("rank", ranked), ("accuracy", accurate))
+    }
     record_property("share of epochs saved", saved)
     assert (ranked[fast] == 27).all()
     assert (accurate[fast] == 27).mean() < 0.2
