@@ -22,6 +22,7 @@ TESTS = (
     "tests/nas/cluster/test_cluster_search.py",
     "tests/nas/cluster/test_cluster_faults.py",
     "tests/nas/cluster/test_cluster_deaths.py",
+    "tests/nas/cluster/test_command_line.py",
     "tests/nas/test_joined_search.py",
 )
 
@@ -51,8 +52,9 @@ def main() -> None:
     options = parser.parse_args()
     with TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        command = [sys.executable, "-m", "pytest", *TESTS, f"--junit-xml={report}"]
-        done = subprocess.run([*command, "-o", "junit_family=xunit1"], check=False)
+        command = [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadfile", *TESTS]
+        wanted = (f"--junit-xml={report}", "-o", "junit_family=xunit1")
+        done = subprocess.run([*command, *wanted], check=False)
         rows = list(rows_of(report))
     print_table("faults under a search", rows)
     totals = {key: sum(row[key] for row in rows) for key in ("lost", "doubled")}

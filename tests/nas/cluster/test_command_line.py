@@ -15,7 +15,8 @@ from nas.cluster import local_cluster
 from nas.cluster.local_cluster import LocalCluster
 from nas.results import load_results
 from nas.run_file import to_yaml
-from tests.nas.cluster.driving import heads, told
+from tests.nas.cluster.driving import doubled, heads, told
+from tests.nas.cluster.faults import Record
 from tests.nas.postgres import until
 from tests.nas.tiny import tiny
 
@@ -35,7 +36,7 @@ def run(*arguments: str) -> str:
 
 
 def test_a_search_whose_node_and_driver_are_killed_has_one_front_and_one_report(
-    home_of_its_own: None, tmp_path: Path, digits_file: dict[str, Any]
+    home_of_its_own: None, tmp_path: Path, digits_file: dict[str, Any], record_property: Record
 ) -> None:
     file = tiny(data=digits_file, search={"trials": TRIALS}, training={"epochs": 100})
     config, folder = tmp_path / "run.yaml", tmp_path / "tiny"
@@ -65,6 +66,9 @@ def test_a_search_whose_node_and_driver_are_killed_has_one_front_and_one_report(
 
     results = load_results(folder)
     hashes = Counter(trial.hash for trial in results.searched)
+    record_property("lost", len(before.keys() - told(folder).keys()))
+    record_property("doubled", doubled(folder))
+    record_property("outcome", "went on with one node; resumed")
     assert len(hashes) == hashes.total() == TRIALS
     assert before.items() <= told(folder).items()
     assert results.num_running == results.num_duplicates == len(results.infeasible) == 0
