@@ -215,13 +215,17 @@ def test_two_drivers_on_one_cluster_share_study_and_device(
     file = some_search(digits_file)
     storage = f"journal:{tmp_path}/shared.journal"
     file = file.model_copy(
-        update={"search": file.search.model_copy(update={"storage": storage, "trials": 10})}
+        update={
+            "search": file.search.model_copy(update={"storage": storage, "trials": 10}),
+            "training": file.training.model_copy(update={"epochs": 1200}),
+        }
     )
     marks = str(tmp_path)
     with driving(tmp_path / "a", file, folder_of_marks=marks) as first:
         wait_for(first, "trial")
         with driving(tmp_path / "b", file, "join", folder_of_marks=marks) as second:
-            wait_for(second, "trial")
+            wait_for(second, "start")  # the first one's workers have all the room
+            sleep(3)
             first.kill()
             ended_well(second, tmp_path / "b")
 
