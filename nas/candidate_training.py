@@ -75,8 +75,7 @@ class LocalTraining:
     Args:
         may_go_on: Asked after each epoch but the last; it must answer the same again for an epoch
             that is run once more, from a checkpoint before it.
-        every_s: Least seconds between two checkpoints.
-        always_save: Saves one after every epoch, however short.
+        every_s: Least seconds between two checkpoints; 0 saves one after every epoch.
     """
 
     def __init__(
@@ -87,13 +86,12 @@ class LocalTraining:
         may_go_on: MayGoOn = always,
         *,
         every_s: float = CHECKPOINT_EVERY_S,
-        always_save: bool = False,
     ) -> None:
         self.config = config
         self.data = data
         self.checkpoints = checkpoints
         self.may_go_on = may_go_on
-        self.every_s = 0.0 if always_save else every_s
+        self.every_s = every_s
 
     def __call__(self, graph: Graph, values: Mapping[str, float], /) -> TrainingResult:
         key = graph_hash(graph)

@@ -16,6 +16,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from latency_models.device import Device
 from latency_models.latency import to_json as latency_to_json
+from nas.cluster.connection import NAMESPACE
 from nas.cluster.outcomes import Outcome, outcome_of
 from nas.config import LatencyConfig, RunConfig
 from nas.instruments import Instruments
@@ -23,7 +24,6 @@ from nas.latency_source import NetworkTimer
 from search_spaces.architecture import from_json, graph_hash
 from search_spaces.graph import Graph
 
-NAMESPACE = "hwnas"
 OVERHEAD = 0.001  # of the resource `device:NAME`, which says where the device is, not how much
 
 

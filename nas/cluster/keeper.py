@@ -1,7 +1,8 @@
 """Keeper: a Ray actor on the driver's node that reads and writes the run folder for trainings.
 
-Only the driver's machine needs to see the folder. The actor keeps nothing itself, so Ray may
-start it anew at any time.
+Only the driver's machine needs to see the folder. The actor itself keeps no more than where each
+candidate is trained, and who is lost without that counts as nobody's fault; so Ray may start it
+anew at any time.
 """
 
 from collections.abc import Collection, Mapping, Sequence

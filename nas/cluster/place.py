@@ -5,7 +5,6 @@ device, then for Ray Tune to train. So a measurement holds no training resource,
 is filed in the run folder by the driver alone.
 """
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -40,8 +39,6 @@ from nas.setting import Setting, baseline_hashes, load_setting
 
 ENDING_S = 30.0  # for Tune to end by itself
 THREADS_END_S = 5.0  # for the threads of evaluations that nobody waits for
-
-log = logging.getLogger("nas.search")
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,7 +92,7 @@ def trained(
 def killed_after(epochs: int, config: RunConfig, data: TensorSplits, folder: Path) -> Path:
     """Returns the file of the checkpoint that is left."""
     with pytest.raises(KilledError):
-        trained(config, data, folder, may_go_on=Ending(epochs), always_save=True)
+        trained(config, data, folder, may_go_on=Ending(epochs), every_s=0)
     return folder / f"{KEY}.safetensors"
 
 
@@ -114,13 +114,12 @@ def test_checkpoints_are_saved_now_and_then_or_always(tmp_path: Path, few: Tenso
     trained(config_of(), few, tmp_path)
     assert not list(tmp_path.iterdir())  # it took less than 30 s
 
-    for options in ({"always_save": True}, {"every_s": 0}):
-        trained(config_of(), few, tmp_path, **options)
-        (file,) = tmp_path.iterdir()
-        recipe = Recipe(GRAPH, config_of().training, data_fingerprint(few), "cpu")
-        assert from_bytes(file.read_bytes(), recipe).epochs == EPOCHS
-        LocalTraining(config_of(), few, FolderCheckpoints(tmp_path)).forget(KEY)
-        assert not list(tmp_path.iterdir())
+    trained(config_of(), few, tmp_path, every_s=0)
+    (file,) = tmp_path.iterdir()
+    recipe = Recipe(GRAPH, config_of().training, data_fingerprint(few), "cpu")
+    assert from_bytes(file.read_bytes(), recipe).epochs == EPOCHS
+    LocalTraining(config_of(), few, FolderCheckpoints(tmp_path)).forget(KEY)
+    assert not list(tmp_path.iterdir())
 
 
 def cut(file: Path) -> None:
@@ -175,7 +174,7 @@ def test_a_full_disk_is_a_warning_and_training_goes_on(
 ) -> None:
     (small_disk / "filler").write_bytes(bytes(150_000))
 
-    result = trained(config_of(), few, small_disk, always_save=True)
+    result = trained(config_of(), few, small_disk, every_s=0)
 
     assert said.text.count("goes on without a new checkpoint: the disk is full") == EPOCHS
     check_same(result, trained(config_of(), few, tmp_path / "other"))
@@ -193,7 +192,7 @@ def test_a_log_on_the_full_disk_does_not_end_a_training_either(
     log, handler = logging.getLogger("nas.search"), FullLog()
     log.addHandler(handler)
     try:
-        assert trained(config_of(), few, small_disk, always_save=True).finished
+        assert trained(config_of(), few, small_disk, every_s=0).finished
     finally:
         log.removeHandler(handler)
 
@@ -232,7 +231,7 @@ def tell(key, values, report):
 
 if __name__ == "__main__":
     checkpoints = FolderCheckpoints(Path(sys.argv[1]))
-    LocalTraining(killed_config(), few_digits(), checkpoints, tell, always_save=True)(KILLED, {})
+    LocalTraining(killed_config(), few_digits(), checkpoints, tell, every_s=0)(KILLED, {})
     print("end", flush=True)
 """
 KILLED = dropping_net(PRECISIONS["w4a4"])
@@ -299,7 +298,7 @@ def test_a_training_that_ends_early_is_filed_as_stopped_and_its_checkpoint_dropp
         assert report.epoch == 1 or checkpoints.load(key) is not None
         return report.epoch < 2
 
-    training = LocalTraining(file.config(), few, checkpoints, only_two, always_save=True)
+    training = LocalTraining(file.config(), few, checkpoints, only_two, every_s=0)
     evaluator = Evaluator(file.config(), training, OnlyBefore(), run)
 
     evaluation = evaluator.evaluate(Architecture("", (), GRAPH))
