@@ -110,14 +110,9 @@ def search(
         lock = resources.enter_context(lock_run(run, join=join))
         run = open_run(path) if has_run(path) else create_run(path, to_yaml(file))
         if lock.is_alone:
-            remove_parts(run.path)
-            forget_activities(run)
+            tidy_up(run, file)
         resources.enter_context(logging_to(run.log_file))
-        if lock.is_alone and not is_new:  # trials and workers may have been changed
-            write_whole(run.config_file, to_yaml(file).encode())
-        if run.data_file.exists():
-            check_same_data(run.data_file, setting.splits)
-        write_json(run.data_file, data_summary(setting.splits))
+        note_data(run, setting)
         me = new_driver()
         study = take_up_study(
             config,
@@ -136,8 +131,7 @@ def search(
         if model is not None:
             note_model(run, model)
         found = resources.enter_context(place.open(config, run, setting, model))
-        activity = ActivityLog(run, about_place(place, config), me)
-        resources.enter_context(activity)
+        activity = resources.enter_context(ActivityLog(run, about_place(place, config), me))
         if isinstance(found.workers, Watched):
             found.workers.watch(activity)
         if reason := why_not(config):
@@ -157,6 +151,26 @@ def search(
         if config.search.storage is not None:
             publish_measured(read_results(), study)
         return replace(read_results(), used_up=loop.used_up)
+
+
+def tidy_up(run: RunFolder, file: RunFile) -> None:
+    """Removes what killed drivers have left, and notes how many trials and workers are asked for.
+
+    Only for a run that nobody else is at work in.
+    """
+    remove_parts(run.path)
+    forget_activities(run)
+    write_whole(run.config_file, to_yaml(file).encode())
+
+
+def note_data(run: RunFolder, setting: Setting) -> None:
+    """Keeps in the run which images it saw.
+
+    Raises:
+        UserError: If they are others than before.
+    """
+    check_same_data(run.data_file, setting.splits)
+    write_json(run.data_file, data_summary(setting.splits))
 
 
 def about_place(place: Place, config: RunConfig) -> str:

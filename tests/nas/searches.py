@@ -45,11 +45,23 @@ def driving(
         folder: Where the run folder is made.
         how: "new", "resume" or "join".
     """
+    with running(folder, PROGRAM, file, how, str(storage_limit_s)) as process:
+        yield process
+
+
+@contextmanager
+def running(
+    folder: Path, text: str, file: RunFile, *arguments: str
+) -> Iterator["subprocess.Popen[str]"]:
+    """Runs a program in a process (and a process group) of its own, and kills it at the end.
+
+    Its arguments are a run file and the folder of runs, and then ``arguments``.
+    """
     folder.mkdir(exist_ok=True)
     program, config = folder / "program.py", folder / "run.yaml"
-    program.write_text(PROGRAM)
+    program.write_text(text)
     config.write_text(to_yaml(file))
-    command = [sys.executable, str(program), str(config), str(folder), how, str(storage_limit_s)]
+    command = [sys.executable, str(program), str(config), str(folder), *arguments]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd()}
     with subprocess.Popen(
         command,

@@ -3,9 +3,7 @@
 import os
 import signal
 import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from random import Random
 from time import monotonic, sleep
@@ -16,10 +14,11 @@ import pytest
 from optuna.trial import TrialState
 
 from nas.results import RunResults, load_results
-from nas.run_file import RunFile, to_yaml
+from nas.run_file import RunFile
 from nas.search import search
 from nas.storages import open_storage
 from nas.whole_files import DiskFullError
+from tests.nas.searches import running
 from tests.nas.tiny import tiny
 
 pytestmark = pytest.mark.usefixtures("cache_of_its_own")
@@ -41,26 +40,8 @@ if __name__ == "__main__":
 """
 
 
-@contextmanager
-def searching(folder: Path, file: RunFile) -> Iterator["subprocess.Popen[str]"]:
-    """Runs a search in a process (and a process group) of its own."""
-    program, config = folder / "program.py", folder / "run.yaml"
-    program.write_text(PROGRAM)
-    config.write_text(to_yaml(file))
-    command = [sys.executable, str(program), str(config), str(folder)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd()}
-    with subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-        start_new_session=True,
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+def searching(folder: Path, file: RunFile) -> AbstractContextManager["subprocess.Popen[str]"]:
+    return running(folder, PROGRAM, file)
 
 
 def wait_for(process: "subprocess.Popen[str]", line: str) -> None:

@@ -21,6 +21,7 @@ from search_spaces.architecture import graph_hash
 from search_spaces.errors import UserError
 from search_spaces.model import random_model
 from search_spaces.space import Architecture
+from tests.nas.disks import file_system
 from tests.nas.runs import CONDITIONS, baseline
 
 
@@ -37,17 +38,8 @@ def architecture() -> Architecture:
 @pytest.fixture
 def full_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 64 KiB, so that it is really full."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)]
-    try:
-        done = subprocess.run(mount, capture_output=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("no mount command here")
-    if done.returncode:
-        pytest.skip(f"mounting a small disk needs root: {done.stderr.decode().strip()}")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
+    with file_system(tmp_path / "disk", "64k") as place:
+        yield place
 
 
 def evaluation(key: str) -> Evaluation:

@@ -1,12 +1,15 @@
-"""A local cluster of its own for the tests of a module."""
+"""A local cluster of its own for the tests of a module, and a search to run on it."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from nas.cluster import local_cluster
 from nas.cluster.local_cluster import LocalCluster, NodeSize
 from nas.cluster.processes import find_processes
+from nas.run_file import RunFile
+from tests.nas.cluster.faults import some_search
 
 
 @pytest.fixture(scope="module")
@@ -30,3 +33,9 @@ def two_nodes(home_of_its_own: None) -> Iterator[LocalCluster]:
         local_cluster.stop()
     assert not find_processes(cluster.temp)
     assert not cluster.temp.exists()
+
+
+@pytest.fixture
+def file(digits_file: dict[str, Any]) -> RunFile:
+    """A search with something to kill in it."""
+    return some_search(digits_file)

@@ -25,6 +25,14 @@ def some_search(data: dict[str, Any]) -> RunFile:
     )
 
 
+def changed(file: RunFile, **sections: dict[str, Any]) -> RunFile:
+    """Returns a run file with other values in some of its sections."""
+    parts = {
+        name: getattr(file, name).model_copy(update=values) for name, values in sections.items()
+    }
+    return file.model_copy(update=parts)
+
+
 def went_well(
     record: Record,
     run: Path,

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
 import psutil
 import pytest
@@ -20,7 +19,7 @@ from tests.nas.cluster.driving import (
     raylet_of,
     refused,
 )
-from tests.nas.cluster.faults import Record, in_the_middle, some_search, went_well
+from tests.nas.cluster.faults import Record, changed, in_the_middle, went_well
 from tests.nas.postgres import until
 from tests.nas.searches import wait_for
 
@@ -37,19 +36,12 @@ def cluster(home_of_its_own: None) -> Iterator[LocalCluster]:
         local_cluster.stop()
 
 
-@pytest.fixture
-def file(digits_file: dict[str, Any]) -> RunFile:
-    return some_search(digits_file)
-
-
 def test_the_second_nodes_raylet_is_killed(
     cluster: LocalCluster, file: RunFile, tmp_path: Path, record_property: Record
 ) -> None:
     run = tmp_path / "tiny"
     # Long enough for both nodes to be in the middle of a training.
-    longer = file.model_copy(
-        update={"training": file.training.model_copy(update={"epochs": 1200})}
-    )
+    longer = changed(file, training={"epochs": 1200})
     with driving(tmp_path, longer) as process:
         before = in_the_middle(process, run)
         until(lambda: len(in_training(run)) == 2, 60)

@@ -9,7 +9,6 @@ import signal
 import subprocess
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Any
 
 import pytest
 
@@ -25,16 +24,11 @@ from tests.nas.cluster.driving import (
     told,
     workers_at,
 )
-from tests.nas.cluster.faults import TRIALS, Record, in_the_middle, some_search, went_well
+from tests.nas.cluster.faults import TRIALS, Record, changed, in_the_middle, went_well
 from tests.nas.postgres import until
 from tests.nas.searches import wait_for
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("cache_of_its_own")]
-
-
-@pytest.fixture
-def file(digits_file: dict[str, Any]) -> RunFile:
-    return some_search(digits_file)
 
 
 def test_the_driver_is_killed_and_the_search_resumed(
@@ -76,9 +70,7 @@ def test_the_device_actor_hangs(
 ) -> None:
     """Its time limits are those of the measurer; this is for the actor itself."""
     run = tmp_path / "tiny"
-    hurried = file.model_copy(
-        update={"latency": file.latency.model_copy(update={"time_limit_s": 0.5})}
-    )
+    hurried = changed(file, latency={"time_limit_s": 0.5})
     with driving(tmp_path, hurried, first_takes_s=600.0) as process:
         ended_well(process, tmp_path)
 
@@ -103,12 +95,7 @@ def test_a_candidate_under_which_every_worker_dies_is_infeasible(
 ) -> None:
     """As the system does with a candidate that takes all memory."""
     run = tmp_path / "tiny"
-    slow = file.model_copy(
-        update={
-            "training": file.training.model_copy(update={"epochs": 1_000_000}),
-            "search": file.search.model_copy(update={"trials": 1}),
-        }
-    )
+    slow = changed(file, training={"epochs": 1_000_000}, search={"trials": 1})
     with driving(tmp_path, slow) as process:
         wait_for(process, "start")
         killed: set[int] = set()
@@ -153,12 +140,7 @@ def test_the_drivers_disk_is_full(
     record_property: Record,
 ) -> None:
     run = small_disk / "tiny"
-    many = file.model_copy(
-        update={
-            "search": file.search.model_copy(update={"trials": 40}),
-            "training": file.training.model_copy(update={"epochs": 1}),
-        }
-    )
+    many = changed(file, search={"trials": 40}, training={"epochs": 1})
     with driving(small_disk, many, takes_s=0.0) as process:
         said = refused(process)
     assert "the disk is full" in said
@@ -185,12 +167,8 @@ def test_ctrl_c_once_finishes_what_runs_and_twice_stops_at_once(
     assert len(before) < len(now) < TRIALS
     all_gone(two_nodes)
 
-    endless = file.model_copy(
-        update={
-            "name": "endless",
-            "training": file.training.model_copy(update={"epochs": 1_000_000}),
-        }
-    )
+    endless = changed(file, training={"epochs": 1_000_000})
+    endless = endless.model_copy(update={"name": "endless"})
     with driving(tmp_path / "endless", endless) as process:
         wait_for(process, "start")
         until(lambda: is_training(tmp_path / "endless" / "endless"), 60)
@@ -209,17 +187,11 @@ def test_ctrl_c_once_finishes_what_runs_and_twice_stops_at_once(
 
 
 def test_two_drivers_on_one_cluster_share_study_and_device(
-    two_nodes: LocalCluster, digits_file: dict[str, Any], tmp_path: Path, record_property: Record
+    two_nodes: LocalCluster, file: RunFile, tmp_path: Path, record_property: Record
 ) -> None:
     """One of them is killed; the device's actor, which was its own, dies with it."""
-    file = some_search(digits_file)
     storage = f"journal:{tmp_path}/shared.journal"
-    file = file.model_copy(
-        update={
-            "search": file.search.model_copy(update={"storage": storage, "trials": 10}),
-            "training": file.training.model_copy(update={"epochs": 1200}),
-        }
-    )
+    file = changed(file, search={"storage": storage, "trials": 10}, training={"epochs": 1200})
     marks = str(tmp_path)
     with driving(tmp_path / "a", file, folder_of_marks=marks) as first:
         wait_for(first, "trial")
