@@ -7,18 +7,19 @@ from typing import Any
 import pytest
 
 from nas.cluster.local_cluster import LocalCluster
+from nas.run_file import RunFile
 from nas.search import search
 from tests.nas.cluster.driving import (
     all_gone,
     check_whole,
     driving,
     ended_well,
-    is_training,
+    in_training,
     refused,
     told,
     workers_at,
 )
-from tests.nas.cluster.faults import Record, some_search, went_well
+from tests.nas.cluster.faults import Record, changed, went_well
 from tests.nas.postgres import until
 from tests.nas.searches import wait_for
 from tests.nas.tiny import tiny
@@ -27,18 +28,20 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cache_of_its_own")]
 
 
 def test_a_candidate_whose_worker_is_killed_goes_on_from_its_checkpoint(
-    two_nodes: LocalCluster, tmp_path: Path, digits_file: dict[str, Any], record_property: Record
+    two_nodes: LocalCluster, file: RunFile, tmp_path: Path, record_property: Record
 ) -> None:
-    file = some_search(digits_file)
     run = tmp_path / "tiny"
-    with driving(tmp_path, file) as process:
+    longer = changed(file, training={"epochs": 1200}, search={"trials": 3})
+    with driving(tmp_path, longer) as process:
         wait_for(process, "start")
-        until(lambda: is_training(run), 60)
+        # Whichever worker is killed is in the middle of a training then.
+        until(lambda: len(in_training(run)) == 2, 60)
         before = told(run)
         workers_at(two_nodes, "ray::ResourceTrainable.train")[0].kill()
         ended_well(process, tmp_path)
 
-    went_well(record_property, run, before, "its candidate went on from its checkpoint")
+    outcome = "its candidate went on from its checkpoint"
+    went_well(record_property, run, before, outcome, trials=3)
     log = (run / "search.log").read_text()
     assert "its process died" in log
     assert "went on from its checkpoint" in log
