@@ -26,7 +26,7 @@ test-quick: $(VENV)/installed  ## without the tests that take more than a few se
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not cluster"
 
 test-aarch64: $(VENV)/installed  ## kernels and networks for 64-bit ARM, in an emulator
-	$(BIN)/python -m pytest -rs tests/latency_models/test_aarch64.py tests/latency_models/test_compiled_file.py
+	$(BIN)/python -m pytest -rs tests/latency_models/compiler/test_aarch64.py tests/latency_models/boards/test_library_file.py
 
 check: $(VENV)/installed  ## lint, format and types
 	$(BIN)/ruff check .

@@ -21,22 +21,22 @@ import numpy as np
 
 from benchmarks.interleaved import interleaved_ms
 from benchmarks.report import print_table, write_json
-from latency_models.compiled import CompiledModel, compile_model
-from latency_models.kernels.cpu import Cpu, host_cpu
-from nas.accuracy import logits
+from latency_models.compiler.library import CompiledModel, compile_model
+from latency_models.devices.cpu import Cpu, host_cpu
 from nas.data.tensors import TensorSplits
-from nas.run_file import read_run_file
-from nas.setting import load_setting
-from nas.training import train
-from nas.training_config import TrainingConfig
+from nas.problem.records import TrainingConfig
+from nas.problem.run_file import read_run_file
+from nas.problem.search_problem import load_setting
+from nas.training.accuracy import logits
+from nas.training.loop import train
 from search_spaces.blocks import get_block
-from search_spaces.builder import GraphBuilder
-from search_spaces.cost import network_cost
-from search_spaces.graph import Graph
-from search_spaces.layer import Layer
-from search_spaces.model import Model, fold_batch_norm
-from search_spaces.operators import Conv2d, GlobalAvgPool, Linear, Shape
-from search_spaces.precision import FP32, PRECISIONS, W8A8, Precision
+from search_spaces.building.builder import GraphBuilder
+from search_spaces.building.layer import Layer
+from search_spaces.graphs.cost import network_cost
+from search_spaces.graphs.graph import Graph
+from search_spaces.graphs.model import Model, fold_batch_norm
+from search_spaces.graphs.operators import Conv2d, GlobalAvgPool, Linear, Shape
+from search_spaces.graphs.precision import FP32, PRECISIONS, W8A8, Precision
 
 
 def small_resnet(

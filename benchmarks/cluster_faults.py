@@ -19,11 +19,11 @@ from xml.etree import ElementTree
 from benchmarks.report import print_table, write_json
 
 TESTS = (
-    "tests/nas/cluster/test_cluster_search.py",
-    "tests/nas/cluster/test_cluster_faults.py",
-    "tests/nas/cluster/test_cluster_deaths.py",
-    "tests/nas/cluster/test_command_line.py",
-    "tests/nas/test_joined_search.py",
+    "tests/nas/evaluation/ray/test_cluster_search.py",
+    "tests/nas/evaluation/ray/test_cluster_faults.py",
+    "tests/nas/evaluation/ray/test_cluster_deaths.py",
+    "tests/nas/evaluation/ray/test_command_line.py",
+    "tests/nas/search/test_joined_search.py",
 )
 
 

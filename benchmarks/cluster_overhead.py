@@ -24,11 +24,11 @@ from benchmarks.plain_searches import search_with_joblib, search_with_tune
 from benchmarks.report import print_table, write_json
 from benchmarks.stand_in import SleepingPlace, SleepingTraining, measuring_nothing, on_nodes
 from benchmarks.work_log import WorkLog, gaps_s, overhead_s
-from nas.cluster.place import RayPlace
-from nas.instruments import Instruments
-from nas.places import Place
-from nas.search import search
-from nas.setting import load_setting
+from nas.evaluation.instruments import Instruments
+from nas.evaluation.place import Place
+from nas.evaluation.ray.place import RayPlace
+from nas.problem.search_problem import load_setting
+from nas.search.run import search
 
 CONFIG = Path("examples/digits.yaml")
 WARM_UP = 10  # trials

@@ -38,7 +38,7 @@ from benchmarks.simulated_cluster import (
 from benchmarks.stand_in import measuring_nothing
 from benchmarks.timed_search import TimedSearch, search_on_cluster
 from benchmarks.work_log import gaps_s
-from nas.cluster.room import AHEAD
+from nas.evaluation.ray.monitor import AHEAD
 
 CONFIG = Path("examples/digits.yaml")
 WORKERS = (1, 8, 64, 512)
@@ -63,7 +63,7 @@ class Recorded:
 
 
 def slots_of(workers: int) -> int:
-    """Returns how many candidates a search has under way, as `nas.cluster.room` has it."""
+    """Returns how many candidates a search has under way, as `Room` counts it."""
     return workers + max(1, round(AHEAD * workers))
 
 

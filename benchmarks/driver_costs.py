@@ -14,20 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.stand_in import made_up
-from nas.candidate_training import CandidateTraining
-from nas.config import RunConfig
-from nas.drivers import alone
-from nas.evaluator import Evaluator
-from nas.own_study import take_up_study
-from nas.run_file import RunFile, to_yaml
-from nas.run_folder import RunFolder, create_run
-from nas.search_loop import SearchLoop, ignore_progress
-from nas.setting import load_setting
-from nas.training import TrainingResult
-from nas.workers import InProcess, LocalWorkers
-from search_spaces.architecture import from_json
-from search_spaces.graph import Graph
-from search_spaces.space import Architecture
+from nas.evaluation.evaluator import Evaluator
+from nas.evaluation.workers import InProcess, LocalWorkers
+from nas.problem.records import RunConfig
+from nas.problem.run_file import RunFile, to_yaml
+from nas.problem.search_problem import load_setting
+from nas.runs.folder import RunFolder, create_run
+from nas.search.loop import SearchLoop, ignore_progress
+from nas.search.resume import take_up_study
+from nas.study.drivers import alone
+from nas.training.candidate import CandidateTraining
+from nas.training.loop import TrainingResult
+from search_spaces.graphs.graph import Graph
+from search_spaces.space.architecture import from_json
+from search_spaces.space.space import Architecture
 
 Array = NDArray[np.float64]
 

@@ -29,14 +29,14 @@ from benchmarks.peaks import Kind, Peak, peak
 from benchmarks.report import print_table, write_json
 from benchmarks.shapes import SHAPES, Shape
 from benchmarks.single_kernels import call_of, convolution, form_of, packing
-from latency_models.compiled import compile_model, tile_choice
-from latency_models.kernels.cpu import Cpu, host_cpu
+from latency_models.compiler.library import compile_model, tile_choice
+from latency_models.compiler.lower import TileChoice
+from latency_models.devices.cpu import Cpu, host_cpu
 from latency_models.kernels.view import REAL
-from latency_models.lowering import TileChoice
-from latency_models.onnx_model import onnx_model
-from latency_models.onnx_runtime import bound_call, open_session
-from search_spaces.model import random_model
-from search_spaces.precision import Precision, get_precision
+from latency_models.onnx.model import onnx_model
+from latency_models.onnx.session import bound_call, open_session
+from search_spaces.graphs.model import random_model
+from search_spaces.graphs.precision import Precision, get_precision
 
 MEASURED = ("fp32", "w8a8", "w4a8", "w4a4", "w2a2", "w1a2", "bwn", "xnor")
 RATIOS = ("speed_up", "packed_speed_up", "as_network_speed_up", "over_int8", "over_int8_nhwc")

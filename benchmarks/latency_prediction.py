@@ -25,19 +25,24 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from benchmarks.report import print_table, write_json
-from latency_models.device import get_device
-from latency_models.latency import DeviceBusyError, Latency, MeasurementError, probability_within
-from latency_models.latency_model import LatencyModel
+from latency_models.devices.device import get_device
+from latency_models.devices.latency import (
+    DeviceBusyError,
+    Latency,
+    MeasurementError,
+    probability_within,
+)
+from latency_models.measurement.readings import Reading, append_readings, read_readings
 from latency_models.prediction.fitting import fit_latency_model
+from latency_models.prediction.model import LatencyModel
 from latency_models.profiling.profile import fit_again, profile_device
 from latency_models.profiling.profiler import Progress, measurer_of
-from latency_models.profiling.readings import Reading, append_readings, read_readings
 from nas.cli.profile import seconds_of
-from nas.profile_space import drawing, read_space
-from search_spaces.architecture import graph_hash, read_graph, to_json
-from search_spaces.cost import network_cost
-from search_spaces.graph import Graph
-from search_spaces.space import Architecture
+from nas.problem.drawing import drawing, read_space
+from search_spaces.graphs.cost import network_cost
+from search_spaces.graphs.graph import Graph
+from search_spaces.space.architecture import graph_hash, read_graph, to_json
+from search_spaces.space.space import Architecture
 
 Floats = NDArray[np.float64]
 MODELS = ("learned", "lookup", "roofline")

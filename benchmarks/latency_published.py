@@ -15,16 +15,16 @@ import numpy as np
 
 from benchmarks.latency_prediction import scores, teller
 from benchmarks.report import print_table, write_json
-from latency_models.device import get_device
-from latency_models.latency_model import LatencyModel
+from latency_models.devices.device import get_device
+from latency_models.prediction.model import LatencyModel
 from latency_models.profiling.profile import fit_again, profile_device
 from latency_models.profiling.profiler import measurer_of
 from nas.cli.profile import seconds_of
-from search_spaces.errors import UserError
-from search_spaces.graph import Graph
+from search_spaces.graphs.errors import UserError
+from search_spaces.graphs.graph import Graph
+from search_spaces.graphs.precision import get_precision
 from search_spaces.networks import NETWORKS
-from search_spaces.precision import get_precision
-from search_spaces.reprecision import uniform
+from search_spaces.quantization.reprecision import uniform
 
 RESOLUTION = 224
 PRECISIONS = ("fp32", "w8a8")

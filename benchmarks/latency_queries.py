@@ -29,12 +29,12 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from benchmarks.report import print_table, write_json
-from latency_models.latency_model import LatencyModel
-from latency_models.transferred_model import TransferredModel
-from nas.predictions import profiled_model, read_architecture
-from search_spaces.architecture import to_json
-from search_spaces.errors import UserError
-from search_spaces.graph import Graph
+from latency_models.prediction.model import LatencyModel
+from latency_models.transfer.model import TransferredModel
+from latency_models.transfer.predictions import profiled_model, read_architecture
+from search_spaces.graphs.errors import UserError
+from search_spaces.graphs.graph import Graph
+from search_spaces.space.architecture import to_json
 
 QUERY_MS = 5.0
 BATCH_S = 1.0
@@ -47,8 +47,8 @@ NAS = (sys.executable, "-m", "nas", "latency")
 
 def draw(config: Path, count: int, seed: int) -> list[dict[str, Any]]:
     """Returns architectures of a space, as their files hold them."""
-    from nas.profile_space import read_space  # not in the processes of clients
-    from search_spaces.space import sample
+    from nas.problem.drawing import read_space  # not in the processes of clients
+    from search_spaces.space.space import sample
 
     space, rng = read_space(config, None, None), Random(seed)
     return [to_json(sample(space, rng)) for _ in range(count)]

@@ -31,10 +31,10 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from benchmarks.report import print_table, write_json
-from latency_models.transfer.model import fit_transfer
+from benchmarks.transfer.latency_table import LatencyTable, read_table
+from benchmarks.transfer.model import fit_transfer
 from latency_models.transfer.profiles import Profiles, learn_profiles
 from latency_models.transfer.samples import choose_samples
-from nas.latency_table import LatencyTable, read_table
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]

@@ -23,16 +23,16 @@ from numpy.typing import NDArray
 
 from benchmarks.latency_prediction import scores
 from benchmarks.report import print_table, write_json
-from latency_models.latency_model import FILE, LatencyModel, devices_with
+from latency_models.measurement.readings import latest, read_readings
 from latency_models.prediction.fitting import at_drift, usual_drift
-from latency_models.profiling.readings import latest, read_readings
-from latency_models.profiling.transfer import POOL_SIZE, current_networks
+from latency_models.prediction.model import FILE, LatencyModel, devices_with
 from latency_models.transfer.anchored import Table, fit_anchored, rank_correlation
+from latency_models.transfer.device_transfer import POOL_SIZE, current_networks
+from latency_models.transfer.model import source_table
 from latency_models.transfer.profiles import Indices, learn_profiles
 from latency_models.transfer.samples import choose_samples
-from latency_models.transferred_model import source_table
-from search_spaces.architecture import read_graph
-from search_spaces.cost import network_cost
+from search_spaces.graphs.cost import network_cost
+from search_spaces.space.architecture import read_graph
 
 if TYPE_CHECKING:
     import pandas as pd

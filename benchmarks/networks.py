@@ -30,16 +30,16 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from benchmarks.interleaved import interleaved_ms
 from benchmarks.report import print_table, write_json
-from latency_models.compiled import compile_model
-from latency_models.kernels.cpu import Cpu, host_cpu
-from latency_models.onnx_model import onnx_model
-from latency_models.onnx_runtime import bound_call, open_session, run_session
-from search_spaces.cost import count_macs
-from search_spaces.graph import Graph
-from search_spaces.model import random_model
+from latency_models.compiler.library import compile_model
+from latency_models.devices.cpu import Cpu, host_cpu
+from latency_models.onnx.model import onnx_model
+from latency_models.onnx.session import bound_call, open_session, run_session
+from search_spaces.graphs.cost import count_macs
+from search_spaces.graphs.graph import Graph
+from search_spaces.graphs.model import random_model
+from search_spaces.graphs.precision import FP32, PRECISIONS, W8A8, Precision, get_precision
 from search_spaces.networks import NETWORKS
-from search_spaces.precision import FP32, PRECISIONS, W8A8, Precision, get_precision
-from search_spaces.reprecision import uniform
+from search_spaces.quantization.reprecision import uniform
 
 DEFAULT = ("mobilenet_v2", "shufflenet_v2", "ghostnet", "squeezenet_1_1")
 PRECISE = {"mobilenet_v2": ("w8a8", "w4a8"), "resnet18": ("w8a8", "w4a8", "w2a2", "w1a2", "xnor")}

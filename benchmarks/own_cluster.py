@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from nas.cluster import local_cluster
-from nas.cluster.connection import Cluster, connected
-from nas.cluster.local_cluster import NodeSize
+from nas.evaluation.ray.connection import Cluster, connected
+from nas.evaluation.ray.nodes import local_cluster
+from nas.evaluation.ray.nodes.local_cluster import NodeSize
 
 
 @contextmanager

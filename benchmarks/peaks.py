@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 from benchmarks.interleaved import Call, interleaved_ms
 from benchmarks.report import print_table, write_json
-from latency_models.addresses import MEMORIES, Address
-from latency_models.kernels.cpu import Cpu, host_cpu
-from latency_models.kernels.dot import PairDot
-from latency_models.kernels.emitter import Buffer, Expr, T, Vectors, emit_function
-from latency_models.machine_code import Call as KernelCall
-from latency_models.machine_code import compile_kernels, kernel_module
+from latency_models.codegen.dot import PairDot
+from latency_models.codegen.emitter import Buffer, Expr, T, Vectors, emit_function
+from latency_models.compiler.build import Call as KernelCall
+from latency_models.compiler.build import compile_kernels, kernel_module
+from latency_models.compiler.memory import MEMORIES, Address
+from latency_models.devices.cpu import Cpu, host_cpu
 
 Kind = Literal["fp32", "int8", "bits"]
 KINDS: tuple[Kind, ...] = ("fp32", "int8", "bits")

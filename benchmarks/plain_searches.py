@@ -20,9 +20,9 @@ from ray import tune
 from ray.tune.search.optuna import OptunaSearch
 
 from benchmarks.work_log import WorkLog
-from nas.metrics import Direction, Metric
-from nas.studies import suggest
-from search_spaces.space import SearchSpace, decide
+from nas.problem.metrics import Direction, Metric
+from nas.study.study import suggest
+from search_spaces.space.space import SearchSpace, decide
 
 
 class SleepingTrainable(tune.Trainable):  # type: ignore[misc]  # Ray has no types

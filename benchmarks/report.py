@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from nas.versions import machine, versions
+from nas.runs.provenance import machine, versions
 
 Rows = Sequence[Mapping[str, Any]]
 

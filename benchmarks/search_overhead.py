@@ -18,22 +18,22 @@ import numpy as np
 from optuna.samplers import BaseSampler, NSGAIISampler, TPESampler
 
 from benchmarks.report import print_table, write_json
-from nas.candidate_training import LocalTraining
-from nas.checkpoints import FolderCheckpoints
-from nas.drivers import alone
-from nas.evaluation import Evaluation
-from nas.evaluator import Evaluator, graph_values
-from nas.own_study import take_up_study
-from nas.run_file import RunFile, read_run_file, to_yaml
-from nas.run_folder import RunFolder, create_run
-from nas.search_loop import SearchLoop, ignore_progress
-from nas.setting import Setting, load_setting
-from nas.storages import open_storage
-from nas.studies import open_study, suggest
-from nas.workers import local_workers
-from search_spaces.architecture import graph_hash
-from search_spaces.model import random_model
-from search_spaces.space import Architecture, decide
+from nas.evaluation.evaluator import Evaluator, graph_values
+from nas.evaluation.workers import local_workers
+from nas.problem.run_file import RunFile, read_run_file, to_yaml
+from nas.problem.search_problem import Setting, load_setting
+from nas.runs.evaluation import Evaluation
+from nas.runs.folder import RunFolder, create_run
+from nas.search.loop import SearchLoop, ignore_progress
+from nas.search.resume import take_up_study
+from nas.study.drivers import alone
+from nas.study.storages import open_storage
+from nas.study.study import open_study, suggest
+from nas.training.candidate import LocalTraining
+from nas.training.checkpoints import FolderCheckpoints
+from search_spaces.graphs.model import random_model
+from search_spaces.space.architecture import graph_hash
+from search_spaces.space.space import Architecture, decide
 
 
 class FreeEvaluator(Evaluator):

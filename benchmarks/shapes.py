@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from search_spaces.builder import GraphBuilder
-from search_spaces.graph import Graph
-from search_spaces.operators import Conv2d, Size
-from search_spaces.precision import FP32, Precision
+from search_spaces.building.builder import GraphBuilder
+from search_spaces.graphs.graph import Graph
+from search_spaces.graphs.operators import Conv2d, Size
+from search_spaces.graphs.precision import FP32, Precision
 
 WORD = 32
 MANY = 64  # channels from which on a kernel should come near the machine's peak

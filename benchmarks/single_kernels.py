@@ -9,10 +9,15 @@ from numpy.typing import NDArray
 
 from benchmarks.interleaved import Call
 from benchmarks.shapes import Shape
-from latency_models.addresses import MEMORIES, Address
+from latency_models.compiler.build import Call as KernelCall
+from latency_models.compiler.build import compile_kernels, kernel_module
+from latency_models.compiler.lower import SPARE, as_bytes
+from latency_models.compiler.memory import MEMORIES, Address, aligned
+from latency_models.compiler.plan import Tile, TiledKernel
+from latency_models.compiler.tuning import ordinary_values, random_memory, random_weights
+from latency_models.devices.cpu import Cpu
 from latency_models.kernels.bit_conv import BitConvKernel
 from latency_models.kernels.conv2d import Conv2dKernel
-from latency_models.kernels.cpu import Cpu
 from latency_models.kernels.depthwise import DepthwiseKernel
 from latency_models.kernels.epilogue import Epilogue
 from latency_models.kernels.integer_conv import IntegerConvKernel
@@ -20,14 +25,8 @@ from latency_models.kernels.integer_depthwise import IntegerDepthwiseKernel
 from latency_models.kernels.pointwise import PointwiseKernel
 from latency_models.kernels.sign_conv import SignConvKernel
 from latency_models.kernels.view import REAL, Form, Kind, View
-from latency_models.lowering import SPARE, as_bytes
-from latency_models.machine_code import Call as KernelCall
-from latency_models.machine_code import compile_kernels, kernel_module
-from latency_models.memory_plan import aligned
-from latency_models.planning import Tile, TiledKernel
-from latency_models.tuning import ordinary_values, random_memory, random_weights
-from search_spaces.operators import Activation
-from search_spaces.precision import Precision
+from search_spaces.graphs.operators import Activation
+from search_spaces.graphs.precision import Precision
 
 Kernel = TiledKernel | PointwiseKernel
 PIXEL_BYTES = 4  # of a map of codes of up to four channels: the network's input

@@ -18,22 +18,22 @@ from typing import Any
 import numpy as np
 
 from benchmarks.work_log import WorkLog
-from nas.candidate_training import MayGoOn
-from nas.checkpoints import Checkpoints
-from nas.cluster.trainable import OpenTraining, Shared
-from nas.config import RunConfig
-from nas.evaluator import Evaluator
-from nas.instruments import Instruments
-from nas.latency_source import Predictor
-from nas.places import OpenPlace
-from nas.run_file import RunFile, read_run_file
-from nas.run_folder import RunFolder
-from nas.setting import Setting, load_setting
-from nas.training import TrainingResult
-from nas.workers import InOtherProcess, LocalWorkers, local_workers, start_worker
-from search_spaces.architecture import from_json, graph_hash
-from search_spaces.graph import Graph
-from search_spaces.model import random_model
+from nas.evaluation.evaluator import Evaluator
+from nas.evaluation.instruments import Instruments
+from nas.evaluation.latency import Predictor
+from nas.evaluation.place import OpenPlace
+from nas.evaluation.ray.trainable import OpenTraining, Shared
+from nas.evaluation.workers import InOtherProcess, LocalWorkers, local_workers, start_worker
+from nas.problem.records import RunConfig
+from nas.problem.run_file import RunFile, read_run_file
+from nas.problem.search_problem import Setting, load_setting
+from nas.runs.folder import RunFolder
+from nas.training.candidate import MayGoOn
+from nas.training.checkpoints import Checkpoints
+from nas.training.loop import TrainingResult
+from search_spaces.graphs.graph import Graph
+from search_spaces.graphs.model import random_model
+from search_spaces.space.architecture import from_json, graph_hash
 
 
 def measuring_nothing(path: Path, trials: int, workers: int, *changes: str) -> RunFile:

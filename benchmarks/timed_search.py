@@ -11,16 +11,16 @@ import numpy as np
 from benchmarks.own_cluster import own_cluster
 from benchmarks.stand_in import SleepingTraining, on_nodes
 from benchmarks.work_log import Spell, WorkLog
-from nas.candidate_training import CandidateTraining, MayGoOn
-from nas.checkpoints import Checkpoints
-from nas.cluster.place import RayPlace
-from nas.cluster.trainable import OpenTraining, Shared, open_training
-from nas.instruments import Instruments
-from nas.run_file import RunFile
-from nas.search import search
-from nas.search_loop import Progress
-from nas.training import TrainingResult
-from search_spaces.graph import Graph
+from nas.evaluation.instruments import Instruments
+from nas.evaluation.ray.place import RayPlace
+from nas.evaluation.ray.trainable import OpenTraining, Shared, open_training
+from nas.problem.run_file import RunFile
+from nas.search.loop import Progress
+from nas.search.run import search
+from nas.training.candidate import CandidateTraining, MayGoOn
+from nas.training.checkpoints import Checkpoints
+from nas.training.loop import TrainingResult
+from search_spaces.graphs.graph import Graph
 
 
 @dataclass(frozen=True, slots=True)

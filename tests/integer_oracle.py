@@ -15,9 +15,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from search_spaces.graph import INPUT, Graph, Node
-from search_spaces.model import Model
-from search_spaces.operators import (
+from search_spaces.graphs.graph import INPUT, Graph, Node
+from search_spaces.graphs.model import Model
+from search_spaces.graphs.operators import (
     Activate,
     Activation,
     Add,
@@ -36,7 +36,7 @@ from search_spaces.operators import (
     Scale,
     Shape,
 )
-from search_spaces.quantization import output_scale, weight_codes
+from search_spaces.quantization.codes import output_scale, weight_codes
 from tests.oracle import windows
 
 Real = NDArray[np.float32]

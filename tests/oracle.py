@@ -9,9 +9,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from search_spaces.graph import INPUT
-from search_spaces.model import NORM_EPSILON, Model
-from search_spaces.operators import (
+from search_spaces.graphs.graph import INPUT
+from search_spaces.graphs.model import NORM_EPSILON, Model
+from search_spaces.graphs.operators import (
     Activate,
     Activation,
     Add,
@@ -31,7 +31,7 @@ from search_spaces.operators import (
     Scale,
     Size,
 )
-from search_spaces.quantization import weight_limits
+from search_spaces.quantization.codes import weight_limits
 
 Map = NDArray[np.float64]
 Arrays = Mapping[str, Map]

@@ -9,8 +9,9 @@ import pytest
 from pydantic import BaseModel
 
 from nas.data.sources import SOURCES
-from nas.metrics import METRICS
-from nas.run_file import (
+from nas.problem.metrics import METRICS
+from nas.problem.records import SAMPLERS
+from nas.problem.run_file import (
     BaselineFile,
     DataFile,
     LatencyFile,
@@ -18,8 +19,7 @@ from nas.run_file import (
     SearchFile,
     TrainingFile,
 )
-from nas.space_file import HeadFile, SpaceFile, StageFile, StemFile
-from nas.studies import SAMPLERS
+from nas.problem.space_file import HeadFile, SpaceFile, StageFile, StemFile
 from search_spaces.blocks import BLOCKS
 
 DOCS = Path(__file__).parent.parent / "docs"

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from search_spaces.builder import GraphBuilder
-from search_spaces.graph import Graph
-from search_spaces.model import Model, fold_batch_norm, random_model
-from search_spaces.operators import (
+from search_spaces.building.builder import GraphBuilder
+from search_spaces.graphs.graph import Graph
+from search_spaces.graphs.model import Model, fold_batch_norm, random_model
+from search_spaces.graphs.operators import (
     NORM_ARRAYS,
     OPERATORS,
     Add,
@@ -24,9 +24,9 @@ from search_spaces.operators import (
     Operator,
     Quantize,
 )
-from search_spaces.precision import PRECISIONS, Precision
+from search_spaces.graphs.precision import PRECISIONS, Precision
 from tests import integer_oracle, oracle
-from tests.latency_models.cases import (
+from tests.latency_models.parts.cases import (
     block_graphs,
     graph_of,
     operator_graphs,

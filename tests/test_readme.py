@@ -51,7 +51,7 @@ def test_the_readme_runs(folder: Path) -> None:
 
 
 def test_the_run_file_of_the_readme_is_valid(tmp_path: Path) -> None:
-    from nas.run_file import read_run_file
+    from nas.problem.run_file import read_run_file
 
     (text,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
     (tmp_path / "run.yaml").write_text(text)

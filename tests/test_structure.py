@@ -57,8 +57,8 @@ def test_a_layer_knows_only_its_libraries(layer: str) -> None:
     [
         ("nas.cli", {"torch", "tvm", "optuna", "onnxruntime", "sklearn", "pandas", "plotly"}),
         ("search_spaces.networks", {"torch", "tvm", "optuna", "pydantic", "onnx"}),
-        ("latency_models.measure", {"torch", "tvm", "optuna", "pydantic"}),
-        ("latency_models.latency_model", {"torch", "tvm", "onnx", "onnxruntime", *FITTING}),
+        ("latency_models.measurement.measurer", {"torch", "tvm", "optuna", "pydantic"}),
+        ("latency_models.prediction.model", {"torch", "tvm", "onnx", "onnxruntime", *FITTING}),
     ],
 )
 def test_importing_stays_light(module: str, heavy: set[str]) -> None:

@@ -1,1 +1,1 @@
-"""Kernels: what one operator compiles to, as TVM functions over flat float32 memory."""
+"""Kernels: what one operator compiles to, over flat float32 memory; imports codegen."""

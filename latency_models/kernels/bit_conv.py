@@ -22,16 +22,16 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from latency_models.kernels.bit_counting import Counter, Join, counter_kind, instruction
+from latency_models.codegen.bit_counting import Counter, Join, counter_kind, instruction
+from latency_models.codegen.emitter import Buffer, Expr, T, for_parts, split_evenly
+from latency_models.devices.cpu import VectorUnit
 from latency_models.kernels.convolution import (
     Convolution,
     ConvolutionEmission,
     ConvTile,
     cheapest,
 )
-from latency_models.kernels.cpu import VectorUnit
-from latency_models.kernels.emitter import Buffer, Expr, T, for_parts, split_evenly
-from search_spaces.formats import WORD
+from search_spaces.graphs.formats import WORD
 
 Codes = NDArray[np.int8]
 WEIGHTS_IN_CACHE = 16 << 10  # bytes of weights that may be read once for each tile of pixels

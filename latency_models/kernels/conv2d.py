@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from latency_models.codegen.emitter import Buffer, Expr, T, split_evenly
+from latency_models.devices.cpu import VectorUnit
 from latency_models.kernels.convolution import (
     Convolution,
     ConvolutionEmission,
     ConvTile,
     cheapest,
 )
-from latency_models.kernels.cpu import VectorUnit
-from latency_models.kernels.emitter import Buffer, Expr, T, split_evenly
 
 Array = NDArray[np.float32]
 WEIGHTS_IN_CACHE = 1 << 19  # bytes of weights that may be read once for each tile of pixels

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latency_models.kernels.cpu import VectorUnit
-from latency_models.kernels.emitter import (
+from latency_models.codegen.emitter import (
     Buffer,
     Expr,
     T,
@@ -21,10 +20,11 @@ from latency_models.kernels.emitter import (
     for_parts,
     split_evenly,
 )
+from latency_models.devices.cpu import VectorUnit
 from latency_models.kernels.epilogue import Epilogue
-from latency_models.kernels.epilogue_emission import EpilogueEmission
+from latency_models.kernels.epilogue_code import EpilogueEmission
 from latency_models.kernels.view import View
-from search_spaces.operators import Size
+from search_spaces.graphs.operators import Size
 
 Array = NDArray[np.float32]
 

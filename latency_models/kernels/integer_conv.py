@@ -15,15 +15,15 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from latency_models.codegen.dot import STEP, Dot, dot_kind, instruction
+from latency_models.codegen.emitter import Buffer, Expr, T, split_evenly
+from latency_models.devices.cpu import VectorUnit
 from latency_models.kernels.convolution import (
     Convolution,
     ConvolutionEmission,
     ConvTile,
     cheapest,
 )
-from latency_models.kernels.cpu import VectorUnit
-from latency_models.kernels.dot import STEP, Dot, dot_kind, instruction
-from latency_models.kernels.emitter import Buffer, Expr, T, split_evenly
 
 Bytes = NDArray[np.uint8]
 Codes = NDArray[np.int8]

@@ -16,10 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latency_models.kernels.cpu import VectorUnit
-from latency_models.kernels.depthwise import DepthwiseTile
-from latency_models.kernels.dot import STEP, Dot, Operand, dot_kind, instruction
-from latency_models.kernels.emitter import (
+from latency_models.codegen.dot import STEP, Dot, Operand, dot_kind, instruction
+from latency_models.codegen.emitter import (
     Buffer,
     Expr,
     T,
@@ -29,10 +27,12 @@ from latency_models.kernels.emitter import (
     split_evenly,
     tirx,
 )
+from latency_models.devices.cpu import VectorUnit
+from latency_models.kernels.depthwise import DepthwiseTile
 from latency_models.kernels.epilogue import Epilogue
-from latency_models.kernels.epilogue_emission import EpilogueEmission
+from latency_models.kernels.epilogue_code import EpilogueEmission
 from latency_models.kernels.view import View
-from search_spaces.operators import Size
+from search_spaces.graphs.operators import Size
 
 Bytes = NDArray[np.uint8]
 Codes = NDArray[np.int8]

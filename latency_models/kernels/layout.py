@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
-from latency_models.kernels.cpu import VectorUnit
-from latency_models.kernels.emitter import Buffer, Expr, T, Vectors, emit_function
+from latency_models.codegen.emitter import Buffer, Expr, T, Vectors, emit_function
+from latency_models.devices.cpu import VectorUnit
 from latency_models.kernels.epilogue import ROUNDER
 from latency_models.kernels.view import View
-from search_spaces.formats import WORD
+from search_spaces.graphs.formats import WORD
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latency_models.kernels.cpu import VectorUnit
-from latency_models.kernels.emitter import (
+from latency_models.codegen.emitter import (
     Buffer,
     Expr,
     T,
@@ -22,11 +21,12 @@ from latency_models.kernels.emitter import (
     for_parts,
     split_evenly,
 )
+from latency_models.devices.cpu import VectorUnit
 from latency_models.kernels.epilogue import Epilogue
-from latency_models.kernels.epilogue_emission import EpilogueEmission
+from latency_models.kernels.epilogue_code import EpilogueEmission
 from latency_models.kernels.view import View
-from search_spaces.formats import WORD
-from search_spaces.operators import Size
+from search_spaces.graphs.formats import WORD
+from search_spaces.graphs.operators import Size
 
 Steps = tuple[float, ...]  # one for each source; 1 where it is real
 

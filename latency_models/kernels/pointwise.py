@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from latency_models.kernels.emitter import Expr, T, Vectors
+from latency_models.codegen.emitter import Expr, T, Vectors
 from latency_models.kernels.plain import PlainKernel, Source
-from search_spaces.operators import Size
+from search_spaces.graphs.operators import Size
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from latency_models.kernels.cpu import VectorUnit
-from latency_models.kernels.emitter import Buffer, Expr, T, Vectors, emit_function
+from latency_models.codegen.emitter import Buffer, Expr, T, Vectors, emit_function
+from latency_models.devices.cpu import VectorUnit
 from latency_models.kernels.plain import PlainKernel, Source
 from latency_models.kernels.view import View
-from search_spaces.operators import Size
+from search_spaces.graphs.operators import Size
 
 
 @dataclass(frozen=True, slots=True)

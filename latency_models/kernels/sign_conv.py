@@ -16,16 +16,16 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from latency_models.codegen.emitter import Buffer, Expr, T, split_evenly
+from latency_models.devices.cpu import VectorUnit
 from latency_models.kernels.convolution import (
     Convolution,
     ConvolutionEmission,
     ConvTile,
     cheapest,
 )
-from latency_models.kernels.cpu import VectorUnit
-from latency_models.kernels.emitter import Buffer, Expr, T, split_evenly
 from latency_models.kernels.view import View
-from search_spaces.formats import WORD
+from search_spaces.graphs.formats import WORD
 
 Codes = NDArray[np.int8]
 WEIGHTS_IN_CACHE = 1 << 18  # bytes of weights that may be read once for each tile of pixels

@@ -16,8 +16,8 @@ Offsets count elements of the form (numbers, bytes, words), from the first chann
 from dataclasses import dataclass
 from typing import Literal
 
-from search_spaces.formats import WORD
-from search_spaces.operators import Quantize, Shape
+from search_spaces.graphs.formats import WORD
+from search_spaces.graphs.operators import Quantize, Shape
 
 Kind = Literal["real", "codes", "planes"]
 ELEMENTS: dict[Kind, tuple[str, int]] = {  # TVM's name of what a map is made of, and its bytes

@@ -1,1 +1,1 @@
-"""Predicting latency: kernels as numbers, models of kernels, and networks as their sum."""
+"""Prediction: kernels as numbers, and models of them; imports measurement."""

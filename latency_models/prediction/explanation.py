@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from latency_models.latency import Latency
+from latency_models.devices.latency import Latency
 from latency_models.prediction.known_kernels import KernelSource
 
 

@@ -10,19 +10,18 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from latency_models.kernel_text import from_text, key_of
-from latency_models.kernels.cpu import VectorUnit
-from latency_models.latency import Conditions, Latency
-from latency_models.latency_model import LatencyModel, no_networks
-from latency_models.prediction.descriptions import describe
+from latency_models.compiler.kernel_text import from_text, key_of
+from latency_models.devices.cpu import VectorUnit
+from latency_models.devices.latency import Conditions, Latency
+from latency_models.measurement.readings import latest, read_readings
+from latency_models.prediction.baselines import fit_lookup, fit_roofline_model
 from latency_models.prediction.kernel_table import KernelTable, kernel_table
 from latency_models.prediction.learned import fit_learned
-from latency_models.prediction.lookup import fit_lookup
+from latency_models.prediction.model import LatencyModel, no_networks
 from latency_models.prediction.model_file import KernelModel
-from latency_models.prediction.roofline_model import fit_roofline_model
-from latency_models.profiling.readings import latest, read_readings
-from search_spaces.architecture import read_graph
-from search_spaces.errors import UserError
+from latency_models.prediction.onnx_features import describe
+from search_spaces.graphs.errors import UserError
+from search_spaces.space.architecture import read_graph
 
 if TYPE_CHECKING:
     import pandas as pd

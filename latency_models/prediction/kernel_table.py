@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from latency_models.prediction.work import FEATURES, TERMS, Description
+from latency_models.prediction.features import FEATURES, TERMS, Description
 
 Floats = NDArray[np.float64]
 RANGED = ("log_macs", "log_read", "log_written", "log_weights")  # what a kernel's size is

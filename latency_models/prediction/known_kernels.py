@@ -6,13 +6,13 @@ from typing import Literal, cast
 
 import numpy as np
 
-from latency_models.kernel_text import key_of, to_text
-from latency_models.kernels.cpu import VectorUnit
-from latency_models.latency import NotProfiledError
-from latency_models.network_kernels import AnyKernel, KernelUse
-from latency_models.prediction.descriptions import describe
+from latency_models.compiler.kernel_text import key_of, to_text
+from latency_models.compiler.network_kernels import AnyKernel, KernelUse
+from latency_models.devices.cpu import VectorUnit
+from latency_models.devices.latency import NotProfiledError
 from latency_models.prediction.kernel_table import kernel_table
 from latency_models.prediction.model_file import KernelModel
+from latency_models.prediction.onnx_features import describe
 
 KernelSource = Literal["lookup", "learned", "roofline", "interpolated", "transferred"]
 NEAR = float(np.log(2.05))  # how far outside the sizes of its kind a kernel may lie

@@ -12,12 +12,11 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
+from latency_models.prediction.baselines import LookupModel, RooflineModel
 from latency_models.prediction.learned import LearnedModel
-from latency_models.prediction.lookup import LookupModel
 from latency_models.prediction.roofline import Roofline
-from latency_models.prediction.roofline_model import RooflineModel
 from latency_models.prediction.trees import Trees
-from search_spaces.errors import UserError
+from search_spaces.graphs.errors import UserError
 
 FORMAT = "hwnas.latency_model"
 VERSION = 1

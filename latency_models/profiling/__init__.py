@@ -1,1 +1,1 @@
-"""Profiling: which kernels and networks of a space are timed on a device, and what is kept."""
+"""Profiling: what of a space is timed on a device, and what is kept; imports prediction."""

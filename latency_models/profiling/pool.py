@@ -8,14 +8,14 @@ from random import Random
 import numpy as np
 from numpy.typing import NDArray
 
-from latency_models.device import Runtime
-from latency_models.kernel_text import to_text
-from latency_models.kernels.cpu import VectorUnit
-from latency_models.network_kernels import AnyKernel, network_kernels
-from latency_models.prediction.descriptions import describe
+from latency_models.compiler.kernel_text import to_text
+from latency_models.compiler.network_kernels import AnyKernel, network_kernels
+from latency_models.devices.cpu import VectorUnit
+from latency_models.devices.device import Runtime
 from latency_models.prediction.kernel_table import KernelTable, kernel_table
-from search_spaces.errors import UserError
-from search_spaces.graph import Graph
+from latency_models.prediction.onnx_features import describe
+from search_spaces.graphs.errors import UserError
+from search_spaces.graphs.graph import Graph
 
 Doubts = Callable[[KernelTable], NDArray[np.float64]]
 CORNER = 4.0  # how much more a kernel is wanted without which its kind's sizes have no bound

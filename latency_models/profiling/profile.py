@@ -6,10 +6,9 @@ from functools import partial
 from pathlib import Path
 from random import Random
 
-from latency_models.device import Device, get_device
-from latency_models.folders import profiles_folder
-from latency_models.kernels.cpu import VectorUnit
-from latency_models.latency_model import FILE, LatencyModel
+from latency_models.devices.cpu import VectorUnit
+from latency_models.devices.device import Device, get_device
+from latency_models.devices.folders import profiles_folder
 from latency_models.prediction.fitting import (
     ModelName,
     at_drift,
@@ -18,10 +17,11 @@ from latency_models.prediction.fitting import (
     readings_now,
     usual_drift,
 )
+from latency_models.prediction.model import FILE, LatencyModel
 from latency_models.prediction.model_file import read_model
 from latency_models.profiling.drift import Drift, find_drift
 from latency_models.profiling.profiler import Draw, OnProgress, Profiler, measurer_of
-from search_spaces.errors import UserError
+from search_spaces.graphs.errors import UserError
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,18 +13,18 @@ from random import Random
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Protocol, TypeVar, get_args
 
-from latency_models.device import Device, Runtime
-from latency_models.kernels.cpu import VectorUnit
-from latency_models.latency import Conditions, Latency, MeasurementError
-from latency_models.measure import Measurer
+from latency_models.boards.timing import TimingPlan
+from latency_models.devices.cpu import VectorUnit
+from latency_models.devices.device import Device, Runtime
+from latency_models.devices.latency import Conditions, Latency, MeasurementError
+from latency_models.measurement.measurer import Measurer
+from latency_models.measurement.readings import Reading, What, append_readings, read_readings
 from latency_models.prediction.fitting import known_under
 from latency_models.profiling.pool import Doubts, Pool, Wanted
-from latency_models.profiling.readings import Reading, What, append_readings, read_readings
-from latency_models.timing import TimingPlan
-from search_spaces.architecture import to_json
-from search_spaces.errors import UnsupportedOperatorError
-from search_spaces.graph import Graph
-from search_spaces.space import Architecture
+from search_spaces.graphs.errors import UnsupportedOperatorError
+from search_spaces.graphs.graph import Graph
+from search_spaces.space.architecture import to_json
+from search_spaces.space.space import Architecture
 
 if TYPE_CHECKING:
     import pandas as pd

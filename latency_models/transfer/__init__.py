@@ -1,1 +1,1 @@
-"""Transfer: latency on a new device from a few measurements and other devices' profiles."""
+"""Transfer: a new device from a few measurements; imports every other room."""

@@ -1,6 +1,6 @@
 """Anchored transfer: a new device is a blend of sources, times what a few networks tell.
 
-`latency_models.transfer.model` starts from what features explain of the sources, which suits cells
+`benchmarks.transfer.model` starts from what features explain of the sources, which suits cells
 whose operators are the features. Networks of a staged space are predicted by their kernels on each
 source, far better than features could; so here a blend of the sources' milliseconds is the prior
 mean, and the logarithm of the ratio to it is a Gaussian process over the sources and coarse
@@ -14,20 +14,31 @@ Letters: N networks of the table, S source devices, P features, K measured netwo
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from latency_models.transfer.mixture import Posterior, draw, posterior
-from latency_models.transfer.model import COVERAGE, GAUSSIAN_90, LEAST_SAMPLES, Prediction
 from latency_models.transfer.profiles import Indices
-from search_spaces.errors import UserError
+from search_spaces.graphs.errors import UserError
 
 Array = NDArray[np.float64]
 NUM_GROUPS = 3
 LEAST_SCALE = 0.01  # of the measured latencies' logarithms
 PULL = 0.3  # to the best source, in measurements
 SWEEPS = 500
+COVERAGE = 0.9  # of the intervals
+GAUSSIAN_90 = 1.645  # half width of a normal distribution's 90 % interval, in deviations
+LEAST_SAMPLES = 3
+
+
+class Prediction(NamedTuple):
+    """(N,) latencies in milliseconds, and where 90 % of measurements lie."""
+
+    median_ms: Array
+    low_ms: Array
+    high_ms: Array
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,9 +13,9 @@ from math import log
 import numpy as np
 from numpy.typing import NDArray
 
-from search_spaces.cost import kernel_costs, precision_of
-from search_spaces.graph import Graph
-from search_spaces.operators import Conv2d, Operator
+from search_spaces.graphs.cost import kernel_costs, precision_of
+from search_spaces.graphs.graph import Graph
+from search_spaces.graphs.operators import Conv2d, Operator
 
 Array = NDArray[np.float64]
 

@@ -20,7 +20,7 @@ from latency_models.transfer.mixture import (
     prior_from,
     products,
 )
-from search_spaces.errors import UserError
+from search_spaces.graphs.errors import UserError
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]

@@ -3,7 +3,7 @@
 import numpy as np
 
 from latency_models.transfer.profiles import Indices, Profiles
-from search_spaces.errors import UserError
+from search_spaces.graphs.errors import UserError
 
 POOL = 2000  # candidates looked at; more would only cost time
 TAIL = 0.05  # of the candidates at either end: extremes say little about the rest

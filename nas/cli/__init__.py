@@ -7,18 +7,19 @@ from typing import Annotated
 import typer
 
 from nas.cli.cluster import cluster_app
-from nas.cli.dashboard import dashboard_command
 from nas.cli.device import device_app
-from nas.cli.export import export_command, retrain_command
-from nas.cli.inspect import front_command, networks_command, report_command
+from nas.cli.export import export_command, quantize_command, retrain_command, sensitivity_command
+from nas.cli.inspect import (
+    front_command,
+    networks_command,
+    report_command,
+    show_command,
+    space_app,
+)
 from nas.cli.latency import latency_app
-from nas.cli.profile import fit_command, profile_command
-from nas.cli.quantize import quantize_command, sensitivity_command
+from nas.cli.profile import fit_command, profile_command, transfer_command
 from nas.cli.search import search_command
-from nas.cli.show import show_command
-from nas.cli.space import space_app
-from nas.cli.status import status_command
-from nas.cli.transfer import transfer_command
+from nas.cli.status import dashboard_command, status_command
 
 app = typer.Typer(
     name="nas",
@@ -85,6 +86,6 @@ def explain(error: Exception) -> str:
 
 def is_users(error: Exception) -> bool:
     """Whether an error is about what the user gave (files included), not a fault of ours."""
-    from search_spaces.errors import UserError
+    from search_spaces.graphs.errors import UserError
 
     return isinstance(error, UserError | OSError)

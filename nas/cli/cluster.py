@@ -9,7 +9,7 @@ import typer
 from nas.cli.style import console, table
 
 if TYPE_CHECKING:
-    from nas.cluster.local_cluster import NodeSize
+    from nas.evaluation.ray.nodes.local_cluster import NodeSize
 
 cluster_app = typer.Typer(
     help="Start, look at and end a Ray cluster on this machine, for trying things.",
@@ -37,8 +37,8 @@ def up_command(
     ] = None,
 ) -> None:
     """Start a cluster that only you can use, from this machine only."""
-    from nas.cluster.local_cluster import start
-    from nas.cluster.local_status import live_nodes
+    from nas.evaluation.ray.nodes.local_cluster import start
+    from nas.evaluation.ray.nodes.local_status import live_nodes
 
     cpus = max(1, (os.cpu_count() or 1) // nodes) if cpus_per_node is None else cpus_per_node
     sizes = node_sizes(nodes, cpus, gpus_per_node, resources or [])
@@ -56,8 +56,8 @@ def up_command(
 
 
 def node_sizes(nodes: int, cpus: int, gpus: int, resources: list[str]) -> "list[NodeSize]":
-    from nas.cluster.local_cluster import NodeSize
-    from search_spaces.errors import UserError
+    from nas.evaluation.ray.nodes.local_cluster import NodeSize
+    from search_spaces.graphs.errors import UserError
 
     if len(resources) > nodes:
         raise UserError(
@@ -69,7 +69,7 @@ def node_sizes(nodes: int, cpus: int, gpus: int, resources: list[str]) -> "list[
 
 
 def read_resources(text: str) -> dict[str, float]:
-    from search_spaces.errors import UserError
+    from search_spaces.graphs.errors import UserError
 
     try:
         data = json.loads(text)
@@ -93,7 +93,7 @@ def read_resources(text: str) -> dict[str, float]:
 @cluster_app.command("down")
 def down_command() -> None:
     """End the cluster that up has started, and all its processes."""
-    from nas.cluster.local_cluster import stop
+    from nas.evaluation.ray.nodes.local_cluster import stop
 
     with console.status("ending the cluster"):
         nodes, processes = stop()
@@ -108,8 +108,8 @@ def status_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show the nodes of the cluster that up has started."""
-    from nas.cluster.local_cluster import read_state
-    from nas.cluster.local_status import status
+    from nas.evaluation.ray.nodes.local_cluster import read_state
+    from nas.evaluation.ray.nodes.local_status import status
 
     cluster = read_state()
     if cluster is None or not cluster.address:

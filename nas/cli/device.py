@@ -7,7 +7,7 @@ import typer
 from nas.cli.style import console, metric, table
 
 if TYPE_CHECKING:
-    from latency_models.device import Device
+    from latency_models.devices.device import Device
 
 device_app = typer.Typer(help="Look at devices, add and serve them.", no_args_is_help=True)
 
@@ -30,7 +30,7 @@ Trusting = Annotated[
 @device_app.command("list")
 def list_command() -> None:
     """List the known devices."""
-    from latency_models.device import list_devices
+    from latency_models.devices.device import list_devices
 
     made = table("device", "runtime", "cpu", ">threads", "description")
     made.columns[0].no_wrap = True
@@ -70,8 +70,8 @@ def add_command(
     force: Annotated[bool, typer.Option("--force", help="Replace the device's file.")] = False,
 ) -> None:
     """Add a device: this machine as another CPU, or a board that is reached over RPC."""
-    from latency_models.device import DETECT, Device, add_device
-    from latency_models.remote_cpu import detect
+    from latency_models.boards.remote_cpu import detect
+    from latency_models.devices.device import DETECT, Device, add_device
 
     mcpu, _, triple = target.partition("@")
     if mcpu == DETECT and (rpc or tracker):
@@ -103,7 +103,7 @@ def serve_command(
     trusting: Trusting = False,
 ) -> None:
     """On a board: run networks for machines that measure on it (TVM's RPC server)."""
-    from latency_models.board_server import serve_board
+    from latency_models.boards.server import serve_board
 
     serve_board(host, port, say, tracker=tracker, key=key, trusting=trusting)
 
@@ -115,7 +115,7 @@ def tracker_command(
     trusting: Trusting = False,
 ) -> None:
     """Share boards: tell whoever measures which board of a kind is free (TVM's tracker)."""
-    from latency_models.board_server import serve_tracker
+    from latency_models.boards.server import serve_tracker
 
     serve_tracker(host, port, say, trusting=trusting)
 
@@ -129,8 +129,8 @@ def check_command(
     name: Annotated[str, typer.Argument(help="Device name, e.g. host.")] = "host",
 ) -> None:
     """Compile and run a kernel on a device; report what it can do and how noisy it is."""
-    from latency_models.device import get_device
-    from latency_models.device_check import check_device
+    from latency_models.devices.device import get_device
+    from latency_models.measurement.device_check import check_device
 
     with console.status("compiling and running a kernel"):
         device = get_device(name)
@@ -153,8 +153,8 @@ def check_command(
 
 def print_capabilities(device: "Device") -> None:
     """Prints what each precision is computed with, and which only save bytes."""
-    from latency_models.device import cpu_of
-    from latency_models.kernels.capabilities import capabilities
+    from latency_models.devices.capabilities import capabilities
+    from latency_models.devices.device import cpu_of
 
     made = table("precision", "instruction", ">speed", "")
     for row in capabilities(cpu_of(device)):

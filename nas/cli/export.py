@@ -1,4 +1,4 @@
-"""``nas export`` and ``nas retrain``: from a run to files that run."""
+"""``nas export``, ``retrain``, ``quantize``, ``sensitivity``: from a run to files that run."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from nas.cli.style import console, metric, table
-from nas.numbers import duration
+from nas.problem.formatting import duration
 
 RunPath = Annotated[Path, typer.Argument(help="Run folder, e.g. runs/digits.")]
 Pick = Annotated[
@@ -31,8 +31,8 @@ def export_command(
     ] = False,
 ) -> None:
     """Write the picked network as files, each checked against what was searched."""
-    from nas.export import export
-    from nas.results import load_results
+    from nas.export.write import export
+    from nas.study.results import load_results
 
     results = load_results(run)
     trial = results.pick(pick, max_latency_ms)
@@ -75,9 +75,9 @@ def retrain_command(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as TimeLeft
 
-    from nas.results import load_results
-    from nas.retrain import retrain
-    from nas.training import EpochReport
+    from nas.export.retrain import retrain
+    from nas.study.results import load_results
+    from nas.training.loop import EpochReport
 
     results = load_results(run)
     trial = results.pick(pick, max_latency_ms)
@@ -95,3 +95,72 @@ def retrain_command(
         console.print(f"validation accuracy {metric('accuracy', result.validation_accuracy)}")
     console.print(f"test accuracy {metric('accuracy', result.test_accuracy)}")
     console.print(f"weights: {result.weights_file}; export them with --retrained")
+
+
+PrecisionName = Annotated[str, typer.Option(help="Of the layers, e.g. w8a8, w4a4, bwn.")]
+Method = Annotated[
+    str, typer.Option(help="What tells the steps: min_max, percentile, kl (entropy) or l2.")
+]
+PerLayer = Annotated[
+    bool, typer.Option("--per-layer", help="One step for a layer's weights, not one a channel.")
+]
+Images = Annotated[int, typer.Option(help="Training images to calibrate on; labels are not read.")]
+
+
+def quantize_command(
+    run: RunPath,
+    pick: Pick = "knee",
+    max_latency_ms: MaxLatency = None,
+    precision: PrecisionName = "w8a8",
+    method: Method = "l2",
+    per_layer: PerLayer = False,
+    images: Images = 512,
+    to: Annotated[
+        Path | None, typer.Option("--to", help="Folder for the architecture and its weights.")
+    ] = None,
+) -> None:
+    """Quantize the picked float32 network without training it."""
+    from nas.export.quantize import quantize_trial, save_quantized
+    from nas.study.results import load_results
+
+    results = load_results(run)
+    trial = results.pick(pick, max_latency_ms)
+    found = quantize_trial(
+        results, trial, precision, method, per_channel=not per_layer, num_images=images
+    )
+    made = table(trial.name, ">validation accuracy", ">weights")
+    for name, score, size in (
+        ("fp32", found.accuracy_before, found.bytes_before),
+        (precision, found.accuracy, found.bytes),
+    ):
+        made.add_row(name, metric("accuracy", score), metric("weight_bytes", size))
+    console.print(made)
+    if to is not None:
+        architecture, weights = save_quantized(found, to)
+        console.print(f"architecture: {architecture}")
+        console.print(f"weights: {weights}")
+
+
+def sensitivity_command(
+    run: RunPath,
+    pick: Pick = "knee",
+    max_latency_ms: MaxLatency = None,
+    precision: PrecisionName = "w8a8",
+    method: Method = "l2",
+    per_layer: PerLayer = False,
+    images: Images = 512,
+) -> None:
+    """Show what the picked float32 network loses with one layer lowered, for each layer."""
+    from nas.export.quantize import sensitivity_of_trial
+    from nas.study.results import load_results
+
+    results = load_results(run)
+    trial = results.pick(pick, max_latency_ms)
+    rows = sensitivity_of_trial(
+        results, trial, precision, method, per_channel=not per_layer, num_images=images
+    )
+    made = table("layer alone", "precision", ">validation accuracy", ">lost", title=trial.name)
+    for row in sorted(rows, key=lambda row: -row.drop):
+        cells = (metric("accuracy", row.accuracy), f"{100 * row.drop:+.2f} points")
+        made.add_row(row.layer, str(row.precision), *cells)
+    console.print(made)

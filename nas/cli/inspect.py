@@ -1,13 +1,14 @@
-"""Commands that look: ``front``, ``report``, ``networks``."""
+"""Commands that look: ``front``, ``report``, ``networks``, ``show``, ``space``."""
 
 import json
 from pathlib import Path
-from typing import Annotated
+from random import Random
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nas.cli.style import console, metric, table
-from nas.numbers import scaled
+from nas.problem.formatting import in_words, scaled
 
 RunPath = Annotated[Path, typer.Argument(help="Run folder, e.g. runs/digits.")]
 
@@ -18,8 +19,8 @@ def front_command(
 ) -> None:
     """Show the Pareto front of a run."""
     if as_json:
-        from nas.finish import front_json
-        from nas.results import load_results
+        from nas.report.finish import front_json
+        from nas.study.results import load_results
 
         typer.echo(json.dumps(front_json(load_results(run)), indent=1))
     else:
@@ -27,8 +28,8 @@ def front_command(
 
 
 def print_front(run: Path) -> None:
-    from nas.finish import front_json
-    from nas.results import load_results
+    from nas.report.finish import front_json
+    from nas.study.results import load_results
 
     data = front_json(load_results(run))
     names = list(data["objectives"])
@@ -48,8 +49,8 @@ def print_front(run: Path) -> None:
 
 def report_command(run: RunPath) -> None:
     """Write the HTML report of a run anew."""
-    from nas.report import write_report
-    from nas.results import load_results
+    from nas.report.page import write_report
+    from nas.study.results import load_results
 
     console.print(f"report: {write_report(load_results(run))}")
 
@@ -61,10 +62,10 @@ def networks_command(
     ] = None,
 ) -> None:
     """List the published networks with their costs."""
-    from search_spaces.architecture import save_architecture
-    from search_spaces.cost import network_cost
+    from search_spaces.graphs.cost import network_cost
     from search_spaces.networks import NETWORKS
-    from search_spaces.space import Architecture
+    from search_spaces.space.architecture import save_architecture
+    from search_spaces.space.space import Architecture
 
     made = table("network", "input", ">params", ">MACs", ">bytes moved")
     for name, network in NETWORKS.items():
@@ -79,4 +80,159 @@ def networks_command(
         if save is not None:
             save.mkdir(parents=True, exist_ok=True)
             save_architecture(Architecture(name, (), graph), save / f"{name}.json")
+    console.print(made)
+
+
+if TYPE_CHECKING:
+    from latency_models.measurement.layer_table import LayerRow, LayerTimes
+    from search_spaces.graphs.graph import Graph
+
+HEAD = ("layer", "operator", "precision", "output", ">MACs", ">weights", ">bytes moved")
+TIMED = ("kernel", ">ms", ">fp32 ms", "")
+
+
+def show_command(
+    architecture: Annotated[Path, typer.Argument(help="Architecture file (JSON).")],
+    device: Annotated[
+        str, typer.Option(help="Device whose kernels are timed; see nas device list.")
+    ] = "host",
+    times: Annotated[
+        bool, typer.Option("--times/--no-times", help="Time each kernel on the device.")
+    ] = True,
+) -> None:
+    """Show an architecture layer by layer: precision, kernel, ms, bytes, MACs."""
+    from latency_models.measurement.layer_table import layer_rows
+    from search_spaces.graphs.cost import network_cost
+    from search_spaces.space.architecture import graph_hash, load_architecture
+
+    loaded = load_architecture(architecture)
+    measured = timed_layers(loaded.graph, device) if times else None
+    rows, cost = layer_rows(loaded.graph, measured), network_cost(loaded.graph)
+    made = table(*HEAD, *(TIMED if measured else ()))
+    for row in rows:
+        cells = (*cost_cells(row), *(time_cells(row) if measured else ()))
+        made.add_row(*cells, style="yellow" if row.is_no_faster else None)
+    totals = (scaled(cost.macs), bytes_(cost.weight_bytes), bytes_(cost.memory_access_bytes))
+    made.add_row("total", "", "", "", *totals, *total_times(measured), style="bold")
+    console.print(f"{loaded.space} {graph_hash(loaded.graph)}")
+    console.print(made)
+    console.print(
+        f"{scaled(cost.params)} parameters, peak activation memory "
+        f"{metric('peak_bytes', cost.peak_activation_bytes)}"
+    )
+    if measured:
+        console.print(about_times(rows, device), highlight=False)
+
+
+def timed_layers(graph: "Graph", device: str) -> "LayerTimes | None":
+    """Returns what the kernels take on a device; None, with the reason said, where they cannot.
+
+    Raises:
+        UserError: If the device is unknown.
+    """
+    from latency_models.devices.device import get_device
+    from latency_models.devices.latency import MeasurementError
+    from latency_models.measurement.measurer import Measurer
+    from nas.report.kernel_times import time_layers
+    from search_spaces.graphs.errors import UnsupportedOperatorError
+
+    try:
+        with console.status("compiling and timing"), Measurer(get_device(device)) as measurer:
+            return time_layers(graph, measurer)
+    except (MeasurementError, UnsupportedOperatorError) as error:
+        console.print(f"not timed on {device}: {error}", style="yellow", highlight=False)
+        return None
+
+
+def cost_cells(row: "LayerRow") -> tuple[str, ...]:
+    operator, plus, fused = row.operator.partition(" + ")
+    operator = f"{operator} {row.window}".rstrip() + plus + fused
+    shape = "x".join(map(str, row.shape))
+    numbers = (scaled(row.macs), bytes_(row.weight_bytes), bytes_(row.memory_access_bytes))
+    return (row.name, operator, row.precision, shape, *numbers)
+
+
+def time_cells(row: "LayerRow") -> tuple[str, ...]:
+    mark = "no faster" if row.is_no_faster else ""
+    return row.instruction, aligned(row.ms), aligned(row.fp32_ms), mark
+
+
+def total_times(measured: "LayerTimes | None") -> tuple[str, ...]:
+    if measured is None:
+        return ()
+    fp32_ms = measured.fp32_ms
+    whole = None if fp32_ms is None else sum(fp32_ms.values())
+    return "", aligned(sum(measured.ms.values())), aligned(whole), ""
+
+
+def aligned(ms: float | None) -> str:
+    """Returns milliseconds to 10 ns, so that a column of them lines up."""
+    return "-" if ms is None else f"{ms:.5f}"
+
+
+def about_times(rows: "tuple[LayerRow, ...]", device: str) -> str:
+    """Returns what the times are, and how many layers their low precision does not speed up."""
+    text = f"each kernel was timed alone on {device}"
+    coded = [row for row in rows if row.precision not in ("", "fp32")]
+    if not coded:
+        return text
+    slow = sum(row.is_no_faster for row in coded)
+    return f"{text}; {slow} of {len(coded)} low-bit layers are no faster than in float32"
+
+
+def bytes_(count: int) -> str:
+    return scaled(count, "B")
+
+
+if TYPE_CHECKING:
+    from search_spaces.space.staged import StagedSpace
+
+space_app = typer.Typer(help="Look at a search space.", no_args_is_help=True)
+ConfigPath = Annotated[Path, typer.Argument(help="Run file (YAML).")]
+
+
+def read_space(config: Path) -> "StagedSpace":
+    from nas.data.sources import make_source
+    from nas.problem.run_file import read_run_file
+    from nas.problem.search_problem import space_for
+
+    run = read_run_file(config).config()
+    data, _ = make_source(run.data.kind, **run.data.settings).load()
+    return space_for(run, data.image_shape[0], data.num_classes)
+
+
+@space_app.command("show")
+def show_space(config: ConfigPath) -> None:
+    """Show what a space contains and how large it is."""
+    from search_spaces.space.staged import count_architectures, describe_space
+
+    space = read_space(config)
+    console.print(describe_space(space), highlight=False)
+    console.print(f"{in_words(count_architectures(space))} architectures")
+
+
+@space_app.command("sample")
+def sample_space(
+    config: ConfigPath,
+    count: Annotated[int, typer.Option(help="How many.")] = 5,
+    seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
+    save: Annotated[
+        Path | None, typer.Option(help="Write each one into this folder as a file.")
+    ] = None,
+) -> None:
+    """Draw random architectures of a space."""
+    from search_spaces.graphs.cost import network_cost
+    from search_spaces.space.architecture import graph_hash, save_architecture
+    from search_spaces.space.space import describe_genes, sample
+
+    space, rng = read_space(config), Random(seed)
+    made = table("hash", ">macs", ">params", "genes")
+    for _ in range(count):
+        architecture = sample(space, rng)
+        cost, key = network_cost(architecture.graph), graph_hash(architecture.graph)
+        genes = describe_genes(architecture.genes)
+        made.add_row(key, metric("macs", cost.macs), scaled(cost.params), genes)
+        if save is not None:
+            save.mkdir(parents=True, exist_ok=True)
+            save_architecture(architecture, save / f"{key}.json")
     console.print(made)

@@ -9,12 +9,12 @@ import typer
 
 from nas.cli.serve import serve_command
 from nas.cli.style import console, metric, table
-from nas.numbers import scaled
+from nas.problem.formatting import scaled
 
 if TYPE_CHECKING:
-    from latency_models.latency import Latency
+    from latency_models.devices.latency import Latency
     from latency_models.prediction.explanation import Explanation
-    from search_spaces.errors import UserError
+    from search_spaces.graphs.errors import UserError
 
 latency_app = typer.Typer(
     help="Measure and predict latency; serve predictions.", no_args_is_help=True
@@ -44,11 +44,11 @@ def measure_command(
     as_json: AsJson = False,
 ) -> None:
     """Measure a network: compiled for the device and timed there."""
-    from latency_models.device import get_device
-    from latency_models.latency import to_json
-    from latency_models.measure import Measurer
-    from nas.tables import LayerTimes, layer_rows, times_by_row
-    from search_spaces.architecture import load_architecture
+    from latency_models.devices.device import get_device
+    from latency_models.devices.latency import to_json
+    from latency_models.measurement.layer_table import LayerTimes, layer_rows, times_by_row
+    from latency_models.measurement.measurer import Measurer
+    from search_spaces.space.architecture import load_architecture
 
     graph = load_architecture(architecture).graph
     measurer = Measurer(get_device(device), runtime, tuned=tuned)
@@ -92,9 +92,9 @@ def predict_command(
     as_json: AsJson = False,
 ) -> None:
     """Predict latency on a profiled device; nothing is compiled or timed."""
-    from nas.predictions import profiled_model
-    from search_spaces.architecture import load_architecture
-    from search_spaces.errors import UserError
+    from latency_models.transfer.predictions import profiled_model
+    from search_spaces.graphs.errors import UserError
+    from search_spaces.space.architecture import load_architecture
 
     model = profiled_model(device)
     ask = model.explain if explain else model.latency
@@ -129,10 +129,10 @@ def compare_command(
     as_json: AsJson = False,
 ) -> None:
     """Compare the predicted latency of a network on several devices."""
-    from latency_models.latency_model import profiled_devices
-    from nas.predictions import NO_DEVICE, profiled_model
-    from search_spaces.architecture import load_architecture
-    from search_spaces.errors import UserError
+    from latency_models.prediction.model import profiled_devices
+    from latency_models.transfer.predictions import NO_DEVICE, profiled_model
+    from search_spaces.graphs.errors import UserError
+    from search_spaces.space.architecture import load_architecture
 
     graph = load_architecture(architecture).graph
     names = [name.strip() for name in devices.split(",") if name.strip()] or profiled_devices()
@@ -162,7 +162,7 @@ def files_of(paths: Sequence[Path]) -> list[Path]:
     Raises:
         UserError: If a folder has none.
     """
-    from search_spaces.errors import UserError
+    from search_spaces.graphs.errors import UserError
 
     found: list[Path] = []
     for path in paths:
@@ -174,8 +174,8 @@ def files_of(paths: Sequence[Path]) -> list[Path]:
 
 
 def answer_json(device: str, answer: "Latency | Explanation | UserError") -> dict[str, object]:
-    from nas.predictions import prediction_json
-    from search_spaces.errors import UserError
+    from latency_models.transfer.predictions import prediction_json
+    from search_spaces.graphs.errors import UserError
 
     if isinstance(answer, UserError):
         return {"error": str(answer)}
@@ -186,7 +186,7 @@ def print_predictions(
     device: str, answers: "Mapping[Path, Latency | Explanation | UserError]"
 ) -> None:
     """Prints each network's kernels where they are explained, then one line or row a network."""
-    from latency_models.latency import Latency
+    from latency_models.devices.latency import Latency
     from latency_models.prediction.explanation import Explanation
 
     found: dict[str, Latency | UserError] = {}
@@ -221,7 +221,7 @@ def print_kernels(answer: "Explanation", title: str | None) -> None:
 
 
 def print_comparison(answers: "Mapping[str, Latency | UserError]") -> None:
-    from latency_models.latency import Latency
+    from latency_models.devices.latency import Latency
 
     medians = {
         name: answer.median_ms for name, answer in answers.items() if isinstance(answer, Latency)
@@ -236,7 +236,7 @@ def print_comparison(answers: "Mapping[str, Latency | UserError]") -> None:
 
 def latency_cells(answer: "Latency | UserError") -> Sequence[str]:
     """Returns the median and the interval as they stand in a table."""
-    from latency_models.latency import Latency
+    from latency_models.devices.latency import Latency
 
     if not isinstance(answer, Latency):
         return "-", "-"

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nas.cli.style import console, metric
-from nas.numbers import duration
+from nas.problem.formatting import duration
 
 if TYPE_CHECKING:
-    from nas.places import Place
-    from nas.results import RunResults
-    from nas.run_file import RunFile
-    from nas.search_loop import Progress as TrialDone
+    from nas.evaluation.place import Place
+    from nas.problem.run_file import RunFile
+    from nas.search.loop import Progress as TrialDone
+    from nas.study.results import RunResults
 
 Runs = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.")]
 
@@ -61,7 +61,7 @@ def search_command(
     runs: Runs = Path("runs"),
 ) -> None:
     """Search for networks that are accurate and cheap on a device."""
-    from nas.run_file import read_run_file
+    from nas.problem.run_file import read_run_file
 
     given = {"search.trials": trials, "search.workers": workers, "search.seed": seed}
     overrides = [f"{key}={value}" for key, value in given.items() if value is not None]
@@ -71,7 +71,7 @@ def search_command(
         overrides.append(f"search.storage={json.dumps(from_anywhere(study_url))}")
     file = read_run_file(config, [*overrides, *(changes or [])])
     if dry_run:
-        from nas.dry_run import dry_run as try_out
+        from nas.search.dry_run import dry_run as try_out
 
         try_out(file, say=console.print)
         return
@@ -86,10 +86,10 @@ def place_at(ray: str | None, most_trainings: int | None) -> Iterator["Place | N
     if ray is None:
         yield None
         return
-    from nas.cluster.connection import connected
-    from nas.cluster.head_watch import ClusterLostError
-    from nas.cluster.place import RayPlace
-    from nas.instruments import Instruments
+    from nas.evaluation.instruments import Instruments
+    from nas.evaluation.ray.connection import connected
+    from nas.evaluation.ray.head_watch import ClusterLostError
+    from nas.evaluation.ray.place import RayPlace
 
     try:
         with connected(ray) as cluster:
@@ -118,8 +118,8 @@ def watched_search(
         TimeRemainingColumn,
     )
 
-    from nas.search import search
-    from nas.search_loop import Progress as TrialDone
+    from nas.search.loop import Progress as TrialDone
+    from nas.search.run import search
 
     bar = Progress(
         TextColumn("{task.description}"),
@@ -154,7 +154,7 @@ def watched_search(
 
 
 def line(progress: "TrialDone") -> str:
-    from nas.stopped import why_unfinished
+    from nas.study.stopping import why_unfinished
 
     evaluation = progress.evaluation
     shown = ("accuracy", "latency_ms", "macs", "params")
@@ -171,7 +171,7 @@ def line(progress: "TrialDone") -> str:
 
 def about_useless(results: "RunResults") -> str:
     """Returns what became of useless precisions, in one line; "" where there is one to choose."""
-    from nas.useless import offers_precisions, why_not
+    from nas.search.dominated_genes import offers_precisions, why_not
 
     if not offers_precisions(results.config.space):
         return ""
@@ -182,7 +182,7 @@ def about_useless(results: "RunResults") -> str:
 
 def about_latency(results: "RunResults") -> str:
     """Returns what became of predicted latencies, in one line; "" where none was predicted."""
-    from nas.latency_quality import in_one_line, latency_quality
+    from nas.study.prediction_quality import in_one_line, latency_quality
 
     quality = latency_quality(results)
     if not (quality.num_predicted or quality.compared):
@@ -195,8 +195,8 @@ def about_latency(results: "RunResults") -> str:
 def finish(results: "RunResults") -> None:
     """Scores the front on the test images, writes report and front, prints what was found."""
     from nas.cli.inspect import print_front
-    from nas.finish import finish_run
-    from nas.stopped import in_one_line
+    from nas.report.finish import finish_run
+    from nas.study.stopping import in_one_line
 
     done, wanted = len(results.searched), results.config.search.trials
     if results.used_up:

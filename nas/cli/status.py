@@ -1,4 +1,4 @@
-"""``nas status``: how far a run is, once or again and again."""
+"""``nas status`` and ``dashboard``: how far a run is, once or again and again."""
 
 import json
 from collections.abc import Callable
@@ -13,12 +13,12 @@ from rich.live import Live
 from rich.text import Text
 
 from nas.cli.style import console, metric, table
-from nas.numbers import duration
+from nas.problem.formatting import duration
 
 if TYPE_CHECKING:
-    from nas.distant import Distant
-    from nas.results import RunResults
-    from nas.status import Driver, Status, StatusReader
+    from nas.study.drivers import Distant
+    from nas.study.results import RunResults
+    from nas.study.status import Driver, Status, StatusReader
 
 EVERY_S = 2.0
 MOST_ROWS = 8  # of a table that would fill the screen
@@ -32,7 +32,7 @@ def status_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, a line each time.")] = False,
 ) -> None:
     """Show how far a run is; works while it searches and after its search died."""
-    from nas.status import StatusReader
+    from nas.study.status import StatusReader
 
     reader = StatusReader(run)
     try:
@@ -73,7 +73,7 @@ def print_changes(reader: "StatusReader", shown: "Callable[[Status], str]") -> N
 
 
 def in_json(status: "Status") -> str:
-    from nas.status import status_to_json
+    from nas.study.status import status_to_json
 
     return json.dumps(status_to_json(status))
 
@@ -89,7 +89,7 @@ def in_one_line(status: "Status") -> str:
 def drawn(status: "Status", results: "RunResults") -> RenderableType:
     """Returns the status for people, a line or a small table for each thing."""
     from nas.cli.search import about_latency
-    from nas.stopped import in_one_line as about_stopped
+    from nas.study.stopping import in_one_line as about_stopped
 
     parts: list[RenderableType] = []
 
@@ -170,7 +170,7 @@ def left(status: "Status") -> str:
 
 
 def driver_line(driver: "Driver") -> str:
-    from nas.activity import is_here
+    from nas.runs.activity import is_here
 
     it = driver.activity
     if not driver.alive:
@@ -195,7 +195,7 @@ def distant_line(distant: "Distant") -> str:
 
 
 def rows_of(driver: "Driver") -> list[RenderableType]:
-    from nas.activity import now
+    from nas.runs.activity import now
 
     it = driver.activity
     made: list[RenderableType] = []
@@ -220,3 +220,43 @@ def rows_of(driver: "Driver") -> list[RenderableType]:
 def seconds_between(start: str, end: str) -> float:
     passed = datetime.fromisoformat(end) - datetime.fromisoformat(start)
     return max(0.0, passed.total_seconds())
+
+
+def dashboard_command(
+    run: Annotated[Path, typer.Argument(help="Run folder, e.g. runs/digits.")],
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; others than this machine need a token.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 8080,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(help="File that holds the token that is asked for; or set HWNAS_TOKEN."),
+    ] = None,
+) -> None:
+    """Open Optuna's dashboard on a run's study, until Ctrl-C; it only shows."""
+    from nas.serving.sockets import open_socket, read_token, url_of
+    from nas.study.status import StatusReader
+    from search_spaces.graphs.errors import UserError
+
+    try:
+        from nas.serving.dashboard_server import dashboard_app, serve
+    except ModuleNotFoundError as error:
+        if error.name not in ("optuna_dashboard", "bottle"):
+            raise
+        raise UserError(
+            f"the dashboard needs {error.name}, which is not installed: "
+            "pip install 'hwnas[dashboard]'"
+        ) from None
+    from nas.serving.dashboard import ReadOnlyStorage
+
+    secret = read_token(None, token_file)
+    reader = StatusReader(run)
+    if reader.study() is None or reader.storage is None:
+        raise UserError(f"{run} has no study yet; start its search first")
+    names = [metric.name for metric in reader.config.objectives]
+    storage = ReadOnlyStorage(reader.storage, reader.config.name, names)
+    app = dashboard_app(storage, secret)
+    listening = open_socket(host, port, has_token=secret is not None)
+    needs = " (any user name, the token as password)" if secret is not None else ""
+    console.print(f"dashboard on {url_of(listening)}{needs}; stop with Ctrl-C", highlight=False)
+    serve(app, listening)

@@ -3,7 +3,7 @@
 from rich.console import Console
 from rich.table import Table
 
-from nas.numbers import milliseconds, percent, scaled
+from nas.problem.formatting import milliseconds, percent, scaled
 
 console = Console(soft_wrap=True)
 

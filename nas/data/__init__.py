@@ -1,1 +1,1 @@
-"""Data: labelled images from where the user has them, split once and placed on a device."""
+"""Data: labelled images from where the user has them, split once; imports nn."""

@@ -11,8 +11,8 @@ from PIL import Image
 from PIL.Image import DecompressionBombError
 
 from nas.data.images import Pixels
-from nas.memory import free_bytes
-from search_spaces.errors import UserError
+from nas.nn.memory import free_bytes
+from search_spaces.graphs.errors import UserError
 
 Encoded = Path | bytes
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, StructError, DecompressionBombError)

@@ -7,7 +7,7 @@ import numpy as np
 
 from nas.data.decode import decode_images
 from nas.data.images import ImageData
-from search_spaces.errors import UserError
+from search_spaces.graphs.errors import UserError
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 

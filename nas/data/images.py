@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from search_spaces.errors import UserError
+from search_spaces.graphs.errors import UserError
 
 Pixels = NDArray[np.uint8]
 Labels = NDArray[np.int64]

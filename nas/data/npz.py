@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.data.images import ImageData, Pixels, check_images, numbered_labels, numbered_names
-from search_spaces.errors import UserError
+from search_spaces.graphs.errors import UserError
 
 Layout = Literal["auto", "NHWC", "NCHW"]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from nas.data.decode import Encoded, decode_images
 from nas.data.images import ImageData, numbered_labels, numbered_names
-from search_spaces.errors import UserError
+from search_spaces.graphs.errors import UserError
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from nas.data.folder import ImageFolder
 from nas.data.images import ImageData
 from nas.data.npz import Npz
 from nas.data.parquet import Parquet
-from search_spaces.errors import UserError
+from search_spaces.graphs.errors import UserError
 
 
 class Source(Protocol):

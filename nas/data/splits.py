@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.data.images import ImageData
-from search_spaces.errors import UserError
+from search_spaces.graphs.errors import UserError
 
 SPLITS = ("train", "validation", "test")
 Amount = int | float  # a count of images, or a share of them

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from nas.augment import Augmentation, augment
+from nas.data.augmentation import Augmentation, augment
 from nas.data.images import ImageData
 from nas.data.splits import Normalization, Splits
-from search_spaces.errors import UserError
-from search_spaces.operators import Shape
+from search_spaces.graphs.errors import UserError
+from search_spaces.graphs.operators import Shape
 
 
 @dataclass(frozen=True, slots=True, eq=False)

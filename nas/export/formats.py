@@ -14,13 +14,13 @@ from typing import Self
 import numpy as np
 from safetensors.numpy import save as safetensors_bytes
 
-from latency_models.device import Runtime, get_device
-from latency_models.measure import Measurer
-from nas.config import LatencyConfig
-from search_spaces.architecture import save_architecture
-from search_spaces.errors import UserError
-from search_spaces.model import Model
-from search_spaces.space import Architecture
+from latency_models.devices.device import Runtime, get_device
+from latency_models.measurement.measurer import Measurer
+from nas.problem.records import LatencyConfig
+from search_spaces.graphs.errors import UserError
+from search_spaces.graphs.model import Model
+from search_spaces.space.architecture import save_architecture
+from search_spaces.space.space import Architecture
 
 COMPILERS = ("g++", "gcc", "clang++", "clang", "c++", "cc")  # in the order in which TVM looks
 
@@ -66,7 +66,7 @@ class Format:
 
 
 def write_onnx(shipment: Shipment, folder: Path) -> None:
-    from latency_models.onnx_model import onnx_model
+    from latency_models.onnx.model import onnx_model
 
     proto = onnx_model(shipment.model, name=shipment.name, metadata=shipment.properties)
     (folder / "model.onnx").write_bytes(proto.SerializeToString())

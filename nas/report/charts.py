@@ -7,15 +7,14 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from nas.front import hypervolume, hypervolume_history
-from nas.metrics import METRICS, Metric
-from nas.numbers import milliseconds
+from nas.problem.formatting import milliseconds
+from nas.problem.metrics import METRICS, Metric
+from nas.problem.pareto import hypervolume, hypervolume_history
+from nas.report.axes import Box, Plane, Point, Scale, boxes_of_line, boxes_of_points, place_labels
+from nas.report.html import value_of
 from nas.report.importance import Importance
-from nas.report.labels import Box, boxes_of_line, boxes_of_points, place_labels
-from nas.report.plane import Plane, Point, Scale
-from nas.report.values import value_of
-from nas.results import RunResults, TrialResult
-from search_spaces.space import describe_genes
+from nas.study.results import RunResults, TrialResult
+from search_spaces.space.space import describe_genes
 
 FRONT = "#3b82f6"
 OTHER = "#8fb3ea"

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nas.front import losses
-from nas.metrics import Metric
-from nas.numbers import percent
-from nas.results import RunResults, TrialResult
+from nas.problem.formatting import percent
+from nas.problem.metrics import Metric
+from nas.problem.pareto import losses
+from nas.study.results import RunResults, TrialResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def best_baseline(results: RunResults) -> TrialResult | None:
 def compared(metric: Metric, value: float, other: float) -> str:
     """Returns how ``value`` stands to ``other``, in words.
 
-    >>> from nas.metrics import METRICS
+    >>> from nas.problem.metrics import METRICS
     >>> compared(METRICS["accuracy"], 0.975, 0.95), compared(METRICS["accuracy"], 0.94, 0.95)
     ('+2.50 points', '-1.00 points')
     >>> compared(METRICS["latency_ms"], 0.5, 1.5), compared(METRICS["latency_ms"], 3.0, 1.5)

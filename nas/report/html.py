@@ -3,6 +3,10 @@
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from nas.problem.formatting import shown
+from nas.problem.metrics import Metric
+from nas.study.results import TrialResult
+
 
 class Html(str):
     """Text that is HTML already; every other string is escaped before it enters a page."""
@@ -79,3 +83,15 @@ def table(
 def facts(rows: Iterable[tuple[str, object]]) -> Html:
     """Returns names and values side by side."""
     return tag("dl", *(join(tag("dt", name), tag("dd", value)) for name, value in rows))
+
+
+PREDICTED = "~"  # before a latency that is not measured
+
+
+def value_of(trial: TrialResult, metric: Metric) -> str:
+    """Returns a trial's value with its unit, marked where it is predicted; "" where unknown."""
+    value = trial.evaluation.values.get(metric.name)
+    if value is None:
+        return ""
+    mark = PREDICTED if metric.name == "latency_ms" and trial.evaluation.is_predicted else ""
+    return mark + shown(metric, value)

@@ -17,8 +17,8 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
-from nas.metrics import Metric
-from nas.results import TrialResult
+from nas.problem.metrics import Metric
+from nas.study.results import TrialResult
 
 BEST_SHARE = 0.25
 MIN_BEST = 5  # Optuna's advice for a stable estimate

@@ -1,12 +1,12 @@
 """Network: the section that takes the chosen network apart, kernel by kernel."""
 
-from nas.kernel_times import KernelTimes, load_kernel_times
-from nas.numbers import percent, scaled
+from latency_models.measurement.layer_table import LayerRow, layer_rows
+from nas.problem.formatting import percent, scaled
 from nas.report.html import Html, join, section, table, tag
-from nas.results import RunResults, TrialResult
-from nas.tables import LayerRow, layer_rows
-from search_spaces.cost import network_cost
-from search_spaces.space import describe_genes
+from nas.report.kernel_times import KernelTimes, load_kernel_times
+from nas.study.results import RunResults, TrialResult
+from search_spaces.graphs.cost import network_cost
+from search_spaces.space.space import describe_genes
 
 
 def chosen_network(results: RunResults, chosen: TrialResult | None, title: str) -> Html:

@@ -8,14 +8,13 @@ import plotly.io
 from plotly.offline import get_plotlyjs
 
 from nas.report import sections
-from nas.report.html import Html, html, join, tag
+from nas.report.html import PREDICTED, Html, html, join, tag
 from nas.report.network import chosen_network
 from nas.report.predictions import predicted_latency
-from nas.report.stopping import stopped_early
-from nas.report.values import PREDICTED
-from nas.results import RunResults, TrialResult
-from nas.run_lock import is_locked
-from nas.whole_files import write_whole
+from nas.report.sections import stopped_early
+from nas.runs.files import write_whole
+from nas.runs.lock import is_locked
+from nas.study.results import RunResults, TrialResult
 
 
 def write_report(
@@ -27,7 +26,7 @@ def write_report(
 
     Args:
         chosen: The network of the per-layer table; None takes the knee of the front. Its kernels
-            have times where ``nas.kernel_times.measure_kernel_times`` has measured them.
+            have times where ``nas.report.kernel_times.measure_kernel_times`` has measured them.
 
     Raises:
         UserError: If a file of the run is damaged, or the disk is full.

@@ -4,13 +4,21 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from nas.metrics import Metric
-from nas.numbers import scaled
-from nas.report.labels import Box, boxes_of_line, boxes_of_points, place_labels
-from nas.report.plane import Plane, Point, Scale, planes
-from nas.results import RunResults, TrialResult
-from nas.whole_files import write_whole
-from search_spaces.errors import UserError
+from nas.problem.formatting import scaled
+from nas.problem.metrics import Metric
+from nas.report.axes import (
+    Box,
+    Plane,
+    Point,
+    Scale,
+    boxes_of_line,
+    boxes_of_points,
+    place_labels,
+    planes,
+)
+from nas.runs.files import write_whole
+from nas.study.results import RunResults, TrialResult
+from search_spaces.graphs.errors import UserError
 
 WIDTH, HEIGHT = 760, 440
 FRAME = Box(76, 48, 740, 384)

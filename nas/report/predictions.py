@@ -6,13 +6,17 @@ from math import log10
 
 import plotly.graph_objects as go
 
-from nas.feasibility import latency_rules
-from nas.latency_quality import Compared, LatencyQuality, latency_quality, violations_in_words
-from nas.numbers import milliseconds, percent
+from nas.evaluation.feasibility import latency_rules
+from nas.problem.formatting import milliseconds, percent
 from nas.report.charts import BASELINE, FRONT, INFEASIBLE, KNEE, styled
-from nas.report.html import Html, details, section, table, tag
-from nas.report.values import PREDICTED
-from nas.results import RunResults
+from nas.report.html import PREDICTED, Html, details, section, table, tag
+from nas.study.prediction_quality import (
+    Compared,
+    LatencyQuality,
+    latency_quality,
+    violations_in_words,
+)
+from nas.study.results import RunResults
 
 ROOM = 1.1  # factor by which the diagonal reaches beyond what is drawn
 

@@ -6,14 +6,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from nas.augment import Augmentation
-from nas.config import RunConfig
+from nas.data.augmentation import Augmentation
 from nas.data.splits import SPLITS
-from nas.numbers import duration, milliseconds
-from nas.results import RunResults
-from nas.stopped import rungs_of
-from nas.training_config import TrainingConfig
-from nas.whole_files import read_json
+from nas.problem.formatting import duration, milliseconds
+from nas.problem.records import RunConfig, TrainingConfig
+from nas.runs.files import read_json
+from nas.study.results import RunResults
+from nas.study.stopping import rungs_of
 
 Facts = list[tuple[str, str]]
 NOT_RECORDED = "not recorded"

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import plotly.graph_objects as go
 
-from nas.metrics import METRICS, Metric
-from nas.numbers import in_words, milliseconds, percent, shown
-from nas.redaction import without_passwords
+from nas.problem.formatting import in_words, milliseconds, percent, shown
+from nas.problem.metrics import METRICS, Metric
 from nas.report import provenance as facts_of
+from nas.report.axes import planes
 from nas.report.charts import front_chart, history_chart, importance_chart
 from nas.report.comparison import (
     BaselineRow,
@@ -16,14 +16,13 @@ from nas.report.comparison import (
     compared,
     infeasible_reasons,
 )
-from nas.report.html import Html, details, facts, html, join, section, table, tag
+from nas.report.html import Html, details, facts, html, join, section, table, tag, value_of
 from nas.report.importance import BEST_SHARE, gene_importance, trials_needed
-from nas.report.plane import planes
-from nas.report.values import value_of
-from nas.results import RunResults, TrialResult
-from nas.stopped import why_unfinished
-from nas.useless import offers_precisions, why_not
-from search_spaces.staged import count_architectures
+from nas.runs.redaction import without_passwords
+from nas.search.dominated_genes import offers_precisions, why_not
+from nas.study.results import RunResults, TrialResult
+from nas.study.stopping import count_rungs, in_one_line, why_unfinished
+from search_spaces.space.staged import count_architectures
 
 AddChart = Callable[[go.Figure], Html]
 
@@ -313,3 +312,23 @@ def latency_model(results: RunResults) -> list[Html]:
 def version_of(results: RunResults) -> str:
     versions = facts_of.read_record(results.run.path / "run.json").get("versions", {})
     return str(versions.get("hwnas", ""))
+
+
+def stopped_early(results: RunResults, title: str) -> Html:
+    """Returns how many trainings reached each rung and ended there."""
+    rungs = count_rungs(results)
+    if not rungs:
+        text = "No training was to be stopped early: all were to run to the end."
+        return section("stopped", title, tag("p", text))
+    note = (
+        "A network that others had outrun at a rung was trained no further. Its accuracy is that "
+        "of few epochs, so it has no part in the front, the hypervolume or a pick; in the chart "
+        "of the front it is a ring."
+    )
+    grid = table(
+        ["rung", "reached it", "stopped there", "epochs saved"],
+        [(f"epoch {each.epoch}", each.reached, each.stopped, each.saved) for each in rungs],
+        numbers=(1, 2, 3),
+    )
+    said = tag("p", f"{in_one_line(results).capitalize()}.")
+    return section("stopped", title, said, grid, tag("p", note, classes="quiet"))

@@ -1,1 +1,1 @@
-"""Serving: latency models answer over HTTP."""
+"""Serving: latency models and studies over HTTP; imports problem."""

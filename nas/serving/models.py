@@ -5,13 +5,13 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Protocol
 
-from latency_models.latency import Latency
-from latency_models.latency_model import profiled_devices
+from latency_models.devices.latency import Latency
 from latency_models.prediction.explanation import Explanation
-from latency_models.transferred_model import model_files
-from nas.predictions import check_profiled, profiled_model
-from search_spaces.errors import UserError
-from search_spaces.graph import Graph
+from latency_models.prediction.model import profiled_devices
+from latency_models.transfer.model import model_files
+from latency_models.transfer.predictions import check_profiled, profiled_model
+from search_spaces.graphs.errors import UserError
+from search_spaces.graphs.graph import Graph
 
 Stamp = tuple[tuple[int, int, int], ...]
 

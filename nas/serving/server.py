@@ -6,7 +6,7 @@ import socket
 import uvicorn
 from fastapi import FastAPI
 
-from nas.listening import stopping
+from nas.serving.sockets import stopping
 
 
 def serve(app: FastAPI, listening: socket.socket, grace_s: float) -> None:

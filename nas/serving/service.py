@@ -20,9 +20,21 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from latency_models.latency import Latency, to_json
-from nas.predictions import prediction_json, read_architecture
-from nas.serving.bodies import (
+from latency_models.devices.latency import Latency, to_json
+from latency_models.transfer.predictions import prediction_json, read_architecture
+from nas.serving.docs_page import docs_page
+from nas.serving.guards import (
+    Counted,
+    Counters,
+    TimeLimit,
+    Token,
+    error_response,
+    json_response,
+    out_of_time,
+)
+from nas.serving.limits import DEFAULT_LIMITS, Limits
+from nas.serving.models import Models, Predictor
+from nas.serving.schemas import (
     BatchAnswer,
     BatchQuery,
     DevicesAnswer,
@@ -32,20 +44,8 @@ from nas.serving.bodies import (
     PredictQuery,
     read_body,
 )
-from nas.serving.counters import Counters
-from nas.serving.docs_page import docs_page
-from nas.serving.guards import (
-    Counted,
-    TimeLimit,
-    Token,
-    error_response,
-    json_response,
-    out_of_time,
-)
-from nas.serving.limits import DEFAULT_LIMITS, Limits
-from nas.serving.models import Models, Predictor
-from search_spaces.errors import UserError
-from search_spaces.graph import Graph
+from search_spaces.graphs.errors import UserError
+from search_spaces.graphs.graph import Graph
 
 R = TypeVar("R")
 CHUNK = 64  # architectures between two looks at the clock

@@ -10,11 +10,11 @@ from typing import ClassVar
 
 from search_spaces.blocks.parts import convolution
 from search_spaces.blocks.registry import register_block
-from search_spaces.builder import GraphBuilder
-from search_spaces.choice import Choice
-from search_spaces.graph import Node
-from search_spaces.layer import Layer
-from search_spaces.operators import Size
+from search_spaces.building.builder import GraphBuilder
+from search_spaces.building.choice import Choice
+from search_spaces.building.layer import Layer
+from search_spaces.graphs.graph import Node
+from search_spaces.graphs.operators import Size
 
 FORMS: dict[str, tuple[Size, Size]] = {
     "1x3_3x1": ((1, 3), (3, 1)),

@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
-from search_spaces.builder import GraphBuilder
-from search_spaces.graph import Node
-from search_spaces.layer import Layer
-from search_spaces.operators import Activation, Conv2d, GlobalAvgPool, Norm, Scale, Size
-from search_spaces.precision import depthwise_precision, grouped_precision
+from search_spaces.building.builder import GraphBuilder
+from search_spaces.building.layer import Layer
+from search_spaces.graphs.graph import Node
+from search_spaces.graphs.operators import Activation, Conv2d, GlobalAvgPool, Norm, Scale, Size
+from search_spaces.graphs.precision import depthwise_precision, grouped_precision
 
 
 def convolution(

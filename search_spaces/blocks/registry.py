@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from typing import ClassVar, Protocol, TypeVar
 
-from search_spaces.builder import GraphBuilder
-from search_spaces.choice import Choice
-from search_spaces.errors import UserError
-from search_spaces.graph import Node
-from search_spaces.layer import Layer
+from search_spaces.building.builder import GraphBuilder
+from search_spaces.building.choice import Choice
+from search_spaces.building.layer import Layer
+from search_spaces.graphs.errors import UserError
+from search_spaces.graphs.graph import Node
 
 
 class Block(Protocol):

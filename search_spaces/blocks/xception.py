@@ -12,11 +12,11 @@ from typing import ClassVar
 
 from search_spaces.blocks.parts import separable, shortcut
 from search_spaces.blocks.registry import register_block
-from search_spaces.builder import GraphBuilder
-from search_spaces.choice import Choice
-from search_spaces.graph import Node
-from search_spaces.layer import Layer
-from search_spaces.operators import Activate, Add, MaxPool
+from search_spaces.building.builder import GraphBuilder
+from search_spaces.building.choice import Choice
+from search_spaces.building.layer import Layer
+from search_spaces.graphs.graph import Node
+from search_spaces.graphs.operators import Activate, Add, MaxPool
 
 
 @register_block("xception")

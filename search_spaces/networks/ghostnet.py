@@ -6,12 +6,12 @@ https://github.com/huawei-noah/Efficient-AI-Backbones/tree/master/ghostnet_pytor
 """
 
 from search_spaces.blocks.ghost import GhostBottleneck
-from search_spaces.graph import Graph
-from search_spaces.layer import Layer
+from search_spaces.building.layer import Layer
+from search_spaces.building.rounding import make_divisible
+from search_spaces.graphs.graph import Graph
+from search_spaces.graphs.operators import Conv2d, Dropout, GlobalAvgPool, Linear
 from search_spaces.networks.parts import image_input, stack, stem
 from search_spaces.networks.registry import register_network
-from search_spaces.operators import Conv2d, Dropout, GlobalAvgPool, Linear
-from search_spaces.rounding import make_divisible
 
 # Stages of (kernel size, hidden channels, output channels, squeeze-and-excitation, stride).
 STAGES = (

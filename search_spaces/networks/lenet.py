@@ -8,10 +8,10 @@ Differs from the paper: rectifiers instead of sigmoids. The paper has no width m
 round to whole channels.
 """
 
-from search_spaces.graph import Graph
+from search_spaces.graphs.graph import Graph
+from search_spaces.graphs.operators import Conv2d, Linear, MaxPool
 from search_spaces.networks.parts import image_input
 from search_spaces.networks.registry import register_network
-from search_spaces.operators import Conv2d, Linear, MaxPool
 
 
 @register_network("lenet_300_100")

@@ -11,12 +11,12 @@ the authors' code.
 
 from search_spaces.blocks.depthwise_separable import DepthwiseSeparable
 from search_spaces.blocks.inverted_residual import InvertedResidual
-from search_spaces.graph import Graph
-from search_spaces.layer import Layer
+from search_spaces.building.layer import Layer
+from search_spaces.building.rounding import make_divisible
+from search_spaces.graphs.graph import Graph
+from search_spaces.graphs.operators import Conv2d
 from search_spaces.networks.parts import classify, image_input, stack, stem
 from search_spaces.networks.registry import register_network
-from search_spaces.operators import Conv2d
-from search_spaces.rounding import make_divisible
 
 # (output channels, stride of the first layer, layers)
 V1_STAGES = ((64, 1, 1), (128, 2, 2), (256, 2, 2), (512, 2, 6), (1024, 2, 2))

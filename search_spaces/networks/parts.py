@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from search_spaces.blocks.registry import Block
-from search_spaces.builder import GraphBuilder
-from search_spaces.graph import Graph, Node
-from search_spaces.layer import Layer
-from search_spaces.operators import Activation, Conv2d, Dropout, GlobalAvgPool, Linear
-from search_spaces.rounding import make_divisible
+from search_spaces.building.builder import GraphBuilder
+from search_spaces.building.layer import Layer
+from search_spaces.building.rounding import make_divisible
+from search_spaces.graphs.graph import Graph, Node
+from search_spaces.graphs.operators import Activation, Conv2d, Dropout, GlobalAvgPool, Linear
 
 
 def image_input(in_channels: int, resolution: int) -> GraphBuilder:

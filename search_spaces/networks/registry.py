@@ -5,8 +5,8 @@ from functools import wraps
 from inspect import signature
 from typing import Any, ParamSpec, Protocol, cast
 
-from search_spaces.errors import UserError
-from search_spaces.graph import Graph
+from search_spaces.graphs.errors import UserError
+from search_spaces.graphs.graph import Graph
 
 LARGEST_TRIED = 300  # pixels; every published network works at its paper's 224 or 299
 

@@ -7,11 +7,11 @@ torchvision. The paper has no width multiplier; widths round to multiples of 8.
 """
 
 from search_spaces.blocks.residual import ResidualBasic
-from search_spaces.graph import Graph
-from search_spaces.layer import Layer
+from search_spaces.building.layer import Layer
+from search_spaces.graphs.graph import Graph
+from search_spaces.graphs.operators import MaxPool
 from search_spaces.networks.parts import classify, image_input, scaled, stack, stem
 from search_spaces.networks.registry import register_network
-from search_spaces.operators import MaxPool
 
 
 @register_network("resnet18")

@@ -13,12 +13,12 @@ from functools import partial
 
 from search_spaces.blocks.shuffle_v1 import ShuffleV1
 from search_spaces.blocks.shuffle_v2 import ShuffleV2
-from search_spaces.errors import UserError
-from search_spaces.graph import Graph
-from search_spaces.layer import Layer
+from search_spaces.building.layer import Layer
+from search_spaces.graphs.errors import UserError
+from search_spaces.graphs.graph import Graph
+from search_spaces.graphs.operators import Conv2d, MaxPool
 from search_spaces.networks.parts import classify, image_input, stack, stem
 from search_spaces.networks.registry import register_network
-from search_spaces.operators import Conv2d, MaxPool
 
 DEPTHS = (4, 8, 4)
 V1_CHANNELS = {

@@ -8,12 +8,12 @@ prototxt and torchvision. The paper has no width multiplier; widths round to mul
 """
 
 from search_spaces.blocks.fire import Fire
-from search_spaces.builder import GraphBuilder
-from search_spaces.graph import Graph, Node
-from search_spaces.layer import Layer
+from search_spaces.building.builder import GraphBuilder
+from search_spaces.building.layer import Layer
+from search_spaces.graphs.graph import Graph, Node
+from search_spaces.graphs.operators import Conv2d, Dropout, GlobalAvgPool, MaxPool
 from search_spaces.networks.parts import image_input, scaled
 from search_spaces.networks.registry import register_network
-from search_spaces.operators import Conv2d, Dropout, GlobalAvgPool, MaxPool
 
 Plan = tuple[int | None, ...]  # output channels of each Fire module; None is a max pool
 PLAN_1_0: Plan = (None, 128, 128, 256, None, 256, 384, 384, 512, None, 512)

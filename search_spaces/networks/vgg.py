@@ -7,11 +7,11 @@ paper has no width multiplier; widths round to multiples of 8.
 """
 
 from search_spaces.blocks.plain import PlainConv
-from search_spaces.graph import Graph
-from search_spaces.layer import Layer
+from search_spaces.building.layer import Layer
+from search_spaces.graphs.graph import Graph
+from search_spaces.graphs.operators import Dropout, Linear, MaxPool
 from search_spaces.networks.parts import image_input, scaled, stack
 from search_spaces.networks.registry import register_network
-from search_spaces.operators import Dropout, Linear, MaxPool
 
 STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # (channels, convolutions)
 

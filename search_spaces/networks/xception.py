@@ -9,11 +9,11 @@ round to multiples of 8. The paper's resolution is 299.
 
 from search_spaces.blocks.parts import separable
 from search_spaces.blocks.xception import XceptionBlock
-from search_spaces.graph import Graph
-from search_spaces.layer import Layer
+from search_spaces.building.layer import Layer
+from search_spaces.graphs.graph import Graph
+from search_spaces.graphs.operators import Conv2d
 from search_spaces.networks.parts import classify, image_input, scaled, stack
 from search_spaces.networks.registry import register_network
-from search_spaces.operators import Conv2d
 
 
 @register_network("xception")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nas.data.digits import Digits
-from tests.nas.disks import file_system
+from tests.nas.parts.disks import file_system
 
 
 @pytest.fixture(scope="session")

@@ -7,13 +7,13 @@ from random import Random
 import numpy as np
 from numpy.typing import NDArray
 
-from latency_models.kernels.cpu import AVX2
-from latency_models.network_kernels import network_kernels
-from latency_models.prediction.descriptions import describe
+from latency_models.compiler.network_kernels import network_kernels
+from latency_models.devices.cpu import AVX2
+from latency_models.prediction.features import FEATURES, TERMS
 from latency_models.prediction.kernel_table import KernelTable, kernel_table
-from latency_models.prediction.work import FEATURES, TERMS
-from search_spaces.space import sample
-from tests.search_spaces.coded import CODED
+from latency_models.prediction.onnx_features import describe
+from search_spaces.space.space import sample
+from tests.search_spaces.quantization.coded import CODED
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]

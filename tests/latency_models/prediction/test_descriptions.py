@@ -6,18 +6,18 @@ from functools import cache
 import numpy as np
 import pytest
 
-from latency_models.device import RUNTIMES, Runtime
-from latency_models.kernels.cpu import AVX2, AVX512, GENERIC, NEON, VectorUnit
-from latency_models.network_kernels import network_kernels
-from latency_models.prediction.descriptions import describe
+from latency_models.compiler.network_kernels import network_kernels
+from latency_models.devices.cpu import AVX2, AVX512, GENERIC, NEON, VectorUnit
+from latency_models.devices.device import RUNTIMES, Runtime
+from latency_models.prediction.features import FEATURES, TERMS, Description
 from latency_models.prediction.kernel_table import RANGED, kernel_table
-from latency_models.prediction.work import FEATURES, TERMS, Description
-from search_spaces.builder import GraphBuilder
-from search_spaces.cost import kernel_costs
-from search_spaces.graph import Graph
-from search_spaces.operators import Conv2d, Linear, MaxPool
-from search_spaces.precision import PRECISIONS, get_precision
-from tests.latency_models.cases import (
+from latency_models.prediction.onnx_features import describe
+from search_spaces.building.builder import GraphBuilder
+from search_spaces.graphs.cost import kernel_costs
+from search_spaces.graphs.graph import Graph
+from search_spaces.graphs.operators import Conv2d, Linear, MaxPool
+from search_spaces.graphs.precision import PRECISIONS, get_precision
+from tests.latency_models.parts.cases import (
     block_graphs,
     network_graphs,
     operator_graphs,

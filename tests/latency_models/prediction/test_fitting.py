@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from latency_models.kernels.cpu import AVX2
+from latency_models.devices.cpu import AVX2
+from latency_models.measurement.readings import append_readings, read_readings
 from latency_models.prediction.fitting import (
     LEAST_KERNELS,
     fit_doubts,
@@ -13,10 +14,8 @@ from latency_models.prediction.fitting import (
     known_under,
     readings_now,
 )
-from latency_models.profiling.readings import append_readings, read_readings
-from search_spaces.errors import UserError
-from tests.latency_models.prediction.tables import kernels
-from tests.latency_models.profiles import (
+from search_spaces.graphs.errors import UserError
+from tests.latency_models.parts.profiles import (
     CONDITIONS,
     at,
     failed,
@@ -26,6 +25,7 @@ from tests.latency_models.profiles import (
     network_rows,
     write_profile,
 )
+from tests.latency_models.prediction.tables import kernels
 
 LATER = "2026-05-01T00:00:00+00:00"
 

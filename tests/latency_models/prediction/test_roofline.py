@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from latency_models.prediction.baselines import fit_roofline_model
 from latency_models.prediction.kernel_table import KernelTable
 from latency_models.prediction.roofline import Roofline, fit_roofline
-from latency_models.prediction.roofline_model import fit_roofline_model
 from tests.latency_models.prediction.tables import kernels, split
 
 TRUE = Roofline({"fp32": 1e7, "w8a8": 3e7, "bwn": 2e7}, 5e6, 2e-5)

@@ -4,14 +4,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from latency_models.device import Device, Runtime
-from latency_models.kernel_text import to_text
-from latency_models.kernels.cpu import AVX2, VectorUnit
-from latency_models.latency import Latency
-from latency_models.network_kernels import network_kernels
-from latency_models.timing import TimingPlan
-from search_spaces.graph import Graph
-from tests.latency_models.profiles import CONDITIONS, kernel_ms, measured, network_ms, text_of
+from latency_models.boards.timing import TimingPlan
+from latency_models.compiler.kernel_text import to_text
+from latency_models.compiler.network_kernels import network_kernels
+from latency_models.devices.cpu import AVX2, VectorUnit
+from latency_models.devices.device import Device, Runtime
+from latency_models.devices.latency import Latency
+from search_spaces.graphs.graph import Graph
+from tests.latency_models.parts.profiles import (
+    CONDITIONS,
+    kernel_ms,
+    measured,
+    network_ms,
+    text_of,
+)
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

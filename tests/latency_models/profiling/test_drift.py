@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from latency_models.measurement.readings import append_readings, read_readings
 from latency_models.profiling.drift import Drift, find_drift
-from latency_models.profiling.readings import append_readings, read_readings
-from tests.latency_models.profiles import at, failed, graphs, kernel_rows
+from tests.latency_models.parts.profiles import at, failed, graphs, kernel_rows
 
 
 def profile(folder: Path, *factors: float) -> Drift | None:

@@ -6,20 +6,20 @@ from random import Random
 import numpy as np
 import pytest
 
-from latency_models.device import RUNTIMES, Runtime
-from latency_models.kernel_text import from_text
-from latency_models.kernels.cpu import AVX2
-from latency_models.network_kernels import network_kernels
-from latency_models.prediction.descriptions import describe
+from latency_models.compiler.kernel_text import from_text
+from latency_models.compiler.network_kernels import network_kernels
+from latency_models.devices.cpu import AVX2
+from latency_models.devices.device import RUNTIMES, Runtime
 from latency_models.prediction.kernel_table import KernelTable, kernel_table
+from latency_models.prediction.onnx_features import describe
 from latency_models.profiling.pool import MOST_AT_ONCE, Pool, Wanted
-from search_spaces.builder import GraphBuilder
-from search_spaces.errors import UserError
-from search_spaces.graph import Graph
-from search_spaces.operators import Conv2d
-from search_spaces.precision import get_precision
-from tests.latency_models.profiles import draw
-from tests.latency_models.test_lowering import Sort
+from search_spaces.building.builder import GraphBuilder
+from search_spaces.graphs.errors import UserError
+from search_spaces.graphs.graph import Graph
+from search_spaces.graphs.operators import Conv2d
+from search_spaces.graphs.precision import get_precision
+from tests.latency_models.compiler.test_lower import Sort
+from tests.latency_models.parts.profiles import draw
 
 
 def pool(size: int = 30, seed: int = 0, runtime: Runtime = "tvm") -> Pool:

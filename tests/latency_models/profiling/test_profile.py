@@ -8,18 +8,18 @@ from random import Random
 import numpy as np
 import pytest
 
-from latency_models.device import RUNTIMES, Device, Runtime
-from latency_models.kernels.cpu import AVX2
-from latency_models.latency_model import LatencyModel, profiled_devices
-from latency_models.measure import Measurer
+from latency_models.devices.cpu import AVX2
+from latency_models.devices.device import RUNTIMES, Device, Runtime
+from latency_models.measurement.measurer import Measurer
+from latency_models.measurement.readings import read_readings
 from latency_models.prediction.fitting import fit_latency_model
+from latency_models.prediction.model import LatencyModel, profiled_devices
 from latency_models.profiling.profile import ProfileReport, fit_again, profile_device
 from latency_models.profiling.profiler import Progress
-from latency_models.profiling.readings import read_readings
-from search_spaces.errors import UserError
-from search_spaces.graph import Graph
-from search_spaces.space import sample
-from tests.latency_models.profiles import SPACE, at, graphs, write_profile
+from search_spaces.graphs.errors import UserError
+from search_spaces.graphs.graph import Graph
+from search_spaces.space.space import sample
+from tests.latency_models.parts.profiles import SPACE, at, graphs, write_profile
 
 SMALL = replace(SPACE, resolutions=(16,), stages=SPACE.stages[:1])
 

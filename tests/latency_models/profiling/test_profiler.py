@@ -12,21 +12,21 @@ from typing import Literal
 
 import pytest
 
-from latency_models.device import RUNTIMES, Runtime
-from latency_models.kernel_text import to_text
-from latency_models.kernels.cpu import AVX2
-from latency_models.latency import MeasurementError
-from latency_models.network_kernels import network_kernels
+from latency_models.compiler.kernel_text import to_text
+from latency_models.compiler.network_kernels import network_kernels
+from latency_models.devices.cpu import AVX2
+from latency_models.devices.device import RUNTIMES, Runtime
+from latency_models.devices.latency import MeasurementError
+from latency_models.measurement.readings import read_readings
 from latency_models.prediction.fitting import fit_doubts, fit_latency_model
 from latency_models.profiling.pool import Doubts
 from latency_models.profiling.profiler import PAUSES_S, RETIMED, Draw, Profiler, Progress
-from latency_models.profiling.readings import read_readings
-from search_spaces.builder import GraphBuilder
-from search_spaces.errors import UnsupportedOperatorError, UserError
-from search_spaces.graph import Graph
-from search_spaces.operators import Conv2d
-from search_spaces.precision import get_precision
-from tests.latency_models.profiles import draw, graphs
+from search_spaces.building.builder import GraphBuilder
+from search_spaces.graphs.errors import UnsupportedOperatorError, UserError
+from search_spaces.graphs.graph import Graph
+from search_spaces.graphs.operators import Conv2d
+from search_spaces.graphs.precision import get_precision
+from tests.latency_models.parts.profiles import draw, graphs
 from tests.latency_models.profiling.fakes import FakeTimer
 
 ROOT = Path(__file__).parents[3]

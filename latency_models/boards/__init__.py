@@ -1,0 +1,1 @@
+"""Boards: machines that run compiled code, here or far away; imports devices."""

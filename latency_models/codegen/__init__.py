@@ -1,0 +1,1 @@
+"""Code generation: vector instructions in TVM; imports devices."""

@@ -1,0 +1,1 @@
+"""Compiler: a graph as kernels, memory and a library; imports kernels and boards."""

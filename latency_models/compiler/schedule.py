@@ -1,0 +1,350 @@
+"""Works: what a network's kernels do, before anything has a place in memory.
+
+A map may be kept in several formats (``search_spaces.graphs.formats``); each is a map of its own
+here, called like the node where it is real or codes to begin with, like the quantizer where a
+quantizer reads it, and ``map@quantizer`` elsewhere. A work computes one node and writes all
+formats of its result; concatenations and views only say where maps lie.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from latency_models.kernels.epilogue import vector_bits
+from latency_models.kernels.view import REAL as REAL_FORM
+from latency_models.kernels.view import Form, form_of
+from search_spaces.graphs.errors import UnsupportedOperatorError
+from search_spaces.graphs.formats import REAL, Formats, only_moves
+from search_spaces.graphs.fusion import FusedKernel, fuse
+from search_spaces.graphs.graph import INPUT, Graph, Node
+from search_spaces.graphs.operators import (
+    Activate,
+    Activation,
+    Add,
+    AvgPool,
+    ChannelSplit,
+    Concat,
+    Conv2d,
+    Dropout,
+    Linear,
+    MaxPool,
+    Operator,
+    Quantize,
+    Shape,
+)
+
+MOST_PLANAR_CHANNELS = 4  # an input of more channels is worth turning into NHWC
+PACKED_BITS = 2  # codes of at most so many bits are packed into planes
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """The operator of a work that only changes the format of its map."""
+
+
+@dataclass(frozen=True, slots=True)
+class InputCodes:
+    """The operator of the work that turns the caller's tensor into codes at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """One map in one format.
+
+    Attributes:
+        quantizer: Whose codes it holds; "" where it is real.
+        first_channel: The quantizer's channel that is the map's first.
+    """
+
+    shape: Shape
+    form: Form = REAL_FORM
+    quantizer: str = REAL
+    first_channel: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One kernel to run.
+
+    Attributes:
+        node: The graph's node it belongs to, which also names its arrays.
+        inputs: Maps it reads as operands.
+        targets: Maps it writes: one result in several formats.
+        residual: A map added before the activation.
+    """
+
+    operator: Operator | Copy | InputCodes
+    node: str
+    inputs: tuple[str, ...]
+    targets: tuple[str, ...]
+    activation: Activation = "none"
+    residual: str | None = None
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return self.inputs if self.residual is None else (*self.inputs, self.residual)
+
+
+@dataclass(slots=True)
+class Works:
+    """The works of one network in an order in which they can run.
+
+    Attributes:
+        maps: Every map by name.
+        views: Maps that are some channels of another: its name, and the first channel.
+        output: The map that the network gives.
+    """
+
+    graph: Graph
+    maps: dict[str, Map] = field(default_factory=dict)
+    views: dict[str, tuple[str, int]] = field(default_factory=dict)
+    works: list[Work] = field(default_factory=list)
+    output: str = ""
+
+
+def plan_works(graph: Graph, lanes: int) -> Works:
+    """Returns the works of a deployed graph for vectors of so many lanes.
+
+    Raises:
+        UnsupportedOperatorError: If a node reads a format that it has no kernel for.
+    """
+    return _Planner(push_activations(graph), lanes).run()
+
+
+class _Planner:
+    """One graph being planned."""
+
+    def __init__(self, graph: Graph, lanes: int) -> None:
+        self.graph, self.lanes = graph, lanes
+        self.formats = Formats(graph)
+        self.made = Works(graph)
+        # What is read first tells where in its quantizer's channels a map begins.
+        self.first_channels = self.find_first_channels()
+
+    def run(self) -> Works:
+        self.plan_input()
+        kernels = {kernel.output: kernel for kernel in fuse(self.graph)}
+        for node in self.graph.nodes:
+            operator = node.operator
+            if isinstance(operator, Quantize):
+                self.plan_quantize(node)
+            elif isinstance(operator, ChannelSplit | Dropout):
+                self.plan_view(node)
+            elif only_moves(operator):
+                self.plan_move(node)
+            elif node.name in kernels:
+                self.plan_kernel(kernels[node.name])
+        self.made.output = self.as_real(self.graph.output.name)
+        return self.made
+
+    # Names and maps
+
+    def name(self, name: str, wish: str) -> str:
+        """The name of a map in a format."""
+        if wish in (REAL, self.formats.native[name]):
+            return name
+        quantizes_it = self.graph.node(wish).inputs[0] == name
+        return wish if quantizes_it else f"{name}@{wish}"
+
+    def add_map(self, name: str, wish: str) -> str:
+        """Makes a map in a format, and returns its name."""
+        made = self.name(name, wish)
+        shape = self.graph.shapes[name]
+        if wish == REAL:
+            self.made.maps[made] = Map(shape)
+        else:
+            quantizer = self.formats.quantizer(wish)
+            form = form_of(quantizer, packed=quantizer.bits <= PACKED_BITS)
+            first = self.first_channels.get((name, wish), 0)
+            self.made.maps[made] = Map(shape, form, wish, first)
+        return made
+
+    def find_first_channels(self) -> dict[tuple[str, str], int]:
+        """Where the channels of maps that are written for a quantizer behind them begin in it."""
+        first: dict[tuple[str, str], int] = {}
+        for node in reversed(self.graph.nodes):
+            if isinstance(node.operator, Quantize):
+                first[node.inputs[0], node.name] = 0
+            if not only_moves(node.operator) or self.formats.native[node.name]:
+                continue
+            for wish in self.formats.kept[node.name]:
+                if wish == REAL or not self.formats.carries(node, wish):
+                    continue
+                channel = first.get((node.name, wish), 0)
+                for name in node.inputs:
+                    place = (name, wish)
+                    signs = self.formats.quantizer(wish).bits == 1
+                    if signs and first.get(place, channel) != channel:
+                        raise UnsupportedOperatorError(
+                            f"{node.name}: joins {name} twice, at different channels of the norm "
+                            f"of {wish}; there is no kernel for that"
+                        )
+                    first[place] = channel
+                    if isinstance(node.operator, Concat):
+                        channel += self.graph.shapes[name][0]
+        return first
+
+    def as_real(self, name: str) -> str:
+        """The name of a map as real numbers; a map of codes is turned into them once."""
+        if not self.formats.native[name]:
+            return name
+        real = f"{name}@real"
+        if real not in self.made.maps:
+            self.made.maps[real] = Map(self.graph.shapes[name])
+            self.made.works.append(Work(Copy(), name, (name,), (real,)))
+        return real
+
+    # Nodes
+
+    def plan_input(self) -> None:
+        """The caller's tensor, and its codes where somebody quantizes it."""
+        kept = self.formats.kept[INPUT]
+        self.add_map(INPUT, REAL)
+        for wish in kept:
+            if wish == REAL:
+                continue
+            target = self.add_map(INPUT, wish)
+            few = self.graph.input_shape[0] <= MOST_PLANAR_CHANNELS
+            if few and self.made.maps[target].form.kind == "codes":
+                self.made.works.append(Work(InputCodes(), wish, (), (target,)))
+            else:
+                self.made.works.append(Work(Copy(), wish, (INPUT,), (target,)))
+
+    def plan_quantize(self, node: Node) -> None:
+        """Nothing where whoever makes the map writes the codes; a copy from other codes."""
+        (source,) = node.inputs
+        if self.formats.native[source]:
+            target = self.add_map(node.name, node.name)
+            self.made.works.append(Work(Copy(), node.name, (source,), (target,)))
+
+    def plan_view(self, node: Node) -> None:
+        """Some channels of the map it reads, in every format that allows to look at them."""
+        (source,) = node.inputs
+        first = node.operator.start if isinstance(node.operator, ChannelSplit) else 0
+        copied = []
+        for wish in self.formats.kept[node.name]:
+            if self.formats.carries(node, wish):
+                base = self.as_real(source) if wish == REAL else self.name(source, wish)
+                self.made.views[self.add_map(node.name, wish)] = (base, first)
+            else:
+                copied.append(wish)
+        if copied:
+            if node.name not in self.made.maps:
+                self.made.views[self.add_map(node.name, REAL)] = (self.as_real(source), first)
+            targets = tuple(self.add_map(node.name, wish) for wish in copied)
+            self.made.works.append(Work(Copy(), node.name, (node.name,), targets))
+
+    def plan_move(self, node: Node) -> None:
+        """A concatenation, shuffle or max pooling: once for each format it can run in."""
+        uncarried = []
+        for wish in self.formats.kept[node.name]:
+            if self.formats.carries(node, wish):
+                target = self.add_map(node.name, wish)
+                sources = tuple(self.part(node, name, wish) for name in node.inputs)
+                self.made.works.append(Work(node.operator, node.name, sources, (target,)))
+            else:
+                uncarried.append(wish)
+        if not uncarried:
+            return
+        targets = tuple(self.add_map(node.name, wish) for wish in uncarried)
+        if isinstance(node.operator, MaxPool):
+            self.made.works.append(Work(node.operator, node.name, node.inputs, targets))
+            return
+        if node.name not in self.made.maps:
+            self.add_map(node.name, REAL)
+            sources = tuple(self.as_real(name) for name in node.inputs)
+            self.made.works.append(Work(node.operator, node.name, sources, (node.name,)))
+        self.made.works.append(Work(Copy(), node.name, (node.name,), targets))
+
+    def part(self, node: Node, name: str, wish: str) -> str:
+        """The map that a node moves in a format; codes of another quantizer are converted."""
+        native = self.formats.native[name]
+        if not native or native == wish:
+            return self.name(name, wish)
+        if wish == REAL:
+            return self.as_real(name)
+        made = f"{name}@{wish}"
+        if made not in self.made.maps:
+            self.add_map(name, wish)
+            self.made.works.append(Work(Copy(), name, (name,), (made,)))
+        return made
+
+    def plan_kernel(self, kernel: FusedKernel) -> None:
+        """A node that computes: one work with all formats of the result as targets."""
+        node, output = kernel.node, kernel.output
+        operator = node.operator
+        if isinstance(operator, Conv2d | Linear):
+            coded = operator.precision.activations != "real"
+            inputs = tuple(
+                name if coded and index == 0 else self.as_real(name)
+                for index, name in enumerate(kernel.inputs)
+            )
+        else:
+            inputs = kernel.inputs
+            if isinstance(operator, AvgPool) and self.made.maps[inputs[0]].form.bits == 1:
+                inputs = (self.as_real(inputs[0]),)  # the border of signs is -1, an average's 0
+        residual = kernel.residual
+        if residual is not None and self.made.maps[residual].form.kind == "planes":
+            residual = self.as_real(residual)
+        wishes = self.formats.kept[output]
+        channels = self.graph.shapes[node.inputs[0]][0]
+        direct = [wish for wish in wishes if self.can_write(operator, channels, wish)]
+        later = [wish for wish in wishes if wish not in direct]
+        if later and REAL not in direct:
+            direct.append(REAL)
+        targets = tuple(self.add_map(output, wish) for wish in direct)
+        self.made.works.append(
+            Work(operator, node.name, inputs, targets, kernel.activation, residual)
+        )
+        if later:
+            packed = tuple(self.add_map(output, wish) for wish in later)
+            self.made.works.append(Work(Copy(), output, (output,), packed))
+
+    def can_write(self, operator: Operator, channels: int, wish: str) -> bool:
+        """Whether a kernel's vectors of output channels begin where packed stores can."""
+        if wish == REAL or self.formats.quantizer(wish).bits > PACKED_BITS:
+            return True
+        if not isinstance(operator, Conv2d) or operator.groups == 1:
+            return True
+        if operator.is_depthwise(channels):
+            return True
+        return operator.out_channels // operator.groups % vector_bits(self.lanes) == 0
+
+
+def push_activations(graph: Graph) -> Graph:
+    """Moves activations of concatenations into the kernels of their parts, or behind them."""
+    changed: dict[str, Node] = {}
+    behind: dict[str, Node] = {}
+    for node in graph.nodes:
+        operator = node.operator
+        if not isinstance(operator, Concat) or operator.activation == "none":
+            continue
+        parts = [changed.get(name) or graph.node(name) for name in node.inputs if name != INPUT]
+        if len(parts) == len(set(node.inputs)) == len(node.inputs) and all(
+            can_activate(part) and len(graph.consumers[part.name]) == 1 for part in parts
+        ):
+            for part in parts:
+                activated = replace(part.operator, activation=operator.activation)  # type: ignore[type-var]
+                changed[part.name] = replace(part, operator=activated)
+            changed[node.name] = replace(node, operator=Concat())
+        else:
+            inner = f"{node.name}<joined>"
+            behind[node.name] = replace(node, name=inner, operator=Concat())
+            activate = Activate(operator.activation)
+            changed[node.name] = Node(node.name, activate, (inner,), node.shape)
+    if not changed:
+        return graph
+    return Graph(graph.input_shape, tuple(rewritten(graph.nodes, changed, behind)))
+
+
+def can_activate(node: Node) -> bool:
+    operator = node.operator
+    return isinstance(operator, Conv2d | Linear | Add) and operator.activation == "none"
+
+
+def rewritten(
+    nodes: Iterable[Node], changed: Mapping[str, Node], behind: Mapping[str, Node]
+) -> Iterable[Node]:
+    for node in nodes:
+        if node.name in behind:
+            yield behind[node.name]
+        yield changed.get(node.name, node)

@@ -1,0 +1,1 @@
+"""Devices: where networks run, and what a latency is; imports no other room."""

@@ -1,0 +1,1 @@
+"""Measurement: a latency that was timed, in a process of its own; imports compiler."""

@@ -1,0 +1,127 @@
+"""Readings: what was timed on a device, kept in parquet files that are only ever added.
+
+A profile is a folder, ``kernels-*.parquet`` and ``networks-*.parquet``; each file is written whole
+or not at all, so a profiler that is killed loses what it had not yet written, and nothing else.
+"""
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from latency_models.devices.latency import Conditions, Latency
+from search_spaces.graphs.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+What = Literal["kernels", "networks"]
+VERSION = 1
+SHARED = tuple(field.name for field in fields(Conditions) if field.name != "input_shape")
+COLUMNS = ("version", "text", "kind", "failure", "session", "median_ms", "spread_ms", *SHARED)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One kernel or network that was timed, or could not be.
+
+    Attributes:
+        text: The kernel (see ``kernel_text``), or the network's graph as JSON.
+        kind: What kernel it is, for people; "" for networks.
+        latency: None where it failed.
+        failure: Why it failed; "" where it did not.
+        session: Names the run of the profiler.
+    """
+
+    text: str
+    kind: str
+    latency: Latency | None
+    failure: str
+    session: str
+
+
+def append_readings(folder: Path, what: What, number: int, readings: Sequence[Reading]) -> Path:
+    """Writes readings into a new file of the profile and returns its path.
+
+    Raises:
+        UserError: If it cannot be written.
+    """
+    import pandas as pd
+
+    while (path := folder / f"{what}-{readings[0].session}-{number:05}.parquet").exists():
+        number += 1
+    part = path.with_suffix(f".{os.getpid()}.part")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        pd.DataFrame([row_of(reading) for reading in readings]).to_parquet(part, index=False)
+        part.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink()
+        raise UserError(
+            f"cannot write {path}: {error.strerror or error}; what was timed before is kept"
+        ) from None
+    return path
+
+
+def row_of(reading: Reading) -> dict[str, Any]:
+    row = {"version": VERSION, "text": reading.text, "kind": reading.kind}
+    row |= {"failure": reading.failure, "session": reading.session}
+    latency = reading.latency
+    row |= {"median_ms": None, "spread_ms": None} if latency is None else {
+        "median_ms": latency.median_ms, "spread_ms": latency.spread_ms
+    }  # fmt: skip
+    conditions = latency.conditions if latency is not None else None
+    given = {} if conditions is None else asdict(conditions)
+    row |= {name: given.get(name) for name in SHARED}
+    row["resolution"] = None if conditions is None else conditions.input_shape[2]
+    row["channels"] = None if conditions is None else conditions.input_shape[1]
+    return row
+
+
+def read_readings(folder: Path, what: What) -> "pd.DataFrame":
+    """Returns every reading of a profile, the oldest first; an empty table where there is none.
+
+    Raises:
+        UserError: If a file is damaged, or of a newer version.
+    """
+    import pandas as pd
+
+    assert what in get_args(What)
+    tables = []
+    for path in sorted(folder.glob(f"{what}-*.parquet")):
+        try:
+            table = pd.read_parquet(path)
+        except Exception as error:  # what is not whole may fail in any way
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise UserError(
+                f"{path} cannot be read ({reason}); remove it and profile again"
+            ) from None
+        if missing := [name for name in COLUMNS if name not in table]:
+            raise UserError(f"{path} is no profile: it has no column {missing[0]!r}")
+        if newer := [each for each in table["version"].unique() if each != VERSION]:
+            raise UserError(
+                f"{path} has version {newer[0]}, this hwnas reads {VERSION}; upgrade hwnas"
+            )
+        tables.append(table)
+    if not tables:
+        return pd.DataFrame({name: [] for name in COLUMNS})
+    whole = pd.concat(tables, ignore_index=True)
+    return whole.sort_values("date", kind="stable", ignore_index=True)
+
+
+def latest(table: "pd.DataFrame") -> "pd.DataFrame":
+    """Returns one row of each text: the median over its readings, and how far they differ.
+
+    Columns: text, kind, median_ms, spread_ms, readings.
+    """
+    good = table[table["median_ms"].notna()]
+    grouped = good.groupby("text", sort=False)
+    return grouped.agg(
+        kind=("kind", "last"),
+        median_ms=("median_ms", "median"),
+        spread_ms=("spread_ms", "median"),
+        readings=("median_ms", "size"),
+    ).reset_index()

@@ -1,0 +1,189 @@
+"""Operators in ONNX: what writes the node of each, with real weights.
+
+Operators that only move numbers move codes where they read codes.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from latency_models.onnx.graph import OnnxGraph
+from search_spaces.graphs.errors import UnsupportedOperatorError
+from search_spaces.graphs.graph import Node
+from search_spaces.graphs.operators import (
+    Activate,
+    Activation,
+    Add,
+    AvgPool,
+    ChannelShuffle,
+    ChannelSplit,
+    Concat,
+    Conv2d,
+    Linear,
+    MaxPool,
+    Shape,
+)
+
+
+def activate(file: OnnxGraph, value: str, name: str, activation: Activation) -> str:
+    """Adds ``activation`` after ``value`` and returns the value that it gives."""
+    match activation:
+        case "none":
+            return value
+        case "relu":
+            return file.add("Relu", name, [value])
+        case "relu6":
+            low = file.constant(f"{name}/low", np.array(0, np.float32))
+            high = file.constant(f"{name}/high", np.array(6, np.float32))
+            return file.add("Clip", name, [value, low, high])
+        case "hardswish":
+            return file.add("HardSwish", name, [value])
+        case "hardsigmoid":
+            return file.add("HardSigmoid", name, [value], alpha=1 / 6, beta=0.5)
+        case _:
+            raise UnsupportedOperatorError(f"ONNX export has no activation {activation!r}")
+
+
+def write_conv2d(file: OnnxGraph, node: Node) -> None:
+    op: Conv2d = node.operator  # type: ignore[assignment]
+    value = file.add(
+        "Conv",
+        node.name,
+        [file.apart(node.inputs[0]), *file.weights(node)],
+        **windows(op),
+    )
+    file.put(node, activate(file, value, node.name, op.activation))
+
+
+def windows(op: Conv2d) -> dict[str, Any]:
+    """Returns the attributes of a convolution."""
+    return {
+        "kernel_shape": op.kernel_size,
+        "strides": op.stride,
+        "pads": op.pads * 2,
+        "dilations": op.dilation,
+        "group": op.groups,
+    }
+
+
+def write_linear(file: OnnxGraph, node: Node) -> None:
+    op: Linear = node.operator  # type: ignore[assignment]
+    (name,) = node.inputs
+    value = file.vector(name)
+    if name in file.coded:
+        value = file.add("Flatten", node.name, [file.apart(name)])
+    value = file.add("Gemm", node.name, [value, *file.weights(node)], transB=1)
+    put_vector(file, node, activate(file, value, node.name, op.activation))
+
+
+def put_vector(file: OnnxGraph, node: Node, value: str) -> None:
+    """Makes ``value`` (batch, C) the node's result."""
+    file.flat.add(value)
+    file.put(node, value)
+
+
+def write_add(file: OnnxGraph, node: Node) -> None:
+    op: Add = node.operator  # type: ignore[assignment]
+    value = file.add("Add", node.name, file.maps(node))
+    file.put(node, activate(file, value, node.name, op.activation))
+
+
+def write_concat(file: OnnxGraph, node: Node) -> None:
+    op: Concat = node.operator  # type: ignore[assignment]
+    inputs, coding = (file.maps(node), None) if op.activation != "none" else file.moved(node)
+    value = file.add("Concat", node.name, inputs, axis=1)
+    file.put(node, activate(file, value, node.name, op.activation), coding)
+
+
+def write_channel_split(file: OnnxGraph, node: Node) -> None:
+    op: ChannelSplit = node.operator  # type: ignore[assignment]
+    limits = [
+        file.constant(f"{node.name}/{part}", (value,))
+        for part, value in (("start", op.start), ("stop", op.stop), ("axis", 1))
+    ]
+    inputs, coding = file.moved(node)
+    file.put(node, file.add("Slice", node.name, [*inputs, *limits]), coding)
+
+
+def write_channel_shuffle(file: OnnxGraph, node: Node) -> None:
+    op: ChannelShuffle = node.operator  # type: ignore[assignment]
+    channels, height, width = node.shape
+    # A zero keeps the dimension as it is: the batch stays free.
+    grouped = file.constant(
+        f"{node.name}/grouped", (0, op.groups, channels // op.groups, height, width)
+    )
+    joined = file.constant(f"{node.name}/joined", (0, channels, height, width))
+    inputs, coding = file.moved(node)
+    value = file.add("Reshape", f"{node.name}/split", [*inputs, grouped])
+    value = file.add("Transpose", node.name, [value], perm=(0, 2, 1, 3, 4))
+    file.put(node, file.add("Reshape", node.name, [value, joined]), coding)
+
+
+def write_scale(file: OnnxGraph, node: Node) -> None:
+    file.put(node, file.add("Mul", node.name, file.maps(node)))
+
+
+def write_activate(file: OnnxGraph, node: Node) -> None:
+    op: Activate = node.operator  # type: ignore[assignment]
+    file.put(node, activate(file, file.map(node.inputs[0]), node.name, op.activation))
+
+
+def write_max_pool(file: OnnxGraph, node: Node) -> None:
+    op: MaxPool = node.operator  # type: ignore[assignment]
+    shape = file.model.graph.shapes[node.inputs[0]]
+    inputs, coding = file.moved(node)
+    value = file.add(
+        "MaxPool",
+        node.name,
+        inputs,
+        kernel_shape=op.kernel_size,
+        strides=op.stride,
+        pads=(*op.padding, *end_pads(op, shape, node.shape)),
+    )
+    file.put(node, value, coding)
+
+
+def end_pads(op: MaxPool, shape: Shape, output: Shape) -> list[int]:
+    """Returns the zeros below and to the right that give exactly the graph's output size.
+
+    Runtimes round ``ceil_mode`` at the border differently; padding never wins a maximum, so
+    spelling it out says the same thing to all of them.
+    """
+    return [
+        max(pad, (windows - 1) * stride + kernel - size - pad)
+        for size, windows, kernel, stride, pad in zip(
+            shape[1:], output[1:], op.kernel_size, op.stride, op.padding, strict=True
+        )
+    ]
+
+
+def write_avg_pool(file: OnnxGraph, node: Node) -> None:
+    op: AvgPool = node.operator  # type: ignore[assignment]
+    value = file.add(
+        "AveragePool",
+        node.name,
+        file.maps(node),
+        kernel_shape=op.kernel_size,
+        strides=op.stride,
+        pads=op.padding * 2,
+        count_include_pad=1,
+    )
+    file.put(node, value)
+
+
+def write_magnitude(file: OnnxGraph, node: Node) -> None:
+    absolute = file.add("Abs", node.name, file.maps(node))
+    channels = file.constant(f"{node.name}/channels", (1,))
+    file.put(node, file.add("ReduceMean", node.name, [absolute, channels], keepdims=1))
+
+
+def write_global_avg_pool(file: OnnxGraph, node: Node) -> None:
+    file.put(node, file.add("GlobalAveragePool", node.name, file.maps(node)))
+
+
+def write_dropout(file: OnnxGraph, node: Node) -> None:
+    (name,) = node.inputs
+    if name in file.coded:
+        file.coded[node.name] = file.coded[name]
+    if name in file.values:
+        file.values[node.name] = file.values[name]

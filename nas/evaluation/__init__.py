@@ -1,0 +1,1 @@
+"""Evaluation: the values of one candidate, here or in processes; imports training."""

@@ -1,0 +1,88 @@
+"""Places: where a search has its candidates evaluated, this machine or a cluster.
+
+The search itself is the same everywhere: it checks the place, makes its run, opens the place, and
+submits candidates to what it finds there.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from nas.evaluation.evaluator import Evaluator
+from nas.evaluation.instruments import Instruments, make_source, needs_latency
+from nas.evaluation.latency import NetworkTimer, Predictor
+from nas.evaluation.workers import Workers, local_training, local_workers
+from nas.problem.records import RunConfig
+from nas.problem.search_problem import Setting, load_setting
+from nas.runs.folder import RunFolder
+
+
+@dataclass(frozen=True, slots=True)
+class OpenPlace:
+    """What a search finds in a place that is open.
+
+    Attributes:
+        workers: Evaluate candidates and file what they find in the run folder.
+        measurer: Measures the final front, and kernels where useless precisions are looked for;
+            idle until it is asked.
+    """
+
+    workers: Workers
+    measurer: NetworkTimer
+
+
+class Place(Protocol):
+    """Where candidates are evaluated."""
+
+    def prepare(self, config: RunConfig, /) -> Setting:
+        """Loads what the search works on, and sees to it that the place can work on the same.
+
+        Nothing is written or spent yet.
+
+        Raises:
+            UserError: If the data cannot be had, here or there, or the place cannot.
+        """
+        ...
+
+    def open(
+        self, config: RunConfig, run: RunFolder, setting: Setting, model: Predictor | None, /
+    ) -> AbstractContextManager[OpenPlace]:
+        """Opens the place for one search; leaving the block ends all that was started there.
+
+        Where the block is left by an exception (a second ``Ctrl-C``, for one), what is running is
+        ended at once. The run's lock is held all the while.
+
+        Args:
+            model: Predicts latencies, where the configuration asks for that.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LocalPlace:
+    """This process, or as many processes of this machine as the configuration says.
+
+    Attributes:
+        instruments: What latencies are found out with.
+    """
+
+    instruments: Instruments
+
+    def prepare(self, config: RunConfig, /) -> Setting:
+        return load_setting(config)
+
+    @contextmanager
+    def open(
+        self, config: RunConfig, run: RunFolder, setting: Setting, model: Predictor | None, /
+    ) -> Iterator[OpenPlace]:
+        with ExitStack() as resources:
+            measurer = resources.enter_context(self.instruments.measurer(config))
+            evaluator = None
+            if config.search.workers == 1:
+                needed = needs_latency(config)
+                source = make_source(config, run, measurer, model) if needed else None
+                training = local_training(config, run, setting)
+                evaluator = Evaluator(config, training, source, run)
+            local = local_workers(config, run, evaluator, self.instruments)
+            yield OpenPlace(resources.enter_context(local), measurer)

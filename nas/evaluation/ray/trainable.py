@@ -1,0 +1,158 @@
+"""Trainable: what Ray Tune runs on a node of the cluster; one trial trains one candidate.
+
+An actor is used again for the next candidate, so the data is loaded once. Everything that a
+training needs from the run folder, it asks of the keeper on the driver's node.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import ray
+from ray import tune
+
+from nas.evaluation.ray.keeper import KeptCheckpoints, to_bytes
+from nas.evaluation.ray.nodes.sources import survey
+from nas.evaluation.ray.remote_calls import UnfitNodeError, ask, outcome_of
+from nas.problem.records import RunConfig
+from nas.problem.search_problem import load_setting
+from nas.runs.folder import DiskFullError
+from nas.runs.summary import data_summary
+from nas.training.candidate import CandidateTraining, LocalTraining, MayGoOn
+from nas.training.checkpoints import Checkpoints
+from nas.training.loop import EpochReport
+from search_spaces.space.architecture import from_json
+
+CHECKPOINT_EVERY_S = 10.0  # moving to another node is more likely than dying at home
+
+# Makes what trains in an actor, once.
+OpenTraining = Callable[["Shared", Checkpoints, MayGoOn], CandidateTraining]
+
+
+def open_training(
+    shared: "Shared", checkpoints: Checkpoints, may_go_on: MayGoOn
+) -> CandidateTraining:
+    """Loads the data on this node, to train with it here.
+
+    Raises:
+        UnfitNodeError: If it is another copy than the driver's.
+    """
+    config = shared.config
+    setting = load_setting(config)
+    if data_summary(setting.splits)["fingerprints"] != shared.fingerprints:
+        raise UnfitNodeError(f"{node()} has another copy of the data; put the driver's there")
+    every_s = shared.checkpoint_every_s
+    return LocalTraining(config, setting.tensors, checkpoints, may_go_on, every_s=every_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all trials of a search share.
+
+    Attributes:
+        config: The run's, without the address of its study.
+        keeper: The actor that sees the run folder.
+        folder: The driver's, which paths of the data are relative to.
+        fingerprints: Of the splits of the driver's data.
+        survey: The driver's versions, as `nas.evaluation.ray.nodes.sources.survey` tells them.
+        checkpoint_every_s: Least seconds between two checkpoints of a training.
+        open_training: Makes what trains in an actor.
+    """
+
+    config: RunConfig
+    keeper: Any
+    folder: str
+    fingerprints: Mapping[str, str]
+    survey: Mapping[str, Any]
+    checkpoint_every_s: float = CHECKPOINT_EVERY_S
+    open_training: OpenTraining = open_training
+
+
+def shared_config(config: RunConfig) -> RunConfig:
+    """Returns the configuration without what no training needs: where the study is."""
+    return replace(config, search=replace(config.search, storage=None))
+
+
+class CandidateTrainable(tune.Trainable):  # type: ignore[misc]  # Ray has no types
+    """Trains the candidate of its configuration in one step.
+
+    The configuration is a `trial_config`. Checkpoints are not Tune's: they go to the keeper, by
+    the candidate's hash, from any actor to any other.
+    """
+
+    def setup(self, config: dict[str, Any], shared: Shared) -> None:
+        self.shared = shared
+        self.candidate = config
+        self.checkpoints = KeptCheckpoints(shared.keeper)
+        self.training: CandidateTraining | None = None
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.candidate = new_config
+        return True
+
+    def step(self) -> dict[str, Any]:
+        return {"outcome": outcome_of(self.train_candidate), "done": True}
+
+    def train_candidate(self) -> dict[str, Any]:
+        """Trains and delivers to the keeper; returns whether it went on from a checkpoint."""
+        key, keeper = self.candidate["key"], self.shared.keeper
+        keeper.begin.remote(key, ray.get_runtime_context().get_node_id())
+        graph = from_json(self.candidate["architecture"]).graph
+        training = self.opened()
+        self.checkpoints.found = False
+        result = training(graph, self.candidate["values"])
+        if (problem := ask(keeper.deliver, key, to_bytes(result))) is not None:
+            raise DiskFullError(problem)
+        return {"went_on": self.checkpoints.found}
+
+    def opened(self) -> CandidateTraining:
+        if self.training is None:
+            if os.path.isdir(self.shared.folder):
+                os.chdir(self.shared.folder)
+            self.check_node()
+            opening = self.shared.open_training
+            self.training = opening(self.shared, self.checkpoints, self.may_go_on)
+        return self.training
+
+    def check_node(self) -> None:
+        """Nodes that join while a search runs were not there to be checked before it."""
+        here = survey()
+        for name, wanted in self.shared.survey.items():
+            if here.get(name) != wanted:
+                raise UnfitNodeError(
+                    f"{node()} has another {name} ({here.get(name)}, the driver {wanted}); "
+                    "install the same there"
+                )
+
+    def may_go_on(self, key: str, values: Mapping[str, float], report: EpochReport) -> bool:
+        if self.shared.config.search.early_stopping is None:
+            return True
+        keeper = self.shared.keeper
+        answer: bool = ask(
+            keeper.may_go_on, key, dict(values), report.epoch, report.validation_accuracy
+        )
+        return answer
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Nothing: see the class."""
+
+    def load_checkpoint(self, checkpoint: object) -> None:
+        """Nothing: see the class."""
+
+
+def node() -> str:
+    return f"node {ray.get_runtime_context().get_node_id()[:8]}"
+
+
+def trial_config(
+    key: str, architecture: Mapping[str, Any], values: Mapping[str, float]
+) -> dict[str, Any]:
+    """Returns what `CandidateTrainable` is configured with.
+
+    Args:
+        key: The hash of the candidate's graph.
+        architecture: The candidate as JSON.
+        values: What is known of it.
+    """
+    return {"key": key, "architecture": dict(architecture), "values": dict(values)}

@@ -1,0 +1,102 @@
+"""Tune training: has candidates trained in the cluster, and tells whose fault a lost one is."""
+
+import logging
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+import ray
+
+from nas.evaluation.ray.keeper import from_bytes, trained_networks
+from nas.evaluation.ray.remote_calls import SilentClusterError, ask, value_of
+from nas.evaluation.ray.trainable import trial_config
+from nas.evaluation.ray.tune import TrialLostError, TuneRun
+from nas.evaluation.workers import WorkerLostError
+from nas.runs.folder import RunFolder
+from nas.training.checkpoints import FolderCheckpoints
+from nas.training.loop import TrainingResult
+from search_spaces.graphs.errors import UserError
+from search_spaces.graphs.graph import Graph
+from search_spaces.space.architecture import graph_hash, to_json
+from search_spaces.space.space import Architecture
+
+PROBE_S = 2.0
+
+log = logging.getLogger("nas.search")
+
+
+class TuneTraining:
+    """Has candidates trained by Ray Tune; threads may ask at once, and wait."""
+
+    def __init__(self, run: RunFolder, tuning: TuneRun, keeper: Any) -> None:  # noqa: ANN401
+        self.checkpoints = FolderCheckpoints(run.checkpoints)
+        self.trained = trained_networks(run)
+        self.tuning = tuning
+        self.keeper = keeper
+
+    def __call__(self, graph: Graph, values: Mapping[str, float], /) -> TrainingResult:
+        """Returns the trained candidate; waits for room in the cluster, and for the training.
+
+        One that was delivered before its driver died is taken as it is.
+
+        Raises:
+            CandidateFailedError: If the candidate itself failed there.
+            WorkerLostError: If its process or node is gone.
+        """
+        key = graph_hash(graph)
+        if (delivered := self.delivered(graph)) is not None:
+            return delivered
+        job = trial_config(key, to_json(Architecture("", (), graph)), values)
+        try:
+            if value_of(self.tuning.jobs.add(job).result())["went_on"]:
+                log.info("%s went on from its checkpoint", key)
+        except TrialLostError as error:
+            raise self.lost(key, error) from None
+        if (delivered := self.delivered(graph)) is None:
+            raise UserError(
+                f"the trained network {key} must be in {self.trained.folder}, and is not; leave "
+                "the run folder alone while a search runs, and go on with --resume"
+            )
+        return delivered
+
+    def delivered(self, graph: Graph) -> TrainingResult | None:
+        """Returns the trained network that lies in the run folder; a damaged one is dropped."""
+        key = graph_hash(graph)
+        content = self.trained.load(key)
+        if content is None:
+            return None
+        try:
+            return from_bytes(content, graph)
+        except UserError as error:
+            log.warning("%s is trained again: %s", key, error)
+            self.trained.drop(key)
+            return None
+
+    def forget(self, key: str) -> None:
+        self.checkpoints.drop(key)
+        self.trained.drop(key)
+
+    def lost(self, key: str, error: TrialLostError) -> WorkerLostError:
+        """A process that died under a candidate counts against it; a node that went does not."""
+        try:
+            node_id = ask(self.keeper.last_node, key)
+        except SilentClusterError:
+            node_id = None
+        if node_id is None:
+            return WorkerLostError(f"before it began: {error}", is_candidates_fault=False)
+        if not is_there(node_id):
+            return WorkerLostError(f"its node {node_id[:8]} is gone", is_candidates_fault=False)
+        return WorkerLostError(f"its process died: {error}", is_candidates_fault=True)
+
+
+def is_there(node_id: str) -> bool:
+    """Whether a node answers; Ray itself takes up to 15 s to notice that one does not."""
+    for node in ray.nodes():
+        if node["NodeID"] == node_id and node["Alive"]:
+            address = node["NodeManagerAddress"], node["NodeManagerPort"]
+            try:
+                with socket.create_connection(address, timeout=PROBE_S):
+                    return True
+            except OSError:
+                return False
+    return False

@@ -1,0 +1,161 @@
+"""Retraining: one network of a run trained for longer, and scored on the test images.
+
+A search trains for as few epochs as tell good from bad; what is shipped deserves more. The weights
+are kept in the run folder, beside those of the search: ``retrained/HASH.safetensors`` and
+``retrained/HASH.json``.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file
+from safetensors.numpy import save as safetensors_bytes
+
+from nas.data.images import ImageData
+from nas.data.splits import Splits
+from nas.data.tensors import place
+from nas.problem.records import TrainingConfig, training_device
+from nas.problem.search_problem import Setting, load_setting
+from nas.runs.files import write_json, write_whole
+from nas.runs.folder import RunFolder
+from nas.runs.provenance import machine, versions
+from nas.runs.summary import check_same_data
+from nas.study.results import RunResults, TrialResult
+from nas.training.accuracy import accuracy
+from nas.training.loop import EpochReport, train
+from search_spaces.graphs.errors import UserError
+from search_spaces.graphs.model import Model
+
+FORMAT = "hwnas.retrained"
+VERSION = 1
+LONGER = 5  # times the epochs of the search, where nothing else is asked for
+
+
+@dataclass(frozen=True, slots=True)
+class RetrainResult:
+    """A network trained in full.
+
+    Attributes:
+        validation_accuracy: None where the validation images were trained on.
+        test_accuracy: Scored once, after the last epoch.
+        weights_file: Where its weights are.
+    """
+
+    hash: str
+    epochs: int
+    with_validation: bool
+    validation_accuracy: float | None
+    test_accuracy: float
+    seconds: float
+    weights_file: Path
+
+
+def retrain(
+    results: RunResults,
+    trial: TrialResult,
+    epochs: int | None = None,
+    *,
+    with_validation: bool = False,
+    setting: Setting | None = None,
+    on_epoch: Callable[[EpochReport], None] | None = None,
+) -> RetrainResult:
+    """Trains the network of ``trial`` from scratch by the run's recipe, for longer.
+
+    An earlier retraining of it is replaced, once this one has ended.
+
+    Args:
+        epochs: None takes five times those of the search.
+        with_validation: Whether the validation images are trained on too; nothing is chosen by
+            them any more.
+        setting: The run's data, where it is loaded already.
+
+    Raises:
+        UserError: If the data differs from what the search saw, or training fails.
+    """
+    run, setting = results.run, setting or load_setting(results.config)
+    check_same_data(run.data_file, setting.splits)
+    recipe = results.config.training
+    config = replace(recipe, epochs=LONGER * recipe.epochs if epochs is None else epochs)
+    splits = joined(setting.splits) if with_validation else setting.splits
+    tensors = place(splits, training_device(config.device))
+    graph = run.load_architecture(trial.hash).graph
+    trained = train(graph, tensors, config, on_epoch=on_epoch)
+    found = RetrainResult(
+        hash=trial.hash,
+        epochs=trained.epochs_run,
+        with_validation=with_validation,
+        validation_accuracy=None if with_validation else trained.accuracy,
+        test_accuracy=accuracy(trained.model, tensors.test),
+        seconds=trained.seconds,
+        weights_file=retrained_file(run, trial.hash),
+    )
+    save(run, found, trained.model, config)
+    return found
+
+
+def joined(splits: Splits) -> Splits:
+    """Returns splits that train on the validation images too.
+
+    The normalisation stays that of the train split, so that inputs are what they were.
+    """
+    train, validation = splits.train, splits.validation
+    both = ImageData(
+        f"{train.name} and validation",
+        np.concatenate((train.images, validation.images)),
+        np.concatenate((train.labels, validation.labels)),
+        train.class_names,
+    )
+    return replace(splits, train=both)
+
+
+def retrained_file(run: RunFolder, key: str) -> Path:
+    """Returns where the retrained weights of the graph with this hash are, or would be."""
+    return run.path / "retrained" / f"{key}.safetensors"
+
+
+def save(run: RunFolder, found: RetrainResult, model: Model, config: TrainingConfig) -> None:
+    """Writes the weights, then what is known of them."""
+    contiguous = {name: np.asarray(array, order="C") for name, array in model.arrays.items()}
+    write_whole(found.weights_file, safetensors_bytes(contiguous))
+    write_json(
+        found.weights_file.with_suffix(".json"),
+        {
+            "format": FORMAT,
+            "version": VERSION,
+            "hash": found.hash,
+            "epochs": found.epochs,
+            "with_validation": found.with_validation,
+            "validation_accuracy": found.validation_accuracy,
+            "test_accuracy": found.test_accuracy,
+            "seconds": found.seconds,
+            "training": asdict(config),
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "machine": machine(),
+            "versions": versions(),
+        },
+    )
+
+
+def load_retrained(run: RunFolder, key: str) -> tuple[Model, RetrainResult]:
+    """Returns the retrained model of the graph with this hash, and what is known of it.
+
+    Raises:
+        UserError: If it was not retrained, or its files are damaged.
+    """
+    path = retrained_file(run, key)
+    try:
+        data = json.loads(path.with_suffix(".json").read_text())
+        model = Model(run.load_architecture(key).graph, load_file(path))
+        names = ("hash", "epochs", "with_validation", "validation_accuracy", "test_accuracy")
+        known = {name: data[name] for name in (*names, "seconds")}
+    except FileNotFoundError:
+        raise UserError(
+            f"architecture {key} has no retrained weights in {path.parent}; run nas retrain first"
+        ) from None
+    except Exception as error:  # safetensors raises its own type for a damaged file
+        raise UserError(f"{path} is damaged ({error}); run nas retrain again") from None
+    return model, RetrainResult(**known, weights_file=path)

@@ -1,0 +1,205 @@
+"""Layers: what each operator does to torch maps, in real numbers.
+
+Shape letters: B batch, C channels, H and W spatial size, O output channels.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from search_spaces.graphs.model import NORM_EPSILON
+from search_spaces.graphs.operators import (
+    Activate,
+    Activation,
+    Add,
+    AvgPool,
+    ChannelShuffle,
+    ChannelSplit,
+    Concat,
+    Conv2d,
+    Dropout,
+    GlobalAvgPool,
+    Linear,
+    Magnitude,
+    MaxPool,
+    Operator,
+    Scale,
+)
+
+STATISTICS = ("mean", "variance")  # arrays that training measures and no gradient changes
+
+
+class Arrays(nn.Module):
+    """The arrays of one node, and below it those of the nodes whose names begin with its name.
+
+    Attributes:
+        has_step: Whether the step of a quantizer is known; its first training batch tells it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.has_step = True
+
+    def child(self, name: str) -> "Arrays":
+        """Returns what is held under ``name``, an empty holder where nothing is yet."""
+        if name not in self._modules:
+            # Not add_module: it refuses a node that is called like a method, such as "half", and
+            # an array that belongs to another, such as the step of a weight.
+            self._modules[name] = Arrays()
+        child = self._modules[name]
+        assert isinstance(child, Arrays)
+        return child
+
+    def below(self, path: str) -> "Arrays":
+        """Returns what is held under a dotted path."""
+        holder = self
+        for part in path.split("."):
+            holder = holder.child(part)
+        return holder
+
+    def __getitem__(self, name: str) -> Tensor:
+        tensor = self._buffers[name] if name in STATISTICS else self._parameters[name]
+        assert tensor is not None
+        return tensor
+
+    def register(self, name: str, shape: tuple[int, ...]) -> None:
+        if name in STATISTICS:
+            self.register_buffer(name, torch.empty(shape))
+        else:
+            self.register_parameter(name, nn.Parameter(torch.empty(shape)))
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a layer needs besides its inputs.
+
+    Attributes:
+        name: The node's, for messages.
+        norm_momentum: Weight of the newest batch in the running statistics.
+        quantizer: Arrays of the quantizer whose integer codes the node reads, if it does.
+    """
+
+    name: str
+    arrays: Arrays
+    training: bool
+    norm_momentum: float
+    quantizer: Arrays | None = None
+
+
+def conv2d(op: Conv2d, context: Context, x: Tensor) -> Tensor:
+    arrays = context.arrays
+    x = functional.conv2d(
+        x,
+        arrays["weight"],
+        arrays["bias"] if op.bias else None,
+        stride=op.stride,
+        padding=op.pads,
+        dilation=op.dilation,
+        groups=op.groups,
+    )
+    if op.norm == "batch":
+        x = batch_norm(context, x)
+    return activate_in_place(op.activation, x)
+
+
+def batch_norm(context: Context, x: Tensor) -> Tensor:
+    norm = context.arrays.child("norm")
+    return functional.batch_norm(
+        x,
+        norm["mean"],
+        norm["variance"],
+        norm["weight"],
+        norm["bias"],
+        training=context.training,
+        momentum=context.norm_momentum,
+        eps=NORM_EPSILON,
+    )
+
+
+def linear(op: Linear, context: Context, x: Tensor) -> Tensor:
+    arrays = context.arrays
+    x = functional.linear(x.flatten(1), arrays["weight"], arrays["bias"] if op.bias else None)
+    return activate_in_place(op.activation, x)[:, :, None, None]
+
+
+def add(op: Add, context: Context, x: Tensor, y: Tensor) -> Tensor:
+    return activate_in_place(op.activation, x + y)
+
+
+def concat(op: Concat, context: Context, *inputs: Tensor) -> Tensor:
+    return activate_in_place(op.activation, torch.cat(inputs, dim=1))
+
+
+def channel_split(op: ChannelSplit, context: Context, x: Tensor) -> Tensor:
+    return x[:, op.start : op.stop]
+
+
+def channel_shuffle(op: ChannelShuffle, context: Context, x: Tensor) -> Tensor:
+    return torch.channel_shuffle(x, op.groups)
+
+
+def scale(op: Scale, context: Context, x: Tensor, gate: Tensor) -> Tensor:
+    return x * gate
+
+
+def activate(op: Activate, context: Context, x: Tensor) -> Tensor:
+    return ACTIVATION_LAYERS[op.activation](x)
+
+
+def max_pool(op: MaxPool, context: Context, x: Tensor) -> Tensor:
+    return functional.max_pool2d(x, op.kernel_size, op.stride, op.padding, ceil_mode=op.ceil_mode)
+
+
+def avg_pool(op: AvgPool, context: Context, x: Tensor) -> Tensor:
+    return functional.avg_pool2d(x, op.kernel_size, op.stride, op.padding, count_include_pad=True)
+
+
+def global_avg_pool(op: GlobalAvgPool, context: Context, x: Tensor) -> Tensor:
+    return x.mean((2, 3), keepdim=True)
+
+
+def dropout(op: Dropout, context: Context, x: Tensor) -> Tensor:
+    return functional.dropout(x, op.rate, training=context.training)
+
+
+def magnitude(op: Magnitude, context: Context, x: Tensor) -> Tensor:
+    x = x.detach()  # a factor, not a path: with its gradient, networks learn worse
+    return x.abs().mean(1, keepdim=True)
+
+
+REAL_LAYERS: dict[type[Operator], Callable[..., Tensor]] = {
+    Conv2d: conv2d,
+    Linear: linear,
+    Add: add,
+    Concat: concat,
+    ChannelSplit: channel_split,
+    ChannelShuffle: channel_shuffle,
+    Scale: scale,
+    Activate: activate,
+    MaxPool: max_pool,
+    AvgPool: avg_pool,
+    GlobalAvgPool: global_avg_pool,
+    Dropout: dropout,
+    Magnitude: magnitude,
+}
+
+ACTIVATION_LAYERS: dict[Activation, Callable[[Tensor], Tensor]] = {
+    "none": lambda x: x,
+    "relu": functional.relu,
+    "relu6": functional.relu6,
+    "hardswish": functional.hardswish,
+    "hardsigmoid": functional.hardsigmoid,
+}
+
+
+def activate_in_place(activation: Activation, x: Tensor) -> Tensor:
+    """Returns the activated map; ``x`` must be one that nothing else reads.
+
+    Only where the gradient does not need the map before the activation is its memory reused.
+    """
+    if activation == "relu":
+        return functional.relu(x, inplace=True)
+    return ACTIVATION_LAYERS[activation](x)

@@ -1,0 +1,280 @@
+"""Configuration of a run, as records; `nas.problem.run_file` reads it from YAML."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import torch
+
+from latency_models.devices.device import Runtime
+from nas.data.augmentation import Augmentation
+from nas.problem.metrics import Constraint, Metric
+from search_spaces.graphs.errors import UserError
+from search_spaces.graphs.precision import FP32, get_precision
+from search_spaces.networks import get_network
+from search_spaces.space.staged import StagedSpace
+
+OptimizerName = Literal["adamw", "sgd"]
+Switch = Literal["auto", "off"]
+DeviceName = Literal["auto", "cpu", "cuda"]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingConfig:
+    """How a network is trained.
+
+    Attributes:
+        batch_size: The largest batch; an epoch is cut into batches of nearly equal size.
+        momentum: Of SGD; AdamW has its own.
+        label_smoothing: Share of each label spread over all classes.
+        warmup_epochs: Epochs in which the learning rate rises in a line; may be a fraction.
+        cosine: The learning rate falls to zero as a cosine; else it stays.
+        gradient_clip: Largest norm of the gradient; None leaves it.
+        norm_momentum: Weight of the newest batch in batch norm's running statistics.
+        fp32_epochs: Epochs in float32 before those of a low-bit network, for its first weights and
+            its teacher. Networks without low-bit layers have none.
+        distillation_weight: Share of the loss that is the distance from the teacher's outputs,
+            where there is a teacher.
+        distillation_temperature: What both outputs are divided by to compare them.
+        mixed_precision: ``auto`` is on with CUDA: bfloat16, or float16 with scaled loss.
+        seed: Of the first weights, the order of images, augmentation and dropout.
+    """
+
+    epochs: int = 10
+    batch_size: int = 64
+    optimizer: OptimizerName = "adamw"
+    learning_rate: float = 1e-2
+    weight_decay: float = 0.01
+    momentum: float = 0.9
+    label_smoothing: float = 0.0
+    warmup_epochs: float = 1.0
+    cosine: bool = True
+    gradient_clip: float | None = None
+    norm_momentum: float = 0.1
+    fp32_epochs: int = 0
+    distillation_weight: float = 0.5
+    distillation_temperature: float = 4.0
+    mixed_precision: Switch = "auto"
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    seed: int = 0
+    device: DeviceName = "auto"
+
+    def __post_init__(self) -> None:
+        check_training("epochs", self.epochs, self.epochs >= 1, "at least 1")
+        # A batch of one has no variance for batch norm to divide by.
+        check_training("batch_size", self.batch_size, self.batch_size >= 2, "at least 2")
+        check_training("learning_rate", self.learning_rate, self.learning_rate > 0, "above 0")
+        check_training("weight_decay", self.weight_decay, self.weight_decay >= 0, "at least 0")
+        check_training("momentum", self.momentum, 0 <= self.momentum < 1, "in [0, 1)")
+        check_training(
+            "label_smoothing", self.label_smoothing, 0 <= self.label_smoothing < 1, "in [0, 1)"
+        )
+        check_training(
+            "warmup_epochs",
+            self.warmup_epochs,
+            0 <= self.warmup_epochs <= self.epochs,
+            f"between 0 and epochs (= {self.epochs})",
+        )
+        clip = self.gradient_clip
+        check_training("gradient_clip", clip, clip is None or clip > 0, "above 0, or none")
+        check_training(
+            "norm_momentum", self.norm_momentum, 0 < self.norm_momentum <= 1, "in (0, 1]"
+        )
+        check_training("fp32_epochs", self.fp32_epochs, self.fp32_epochs >= 0, "at least 0")
+        weight, temperature = self.distillation_weight, self.distillation_temperature
+        check_training("distillation_weight", weight, 0 <= weight <= 1, "in [0, 1]")
+        check_training("distillation_temperature", temperature, temperature > 0, "above 0")
+        for name, kind in (
+            ("optimizer", OptimizerName),
+            ("mixed_precision", Switch),
+            ("device", DeviceName),
+        ):
+            known, value = get_args(kind), getattr(self, name)
+            check_training(name, repr(value), value in known, f"one of {', '.join(known)}")
+
+
+def check_training(name: str, value: object, holds: bool, rule: str) -> None:
+    if not holds:
+        raise UserError(f"training {name} must be {rule}, got {value}")
+
+
+def training_device(name: DeviceName) -> torch.device:
+    """Returns the device that a configuration means; ``auto`` is CUDA where there is one.
+
+    Raises:
+        UserError: If it says ``cuda`` and torch sees none.
+    """
+    has_cuda = torch.cuda.is_available()
+    if name == "cuda" and not has_cuda:
+        raise UserError(
+            f"training device must be there, got 'cuda' and torch {torch.__version__} sees no "
+            "CUDA device; install a CUDA build of torch or set device to cpu"
+        )
+    return torch.device("cuda" if has_cuda and name != "cpu" else "cpu")
+
+
+LatencySourceName = Literal["measured", "predicted", "hybrid"]
+
+
+@dataclass(frozen=True, slots=True)
+class DataConfig:
+    """Which images, and how they are split.
+
+    Attributes:
+        kind: A row of ``nas.data.sources.SOURCES``.
+        settings: The settings of that source.
+        train: Share (float) or count (int) of the images; None takes what is left.
+    """
+
+    kind: str = "digits"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    validation: float | int = 0.2
+    test: float | int = 0.2
+    train: float | int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyConfig:
+    """Where and how latency is measured or predicted.
+
+    Attributes:
+        source: "hybrid" predicts, and measures the front and what the prediction leaves unsure;
+            "predicted" measures the final front only.
+        confidence: The probability with which a predicted latency must keep a constraint.
+        runtime: None takes the device's own.
+        tuned: Time several tiles of each kernel and keep the best (on disk), instead of counting.
+    """
+
+    device: str = "host"
+    runtime: Runtime | None = None
+    tuned: bool = False
+    time_limit_s: float = 120.0
+    source: LatencySourceName = "measured"
+    confidence: float = 0.9
+
+    def __post_init__(self) -> None:
+        check("time_limit_s", self.time_limit_s, self.time_limit_s > 0, "above 0")
+        rule = "at least 0.5 and below 1"
+        check("confidence", self.confidence, 0.5 <= self.confidence < 1, rule)
+
+
+@dataclass(frozen=True, slots=True)
+class BaselineConfig:
+    """A published network to start from and compare with.
+
+    Attributes:
+        precision: Of all layers but the first and the last, which have 8 bits, or float32 where
+            maps are real.
+    """
+
+    network: str
+    width: float = 1.0
+    resolution: int | None = None
+    precision: str = FP32.name
+
+    def __post_init__(self) -> None:
+        get_network(self.network)
+        get_precision(self.precision)
+        check("width", self.width, self.width > 0, "above 0")
+        side = self.resolution
+        check("resolution", side, side is None or side >= 1, "at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class EarlyStopping:
+    """When trainings are stopped that others have outrun; see `nas.evaluation.early_stopping`.
+
+    Attributes:
+        grace_epochs: The first rung; the next ones are at ``reduction`` times the one before.
+        reduction: One in so many goes on from a rung, and what nothing there dominates.
+    """
+
+    grace_epochs: int = 1
+    reduction: int = 3
+
+    def __post_init__(self) -> None:
+        check("grace_epochs", self.grace_epochs, self.grace_epochs >= 1, "at least 1")
+        check("reduction", self.reduction, self.reduction >= 2, "at least 2")
+
+
+@dataclass(frozen=True, slots=True)
+class SearchConfig:
+    """How the space is explored.
+
+    Attributes:
+        trials: Distinct architectures to evaluate, baselines not counted.
+        workers: 1 evaluates in this process; more start as many processes.
+        initial: Random architectures before the sampler learns.
+        training_limit_s: A candidate that trains for longer is infeasible; None waits for all.
+        storage: Address of a study that several drivers may share: a database URL, or
+            ``journal:PATH``; None keeps a journal file in the run folder.
+        avoid_useless: Whether a precision that is slower and no smaller than a higher one on the
+            device gives way to it.
+        early_stopping: None trains every candidate to the end.
+        cpus, gpus: Resources of one training on a cluster; a fraction shares one with others.
+    """
+
+    trials: int = 60
+    workers: int = 1
+    sampler: str = "evolution"
+    seed: int = 0
+    initial: int = 10
+    training_limit_s: float | None = None
+    storage: str | None = None
+    avoid_useless: bool = True
+    early_stopping: EarlyStopping | None = None
+    cpus: float = 1.0
+    gpus: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("trials", "workers", "initial"):
+            check(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
+        check("seed", self.seed, 0 <= self.seed < 2**32, "between 0 and 4294967295")
+        limit = self.training_limit_s
+        check("training_limit_s", limit, limit is None or limit > 0, "above 0, or none")
+        known = ", ".join(SAMPLERS)
+        check("sampler", repr(self.sampler), self.sampler in SAMPLERS, f"one of {known}")
+        whole = "a fraction up to 1, or a whole number"
+        check("cpus", self.cpus, self.cpus > 0 and is_share(self.cpus), f"above 0: {whole}")
+        check("gpus", self.gpus, self.gpus >= 0 and is_share(self.gpus), f"at least 0: {whole}")
+
+
+def is_share(number: float) -> bool:
+    """Whether Ray can hand out so much of a resource."""
+    return number <= 1 or number == int(number)
+
+
+def check(name: str, value: object, holds: bool, rule: str) -> None:
+    if not holds:
+        raise UserError(f"{name} must be {rule}, got {value}")
+
+
+@dataclass(frozen=True, slots=True)
+class RunConfig:
+    """Everything a run needs to know.
+
+    Attributes:
+        space: The space, still without the data's channels and classes.
+        reference: Worst value of interest per metric, for the hypervolume; metrics that are not
+            named take the worst feasible value found.
+    """
+
+    name: str
+    data: DataConfig
+    space: StagedSpace
+    training: TrainingConfig
+    objectives: tuple[Metric, ...]
+    constraints: tuple[Constraint, ...]
+    latency: LatencyConfig
+    search: SearchConfig
+    baselines: tuple[BaselineConfig, ...]
+    reference: Mapping[str, float]
+
+
+SAMPLERS: dict[str, str] = {
+    "evolution": "archive evolution of whole architectures (the default)",
+    "tpe": "Optuna's tree-structured Parzen estimator, multivariate",
+    "nsga2": "Optuna's NSGA-II",
+    "random": "uniform in each decision",
+}

@@ -1,0 +1,226 @@
+"""Run file: a run's configuration as YAML, checked as a whole before anything starts."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from nas.data.sources import SOURCES, make_source
+from nas.problem import yaml_text
+from nas.problem.metrics import get_metric, parse_constraint
+from nas.problem.records import (
+    BaselineConfig,
+    DataConfig,
+    LatencyConfig,
+    RunConfig,
+    SearchConfig,
+    TrainingConfig,
+)
+from nas.problem.space_file import SpaceFile, staged_space
+from nas.problem.validation import (
+    Listed,
+    Strict,
+    distinct,
+    explain,
+    known,
+    listed,
+    shown,
+    strict_record,
+    to_record,
+)
+from search_spaces.graphs.errors import UserError
+
+
+class DataFile(Strict):
+    """The kind and splits are ours; other keys are the source's own settings."""
+
+    model_config = ConfigDict(extra="allow")
+
+    kind: str = "digits"
+    validation: float | int = 0.2
+    test: float | int = 0.2
+    train: float | int | None = None
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def check_source(self) -> Self:
+        self.settings()
+        return self
+
+    def settings(self) -> dict[str, Any]:
+        """Returns what is said beyond our own keys, as the source's fields."""
+        given = dict(self.model_extra or {})
+        make_source(self.kind, **given)  # knows the names of its settings
+        model = strict_record(SOURCES[self.kind])
+        try:
+            return dict(model(**given))
+        except ValidationError as error:
+            raise UserError("; ".join(explain(error, model))) from None
+
+    def config(self) -> DataConfig:
+        return DataConfig(
+            self.kind, self.settings(), self.validation, self.test, self.train, self.seed
+        )
+
+
+TrainingFile: Any = strict_record(TrainingConfig)
+LatencyFile: Any = strict_record(LatencyConfig)
+SearchFile: Any = strict_record(SearchConfig)
+BaselineFile: Any = strict_record(BaselineConfig)
+
+
+MetricName = Annotated[str, known(get_metric)]
+
+
+def folder_name(name: str) -> str:
+    if not re.fullmatch(r"\w[\w.-]{0,99}", name):
+        raise UserError(
+            "a name must be 1 to 100 letters, digits, '_', '-' or '.', starting with none of the "
+            f"last two, got {name!r}"
+        )
+    return name
+
+
+def networks(value: object) -> object:
+    """A network's name stands for the network at its usual size."""
+    return [{"network": v} if isinstance(v, str) else v for v in listed(value)]  # type: ignore[attr-defined]
+
+
+class RunFile(Strict):
+    name: Annotated[str, AfterValidator(folder_name)]
+    data: DataFile = DataFile()
+    space: SpaceFile
+    training: TrainingFile = TrainingFile()
+    objectives: Annotated[Listed[MetricName], Field(min_length=2), AfterValidator(distinct)] = (
+        "accuracy",
+        "latency_ms",
+    )
+    constraints: Listed[Annotated[str, known(parse_constraint)]] = ()
+    latency: LatencyFile = LatencyFile()
+    search: SearchFile = SearchFile()
+    baselines: Annotated[tuple[BaselineFile, ...], BeforeValidator(networks)] = ()
+    reference: Annotated[dict[MetricName, float], Field(default_factory=dict)]
+
+    @model_validator(mode="after")
+    def check_reference(self) -> Self:
+        if unused := [name for name in self.reference if name not in self.objectives]:
+            raise UserError(
+                f"reference is for objectives, got {unused[0]!r}; the objectives are "
+                f"{', '.join(self.objectives)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def check_grace(self) -> Self:
+        stopping, epochs = self.search.early_stopping, self.training.epochs
+        if stopping is not None and stopping.grace_epochs >= epochs:
+            raise UserError(
+                "search.early_stopping.grace_epochs must be below training.epochs "
+                f"(= {epochs}), got {stopping.grace_epochs}; lower it, train for longer, or set "
+                "search.early_stopping to null"
+            )
+        return self
+
+    def config(self) -> RunConfig:
+        """Returns the configuration as records.
+
+        Raises:
+            UserError: If a block does not fit where the space may put it.
+        """
+        return RunConfig(
+            name=self.name,
+            data=self.data.config(),
+            space=staged_space(self.name, self.space),
+            training=to_record(TrainingConfig, self.training),
+            objectives=tuple(get_metric(name) for name in self.objectives),
+            constraints=tuple(parse_constraint(text) for text in self.constraints),
+            latency=to_record(LatencyConfig, self.latency),
+            search=to_record(SearchConfig, self.search),
+            baselines=tuple(to_record(BaselineConfig, item) for item in self.baselines),
+            reference=self.reference,
+        )
+
+
+def read_run_file(path: Path, overrides: Sequence[str] = ()) -> RunFile:
+    """Reads a run file and applies ``key.path=value`` overrides.
+
+    A space given as a path is read relative to the run file.
+
+    Raises:
+        UserError: With every mistake on a line of its own.
+    """
+    data = read_yaml(path)
+    read_space(data, path.parent)  # so that a key of it can be overridden
+    for text in overrides:
+        override(data, text)
+    read_space(data, path.parent)
+    try:
+        return RunFile.model_validate(data)
+    except ValidationError as error:
+        raise UserError("\n".join(f"{path}: {line}" for line in explain(error, RunFile))) from None
+
+
+def read_space(data: dict[str, Any], folder: Path) -> None:
+    """Puts a space in the place of the path to it."""
+    if isinstance(data.get("space"), str):
+        data["space"] = read_yaml(folder / data["space"])
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml_text.load(path.read_text())
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not text in UTF-8; save it as such") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(data, dict):
+        raise UserError(f"{path} must hold keys and values, got {type(data).__name__}")
+    return data
+
+
+def override(data: dict[str, Any], text: str) -> None:
+    """Sets one key, given as ``search.trials=20``; the value is read as YAML."""
+    key, found, value = text.partition("=")
+    if not found or not key:
+        raise UserError(f"--set {text!r} must read key=value, e.g. --set search.trials=20")
+    *path, last = key.split(".")
+    place: Any = data
+    for part in path:
+        if place.get(part) is None:
+            place[part] = {}
+        place = place[part]
+        if not isinstance(place, dict):
+            raise UserError(f"--set {text!r}: {part!r} holds a value, not keys; set it as a whole")
+    try:
+        place[last] = yaml_text.load(value)
+    except yaml.YAMLError as error:
+        raise UserError(f"--set {text!r} is not YAML: {' '.join(str(error).split())}") from None
+
+
+def to_yaml(file: RunFile) -> str:
+    """Returns the run file as YAML with every default written out."""
+    return yaml_text.dump(file.model_dump(mode="json"))
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], at: str = "") -> list[str]:
+    """Returns ``key: old -> new`` for every value that differs."""
+    lines = []
+    for key in dict.fromkeys((*old, *new)):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            lines += differences(before, after, f"{at}{key}.")
+        elif before != after:
+            lines.append(f"{at}{key}: {shown(before)} -> {shown(after)}")
+    return lines

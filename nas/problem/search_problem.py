@@ -1,0 +1,103 @@
+"""Setting: the data, the space and the baselines that a configuration means, loaded once."""
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from nas.data.sources import make_source
+from nas.data.splits import Splits, split
+from nas.data.tensors import TensorSplits, place
+from nas.problem.records import BaselineConfig, RunConfig, training_device
+from search_spaces.graphs.errors import UserError
+from search_spaces.graphs.precision import FP32, get_precision
+from search_spaces.networks import get_network
+from search_spaces.quantization.reprecision import uniform
+from search_spaces.space.architecture import graph_hash
+from search_spaces.space.fit import fit
+from search_spaces.space.space import Architecture
+from search_spaces.space.staged import StagedSpace
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a search works on.
+
+    Attributes:
+        space: The space for the channels and classes of the data.
+        tensors: The splits on the training device.
+    """
+
+    splits: Splits
+    tensors: TensorSplits
+    space: StagedSpace
+
+
+def load_setting(config: RunConfig) -> Setting:
+    """Loads the data and fits the space to it.
+
+    Raises:
+        UserError: If the data cannot be read or split.
+    """
+    torch.set_num_threads(1)  # small networks lose by more, and one thread repeats exactly
+    data, official_test = make_source(config.data.kind, **config.data.settings).load()
+    splits = split(
+        data,
+        official_test,
+        seed=config.data.seed,
+        validation=config.data.validation,
+        test=config.data.test,
+        train=config.data.train,
+    )
+    return Setting(
+        splits,
+        place(splits, training_device(config.training.device)),
+        space_for(config, data.image_shape[0], data.num_classes),
+    )
+
+
+def space_for(config: RunConfig, in_channels: int, num_classes: int) -> StagedSpace:
+    return replace(config.space, in_channels=in_channels, num_classes=num_classes)
+
+
+def baselines(config: RunConfig, space: StagedSpace) -> dict[str, Architecture]:
+    """Returns the published networks to start from, by name; those inside the space with genes.
+
+    Raises:
+        UserError: If a network cannot have the asked resolution or width.
+    """
+    return {baseline_name(item): baseline(item, space) for item in config.baselines}
+
+
+def baseline_hashes(config: RunConfig, space: StagedSpace) -> frozenset[str]:
+    """Returns the hashes of the baselines' graphs: what is compared with is trained to the end."""
+    return frozenset(graph_hash(each.graph) for each in baselines(config, space).values())
+
+
+def baseline(item: BaselineConfig, space: StagedSpace) -> Architecture:
+    resolution = item.resolution or max(space.resolutions)
+    try:
+        graph = get_network(item.network)(
+            width=item.width,
+            resolution=resolution,
+            num_classes=space.num_classes,
+            in_channels=space.in_channels,
+        )
+        if item.precision != FP32.name:
+            graph = uniform(graph, get_precision(item.precision))
+    except ValueError as error:
+        raise UserError(
+            f"baseline {baseline_name(item)} at resolution {resolution}: {error}"
+        ) from None
+    found = fit(space, graph)
+    return found or Architecture(baseline_name(item), (), graph)
+
+
+def baseline_name(item: BaselineConfig) -> str:
+    """
+    >>> baseline_name(BaselineConfig("mobilenet_v2", 0.5, 16, "w8a8"))
+    'mobilenet_v2 x0.5 @16 w8a8'
+    """
+    width = "" if item.width == 1 else f" x{item.width:g}"
+    resolution = f" @{item.resolution}" if item.resolution else ""
+    precision = "" if item.precision == FP32.name else f" {item.precision}"
+    return f"{item.network}{width}{resolution}{precision}"

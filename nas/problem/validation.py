@@ -1,0 +1,162 @@
+"""Strict models: what is read from outside is checked as a whole, and every mistake explained."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, fields, is_dataclass
+from difflib import get_close_matches
+from typing import Annotated, Any, TypeVar, get_args
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    create_model,
+    field_validator,
+    model_validator,
+)
+
+from search_spaces.graphs.errors import UserError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def listed(value: object) -> object:
+    """One value stands for a list of one."""
+    return value if isinstance(value, list | tuple) else [value]
+
+
+def distinct(values: tuple[T, ...]) -> tuple[T, ...]:
+    if repeated := [value for value in values if values.count(value) > 1]:
+        raise UserError(f"values must differ, got {repeated[0]!r} twice")
+    return values
+
+
+def known(get: Callable[[str], object]) -> AfterValidator:
+    """A name that ``get`` knows."""
+
+    def check(name: str) -> str:
+        get(name)
+        return name
+
+    return AfterValidator(check)
+
+
+def checked(record: Callable[..., object]) -> Any:  # noqa: ANN401  (a decorated function)
+    """A validator that makes the record, which refuses values out of range."""
+
+    def check(model: BaseModel) -> BaseModel:
+        to_record(record, model)
+        return model
+
+    return model_validator(mode="after")(check)
+
+
+Listed = Annotated[tuple[T, ...], BeforeValidator(listed)]
+Many = Annotated[Listed[T], Field(min_length=1), AfterValidator(distinct)]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Strict(BaseModel):
+    """Refuses unknown keys, numbers that are not finite, and true or false for a number."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def refuse_truth(cls, value: object, info: ValidationInfo) -> object:
+        wanted = cls.model_fields[str(info.field_name)].annotation
+        values = value if isinstance(value, list) else [value]
+        if wanted is not bool and any(isinstance(item, bool) for item in values):
+            raise UserError(f"must not be true or false, got {value}")
+        return value
+
+
+def strict_record(record: Any) -> type[BaseModel]:  # noqa: ANN401  (any dataclass)
+    """Returns the model of a record, so that its fields are written down once."""
+    rows: dict[str, Any] = {}
+    for item in fields(record):
+        if is_dataclass(item.type):
+            nested = strict_record(item.type)
+            rows[item.name] = (nested, nested())
+        elif optional := record_in(item.type):
+            rows[item.name] = (strict_record(optional) | None, None)
+        else:
+            rows[item.name] = (item.type, ... if item.default is MISSING else item.default)
+    return create_model(
+        f"{record.__name__}File",
+        __base__=Strict,
+        __validators__={"check_record": checked(record)},
+        **rows,
+    )
+
+
+def record_in(kind: Any) -> Any:  # noqa: ANN401  (any type)
+    """Returns the dataclass of a field that holds one or nothing; None for other fields."""
+    return next((each for each in get_args(kind) if is_dataclass(each)), None)
+
+
+def to_record(record: Callable[..., R], model: BaseModel) -> R:
+    """Returns the record that a model of ``strict_record`` holds.
+
+    Raises:
+        UserError: If the record refuses a value.
+    """
+    kinds: dict[str, Any] = {
+        item.name: record_in(item.type) or item.type
+        for item in fields(record)  # type: ignore[arg-type]
+    }
+    values = {
+        name: to_record(kinds[name], value) if isinstance(value, BaseModel) else value
+        for name, value in dict(model).items()
+    }
+    return record(**values)
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    """Returns one line for each mistake in a ``model``: where, the rule, the value, the remedy."""
+    lines = []
+    for item in error.errors():
+        where = ".".join(str(part) for part in item["loc"] if part != "[key]")
+        place = f"{where}: " if where else ""
+        if item["type"] == "extra_forbidden":
+            lines.append(unknown_key(item["loc"], model))
+        elif item["type"] == "missing":
+            lines.append(f"{where} is missing; add it")
+        elif item["type"] == "value_error":  # one of ours, complete in itself
+            lines.append(f"{place}{item['ctx']['error']}")
+        else:
+            rule = re.sub(r" or instance of \w+", "", item["msg"])
+            lines.append(f"{place}{rule[0].lower()}{rule[1:]}, got {shown(item['input'])}")
+    return lines
+
+
+def shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def unknown_key(location: tuple[int | str, ...], model: type[BaseModel]) -> str:
+    *place, key = location
+    known = known_keys(place, model)
+    near = get_close_matches(str(key), known, 1)
+    where = f"in {'.'.join(map(str, place))}" if place else "at the top"
+    hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
+    return f"unknown key {key!r} {where}; {hint}"
+
+
+def known_keys(place: Sequence[int | str], model: type[BaseModel]) -> list[str]:
+    """Returns the keys allowed at a place of a ``model``."""
+    for part in place:
+        if isinstance(part, str):
+            kind = model.model_fields[part].annotation
+            model = next(section for section in (*get_args(kind), kind) if is_section(section))
+    return list(model.model_fields)
+
+
+def is_section(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)

@@ -1,0 +1,1 @@
+"""Runs: one run on disk, its files, locks and evaluations; imports data."""

@@ -1,0 +1,88 @@
+"""Evaluation: what was found out about one architecture, as a record and as a file."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from latency_models.devices import latency as latencies
+from latency_models.devices.latency import Latency
+
+Status = Literal["finished", "infeasible", "stopped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Everything known about one architecture.
+
+    Attributes:
+        hash: The graph's hash.
+        status: "infeasible" where a constraint is violated or the candidate itself failed;
+            "stopped" where its training was ended early, so that its accuracy is of few epochs.
+        reason: Why it is not finished, in one line; None where it is.
+        values: Metric name to value, for the metrics that were reached.
+        violations: Constraint to how far it is exceeded (<= 0 where it holds).
+        latency: The latency that decides, with its spread: measured (and its conditions) where it
+            was measured, else predicted.
+        epochs: Epochs trained: the fidelity of the accuracy; 0 where it was not trained.
+        accuracy_history: Validation accuracy after each epoch.
+        seconds: Wall time by phase: "cost", "latency", "training".
+        predicted: What a model predicted, before any measuring; None where none was asked.
+        known_networks: Measured networks of the run that the prediction could learn from.
+    """
+
+    hash: str
+    status: Status
+    reason: str | None
+    values: Mapping[str, float]
+    violations: Mapping[str, float]
+    latency: Latency | None = None
+    epochs: int = 0
+    accuracy_history: tuple[float, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    predicted: Latency | None = None
+    known_networks: int = 0
+
+    @property
+    def feasible(self) -> bool:
+        return self.status == "finished"
+
+    @property
+    def is_predicted(self) -> bool:
+        """Whether its latency is only a prediction."""
+        return self.latency is not None and self.latency.source == "predicted"
+
+
+def evaluation_to_json(evaluation: Evaluation) -> dict[str, Any]:
+    """Returns the evaluation as JSON-ready data."""
+    return {
+        "hash": evaluation.hash,
+        "status": evaluation.status,
+        "reason": evaluation.reason,
+        "values": dict(evaluation.values),
+        "violations": dict(evaluation.violations),
+        "latency": latencies.to_json(evaluation.latency) if evaluation.latency else None,
+        "epochs": evaluation.epochs,
+        "accuracy_history": list(evaluation.accuracy_history),
+        "seconds": dict(evaluation.seconds),
+        "predicted": latencies.to_json(evaluation.predicted) if evaluation.predicted else None,
+        "known_networks": evaluation.known_networks,
+    }
+
+
+def evaluation_from_json(data: Mapping[str, Any]) -> Evaluation:
+    """Returns the evaluation that ``data`` holds."""
+    latency = data["latency"]
+    predicted = data.get("predicted")  # older files have no predictions
+    return Evaluation(
+        hash=data["hash"],
+        status=data["status"],
+        reason=data["reason"],
+        values=data["values"],
+        violations=data["violations"],
+        latency=latencies.from_json(latency) if latency else None,
+        epochs=data["epochs"],
+        accuracy_history=tuple(data["accuracy_history"]),
+        seconds=data["seconds"],
+        predicted=latencies.from_json(predicted) if predicted else None,
+        known_networks=data.get("known_networks", 0),
+    )

@@ -1,0 +1,68 @@
+"""Whole files: written beside their place, flushed and renamed, so there whole or not at all."""
+
+import errno
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from search_spaces.graphs.errors import UserError
+
+
+def read_json(path: Path, remedy: str = "restore it from a copy") -> dict[str, Any]:
+    """Returns the mapping that a JSON file of a run holds.
+
+    Raises:
+        FileNotFoundError: If it is not there.
+        UserError: If it is damaged.
+    """
+    try:
+        data = json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}); {remedy}") from None
+    if not isinstance(data, dict):
+        raise UserError(f"{path} is damaged (it holds no mapping); {remedy}")
+    return data
+
+
+def write_json(path: Path, data: Mapping[str, Any]) -> None:
+    write_whole(path, (json.dumps(data, indent=1) + "\n").encode())
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes a file so that it is there whole or not at all, also after a power cut.
+
+    Raises:
+        UserError: If the disk is full; what was there before stays.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        if is_full(error):
+            raise DiskFullError(
+                f"the disk is full: cannot write {path} ({len(content)} bytes); everything "
+                "finished so far is kept; free some space and go on with --resume"
+            ) from None
+        raise
+
+
+class DiskFullError(UserError):
+    """No room for a file of the run."""
+
+
+def is_full(error: OSError) -> bool:
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def remove_parts(folder: Path) -> None:
+    """Removes what a killed process was in the middle of writing, in all of a folder."""
+    for part in folder.rglob(".*.part"):
+        part.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Search: the loop over trials, and what proposes them; imports study."""

@@ -1,0 +1,265 @@
+"""Dominated genes: precisions that cost latency and save no bytes on the run's device.
+
+A layer at fewer bits is usually smaller, and often faster. Where it is neither (a narrow layer
+whose quantizers weigh more than its weights, on a device that lacks the instructions), a higher
+precision is at least as good in everything, and takes its place before anything is trained.
+
+The sampler inside decides a whole architecture; what takes its place is what the trial is told to
+be, so its parameters, its hash and what the sampler learns are of the network really evaluated.
+Queued trials (baselines, and those that an interrupted search left) are taken as they are.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from optuna import Study
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, TrialState
+
+from latency_models.devices.device import get_device
+from latency_models.devices.latency import MeasurementError
+from nas.evaluation.instruments import needs_latency
+from nas.evaluation.kernel_table import KernelTable
+from nas.problem.records import RunConfig
+from search_spaces.building.choice import Choice, Value
+from search_spaces.graphs.cost import network_cost
+from search_spaces.graphs.errors import UnsupportedOperatorError
+from search_spaces.graphs.graph import Graph
+from search_spaces.graphs.precision import PRECISIONS, Precision
+from search_spaces.space.architecture import graph_hash
+from search_spaces.space.space import Architecture, SearchSpace, decide, record, restore
+from search_spaces.space.staged import StagedSpace
+
+NOISE = 0.03  # share by which equal kernels differ from one timing to the next
+GENE = "precision"  # the last part of the names of genes that choose one
+log = logging.getLogger("nas.search")
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """One gene that was given a higher precision.
+
+    Attributes:
+        saved_ms: What the kernels that differ take less.
+        saved_bytes: What the weights take less; not negative.
+    """
+
+    gene: str
+    before: str
+    after: str
+    saved_ms: float
+    saved_bytes: int
+
+    def __str__(self) -> str:
+        size = f"{self.saved_bytes} bytes larger" if self.saved_bytes else "of its size"
+        return (
+            f"{self.gene} = {self.before} is {1e3 * self.saved_ms:.3g} us slower than "
+            f"{self.after} and {size}; taken as {self.after}"
+        )
+
+
+class UselessGenes:
+    """Replaces useless precisions by what is measured; a network without times stays as it is."""
+
+    def __init__(self, space: SearchSpace, table: KernelTable) -> None:
+        self.space = space
+        self.table = table
+        self._untimed: set[str] = set()
+
+    def replaced(self, architecture: Architecture) -> tuple[Architecture, tuple[Replacement, ...]]:
+        """Returns the architecture without useless precisions, and what was replaced.
+
+        Genes are looked at in their order, each beside the ones already replaced. Of several
+        better precisions the fastest is taken.
+        """
+        made: list[Replacement] = []
+        for choice in precision_choices(self.space, architecture):
+            while found := self.best(architecture, choice):
+                made.append(found)
+                genes = dict(architecture.genes) | {choice.name: found.after}
+                architecture = restore(self.space, genes)
+        return architecture, tuple(made)
+
+    def best(self, architecture: Architecture, choice: Choice) -> Replacement | None:
+        """Returns what saves the most time of one gene, the highest of equals, if any does."""
+        found = [
+            replacement
+            for value in higher_values(dict(architecture.genes)[choice.name], choice)
+            if (replacement := self.compared(architecture, choice.name, value)) is not None
+        ]
+        return max(found, key=lambda each: (each.saved_ms, bits(each.after)), default=None)
+
+    def compared(self, architecture: Architecture, gene: str, value: str) -> Replacement | None:
+        """Returns the replacement of a gene by ``value`` if the gene is useless beside it."""
+        genes = dict(architecture.genes)
+        graph, other = architecture.graph, restore(self.space, genes | {gene: value}).graph
+        saved_bytes = network_cost(graph).weight_bytes - network_cost(other).weight_bytes
+        if saved_bytes < 0 or graph_hash(graph) == graph_hash(other):
+            return None
+        saved_ms = self.saved_ms(graph, other)
+        if saved_ms is None:
+            return None
+        return Replacement(gene, str(genes[gene]), value, saved_ms, saved_bytes)
+
+    def saved_ms(self, graph: Graph, other: Graph) -> float | None:
+        """Returns how much faster ``other`` is; None where it is not, or cannot be timed.
+
+        What looks slower is timed again, in case the machine was disturbed.
+        """
+        if {graph_hash(graph), graph_hash(other)} & self._untimed:
+            return None
+        timed = graph
+        try:
+            self.table.kernels(graph)
+            timed = other
+            if self.beyond_noise(graph, other) is None:
+                return None
+            self.table.confirm(graph, other)
+        except (MeasurementError, UnsupportedOperatorError) as error:
+            self._untimed.add(graph_hash(timed))
+            log.warning("no precision of %s is compared: %s", graph_hash(timed), error)
+            return None
+        return self.beyond_noise(graph, other)
+
+    def beyond_noise(self, graph: Graph, other: Graph) -> float | None:
+        ours, theirs = self.table.differing_ms(graph, other)
+        return ours - theirs if ours > (1 + NOISE) * theirs else None
+
+
+def why_not(config: RunConfig) -> str:
+    """Returns why a search looks for no useless precision; "" where it does."""
+    latency = config.latency
+    if not offers_precisions(config.space):
+        return "no place of the space has a choice of precisions"
+    if not config.search.avoid_useless:
+        return "search.avoid_useless is off"
+    if not needs_latency(config):
+        return "latency_ms is no objective and in no constraint, so no kernel is timed"
+    if latency.source == "predicted":
+        return "latency.source is predicted, so nothing is timed"
+    if (latency.runtime or get_device(latency.device).runtime) != "tvm":
+        return "only runtime 'tvm' tells the times of kernels"
+    return ""
+
+
+def offers_precisions(space: StagedSpace) -> bool:
+    """Whether some place of the space has a choice of precisions."""
+    stages = [stage.precisions for stage in space.stages]
+    return any(len(v) > 1 for v in (space.stem.precisions, *stages, space.head.precisions))
+
+
+def precision_choices(space: SearchSpace, architecture: Architecture) -> tuple[Choice, ...]:
+    """Returns the choices of precision that led to an architecture, in order."""
+    genes = dict(architecture.genes)
+    asked = record(space, lambda choice: genes[choice.name]).choices
+    return tuple(choice for choice in asked if choice.name.rpartition(".")[2] == GENE)
+
+
+def higher_values(value: Value, choice: Choice) -> Iterator[str]:
+    """Yields the values of a choice of precision that are higher than ``value``."""
+    for other in choice.values:
+        if is_higher(PRECISIONS[str(other)], PRECISIONS[str(value)]):
+            yield str(other)
+
+
+def is_higher(precision: Precision, than: Precision) -> bool:
+    """Whether one precision keeps more than another of weights, maps or both, and less of none.
+
+    >>> is_higher(PRECISIONS["w8a8"], PRECISIONS["w4a8"])
+    True
+    >>> is_higher(PRECISIONS["w8a8"], PRECISIONS["bwn"])
+    False
+    """
+    mine, others = ((p.weight_bits, p.activation_bits, p.magnitude_map) for p in (precision, than))
+    return mine != others and all(a >= b for a, b in zip(mine, others, strict=True))
+
+
+def bits(name: str) -> int:
+    return PRECISIONS[name].weight_bits + PRECISIONS[name].activation_bits
+
+
+def to_attribute(made: tuple[Replacement, ...]) -> list[dict[str, Any]]:
+    """Returns replacements as a trial keeps them."""
+    return [
+        {
+            "gene": each.gene,
+            "before": each.before,
+            "after": each.after,
+            "saved_ms": each.saved_ms,
+            "saved_bytes": each.saved_bytes,
+        }
+        for each in made
+    ]
+
+
+class ReplacingSampler(BaseSampler):
+    """Asks ``inner`` for an architecture and answers with what replaces it.
+
+    Attributes:
+        replacements: What was replaced in the trial asked last, by its number.
+    """
+
+    def __init__(self, inner: BaseSampler, space: SearchSpace, useless: UselessGenes) -> None:
+        self.inner = inner
+        self.space = space
+        self.useless = useless
+        self.replacements: dict[int, tuple[Replacement, ...]] = {}
+        self._plans: dict[int, dict[str, Value]] = {}
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return {}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return {}
+
+    def sample_independent(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Value:
+        if trial.number not in self._plans:
+            planned, made = self.useless.replaced(self.proposed(study, trial))
+            self._plans = {trial.number: dict(planned.genes)}
+            self.replacements = {trial.number: made}
+        return self._plans[trial.number][param_name]
+
+    def proposed(self, study: Study, trial: FrozenTrial) -> Architecture:
+        """Returns what the sampler inside proposes, asked as a trial would ask it."""
+        together = self.inner.infer_relative_search_space(study, trial)
+        drawn = self.inner.sample_relative(study, trial, together)
+
+        def pick(choice: Choice) -> Value:
+            if len(choice.values) == 1:
+                return choice.values[0]
+            if choice.name in drawn and drawn[choice.name] in choice.values:
+                value: Value = drawn[choice.name]
+                return value
+            distribution = CategoricalDistribution(choice.values)
+            value = self.inner.sample_independent(study, trial, choice.name, distribution)
+            return value
+
+        return decide(self.space, pick)
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        self.inner.before_trial(study, trial)
+
+    def after_trial(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        self.inner.after_trial(study, trial, state, values)
+
+    def reseed_rng(self) -> None:
+        self.inner.reseed_rng()

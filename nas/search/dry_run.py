@@ -1,0 +1,96 @@
+"""Dry run: one random architecture through every step of a search, in seconds.
+
+It finds what would stop a search hours later: wrong paths, images that do not fit, a compiler
+that is missing, a file that cannot be written.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+from time import perf_counter
+
+from nas.evaluation.evaluator import Evaluator
+from nas.evaluation.instruments import Instruments, make_source, needs_latency, open_measurer
+from nas.problem.formatting import in_words, milliseconds
+from nas.problem.records import RunConfig
+from nas.problem.run_file import RunFile, to_yaml
+from nas.problem.search_problem import Setting, baselines, load_setting
+from nas.runs.evaluation import Evaluation
+from nas.runs.folder import RunFolder, create_run
+from nas.training.candidate import LocalTraining
+from nas.training.checkpoints import FolderCheckpoints
+from search_spaces.graphs.errors import UserError
+from search_spaces.space.architecture import graph_hash
+from search_spaces.space.space import Architecture, sample
+from search_spaces.space.staged import count_architectures
+
+Say = Callable[[str], None]
+
+
+def dry_run(file: RunFile, *, say: Say = print) -> Evaluation:
+    """Takes a random architecture through cost, latency, one epoch of training, and its files.
+
+    Nothing is left behind.
+
+    Raises:
+        UserError: At the first step that does not work.
+    """
+    config = file.config()
+    clock = Clock(say)
+    setting = load_setting(config)
+    clock.done(
+        f"data: {len(setting.splits.train)} train, {len(setting.splits.validation)} validation, "
+        f"{len(setting.splits.test)} test images of {setting.splits.train.num_classes} classes"
+    )
+    clock.done(f"space: {in_words(count_architectures(setting.space))} architectures")
+    clock.done(f"baselines: {', '.join(baselines(config, setting.space)) or 'none'}")
+    architecture = sample(setting.space, Random(config.search.seed))
+    with TemporaryDirectory() as folder:
+        run = create_run(Path(folder) / config.name, to_yaml(file))
+        evaluation = try_architecture(config, setting, run, architecture, clock)
+    say("every step works; start the search without --dry-run")
+    return evaluation
+
+
+def try_architecture(
+    config: RunConfig, setting: Setting, run: RunFolder, architecture: Architecture, clock: "Clock"
+) -> Evaluation:
+    one_epoch = replace(
+        config, training=replace(config.training, epochs=1, warmup_epochs=0), constraints=()
+    )
+    key = graph_hash(architecture.graph)
+    training = LocalTraining(one_epoch, setting.tensors, FolderCheckpoints(run.checkpoints))
+    if not needs_latency(config):
+        evaluation = Evaluator(one_epoch, training, None, run).evaluate(architecture)
+    else:
+        with open_measurer(config) as measurer:
+            model = Instruments().needed_model(config)
+            source = make_source(one_epoch, run, measurer, model)
+            evaluation = Evaluator(one_epoch, training, source, run).evaluate(architecture)
+            if evaluation.feasible:
+                measurer.export(run.load_model(key), run.path / "model.so")
+    if not evaluation.feasible:
+        raise UserError(f"architecture {key} cannot be evaluated: {evaluation.reason}")
+    for phase, seconds in evaluation.seconds.items():
+        clock.note(f"{phase}: architecture {key}", seconds)
+    if evaluation.predicted is not None:
+        clock.done(f"latency model: predicted {milliseconds(evaluation.predicted.median_ms)}")
+    clock.done("files: weights and compiled network written and read back")
+    return evaluation
+
+
+class Clock:
+    """Says each step with the seconds it took."""
+
+    def __init__(self, say: Say) -> None:
+        self.say = say
+        self.last = perf_counter()
+
+    def done(self, what: str) -> None:
+        self.note(what, perf_counter() - self.last)
+
+    def note(self, what: str, seconds: float) -> None:
+        self.say(f"{seconds:7.2f} s  {what}")
+        self.last = perf_counter()

@@ -1,0 +1,62 @@
+"""Final front: what a run hands over is measured, however its latencies were found."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+from latency_models.devices.latency import MeasurementError
+from nas.evaluation.feasibility import with_measured
+from nas.evaluation.latency import LatencyMeasurer, is_machines_fault, patient_latency
+from nas.runs.evaluation import Evaluation
+from nas.study.results import RunResults, TrialResult
+from search_spaces.graphs.errors import UnsupportedOperatorError
+
+log = logging.getLogger("nas.search")
+
+
+def measure_front(
+    read_results: Callable[[], RunResults],
+    measurer: LatencyMeasurer,
+    is_stopping: Callable[[], bool] = lambda: False,
+) -> None:
+    """Measures predicted networks of the front, one by one, until all of the front is measured.
+
+    Each measurement may change the front: a network that turns out slower makes way for others,
+    or breaks a constraint. It ends because no network is measured twice.
+
+    Args:
+        read_results: Returns what the run's files now say.
+        is_stopping: Whether to leave the rest for later.
+
+    Raises:
+        MeasurementError: If the device stays busy or away; what was measured is kept.
+    """
+    while not is_stopping():
+        results = read_results()
+        predicted = results.predicted_front
+        if not predicted:
+            return
+        trial = predicted[0]
+        evaluation = measured_evaluation(results, trial, measurer)
+        results.run.replace_evaluation(evaluation)
+        log.info(
+            "%s of the front was predicted %.4g ms, and %s; %d more to measure",
+            trial.name,
+            trial.evaluation.values["latency_ms"],
+            evaluation.reason or f"measured {evaluation.values['latency_ms']:.4g} ms",
+            len(predicted) - 1,
+        )
+
+
+def measured_evaluation(
+    results: RunResults, trial: TrialResult, measurer: LatencyMeasurer
+) -> Evaluation:
+    """Returns a trial's evaluation with its measured latency; infeasible where it has none."""
+    graph = results.run.load_architecture(trial.hash).graph
+    try:
+        latency = patient_latency(measurer, graph)
+    except (MeasurementError, UnsupportedOperatorError) as error:
+        if is_machines_fault(error):
+            raise
+        return replace(trial.evaluation, status="infeasible", reason=str(error))
+    return with_measured(results.config, trial.evaluation, latency)

@@ -1,0 +1,64 @@
+"""Carried: what the trials of a shared study carry for drivers without the run folder of it."""
+
+from collections.abc import Sequence
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from nas.runs.activity import host_of
+from nas.runs.evaluation import Evaluation, evaluation_from_json, evaluation_to_json
+from nas.runs.files import read_json
+from nas.runs.folder import Elsewhere, RunFolder
+from nas.study.names import ARCHITECTURE, DRIVER, EVALUATION, HASH
+from search_spaces.graphs.errors import UserError
+
+
+def carry(trial: optuna.Trial, run: RunFolder, evaluation: Evaluation) -> None:
+    """Writes to a trial what drivers without its run folder cannot know."""
+    path = run.architecture_file(evaluation.hash)
+    if path.exists():
+        trial.set_user_attr(ARCHITECTURE, read_json(path))
+    trial.set_user_attr(EVALUATION, evaluation_to_json(evaluation))
+
+
+def evaluation_of(run: RunFolder, trial: FrozenTrial) -> Evaluation | None:
+    """Returns what a finished trial was told; what is on file here only where that says more.
+
+    Several drivers may have evaluated an architecture, one killed before it told the study.
+    """
+    filed, carried = run.load_evaluation(trial.user_attrs[HASH]), carried_evaluation(trial)
+    if filed is None or carried is None:
+        return filed or carried
+    return filed if carried.is_predicted and not filed.is_predicted else carried
+
+
+def carried_evaluation(trial: FrozenTrial) -> Evaluation | None:
+    """Returns the evaluation that a trial of a shared study carries, or None.
+
+    Raises:
+        UserError: If it is damaged.
+    """
+    if EVALUATION not in trial.user_attrs:
+        return None
+    try:
+        evaluation = evaluation_from_json(trial.user_attrs[EVALUATION])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"trial {trial.number} of the study carries a damaged evaluation ({error!r}); search "
+            "anew with --set name=NAME"
+        ) from None
+    return evaluation if evaluation.hash == trial.user_attrs[HASH] else None
+
+
+def carried_architecture(trial: FrozenTrial) -> dict[str, Elsewhere]:
+    """Returns the architecture that a trial of a shared study carries, by its hash, if any."""
+    if ARCHITECTURE not in trial.user_attrs:
+        return {}
+    host = host_of(trial.user_attrs.get(DRIVER, "another machine"))
+    return {trial.user_attrs[HASH]: Elsewhere(host, trial.user_attrs[ARCHITECTURE])}
+
+
+def known_evaluation(trials: Sequence[FrozenTrial], key: str) -> Evaluation | None:
+    """Returns what another driver found out about an architecture, as its trial carries it."""
+    told = (t for t in trials if t.state == TrialState.COMPLETE and t.user_attrs[HASH] == key)
+    return next((found for t in told if (found := carried_evaluation(t)) is not None), None)

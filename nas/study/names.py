@@ -1,0 +1,21 @@
+"""Names: the user attributes of trials and studies, by which drivers know of each other."""
+
+# Of a trial.
+HASH = "hash"  # of its graph
+BASELINE = "baseline"  # the published network it is
+REPLACED = "replaced"  # the useless genes that its proposal had
+EPOCHS = "epochs"  # trained: the fidelity of its accuracy
+DRIVER = "driver"  # who works on it
+
+# Of a trial of a shared study.
+TICKET = "ticket"  # its turn, from 1
+DRAWING = 0  # in the place of a ticket that is being drawn
+GIVEN_BACK = "given back"  # why its driver did not evaluate it
+EVALUATION = "evaluation"  # what only its driver has on file, as is
+ARCHITECTURE = "architecture"
+
+# Of a study; the last two are what keys begin with.
+TERMS = "terms"  # what all its drivers must have in common
+BEAT = "driver:"  # a driver's beat
+LEFT = "left"  # in the place of the beat of one that has left
+MEASURED = "measured:"  # an evaluation whose latency was measured later

@@ -1,0 +1,291 @@
+"""Status: how far a run is, read from outside; it changes nothing and waits for nobody.
+
+What is finished comes from the study and the run folder, what is going on from the files that
+drivers keep (`nas.runs.activity`); so it can be told while a search runs, and after its
+driver died.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from nas.problem.pareto import hypervolume
+from nas.problem.run_file import read_run_file
+from nas.runs.activity import Activity, is_alive, read_activities
+from nas.runs.evaluation import Evaluation
+from nas.runs.folder import open_run
+from nas.runs.lock import is_locked
+from nas.runs.redaction import without_passwords
+from nas.study.drivers import Distant, Listener, owner
+from nas.study.names import BEAT, DRIVER, LEFT
+from nas.study.pace import Pace, pace_of
+from nas.study.results import RunResults, results_of_study
+from nas.study.retrying_storage import reason_of
+from nas.study.storages import open_storage
+from search_spaces.graphs.errors import UserError
+
+STORAGE_LIMIT_S = 5.0  # how long a lost database is waited for
+BROKEN = r"(\w+ [<>]= \S+) (is violated|holds with probability) "
+HOW = {"is violated": "violated", "holds with probability": "likely violated"}
+State = Literal["searching", "died", "finished", "not running"]
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Trials by state; the first three are architectures, baselines among them.
+
+    Attributes:
+        repeated: Proposals that were evaluated already.
+        interrupted: Trials that a dead or interrupted driver did not finish.
+        under_way: Trials of drivers that are alive.
+        distant: Trials of drivers elsewhere of which it is not known whether they are alive.
+        abandoned: Trials whose driver is dead; others, or a resumed search, take them up.
+    """
+
+    finished: int = 0
+    infeasible: int = 0
+    stopped: int = 0
+    repeated: int = 0
+    interrupted: int = 0
+    under_way: int = 0
+    distant: int = 0
+    abandoned: int = 0
+    queued: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """A driver of the run folder: alive, or dead without having left."""
+
+    alive: bool
+    activity: Activity
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The best value of one objective so far."""
+
+    objective: str
+    value: float
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How far a run is.
+
+    Attributes:
+        done: Distinct architectures evaluated, baselines not counted.
+        seconds_left: At the recent pace; None where it is unknown.
+        elsewhere: Drivers of the study that have other run folders and did not leave.
+        measured: Latencies measured on the run's device, by what is on file.
+        failures: Why architectures are infeasible, with how many; the most frequent first.
+    """
+
+    run: Path
+    state: State
+    done: int
+    wanted: int
+    counts: Counts
+    pace: Pace
+    seconds_left: float | None
+    drivers: tuple[Driver, ...]
+    elsewhere: tuple[Distant, ...]
+    device: str
+    measured: int
+    best: tuple[Best, ...]
+    front: int
+    hypervolume: float | None
+    failures: tuple[tuple[str, int], ...]
+
+
+def status_to_json(status: Status) -> dict[str, Any]:
+    """Returns a status as JSON-ready data."""
+    failures = [{"cause": cause, "count": count} for cause, count in status.failures]
+    return asdict(status) | {"run": str(status.run), "failures": failures}
+
+
+class StatusReader:
+    """Reads a run's status again and again; what it has read of a journal it reads once.
+
+    Raises:
+        UserError: If the folder holds no run, or its study's storage cannot be reached.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.run = open_run(path)
+        self.config = read_run_file(self.run.config_file).config()
+        self.storage: BaseStorage | None = None
+        self._study: optuna.Study | None = None
+        self._listener = Listener()
+
+    def study(self) -> optuna.Study | None:
+        """Returns the run's study; None where the search has not made it yet."""
+        if self._study is None:
+            url = self.config.search.storage
+            if url is None and not self.run.journal.exists():
+                return None
+            self.storage = open_storage(url, self.run.journal, limit_s=STORAGE_LIMIT_S, make=False)
+            try:
+                self._study = optuna.load_study(study_name=self.config.name, storage=self.storage)
+            except KeyError:
+                return None
+        return self._study
+
+    def read(self) -> tuple[Status, RunResults]:
+        """Returns how far the run is now, and what it has found.
+
+        Raises:
+            UserError: If the storage was lost.
+        """
+        try:
+            study = self.study()
+            if study is None:
+                empty = RunResults(self.run, self.config, (), 0, 0, 0)
+                return status_of(empty, (), {}, self._listener), empty
+            results = results_of_study(self.run, self.config, study)
+            trials, beats = study.get_trials(deepcopy=False), study.user_attrs
+        except (UserError, KeyboardInterrupt):
+            raise
+        except Exception as error:  # each storage has its own types
+            where = without_passwords(self.config.search.storage or str(self.run.journal))
+            raise UserError(
+                f"cannot read the study in {where}: {reason_of(error)}; check that it is there "
+                "and can be reached"
+            ) from None
+        return status_of(results, trials, beats, self._listener), results
+
+
+def status_of(
+    results: RunResults,
+    trials: Sequence[FrozenTrial],
+    attributes: dict[str, Any],
+    listener: Listener,
+) -> Status:
+    """Returns the status of a run.
+
+    Args:
+        trials: All of the study.
+        attributes: The study's user attributes, the beats of its drivers among them.
+        listener: What has heard these beats before.
+    """
+    run, wanted = results.run, results.config.search.trials
+    drivers = tuple(Driver(is_alive(a), a) for a in read_activities(run))
+    alive = {driver.activity.driver for driver in drivers if driver.alive}
+    beats = {
+        k.removeprefix(BEAT): v for k, v in attributes.items() if k.startswith(BEAT) and v != LEFT
+    }
+    here = {driver.activity.driver for driver in drivers}
+    elsewhere = listener.listen({k: v for k, v in beats.items() if k not in here})
+    alive |= {distant.driver for distant in elsewhere if distant.is_alive}
+    unknown = {distant.driver for distant in elsewhere if distant.is_alive is None}
+    locked = is_locked(run)
+    running = [trial for trial in trials if trial.state == TrialState.RUNNING]
+    at_work = locked or not alive.isdisjoint(here)
+    tended = [
+        trial
+        for trial in running
+        # A trial that was just asked has no driver yet, nor has one of an older search.
+        if owner(trial) in alive
+        or (at_work and (not (drivers or elsewhere) or DRIVER not in trial.user_attrs))
+    ]
+    distant = sum(owner(trial) in unknown for trial in running)
+    abandoned = len(running) - len(tended) - distant
+    theirs = sum(owner(trial) in beats.keys() - here - alive for trial in running)
+    state = state_of(results, at_work, len(tended) + theirs < len(running), drivers)
+    by_number = {trial.number: trial for trial in trials}
+    searched = [by_number[trial.number] for trial in results.searched]
+    pace = pace_of(searched, tended if state == "searching" else (), datetime.now())
+    done = len(results.searched)
+    front = results.front
+    return Status(
+        run=run.path,
+        state=state,
+        done=done,
+        wanted=wanted,
+        counts=Counts(
+            finished=len(results.feasible),
+            infeasible=len(results.infeasible),
+            stopped=len(results.stopped),
+            repeated=results.num_duplicates,
+            interrupted=results.num_failed,
+            under_way=len(tended),
+            distant=distant,
+            abandoned=abandoned,
+            queued=sum(trial.state == TrialState.WAITING for trial in trials),
+        ),
+        pace=pace,
+        seconds_left=pace.seconds_for(max(0, wanted - done)),
+        drivers=drivers,
+        elsewhere=elsewhere,
+        device=results.config.latency.device,
+        measured=sum(is_measured(trial.evaluation) for trial in results.trials),
+        best=best_of(results),
+        front=len(front),
+        hypervolume=(
+            hypervolume(results.points(front), results.reference, results.metrics)
+            if front
+            else None
+        ),
+        failures=causes(trial.evaluation for trial in results.infeasible),
+    )
+
+
+def state_of(
+    results: RunResults, at_work: bool, is_abandoned: bool, drivers: Sequence[Driver]
+) -> State:
+    if at_work:
+        return "searching"
+    if is_abandoned or any(not driver.alive for driver in drivers):
+        return "died"
+    return "finished" if results.is_over else "not running"
+
+
+def is_measured(evaluation: Evaluation) -> bool:
+    return evaluation.latency is not None and evaluation.latency.source == "measured"
+
+
+def best_of(results: RunResults) -> tuple[Best, ...]:
+    """Returns for each objective the best value among the feasible; none before there is one."""
+    found = []
+    for metric in results.metrics if results.feasible else ():
+        values = [(metric.sign * t.evaluation.values[metric.name], t) for t in results.feasible]
+        _, best = min(values, key=lambda pair: pair[0])
+        found.append(Best(metric.name, best.evaluation.values[metric.name], best.name))
+    return tuple(found)
+
+
+def causes(evaluations: Iterable[Evaluation]) -> tuple[tuple[str, int], ...]:
+    """Returns why architectures are infeasible and how many for each cause, most first."""
+    counted = Counter(cause_of(evaluation.reason or "unknown") for evaluation in evaluations)
+    return tuple(sorted(counted.items(), key=lambda pair: (-pair[1], pair[0])))
+
+
+def cause_of(reason: str) -> str:
+    """Returns a reason without what differs from candidate to candidate.
+
+    >>> cause_of("latency_ms <= 2 is violated by 3.41")
+    'latency_ms <= 2 is violated'
+    >>> cause_of("macs <= 1e+06 is violated by 2e+06; params <= 500 is violated by 812")
+    'macs <= 1e+06 is violated; params <= 500 is violated'
+    >>> cause_of("latency_ms <= 2 holds with probability 0.31, predicted 2.2 ms; it must with 0.9")
+    'latency_ms <= 2 is likely violated'
+    >>> cause_of("its worker process died 2 times (out of memory, or killed)")
+    'its worker process died (out of memory, or killed)'
+    >>> cause_of("training diverged at epoch 3: loss 4.2e8 of 0a1b2c3d4e5f6789")
+    'training diverged at epoch N: loss N of HASH'
+    """
+    rules = [re.match(BROKEN, part) for part in re.split(r"; (?=\w+ [<>]= )", reason)]
+    if rules[0] is not None:
+        return "; ".join(f"{m[1]} is {HOW[m[2]]}" for m in rules if m is not None)
+    reason = re.sub(r" died \d+ times", " died", reason)
+    reason = re.sub(r"\b(?=[0-9a-f]*\d)[0-9a-f]{12,}\b", "HASH", reason)
+    return re.sub(r"(?<![\w.])[-+]?\d+(\.\d+)?(e[-+]?\d+)?(?!\w)", "N", reason)

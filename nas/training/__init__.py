@@ -1,0 +1,1 @@
+"""Training: weights from examples, resumable bit for bit; imports runs, problem, data, nn."""

@@ -1,0 +1,49 @@
+"""Accuracy: what a trained network says about a split."""
+
+import torch
+from torch import Tensor
+
+from nas.data.tensors import TensorSplit
+from nas.nn.interpreter import Interpreter, from_model
+from search_spaces.graphs.model import Model
+
+EVALUATION_BATCH = 256
+
+
+def logits(
+    network: Interpreter | Model, split: TensorSplit, batch_size: int = EVALUATION_BATCH
+) -> Tensor:
+    """Returns the network's outputs for every image of a split, ``(N, num_classes)``, float32.
+
+    A module must be on the device of the split; it is evaluated in evaluation mode.
+    """
+    module = ready(network, split)
+    shape = module.graph.input_shape
+    was_training = module.training
+    module.eval()
+    try:
+        with torch.inference_mode():
+            outputs = [module(x) for x, _ in split.batches(shape, batch_size)]
+    finally:
+        module.train(was_training)
+    return torch.cat(outputs).float()
+
+
+def accuracy(
+    network: Interpreter | Model, split: TensorSplit, batch_size: int = EVALUATION_BATCH
+) -> float:
+    """Returns the share of images whose largest output is their class, in 0..1.
+
+    Raises:
+        FloatingPointError: If an output is NaN or infinite.
+    """
+    outputs = logits(network, split, batch_size)
+    if not bool(outputs.isfinite().all()):
+        raise FloatingPointError(f"{split.name}: the network gives NaN or infinite outputs")
+    return float((outputs.argmax(1) == split.labels).float().mean())
+
+
+def ready(network: Interpreter | Model, split: TensorSplit) -> Interpreter:
+    if isinstance(network, Model):
+        return from_model(network).to(split.device)
+    return network

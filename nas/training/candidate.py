@@ -1,0 +1,189 @@
+"""Candidate training: how a search's candidates are trained, and taken up where they were.
+
+A candidate whose process dies goes on from its last checkpoint, in whatever process it is trained
+next, and comes to the same weights as if nothing had happened.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from functools import cached_property
+from time import monotonic, perf_counter
+from typing import Protocol
+
+from latency_models.devices.lock import making_way
+from nas.data.tensors import TensorSplits
+from nas.problem.records import RunConfig
+from nas.runs.files import DiskFullError, is_full
+from nas.training.checkpoints import Checkpoints
+from nas.training.loop import EpochReport, TrainingResult, go_on, train
+from nas.training.state import (
+    DamagedStateError,
+    Recipe,
+    TrainingState,
+    data_fingerprint,
+    from_bytes,
+    to_bytes,
+)
+from search_spaces.graphs.errors import UserError
+from search_spaces.graphs.graph import Graph
+from search_spaces.space.architecture import graph_hash
+
+CHECKPOINT_EVERY_S = 30.0
+
+log = logging.getLogger("nas.search")
+
+
+class TrainingTooLongError(UserError):
+    """A candidate that trains for longer than the search allows."""
+
+
+class CandidateFailedError(UserError):
+    """A candidate that failed by its own fault where it was trained, far from here."""
+
+
+class CandidateTraining(Protocol):
+    """Trains the candidates of a search."""
+
+    def __call__(self, graph: Graph, values: Mapping[str, float], /) -> TrainingResult:
+        """Returns the trained network.
+
+        Args:
+            values: What is known of the candidate before: its costs, and its latency.
+
+        Raises: as `nas.training.loop.train`, and TrainingTooLongError.
+        """
+        ...
+
+    def forget(self, key: str) -> None:
+        """Lets go of what was kept to take up the training of the graph with this hash."""
+        ...
+
+
+# Asked with the candidate's hash, what is known of it, and the epoch that just ended.
+MayGoOn = Callable[[str, Mapping[str, float], EpochReport], bool]
+
+
+def always(key: str, values: Mapping[str, float], report: EpochReport) -> bool:
+    """For searches that end no training early."""
+    return True
+
+
+class LocalTraining:
+    """Trains in this process, and saves a checkpoint now and then.
+
+    Args:
+        may_go_on: Asked after each epoch but the last; it must answer the same again for an epoch
+            that is run once more, from a checkpoint before it.
+        every_s: Least seconds between two checkpoints; 0 saves one after every epoch.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        data: TensorSplits,
+        checkpoints: Checkpoints,
+        may_go_on: MayGoOn = always,
+        *,
+        every_s: float = CHECKPOINT_EVERY_S,
+    ) -> None:
+        self.config = config
+        self.data = data
+        self.checkpoints = checkpoints
+        self.may_go_on = may_go_on
+        self.every_s = every_s
+
+    def __call__(self, graph: Graph, values: Mapping[str, float], /) -> TrainingResult:
+        key = graph_hash(graph)
+        content = self.checkpoints.load(key)
+        if content is not None:
+            try:
+                state = from_bytes(content, self.recipe(graph))
+                phase = "float32 epoch" if state.phase == "float32" else "epoch"
+                log.info("%s goes on after %s %d", key, phase, state.epochs)
+                return self.train(graph, values, state)
+            except DamagedStateError as error:
+                log.warning("%s is trained from the start: %s", key, error)
+                self.checkpoints.drop(key)
+        return self.train(graph, values, None)
+
+    def forget(self, key: str) -> None:
+        self.checkpoints.drop(key)
+
+    def train(
+        self, graph: Graph, values: Mapping[str, float], state: TrainingState | None
+    ) -> TrainingResult:
+        key = graph_hash(graph)
+        saved_at = monotonic()
+
+        def save_now_and_then(make: Callable[[], TrainingState]) -> None:
+            nonlocal saved_at
+            if monotonic() - saved_at >= self.every_s:
+                self.save(key, to_bytes(make(), self.recipe(graph)))
+                saved_at = monotonic()
+
+        # A GPU must never wait for a measurement, and hardly disturbs one on the CPU.
+        on_gpu = self.data.train.device.type == "cuda"
+        with nullcontext(go_on) if on_gpu else making_way() as make_way:
+            spent_s = state.seconds if state is not None else 0.0
+            limit = TimeLimit(self.config.search.training_limit_s, make_way, spent_s)
+            return train(
+                graph,
+                self.data,
+                self.config.training,
+                before_step=limit.before_step,
+                state=state,
+                on_state=save_now_and_then,
+                may_go_on=lambda report: self.may_go_on(key, values, report),
+                clock=limit.clock,
+            )
+
+    def save(self, key: str, content: bytes) -> None:
+        """Saves a checkpoint if there is room: a search needs it less than all else it writes."""
+        try:
+            self.checkpoints.save(key, content)
+        except DiskFullError as error:
+            try:
+                log.warning("%s goes on without a new checkpoint: %s", key, error)
+            except OSError as full:  # the log may lie on the same disk
+                if not is_full(full):
+                    raise
+
+    def recipe(self, graph: Graph) -> Recipe:
+        """Returns what the states of a candidate's training belong to."""
+        device = self.data.train.device.type
+        return Recipe(graph, self.config.training, self.data_fingerprint, device)
+
+    @cached_property
+    def data_fingerprint(self) -> str:
+        return data_fingerprint(self.data)
+
+
+class TimeLimit:
+    """Ends a training that takes too long; waiting for a measurement does not count.
+
+    Args:
+        spent_s: What it took before it was taken up.
+    """
+
+    def __init__(
+        self, limit_s: float | None, make_way: Callable[[], None], spent_s: float = 0.0
+    ) -> None:
+        self.limit_s = limit_s
+        self.make_way = make_way
+        self.waited_s = 0.0
+        self.start = self.clock() - spent_s
+
+    def clock(self) -> float:
+        """Returns the time, as seconds of a clock that stands still while the training waits."""
+        return perf_counter() - self.waited_s
+
+    def before_step(self) -> None:
+        if self.limit_s is not None and self.clock() - self.start > self.limit_s:
+            raise TrainingTooLongError(
+                f"training must end within search.training_limit_s (={self.limit_s:g}), and goes "
+                "on; raise that limit, or take large candidates out of the space"
+            )
+        before = perf_counter()
+        self.make_way()
+        self.waited_s += perf_counter() - before

@@ -1,0 +1,140 @@
+"""Optimizer: what changes the weights, and how fast at each step.
+
+Source: learning rates that fall with the fan-in are those of Yang et al., "Tensor Programs V",
+NeurIPS 2021, https://arxiv.org/abs/2203.03466, table 3; steps of quantizers are learnt as in Esser
+et al., "Learned Step Size Quantization", ICLR 2020, https://arxiv.org/abs/1902.08153.
+Differs from the papers: weights before a batch norm keep the full rate, whose scale the norm
+removes; a step is multiplied by what the optimizer would add to its logarithm, so that it stays
+positive and learns equally fast at every size.
+"""
+
+from collections.abc import Sequence
+from math import cos, log, pi
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+
+from nas.nn.interpreter import Interpreter
+from nas.problem.records import TrainingConfig
+from search_spaces.graphs.operators import Conv2d, Linear
+
+FULL_RATE_FAN_IN = 32
+SIGN_RATE = 3.0  # of the rate: behind a sign, a weight does nothing until it turns
+LARGEST_CHANGE = log(2)  # of the logarithm of a step, in one update
+
+
+def make_optimizer(module: Interpreter, config: TrainingConfig) -> torch.optim.Optimizer:
+    """Returns the optimizer of the configuration.
+
+    AdamW moves every weight by about the learning rate, however small the weight. Published
+    networks without norms (AlexNet, VGG, SqueezeNet) die of the rate that others learn best at,
+    so there it is lowered in proportion to the fan-in.
+    """
+    groups: dict[tuple[float, float], dict[str, Any]] = {}
+    steps = []
+    for name, parameter in module.named_parameters():
+        if is_step(name):
+            steps.append(parameter)
+        decay = config.weight_decay if is_decayed(module, name, parameter) else 0.0
+        share = rate_share(module, name, parameter) if config.optimizer == "adamw" else 1.0
+        group = groups.setdefault(
+            (decay, share), {"params": [], "weight_decay": decay, "rate_share": share}
+        )
+        group["params"].append(parameter)
+    optimizer: torch.optim.Optimizer
+    if config.optimizer == "adamw":
+        optimizer = torch.optim.AdamW(groups.values(), lr=config.learning_rate, fused=True)
+    else:
+        optimizer = torch.optim.SGD(
+            groups.values(),
+            lr=config.learning_rate,
+            momentum=config.momentum,
+            nesterov=config.momentum > 0,
+            fused=True,
+        )
+    if steps:
+        # AdamW's updates do not depend on a step's size, SGD's do.
+        multiply(steps, optimizer, relative=config.optimizer == "adamw")
+    return optimizer
+
+
+def is_decayed(module: Interpreter, name: str, parameter: nn.Parameter) -> bool:
+    """Whether an array loses weight: none of norms, biases and steps does, nor one behind signs.
+
+    There a smaller weight is no simpler one, only one that turns more easily.
+    """
+    return parameter.dim() > 1 and not is_behind_signs(module, name)
+
+
+def is_behind_signs(module: Interpreter, name: str) -> bool:
+    operator = module.graph.node(name.removesuffix(".weight")).operator
+    return isinstance(operator, Conv2d | Linear) and operator.precision.weights == "sign"
+
+
+def is_step(name: str) -> bool:
+    """Whether an array is the step of a quantizer or of weights."""
+    return name.rpartition(".")[2] == "step"
+
+
+def multiply(
+    steps: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer, *, relative: bool
+) -> None:
+    """Makes the optimizer multiply ``steps`` by what it would add to them.
+
+    ``s + d`` becomes ``s * exp(d)`` where updates are relative, else ``s * exp(d / s)``, which is
+    the same to first order.
+    """
+    before = torch.empty(0)
+
+    @torch.no_grad()
+    def remember(*_: object) -> None:
+        nonlocal before
+        before = parameters_to_vector(steps)
+
+    @torch.no_grad()
+    def replace_sum(*_: object) -> None:
+        change = parameters_to_vector(steps) - before
+        if not relative:
+            change /= before
+        factor = change.clamp_(-LARGEST_CHANGE, LARGEST_CHANGE).exp_()
+        vector_to_parameters(before * factor, steps)
+
+    optimizer.register_step_pre_hook(remember)
+    optimizer.register_step_post_hook(replace_sum)
+
+
+def rate_share(module: Interpreter, name: str, parameter: nn.Parameter) -> float:
+    """Returns what the learning rate of an array is multiplied by."""
+    shape = parameter.shape
+    if len(shape) < 2:
+        return 1.0
+    full = SIGN_RATE if is_behind_signs(module, name) else 1.0
+    operator = module.graph.node(name.removesuffix(".weight")).operator
+    if isinstance(operator, Conv2d) and operator.norm == "batch":
+        return full
+    return full * min(1.0, FULL_RATE_FAN_IN / shape[1:].numel())
+
+
+def learning_rate(step: int, steps_per_epoch: int, config: TrainingConfig) -> float:
+    """Returns the learning rate of a step (counted from 0 over all epochs).
+
+    It rises in a line over the warm-up, then falls to zero as half a cosine.
+
+    >>> config = TrainingConfig(epochs=3, learning_rate=1.0, warmup_epochs=1)
+    >>> [round(learning_rate(step, 4, config), 2) for step in (0, 3, 4, 8, 11)]
+    [0.25, 1.0, 1.0, 0.5, 0.04]
+    """
+    warmup = round(config.warmup_epochs * steps_per_epoch)
+    if step < warmup:
+        return config.learning_rate * (step + 1) / warmup
+    if not config.cosine:
+        return config.learning_rate
+    rest = config.epochs * steps_per_epoch - warmup
+    return config.learning_rate * (1 + cos(pi * (step - warmup) / rest)) / 2
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["rate_share"]

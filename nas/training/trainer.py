@@ -1,0 +1,287 @@
+"""Trainer: one module, its optimizer, and the steps that change it.
+
+*Source:* of distillation, Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural
+Network", NIPS 2014 Deep Learning Workshop, https://arxiv.org/abs/1503.02531, section 2.
+
+*Differs from the paper:* the distance is the KL divergence, which differs from its cross-entropy
+by what no gradient sees, and is zero where both networks agree.
+
+Shape letters: B batch, K classes.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from math import ceil
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from nas.data.augmentation import Augmentation
+from nas.data.tensors import TensorSplit
+from nas.nn.interpreter import Interpreter, from_model, load_arrays
+from nas.problem.records import TrainingConfig
+from nas.training.optimizer import learning_rate, make_optimizer, set_learning_rate
+from nas.training.state import MOMENTS, DamagedStateError, Moments, RandomState, TrainingState
+from search_spaces.graphs.errors import UserError
+from search_spaces.graphs.graph import Graph
+from search_spaces.graphs.model import Array, Model
+
+STEPS_BETWEEN_CHECKS = 50  # looking at the loss makes a GPU wait
+
+
+class TrainingDivergedError(UserError):
+    """The loss, or an output, became NaN or infinite.
+
+    Attributes:
+        epoch: Counted from 1.
+        step: Within the epoch, counted from 1.
+        learning_rate: At that step.
+    """
+
+    def __init__(self, epoch: int, step: int, rate: float, what: str) -> None:
+        super().__init__(
+            f"training must keep a finite loss, got {what} in epoch {epoch}, step {step} at "
+            f"learning rate {rate:.3g}; lower learning_rate, lengthen warmup_epochs or set "
+            "gradient_clip"
+        )
+        self.epoch = epoch
+        self.step = step
+        self.learning_rate = rate
+
+
+class Trainer:
+    """A module in training: it keeps the optimizer's state from epoch to epoch."""
+
+    def __init__(
+        self,
+        module: Interpreter,
+        split: TensorSplit,
+        config: TrainingConfig,
+        before_step: Callable[[], None],
+        teacher: Model | None = None,
+    ) -> None:
+        self.module = module
+        self.teacher: Interpreter | None = None
+        if teacher is not None and config.distillation_weight:
+            check_teacher(module.graph, teacher.graph)
+            self.teacher = on_device(from_model(teacher), split.device)
+        self.split = split
+        self.config = config
+        self.optimizer = make_optimizer(module, config)
+        self.parameters = list(module.parameters())
+        self.generator = torch.Generator(split.device).manual_seed(config.seed)
+        # A batch of one image has no variance for batch norm to divide by.
+        self.steps = min(ceil(len(split) / config.batch_size), len(split) // 2)
+        self.rate = 0.0
+        half = half_precision(split.device, config)
+        self.autocast = nullcontext() if half is None else torch.autocast("cuda", half)
+        # Only float16 has so little range that gradients vanish without a scaled loss.
+        self.scaler = torch.amp.GradScaler(split.device.type, enabled=half is torch.float16)
+        wants_augmentation = config.augmentation != Augmentation()
+        self.augmentation = config.augmentation if wants_augmentation else None
+        self.before_step = before_step
+
+    def moments(self) -> Moments:
+        """Returns what the optimizer keeps of each parameter, by its name for it."""
+        known = self.optimizer.state
+        return {
+            kind: {
+                name: as_array(known[parameter][kind])
+                for name, parameter in self.module.named_parameters()
+                if kind in known.get(parameter, {})
+            }
+            for kind in MOMENTS[self.config.optimizer]
+        }
+
+    def loss_scale(self) -> tuple[float, int] | None:
+        """Returns the scale of the loss and for how many steps it held; None where it has none."""
+        if not self.scaler.is_enabled():
+            return None
+        kept = self.scaler.state_dict()
+        return kept["scale"], kept["_growth_tracker"]
+
+    def order_random(self) -> RandomState:
+        """Returns the state of the randomness that orders and augments images."""
+        return as_array(self.generator.get_state())
+
+    def restore(self, state: TrainingState) -> None:
+        """Goes on from ``state``: weights, statistics, optimizer, scale and randomness.
+
+        Raises:
+            DamagedStateError: If it does not fit this training.
+        """
+        restore_arrays(self.module, state.arrays)
+        for name, parameter in self.module.named_parameters():
+            # Fused optimizers read all of these in the order of the parameter's memory.
+            kept = {
+                kind: as_lies(parameter, as_tensor(arrays[name]))
+                for kind, arrays in state.moments.items()
+                if name in arrays
+            }
+            if kept:
+                self.optimizer.state[parameter] = kept
+        if (state.loss_scale is not None) != self.scaler.is_enabled():
+            raise DamagedStateError("a training's state must have a loss scale where float16 has")
+        if state.loss_scale is not None:
+            scale, held = state.loss_scale
+            self.scaler.load_state_dict(
+                self.scaler.state_dict() | {"scale": scale, "_growth_tracker": held}
+            )
+        try:
+            self.generator.set_state(as_tensor(state.order_random))
+        except RuntimeError as error:
+            raise DamagedStateError(
+                f"a training's random state is no such state: {error}"
+            ) from None
+
+    def run_epoch(self, epoch: int) -> float:
+        """Trains on every image once and returns the mean loss.
+
+        Raises:
+            TrainingDivergedError: If the loss becomes NaN or infinite.
+        """
+        self.module.train()
+        device = self.split.device
+        order = torch.randperm(len(self.split), device=device, generator=self.generator)
+        losses: list[Tensor] = []
+        rates: list[float] = []
+        for step, rows in enumerate(order.tensor_split(self.steps)):
+            self.rate = learning_rate(epoch * self.steps + step, self.steps, self.config)
+            rates.append(self.rate)
+            self.before_step()
+            losses.append(self.run_step(rows))
+            if (step + 1) % STEPS_BETWEEN_CHECKS == 0:
+                check_finite(losses, rates, epoch)
+        check_finite(losses, rates, epoch)
+        return float(torch.stack(losses).mean())
+
+    def run_step(self, rows: Tensor) -> Tensor:
+        """Takes one step and returns its loss, which nobody has waited for."""
+        shape = self.module.graph.input_shape
+        inputs = self.split.inputs(rows, shape, self.augmentation, self.generator)
+        set_learning_rate(self.optimizer, self.rate)
+        loss = self.loss(inputs, self.split.labels[rows])
+        self.optimizer.zero_grad()
+        torch.autograd.backward(self.scaler.scale(loss))
+        if self.config.gradient_clip is not None:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.parameters, self.config.gradient_clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return loss.detach()
+
+    def loss(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        config = self.config
+        with self.autocast:
+            outputs = self.module(inputs)
+        loss = functional.cross_entropy(
+            outputs.float(), labels, label_smoothing=config.label_smoothing
+        )
+        if self.teacher is None:
+            return loss
+        with self.autocast, torch.no_grad():
+            wanted = self.teacher(inputs)
+        far = distance(outputs, wanted, config.distillation_temperature)
+        return torch.lerp(loss, far, config.distillation_weight)
+
+
+def check_finite(losses: list[Tensor], rates: list[float], epoch: int) -> None:
+    values = torch.stack(losses).tolist()
+    for step, value in enumerate(values):
+        if not abs(value) < float("inf"):
+            raise TrainingDivergedError(epoch + 1, step + 1, rates[step], f"loss {value}")
+
+
+def new_module(
+    graph: Graph,
+    config: TrainingConfig,
+    arrays: Mapping[str, Array] | None,
+    device: torch.device,
+) -> Interpreter:
+    module = Interpreter(
+        graph,
+        norm_momentum=config.norm_momentum,
+        generator=torch.Generator().manual_seed(config.seed),
+    )
+    if arrays is not None:
+        load_arrays(module, arrays)
+    return on_device(module, device)
+
+
+def restore_arrays(module: Interpreter, arrays: Mapping[str, Array]) -> None:
+    """Copies ``arrays`` into the module, also those of quantizers that have seen nothing yet."""
+    with torch.no_grad():
+        for name, tensor in module.state_dict(keep_vars=True).items():
+            tensor.copy_(as_tensor(arrays[name]))
+    for quantizer in module.quantizers():
+        quantizer.has_step = bool(quantizer["step"] > 0)  # zero until the first batch tells it
+
+
+def as_lies(parameter: Tensor, kept: Tensor) -> Tensor:
+    """Returns what is kept of a parameter where and as the parameter lies; counts are scalars."""
+    if kept.shape != parameter.shape:
+        return kept.to(parameter.device)
+    return torch.empty_like(parameter.detach()).copy_(kept)
+
+
+def as_array(tensor: Tensor) -> NDArray[Any]:
+    """Returns a copy on the CPU."""
+    return np.array(tensor.detach().cpu().numpy(), order="C")
+
+
+def as_tensor(array: NDArray[Any]) -> Tensor:
+    return torch.from_numpy(np.array(array, order="C"))  # a copy: arrays from files are read-only
+
+
+def on_device(module: Interpreter, device: torch.device) -> Interpreter:
+    module.to(device)
+    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its stubs
+    return module
+
+
+def half_precision(device: torch.device, config: TrainingConfig) -> torch.dtype | None:
+    """Returns the 16-bit type that convolutions run in, None for float32 throughout."""
+    if device.type != "cuda" or config.mixed_precision == "off":
+        return None
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(False) else torch.float16
+
+
+def check_output(split: TensorSplit, graph: Graph) -> None:
+    if graph.output.shape != (split.num_classes, 1, 1):
+        raise UserError(
+            f"{graph.output.name}: a network's output must be one number a class, got shape "
+            f"{graph.output.shape} for the {split.num_classes} classes of {split.name}; build it "
+            f"with {split.num_classes} classes"
+        )
+
+
+def check_teacher(graph: Graph, teacher: Graph) -> None:
+    """Raises:
+    UserError: If a teacher cannot see what the network sees, or speaks of other classes.
+    """
+    for what, ours, theirs in (
+        ("input", graph.input_shape, teacher.input_shape),
+        ("output", graph.output.shape, teacher.output.shape),
+    ):
+        if ours != theirs:
+            raise UserError(
+                f"a teacher must have the network's {what} shape {ours}, got {theirs}; train one "
+                "that has, or set distillation_weight to 0"
+            )
+
+
+def distance(outputs: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """Returns how far outputs ``(B, K)`` are from a teacher's, both softened by ``temperature``.
+
+    The square of the temperature keeps gradients at the size of those of the labels.
+    """
+    log_student = functional.log_softmax(outputs.float() / temperature, 1)
+    log_teacher = functional.log_softmax(teacher.float() / temperature, 1)
+    divergence = functional.kl_div(
+        log_student, log_teacher, reduction="batchmean", log_target=True
+    )
+    return divergence * temperature**2

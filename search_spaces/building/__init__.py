@@ -1,0 +1,1 @@
+"""Building: what a block is built with; imports graphs and quantization."""

@@ -1,0 +1,1 @@
+"""Graphs: a network as data, its operators, precisions and costs; imports nothing but numpy."""

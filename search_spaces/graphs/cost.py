@@ -1,0 +1,241 @@
+"""Cost: what one inference needs, counted kernel by kernel from the graph alone.
+
+* parameters: learned numbers (weights, biases, norm scale and shift; not running statistics);
+* MACs: multiply-accumulates of convolutions and linear layers, one per weight use;
+* memory access: bytes that each kernel reads and writes, every operand once (ShuffleNet v2's MAC,
+  Ma et al., ECCV 2018, https://arxiv.org/abs/1807.11164, section 2, in bytes instead of elements);
+* weight bytes: stored weights at their precision, biases, steps and scales in 4 bytes;
+* peak activation memory: the most bytes of maps that are alive at once.
+
+Concatenation is free: its producers write into its map.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from search_spaces.graphs.errors import UnsupportedOperatorError
+from search_spaces.graphs.formats import Formats
+from search_spaces.graphs.fusion import FusedKernel, fuse
+from search_spaces.graphs.graph import INPUT, Graph, Node
+from search_spaces.graphs.operators import (
+    OPERATOR_NAMES,
+    Activate,
+    Add,
+    AvgPool,
+    ChannelShuffle,
+    ChannelSplit,
+    Concat,
+    Conv2d,
+    Dropout,
+    GlobalAvgPool,
+    Linear,
+    Magnitude,
+    MaxPool,
+    Operator,
+    Quantize,
+    Scale,
+    Shape,
+)
+from search_spaces.graphs.precision import FP32, Precision
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one kernel, or a whole network, needs for one inference.
+
+    Attributes:
+        params: Learned numbers.
+        macs: Multiply-accumulates.
+        memory_access_bytes: Bytes read and written.
+        weight_bytes: Bytes of stored weights.
+    """
+
+    params: int
+    macs: int
+    memory_access_bytes: int
+    weight_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkCost:
+    """The sum over kernels, and the peak of activation memory in bytes."""
+
+    params: int
+    macs: int
+    memory_access_bytes: int
+    weight_bytes: int
+    peak_activation_bytes: int
+
+
+def conv2d_macs(op: Conv2d, inputs: tuple[Shape, ...], output: Shape) -> int:
+    kernel = op.kernel_size[0] * op.kernel_size[1] * (inputs[0][0] // op.groups)
+    return kernel * prod(output)
+
+
+def linear_macs(op: Linear, inputs: tuple[Shape, ...], output: Shape) -> int:
+    return prod(inputs[0]) * op.out_features
+
+
+def no_macs(op: Operator, inputs: tuple[Shape, ...], output: Shape) -> int:
+    """Element-wise and pooling operators multiply and accumulate nothing."""
+    return 0
+
+
+MACS: dict[type, Callable[[Any, tuple[Shape, ...], Shape], int]] = {
+    Conv2d: conv2d_macs,
+    Linear: linear_macs,
+    Add: no_macs,
+    Concat: no_macs,
+    ChannelSplit: no_macs,
+    ChannelShuffle: no_macs,
+    Scale: no_macs,
+    Activate: no_macs,
+    MaxPool: no_macs,
+    AvgPool: no_macs,
+    GlobalAvgPool: no_macs,
+    Dropout: no_macs,
+    Quantize: no_macs,
+    Magnitude: no_macs,
+}
+
+
+def kernel_costs(graph: Graph) -> tuple[tuple[FusedKernel, Cost], ...]:
+    """Returns every kernel of ``graph`` with its cost.
+
+    Raises:
+        UnsupportedOperatorError: If an operator has no count; it is never taken as zero.
+    """
+    formats = Formats(graph)
+    return tuple((kernel, kernel_cost(graph, formats, kernel)) for kernel in fuse(graph))
+
+
+def kernel_cost(graph: Graph, formats: Formats, kernel: FusedKernel) -> Cost:
+    node = kernel.node
+    if type(node.operator) not in MACS:
+        name = OPERATOR_NAMES.get(type(node.operator), type(node.operator).__name__)
+        raise UnsupportedOperatorError(f"no cost is known for operator {name!r} ({node.name})")
+    inputs = graph.input_shapes(node)
+    quantizers = [graph.node(name) for name in kernel.quantizers]
+    weights = sum(weight_bytes(graph, each) for each in (node, *quantizers))
+    return Cost(
+        params=sum(count_node_params(graph, each) for each in (node, *quantizers)),
+        macs=MACS[type(node.operator)](node.operator, inputs, node.shape),
+        memory_access_bytes=0
+        if written_in_place(kernel)
+        else weights + map_bytes(formats, kernel),
+        weight_bytes=weights,
+    )
+
+
+def written_in_place(kernel: FusedKernel) -> bool:
+    return isinstance(kernel.operator, Concat) and kernel.activation == "none"
+
+
+def count_node_params(graph: Graph, node: Node) -> int:
+    shapes = node.operator.array_shapes(*graph.input_shapes(node))
+    return sum(
+        prod(shape) for name, shape in shapes.items() if name not in ("norm.mean", "norm.variance")
+    )
+
+
+def weight_bytes(graph: Graph, node: Node) -> int:
+    """Returns the stored bytes of a node as deployed: weights packed, then 4-byte numbers.
+
+    A batch norm is folded, so it leaves one bias per channel. Coded weights have a 4-byte scale
+    per output channel; a quantizer has its step, or a factor and a term per channel.
+    """
+    shapes = node.operator.array_shapes(*graph.input_shapes(node))
+    if isinstance(node.operator, Quantize):
+        normed = node.operator.norm != "none"
+        return 4 * (2 * node.shape[0] * normed if node.operator.bits == 1 else 1)
+    if "weight" not in shapes:
+        return 0
+    precision = precision_of(node.operator)
+    outputs = shapes["weight"][0]
+    has_bias = "bias" in shapes or "norm.bias" in shapes
+    scales = 0 if precision.weights == "real" else 4 * outputs
+    return (
+        -(-prod(shapes["weight"]) * precision.weight_bits // 8) + 4 * outputs * has_bias + scales
+    )
+
+
+def precision_of(operator: Operator) -> Precision:
+    precision: Precision = getattr(operator, "precision", FP32)
+    return precision
+
+
+def map_bytes(formats: Formats, kernel: FusedKernel) -> int:
+    """Bytes of the maps that a kernel reads and writes, each in the formats it is kept in."""
+    residual = () if kernel.residual is None else (kernel.residual,)
+    read = sum(formats.read_bytes(kernel.node, name) for name in (*kernel.inputs, *residual))
+    return read + formats.map_bytes(kernel.output)
+
+
+def peak_activation_bytes(graph: Graph) -> int:
+    """Returns the most bytes of maps alive while some kernel runs, its inputs and output included.
+
+    Views and concatenated parts share the map they lie in.
+    """
+    formats = Formats(graph)
+    home = map_homes(graph, formats)
+    kernels = fuse(graph)
+    first: dict[str, int] = {INPUT: -1}
+    last: dict[str, int] = {INPUT: 0}
+    for step, kernel in enumerate(kernels):
+        reads = (*kernel.inputs, *(() if kernel.residual is None else (kernel.residual,)))
+        for name in (*reads, kernel.output):
+            where = home[name]
+            first.setdefault(where, step)
+            last[where] = step
+    last[home[graph.output.name]] = len(kernels)
+    sizes = {name: formats.map_bytes(name) for name in first}
+    return max(
+        sum(sizes[name] for name in first if first[name] <= step <= last[name])
+        for step in range(len(kernels))
+    )
+
+
+def map_homes(graph: Graph, formats: Formats) -> dict[str, str]:
+    """Returns for every map the map whose memory it lies in: itself, unless it is a view."""
+    home = {name: name for name in graph.shapes}
+    placed: set[str] = set()
+    for node in graph.nodes:
+        coded_by_maker = isinstance(node.operator, Quantize) and not formats.native[node.inputs[0]]
+        if isinstance(node.operator, Dropout | ChannelSplit) or coded_by_maker:
+            home[node.name] = home[node.inputs[0]]
+        elif isinstance(node.operator, Concat) and node.operator.activation == "none":
+            for name in node.inputs:
+                if name not in placed and home[name] == name and name != INPUT:
+                    home[name] = node.name
+                    placed.add(name)
+    return {name: root(home, name) for name in home}
+
+
+def root(home: dict[str, str], name: str) -> str:
+    while home[name] != name:
+        name = home[name]
+    return name
+
+
+def count_macs(graph: Graph) -> int:
+    """Returns the multiply-accumulates of one inference."""
+    return sum(cost.macs for _, cost in kernel_costs(graph))
+
+
+def count_params(graph: Graph) -> int:
+    """Returns the number of learned parameters."""
+    return sum(count_node_params(graph, node) for node in graph.nodes)
+
+
+def network_cost(graph: Graph) -> NetworkCost:
+    """Returns the cost of one inference of ``graph``."""
+    costs = [cost for _, cost in kernel_costs(graph)]
+    return NetworkCost(
+        params=sum(cost.params for cost in costs),
+        macs=sum(cost.macs for cost in costs),
+        memory_access_bytes=sum(cost.memory_access_bytes for cost in costs),
+        weight_bytes=sum(cost.weight_bytes for cost in costs),
+        peak_activation_bytes=peak_activation_bytes(graph),
+    )

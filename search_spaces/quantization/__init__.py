@@ -1,0 +1,1 @@
+"""Quantization: codes of weights and maps, and the quantizers of a graph; imports graphs."""

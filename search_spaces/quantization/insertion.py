@@ -1,0 +1,195 @@
+"""Quantizers: the nodes that low-bit layers ask for, added to a graph.
+
+A block only says the precision of its convolutions; what they read is made explicit here, so that
+training, costs, kernels and export see the same codes:
+
+* a low-bit layer reads a ``Quantize`` of its map; layers of equal bits share one;
+* sums, means, gates and lone activations read 8 bits of a map that a layer of two or more bits
+  reads or makes, so that no float map travels between low-bit layers; a map between binary layers
+  stays real, the real shortcut of Liu et al., "Bi-Real Net", ECCV 2018,
+  https://arxiv.org/abs/1808.00278;
+* an 8-bit layer that reads some channels of a map quantizes the whole map, and all who read parts
+  of it read the same codes;
+* a layer of precision xnor_k reads the map K as well: ``Magnitude`` and a mean over its window.
+"""
+
+from dataclasses import replace
+
+from search_spaces.graphs.fusion import residual_sums
+from search_spaces.graphs.graph import INPUT, Graph, Node
+from search_spaces.graphs.operators import (
+    Activate,
+    Activation,
+    Add,
+    AvgPool,
+    ChannelShuffle,
+    ChannelSplit,
+    Concat,
+    Conv2d,
+    Dropout,
+    GlobalAvgPool,
+    Linear,
+    Magnitude,
+    MaxPool,
+    Quantize,
+    Scale,
+    Shape,
+)
+
+NONNEGATIVE: tuple[Activation, ...] = ("relu", "relu6", "hardsigmoid")
+KEEPS_SIGN = (
+    MaxPool, AvgPool, GlobalAvgPool, ChannelShuffle, ChannelSplit, Dropout, Concat, Add, Scale
+)  # fmt: skip
+READS_CODES = (Activate, Add, AvgPool, GlobalAvgPool, Scale)  # beside low-bit layers, in 8 bits
+RESIDUAL_BITS = 8
+PASSES_ON = (Activate, Add, AvgPool, ChannelShuffle, Concat, MaxPool)  # what integer layers made
+
+
+def add_quantizers(graph: Graph) -> Graph:
+    """Returns ``graph`` with a quantizer wherever a low-bit layer reads a map without one."""
+    return _Insertion(graph).run()
+
+
+def without_quantizers(graph: Graph) -> Graph:
+    """Returns ``graph`` as its blocks wrote it, before quantizers were added."""
+    same: dict[str, str] = {}
+    nodes = []
+    made = {
+        name
+        for node in graph.nodes
+        if isinstance(node.operator, Conv2d) and node.operator.precision.magnitude_map
+        for name in node.inputs[1:]
+    }
+    for node in graph.nodes:
+        if isinstance(node.operator, Quantize):
+            same[node.name] = same.get(node.inputs[0], node.inputs[0])
+        elif node.name not in made and not isinstance(node.operator, Magnitude):
+            inputs = tuple(same.get(name, name) for name in node.inputs if name not in made)
+            nodes.append(replace(node, inputs=inputs))
+    return Graph(graph.input_shape, tuple(nodes))
+
+
+def is_low_bit(node: Node) -> bool:
+    """Whether a node computes on coded maps."""
+    operator = node.operator
+    return isinstance(operator, Conv2d | Linear) and operator.precision.activations != "real"
+
+
+class _Insertion:
+    """One graph being rewritten."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        # Read from the last node to the first: what each map is quantized to, by bits.
+        self.bits: dict[str, set[int]] = {name: set() for name in graph.shapes}
+        self.coded = {n.name for n in graph.nodes if isinstance(n.operator, Quantize)}
+        self.nodes: list[Node] = []
+        self.shapes: dict[str, Shape] = {INPUT: graph.input_shape}
+
+    def run(self) -> Graph:
+        readers = [n for n in self.graph.nodes if is_low_bit(n) and not self.has_quantizer(n)]
+        if not readers:
+            return self.graph
+        for node in readers:
+            self.bits[self.quantized_map(node)].add(bits_of(node))
+        taken_in = {node.name for _, node in residual_sums(self.graph)}
+        for node in self.graph.nodes:
+            if isinstance(node.operator, READS_CODES):
+                for name in node.inputs:
+                    if name not in taken_in and self.is_integer(name):
+                        self.bits[name].add(RESIDUAL_BITS)
+        self.add_after(INPUT)
+        for node in self.graph.nodes:
+            inputs = tuple(self.source(node, name) for name in node.inputs)
+            inputs += self.factor(node)
+            self.put(replace(node, inputs=inputs))
+            self.add_after(node.name)
+        return Graph(self.graph.input_shape, tuple(self.nodes))
+
+    def is_integer(self, name: str) -> bool:
+        """Whether layers of two or more bits read a map, or made all of it."""
+        if any(bits > 1 for bits in self.bits[name]):
+            return True
+        if name == INPUT:
+            return False
+        node = self.graph.node(name)
+        if isinstance(node.operator, PASSES_ON):
+            return all(self.is_integer(source) for source in node.inputs)
+        return is_low_bit(node) and bits_of(node) > 1
+
+    def has_quantizer(self, node: Node) -> bool:
+        name = node.inputs[0]
+        while name not in self.coded:
+            if name == INPUT or not is_view(self.graph.node(name)):
+                return False
+            name = self.graph.node(name).inputs[0]
+        return True
+
+    def quantized_map(self, node: Node) -> str:
+        """The map whose codes a layer reads: the whole one, where 8 bits read a part."""
+        name = node.inputs[0]
+        if bits_of(node) == RESIDUAL_BITS:
+            while name != INPUT and is_view(self.graph.node(name)):
+                name = self.graph.node(name).inputs[0]
+        return name
+
+    def source(self, node: Node, name: str) -> str:
+        """What ``node`` reads in place of the map ``name``."""
+        if is_low_bit(node) and not self.has_quantizer(node) and self.quantized_map(node) == name:
+            return f"{name}.q{bits_of(node)}"
+        reads_codes = isinstance(node.operator, (*READS_CODES, ChannelSplit))
+        if reads_codes and RESIDUAL_BITS in self.bits[name]:
+            return f"{name}.q{RESIDUAL_BITS}"
+        return name
+
+    def add_after(self, name: str) -> None:
+        """Adds the quantizers of a map that was just made."""
+        for bits in sorted(self.bits[name], reverse=True):
+            signed = not is_nonnegative(self.graph, name)
+            quantize = Quantize(bits, signed) if bits > 1 else Quantize(1, norm="batch")
+            self.put(Node(f"{name}.q{bits}", quantize, (name,), self.shapes[name]))
+
+    def factor(self, node: Node) -> tuple[str, ...]:
+        """Adds the nodes that make a layer's magnitude map, and returns its name."""
+        operator = node.operator
+        if not isinstance(operator, Conv2d) or not operator.precision.magnitude_map:
+            return ()
+        if len(node.inputs) == 2:
+            return ()
+        mean = Magnitude()
+        window = AvgPool(operator.kernel_size, operator.stride, operator.pads)
+        shape = mean.output_shape(self.shapes[node.inputs[0]])
+        self.put(Node(f"{node.name}.magnitude", mean, node.inputs, shape))
+        inputs = (f"{node.name}.magnitude",)
+        self.put(Node(f"{node.name}.window", window, inputs, window.output_shape(shape)))
+        return (f"{node.name}.window",)
+
+    def put(self, node: Node) -> None:
+        self.nodes.append(node)
+        self.shapes[node.name] = node.shape
+
+
+def bits_of(node: Node) -> int:
+    assert isinstance(node.operator, Conv2d | Linear)
+    return node.operator.precision.activation_bits
+
+
+def is_view(node: Node) -> bool:
+    return isinstance(node.operator, ChannelSplit)
+
+
+def is_nonnegative(graph: Graph, name: str) -> bool:
+    """Whether a map has no negative values, as far as operators alone tell."""
+    if name == INPUT:
+        return False
+    node = graph.node(name)
+    operator = node.operator
+    if isinstance(operator, Magnitude):
+        return True
+    if isinstance(operator, Quantize):
+        return operator.lowest == 0
+    if getattr(operator, "activation", "none") in NONNEGATIVE:
+        return True
+    if not isinstance(operator, KEEPS_SIGN) or getattr(operator, "activation", "none") != "none":
+        return False
+    return all(is_nonnegative(graph, source) for source in node.inputs)

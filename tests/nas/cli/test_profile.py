@@ -1,0 +1,108 @@
+"""``nas device profile`` and ``fit``: budgets, mistakes in one line, and what they report."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from latency_models.devices.cpu import AVX2
+from latency_models.prediction.fitting import fit_latency_model
+from latency_models.prediction.model import LatencyModel
+from nas.cli.profile import seconds_of
+from search_spaces.graphs.errors import UserError
+from search_spaces.space.architecture import save_architecture
+from search_spaces.space.space import Architecture
+from tests.latency_models.parts.profiles import at, graphs, write_profile
+from tests.nas.cli.test_commands import nas
+from tests.nas.parts.tiny import SPACE
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Profiles and devices of these tests."""
+    for name in ("PROFILES", "DEVICES", "CACHE"):
+        monkeypatch.setenv(f"HWNAS_{name}", str(tmp_path / name.lower()))
+    (tmp_path / "space.yaml").write_text(yaml.safe_dump(SPACE))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("15m", 900), ("2h", 7200), ("1h30m", 5400), ("1h1m1s", 3661), (" 45 ", 45)],
+)
+def test_budgets_are_read(text: str, seconds: float) -> None:
+    assert seconds_of(text) == seconds
+
+
+@given(st.integers(0, 99), st.integers(0, 99), st.integers(0, 99))
+def test_every_budget_is_hours_minutes_and_seconds(hours: int, minutes: int, seconds: int) -> None:
+    total = 3600 * hours + 60 * minutes + seconds
+    if total:
+        assert seconds_of(f"{hours}h{minutes}m{seconds}s") == total
+
+
+@pytest.mark.parametrize("text", ["", "0", "0s", "-5m", "5 m", "m", "soon", "1.5h", "1s1m", "5d"])
+def test_what_is_no_budget_is_told(text: str) -> None:
+    with pytest.raises(UserError, match="a budget must be a duration such as 90s, 15m or 2h, got"):
+        seconds_of(text)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("profile", "phone", "--space", "space.yaml"), "phone"),
+        (("profile", "host", "--space", "space.yaml", "--budget", "soon"), "a budget must be"),
+        (("profile", "host", "--space", "none.yaml"), "none.yaml"),
+        (("fit", "host"), "'host' was never profiled"),
+    ],
+)
+def test_mistakes_are_one_line(words: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    said = nas("device", *words, at=tmp_path, code=2)
+    assert said.startswith("error: ")
+    assert message in said
+    assert len(said.strip().splitlines()) == 1
+
+
+def test_a_space_must_be_given(tmp_path: Path) -> None:
+    assert "--space" in nas("device", "profile", "host", at=tmp_path, code=2)
+
+
+def test_a_model_is_fitted_again_and_says_what_it_knows(tmp_path: Path) -> None:
+    root = tmp_path / "profiles"
+    own = write_profile(root)
+    write_profile(root, conditions=at("2026-02-01T00:00:00+00:00"), factor=1.2, session="two")
+    write_profile(root, conditions=at("2025-02-01T00:00:00+00:00", cpu="old"), session="zero")
+    fit_latency_model(own, AVX2).save(root)
+
+    said = nas("device", "fit", "formula", "--model", "lookup", at=tmp_path)
+
+    model = LatencyModel.load("formula", root)
+    assert model.name == "lookup"
+    assert "formula: lookup latency model" in said
+    assert f"{model.about['kernels']} kernels, 40 networks" in said
+    assert f"{model.about['set_aside']} readings under other conditions" in said
+    assert model.about["set_aside"] > 0
+    assert "1.200 times as long as before 2026-01-01" in said
+    assert "this time" not in said
+    assert str(root / "formula" / "model.npz") in said.replace("\n", "")
+    assert "next: nas latency predict ARCHITECTURE.json --device formula" in said
+
+
+@pytest.mark.slow
+def test_this_machine_is_profiled_and_then_predicted(tmp_path: Path) -> None:
+    (tmp_path / "devices").mkdir()
+    (tmp_path / "devices" / "busy.toml").write_text(
+        'description = "this machine, whatever else it does"\nmax_drift = 1000\n'
+    )
+    words = ("--space", "space.yaml", "--channels", "1", "--seed", "1", "--budget", "20s")
+
+    said = nas("device", "profile", "busy", *words, at=tmp_path)
+
+    assert "this time" in said
+    assert "readings" in said
+    space_graph = graphs(1, seed=0)[0]
+    save_architecture(Architecture("", (), space_graph), tmp_path / "network.json")
+    predict = ("latency", "predict", "network.json", "--device", "busy", "--extrapolate")
+    assert "predicted" in nas(*predict, at=tmp_path)
