@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -141,16 +140,3 @@ def check_input(split: TensorSplit, input_shape: Shape) -> None:
             f"{split.name}: a network takes as many channels as the images have, got "
             f"{input_shape[0]} for images of {channels}; build it with {channels}"
         )
-
-
-def network_inputs(
-    data: ImageData, normalization: Normalization, input_shape: Shape
-) -> NDArray[np.float32]:
-    """Returns all images as a network or an exported file takes them, ``(N, C, H, W)`` float32.
-
-    The pixels go through the same steps as in training and evaluation.
-    """
-    split = place_split(data, normalization)
-    check_input(split, input_shape)
-    inputs: NDArray[np.float32] = split.inputs(slice(None), input_shape).contiguous().numpy()
-    return inputs

@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from safetensors.numpy import save as safetensors_bytes
 from torch import Tensor
 
 from nas.data.tensors import TensorSplit
 from nas.nn.calibration import observe, quantize_after_training, quantized_maps
 from nas.problem.search_problem import Setting, load_setting
-from nas.runs.files import write_json, write_whole
+from nas.runs.files import arrays_bytes, write_json, write_whole
 from nas.runs.summary import check_same_data
 from nas.study.results import RunResults, TrialResult
 from nas.training.accuracy import accuracy
@@ -173,8 +171,7 @@ def prepared(
 
 def save_quantized(found: QuantizedTrial, folder: Path) -> tuple[Path, Path]:
     """Writes the architecture and the weights into ``folder``; returns both files."""
-    arrays = {name: np.asarray(array, order="C") for name, array in found.model.arrays.items()}
     architecture, weights = folder / "architecture.json", folder / "weights.safetensors"
     write_json(architecture, to_json(found.architecture))
-    write_whole(weights, safetensors_bytes(arrays))
+    write_whole(weights, arrays_bytes(found.model.arrays))
     return architecture, weights

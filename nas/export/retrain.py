@@ -13,14 +13,13 @@ from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import load_file
-from safetensors.numpy import save as safetensors_bytes
 
 from nas.data.images import ImageData
 from nas.data.splits import Splits
 from nas.data.tensors import place, training_device
 from nas.problem.records import TrainingConfig
 from nas.problem.search_problem import Setting, load_setting
-from nas.runs.files import write_json, write_whole
+from nas.runs.files import arrays_bytes, write_json, write_whole
 from nas.runs.folder import RunFolder
 from nas.runs.provenance import machine, versions
 from nas.runs.summary import check_same_data
@@ -119,8 +118,7 @@ def retrained_file(run: RunFolder, key: str) -> Path:
 
 def save(run: RunFolder, found: RetrainResult, model: Model, config: TrainingConfig) -> None:
     """Writes the weights, then what is known of them."""
-    contiguous = {name: np.asarray(array, order="C") for name, array in model.arrays.items()}
-    write_whole(found.weights_file, safetensors_bytes(contiguous))
+    write_whole(found.weights_file, arrays_bytes(model.arrays))
     write_json(
         found.weights_file.with_suffix(".json"),
         {

@@ -8,20 +8,15 @@ import plotly.io
 from plotly.offline import get_plotlyjs
 
 from nas.report import sections
-from nas.report.html import PREDICTED, Html, html, join, tag
+from nas.report.html import PREDICTED, Html, html, join, navigation, tag
 from nas.report.network import chosen_network
 from nas.report.predictions import predicted_latency
-from nas.report.sections import stopped_early
 from nas.runs.files import write_whole
 from nas.runs.lock import is_locked
 from nas.study.results import RunResults, TrialResult
 
 
-def write_report(
-    results: RunResults,
-    *,
-    chosen: TrialResult | None = None,
-) -> Path:
+def write_report(results: RunResults, *, chosen: TrialResult | None = None) -> Path:
     """Writes ``report.html`` into the run's folder and returns its path.
 
     Args:
@@ -43,15 +38,15 @@ def report_html(results: RunResults, chosen: TrialResult | None = None) -> str:
     name = results.config.name
     body = join(
         tag("header", tag("h1", name), sections.summary(results), state(results)),
-        sections.navigation(),
+        navigation(),
         sections.headline(results, chosen),
         sections.front(results, chosen, charts.add),
-        chosen_network(results, chosen, sections.TITLES["network"]),
+        chosen_network(results, chosen),
         sections.baselines(results),
         sections.history(results, charts.add),
-        predicted_latency(results, sections.TITLES["predictions"], charts.add),
+        predicted_latency(results, charts.add),
         sections.importance(results, charts.add),
-        stopped_early(results, sections.TITLES["stopped"]),
+        sections.stopped_early(results),
         sections.infeasible(results),
         sections.provenance(results),
         tag("footer", "Written by hwnas ", sections.version_of(results), "."),
