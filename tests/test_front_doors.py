@@ -60,9 +60,8 @@ def test_a_name_hides_no_room(package: ModuleType) -> None:
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.__name__)
 def test_an_unknown_name_is_an_error_that_lists_the_known_ones(package: ModuleType) -> None:
-    with pytest.raises(
-        AttributeError, match=f"no attribute 'serach'; it has .*{package.__all__[0]}"
-    ):
+    known = f"no attribute 'serach'; it has .*{package.__all__[0]}"
+    with pytest.raises(AttributeError, match=known):
         _ = package.serach
 
 
@@ -87,6 +86,5 @@ def test_documents_use_front_doors_only(text: str) -> None:
             top = node.module.partition(".")[0]
             if top in {package.__name__ for package in PACKAGES}:
                 assert node.module == top, f"from {node.module} import ..."
-                assert {name.name for name in node.names} <= set(
-                    importlib.import_module(top).__all__
-                )
+                names = {name.name for name in node.names}
+                assert names <= set(importlib.import_module(top).__all__)
