@@ -10,16 +10,10 @@ from numpy.typing import NDArray
 from latency_models.compiler.memory import Address, Lifetime, aligned, plan_memory
 from latency_models.compiler.packing import Constants
 from latency_models.compiler.placement import RESULT
-from latency_models.compiler.plan import (
-    Kernel,
-    PlannedKernel,
-    Tile,
-    TiledKernel,
-    is_flat,
-    plan_kernels,
-)
+from latency_models.compiler.plan import PlannedKernel, Tile, is_flat, plan_kernels
 from latency_models.compiler.schedule import Work
 from latency_models.devices.cpu import VectorUnit
+from latency_models.kernels.kernel import Kernel, TiledKernel
 from latency_models.kernels.layout import PlanarCodesKernel
 from latency_models.kernels.plain import PlainKernel
 from search_spaces.graphs.model import Model, fold_batch_norm
@@ -27,7 +21,7 @@ from search_spaces.graphs.operators import Linear, Shape
 
 Array = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
-TileChoice = Callable[[TiledKernel], Tile]
+TileChoice = Callable[[TiledKernel[Any]], Tile]
 
 SPARE = 256  # bytes after the workspace and the weights that a vector may read past their end
 
@@ -147,7 +141,7 @@ class _Lowering:
         if isinstance(kernel, TiledKernel):
             assert work is not None
             tile = self.choose_tile(kernel)
-            packed = kernel.pack(*self.numbers(work), self.unit, tile)  # type: ignore[arg-type, call-arg]
+            packed = kernel.pack(*self.numbers(work), self.unit, tile)
             blobs = {"weights": as_bytes(packed)} | self.epilogue_blobs(kernel, work)
         elif isinstance(kernel, PlainKernel):
             assert work is not None
@@ -172,7 +166,9 @@ class _Lowering:
             weight = weight.reshape(len(weight), -1, 1, 1)
         return weight, *rest
 
-    def epilogue_blobs(self, kernel: TiledKernel | PlainKernel, work: Work) -> dict[str, Bytes]:
+    def epilogue_blobs(
+        self, kernel: TiledKernel[Any] | PlainKernel, work: Work
+    ) -> dict[str, Bytes]:
         if not kernel.epilogue.has_constants:
             return {}
         values = self.constants.epilogue(work, scaled=kernel.epilogue.scaled)

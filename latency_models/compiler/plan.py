@@ -12,11 +12,12 @@ from latency_models.compiler.schedule import Copy, InputCodes, Work, Works, plan
 from latency_models.devices.cpu import VectorUnit
 from latency_models.kernels.bit_conv import BitConvKernel
 from latency_models.kernels.conv2d import Conv2dKernel
-from latency_models.kernels.convolution import ConvTile
+from latency_models.kernels.convolution import Convolution, ConvTile
 from latency_models.kernels.depthwise import DepthwiseKernel, DepthwiseTile
 from latency_models.kernels.epilogue import Epilogue
 from latency_models.kernels.integer_conv import IntegerConvKernel
 from latency_models.kernels.integer_depthwise import IntegerDepthwiseKernel
+from latency_models.kernels.kernel import Kernel
 from latency_models.kernels.layout import (
     BorderKernel,
     LayoutKernel,
@@ -24,8 +25,7 @@ from latency_models.kernels.layout import (
     PlaneBorderKernel,
     ShuffleKernel,
 )
-from latency_models.kernels.plain import PlainKernel
-from latency_models.kernels.pointwise import MagnitudeKernel, PointwiseKernel
+from latency_models.kernels.plain import MagnitudeKernel, PlainKernel, PointwiseKernel
 from latency_models.kernels.pool import CodePoolKernel, GlobalPoolKernel, PoolKernel
 from latency_models.kernels.sign_conv import SignConvKernel
 from latency_models.kernels.view import View
@@ -52,24 +52,12 @@ from search_spaces.graphs.operators import (
 from search_spaces.graphs.precision import Precision
 from search_spaces.quantization.codes import check_accumulators
 
-TiledKernel = (
-    Conv2dKernel
-    | DepthwiseKernel
-    | IntegerConvKernel
-    | IntegerDepthwiseKernel
-    | BitConvKernel
-    | SignConvKernel
+KERNELS: tuple[type[Kernel], ...] = (
+    *(Conv2dKernel, DepthwiseKernel, IntegerConvKernel, IntegerDepthwiseKernel, BitConvKernel),
+    *(SignConvKernel, PoolKernel, GlobalPoolKernel, PointwiseKernel, MagnitudeKernel),
+    *(CodePoolKernel, ShuffleKernel, LayoutKernel, PlanarCodesKernel, BorderKernel),
+    PlaneBorderKernel,
 )
-LooseKernel = (
-    PlainKernel
-    | CodePoolKernel
-    | ShuffleKernel
-    | LayoutKernel
-    | PlanarCodesKernel
-    | BorderKernel
-    | PlaneBorderKernel
-)
-Kernel = TiledKernel | LooseKernel
 Tile = ConvTile | DepthwiseTile | None
 Geometry = tuple[Size, Size, Size, Size, int]  # kernel, stride, padding, dilation, groups
 
@@ -305,7 +293,7 @@ def is_flat(source: View) -> bool:
 
 def convolution(
     precision: Precision, source: View, end: Epilogue, geometry: Geometry
-) -> TiledKernel:
+) -> Convolution:
     """The kernel of a convolution, by what its numbers are."""
     if precision.weights == "real":
         return Conv2dKernel(source, end, *geometry)
