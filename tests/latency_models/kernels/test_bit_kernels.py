@@ -17,7 +17,7 @@ from latency_models.codegen.bit_counting import (
     counter_kind,
 )
 from latency_models.devices.cpu import AVX2, AVX512, GENERIC, NEON, Cpu, VectorUnit
-from latency_models.kernels.bit_conv import BitConvKernel, estimated_cycles
+from latency_models.kernels.bit_conv import BitConvKernel
 from latency_models.kernels.epilogue import Epilogue
 from latency_models.kernels.view import REAL, Form, View
 from search_spaces.graphs.operators import Activation, Shape
@@ -253,7 +253,7 @@ def test_tiles_fit_the_registers_and_the_default_comes_first(kind: str) -> None:
         assert len(set(tiles)) == 8
         for tile in tiles:
             assert tile.rows * tile.columns * tile.vectors < unit.registers
-            assert estimated_cycles(kernel, unit, tile) >= estimated_cycles(kernel, unit, tiles[0])
+            assert kernel.estimated_cycles(unit, tile) >= kernel.estimated_cycles(unit, tiles[0])
 
 
 # What the machine code is made of

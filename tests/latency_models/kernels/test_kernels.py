@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from latency_models.codegen.emitter import split_evenly
 from latency_models.devices.cpu import Cpu
-from latency_models.kernels.conv2d import Conv2dKernel, estimated_cycles
+from latency_models.kernels.conv2d import Conv2dKernel
 from latency_models.kernels.depthwise import DepthwiseKernel
 from latency_models.kernels.epilogue import Epilogue
 from latency_models.kernels.view import View
@@ -107,7 +107,7 @@ def test_tiles_fit_the_registers_and_the_default_comes_first() -> None:
         assert len(set(tiles)) == 8
         for tile in tiles:
             assert tile.rows * tile.columns * tile.vectors < unit.registers
-            assert estimated_cycles(kernel, unit, tile) >= estimated_cycles(kernel, unit, tiles[0])
+            assert kernel.estimated_cycles(unit, tile) >= kernel.estimated_cycles(unit, tiles[0])
 
 
 @given(st.integers(1, 300), st.integers(1, 40))

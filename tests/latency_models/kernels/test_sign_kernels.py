@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from latency_models.devices.cpu import Cpu
 from latency_models.kernels.conv2d import Conv2dKernel
 from latency_models.kernels.epilogue import Epilogue, EpilogueValues
-from latency_models.kernels.sign_conv import SignConvKernel, estimated_cycles
+from latency_models.kernels.sign_conv import SignConvKernel
 from latency_models.kernels.view import View
 from tests.integer_oracle import activated
 from tests.latency_models.kernels.assembly import assembly, spills
@@ -116,7 +116,7 @@ def test_tiles_fit_the_registers_and_the_default_comes_first() -> None:
         assert len(set(tiles)) == 8
         for tile in tiles:
             assert tile.rows * tile.columns * tile.vectors < unit.registers
-            assert estimated_cycles(kernel, unit, tile) >= estimated_cycles(kernel, unit, tiles[0])
+            assert kernel.estimated_cycles(unit, tile) >= kernel.estimated_cycles(unit, tiles[0])
 
 
 MACHINES = [
