@@ -17,8 +17,8 @@ from latency_models.measurement.readings import latest, read_readings
 from latency_models.prediction.baselines import fit_lookup, fit_roofline_model
 from latency_models.prediction.kernel_table import KernelTable, kernel_table
 from latency_models.prediction.learned import fit_learned
-from latency_models.prediction.model import LatencyModel, no_networks
-from latency_models.prediction.model_file import KernelModel
+from latency_models.prediction.model import LatencyModel
+from latency_models.prediction.model_file import DeviceFit, KernelModel, no_networks
 from latency_models.prediction.onnx_features import describe
 from search_spaces.graphs.errors import UserError
 from search_spaces.space.architecture import read_graph
@@ -76,14 +76,14 @@ def fit_latency_model(
         "sessions": int(table["session"].nunique()),
         "hwnas_version": version("hwnas"),
     }
-    fitted = LatencyModel(
+    fitted = DeviceFit(
         about,
         fit_kernels(model, rows, median_ms, seed),
         dict(zip(keys, zip(median_ms.tolist(), spreads.tolist(), strict=True), strict=True)),
         families,
         no_networks(families),
     )
-    return fit_networks(fitted, networks, drift)
+    return fit_networks(LatencyModel(fitted), networks, drift)
 
 
 def fit_networks(model: LatencyModel, networks: "pd.DataFrame", drift: float) -> LatencyModel:

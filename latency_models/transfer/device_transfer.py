@@ -18,15 +18,12 @@ from latency_models.devices.folders import profiles_folder
 from latency_models.measurement.measurer import Measurer
 from latency_models.measurement.readings import latest, read_readings
 from latency_models.prediction.fitting import SAME, at_drift, plain, under, usual_drift
-from latency_models.prediction.model import FILE, TRANSFERRED, LatencyModel
+from latency_models.prediction.model import LatencyModel
+from latency_models.prediction.model_file import FILE, TRANSFERRED
 from latency_models.profiling.profiler import Draw, Profiler, measurer_of, text_of
 from latency_models.transfer.anchored import Table
-from latency_models.transfer.model import (
-    MOST_SAMPLES,
-    TransferredModel,
-    describe_source,
-    source_table,
-)
+from latency_models.transfer.model import MOST_SAMPLES, TransferredModel, source_table
+from latency_models.transfer.model_file import Transfer, describe_source
 from latency_models.transfer.profiles import Indices, learn_profiles
 from latency_models.transfer.samples import choose_samples
 from search_spaces.graphs.errors import UserError
@@ -295,7 +292,8 @@ def fit_transferred(folder: Path, sources: Sequence[LatencyModel], pool: Pool) -
         "sessions": int(readings["session"].nunique()),
         "hwnas_version": version("hwnas"),
     }
-    return TransferredModel(about, sources, table, np.array(rows), np.array(measured_ms))
+    whole = Transfer(about, tuple(sources), table, np.array(rows), np.array(measured_ms))
+    return TransferredModel(whole)
 
 
 def current_networks(folder: Path) -> "tuple[pd.DataFrame, dict[str, Any]]":

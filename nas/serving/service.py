@@ -21,6 +21,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from latency_models.devices.latency import Latency, to_json
+from latency_models.prediction.predictor import Predictor
 from latency_models.transfer.predictions import prediction_json, read_architecture
 from nas.serving.docs_page import docs_page
 from nas.serving.guards import (
@@ -33,7 +34,7 @@ from nas.serving.guards import (
     out_of_time,
 )
 from nas.serving.limits import DEFAULT_LIMITS, Limits
-from nas.serving.models import Models, Predictor
+from nas.serving.models import Models
 from nas.serving.schemas import (
     BatchAnswer,
     BatchQuery,

@@ -13,7 +13,8 @@ from latency_models.devices.device import RUNTIMES, Device, Runtime
 from latency_models.measurement.measurer import Measurer
 from latency_models.measurement.readings import read_readings
 from latency_models.prediction.fitting import fit_latency_model
-from latency_models.prediction.model import LatencyModel, profiled_devices
+from latency_models.prediction.model import LatencyModel
+from latency_models.prediction.model_file import profiled_devices
 from latency_models.profiling.profile import ProfileReport, fit_again, profile_device
 from latency_models.profiling.profiler import Progress
 from search_spaces.graphs.errors import UserError
