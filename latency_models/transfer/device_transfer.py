@@ -65,7 +65,7 @@ class TransferReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Pool:
+class NetworkPool:
     """Networks that may be measured, and what sources say of them."""
 
     texts: tuple[str, ...]
@@ -152,7 +152,7 @@ def source_models(device: str, sources: Sequence[str], root: Path) -> tuple[Late
 
 def draw_pool(
     draw: Draw, sources: Sequence[LatencyModel], rng: Random, samples: int, size: int = POOL_SIZE
-) -> Pool:
+) -> NetworkPool:
     """Returns networks that every source can predict, or extrapolated ones if too few are left.
 
     Raises:
@@ -173,7 +173,7 @@ def draw_pool(
             "need as many; take fewer samples or a larger space"
         )
     places = np.flatnonzero(np.isin(there, kept))
-    return Pool(
+    return NetworkPool(
         tuple(texts[index] for index in kept),
         tuple(graphs[index] for index in kept),
         table.rows(places),
@@ -190,7 +190,9 @@ class Measuring:
         failed: Places of networks that could not be.
     """
 
-    def __init__(self, folder: Path, pool: Pool, samples: int, seed: int, on_step: OnStep) -> None:
+    def __init__(
+        self, folder: Path, pool: NetworkPool, samples: int, seed: int, on_step: OnStep
+    ) -> None:
         self.folder, self.pool, self.on_step = folder, pool, on_step
         self.samples, self.seed = samples, seed
         self.profiles = learn_profiles(pool.table.sources_ms, (pool.table.features,))
@@ -259,7 +261,9 @@ class Measuring:
         raise AssertionError("networks are chosen")
 
 
-def fit_transferred(folder: Path, sources: Sequence[LatencyModel], pool: Pool) -> TransferredModel:
+def fit_transferred(
+    folder: Path, sources: Sequence[LatencyModel], pool: NetworkPool
+) -> TransferredModel:
     """Returns the model of all networks that were measured under the latest conditions.
 
     Also of networks outside the pool, as far as sources know them.

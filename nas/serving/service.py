@@ -27,7 +27,7 @@ from nas.serving.docs_page import docs_page
 from nas.serving.guards import (
     Counted,
     Counters,
-    TimeLimit,
+    RequestTimeLimit,
     Token,
     error_response,
     json_response,
@@ -87,7 +87,7 @@ def make_app(models: Models, token: str | None = None, limits: Limits = DEFAULT_
     )
     add_routes(app, service)
     # The last one added is passed first.
-    app.add_middleware(TimeLimit, seconds=limits.seconds)
+    app.add_middleware(RequestTimeLimit, seconds=limits.seconds)
     if token is not None:
         app.add_middleware(Token, token=token)
     paths = frozenset(getattr(route, "path", "") for route in app.routes)
