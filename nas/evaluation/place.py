@@ -9,9 +9,10 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
+from latency_models.prediction.predictor import Predictor
 from nas.evaluation.evaluator import Evaluator
 from nas.evaluation.instruments import Instruments, make_source, needs_latency
-from nas.evaluation.latency import NetworkTimer, Predictor
+from nas.evaluation.latency import NetworkTimer
 from nas.evaluation.workers import Workers, local_training, local_workers
 from nas.problem.records import RunConfig
 from nas.problem.search_problem import Setting, load_setting

@@ -14,9 +14,9 @@ import optuna
 from optuna.exceptions import StorageInternalError
 
 from latency_models.devices.device import get_device
+from latency_models.prediction.predictor import Predictor
 from nas.evaluation.instruments import Instruments
 from nas.evaluation.kernel_table import KernelTable, KernelTimer
-from nas.evaluation.latency import Predictor
 from nas.evaluation.place import LocalPlace, Place
 from nas.problem import yaml_text
 from nas.problem.records import RunConfig

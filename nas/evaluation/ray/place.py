@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from latency_models.prediction.predictor import Predictor
 from nas.evaluation.evaluator import Evaluator
 from nas.evaluation.instruments import Instruments, make_source, needs_latency
-from nas.evaluation.latency import Predictor
 from nas.evaluation.place import OpenPlace
 from nas.evaluation.ray.checks import check_nodes, check_resources
 from nas.evaluation.ray.connection import Cluster

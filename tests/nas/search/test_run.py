@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
+from latency_models.prediction.predictor import Predictor
 from nas.evaluation.instruments import Instruments
-from nas.evaluation.latency import Predictor
 from nas.evaluation.place import LocalPlace, OpenPlace
 from nas.evaluation.workers import WorkerLostError, Workers
 from nas.problem import yaml_text

@@ -13,12 +13,12 @@ from optuna.samplers import BaseSampler, NSGAIISampler, TPESampler
 from optuna.trial import FrozenTrial
 from typer.testing import CliRunner
 
+from latency_models.prediction.predictor import Predictor
 from nas.cli import app
 from nas.cli.search import line
 from nas.evaluation.early_stopping import Rungs
 from nas.evaluation.evaluator import Evaluator
 from nas.evaluation.instruments import Instruments
-from nas.evaluation.latency import Predictor
 from nas.evaluation.place import LocalPlace, OpenPlace
 from nas.evaluation.workers import local_workers
 from nas.problem.metrics import METRICS
