@@ -171,6 +171,8 @@ def test_a_layer_knows_only_its_libraries(layer: str) -> None:
     [
         ("nas.cli", {"torch", "tvm", "optuna", "onnxruntime", "sklearn", "pandas", "plotly"}),
         ("search_spaces.networks", {"torch", "tvm", "optuna", "pydantic", "onnx"}),
+        ("nas.problem.run_file", {"torch", "tvm", "onnxruntime"}),
+        ("nas.study.status", {"torch", "tvm", "onnxruntime"}),
         ("latency_models.measurement.measurer", {"torch", "tvm", "optuna", "pydantic"}),
         ("latency_models.prediction.model", {"torch", "tvm", "onnx", "onnxruntime", *FITTING}),
     ],

@@ -6,8 +6,8 @@ import torch
 
 from nas.data.sources import make_source
 from nas.data.splits import Splits, split
-from nas.data.tensors import TensorSplits, place
-from nas.problem.records import BaselineConfig, RunConfig, training_device
+from nas.data.tensors import TensorSplits, place, training_device
+from nas.problem.records import BaselineConfig, RunConfig
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.precision import FP32, get_precision
 from search_spaces.networks import get_network
