@@ -33,8 +33,6 @@ from tests.latency_models.kernels.bit_runs import (
 )
 from tests.latency_models.kernels.kernel_cases import CASES, run_case
 from tests.latency_models.kernels.kernel_strategies import (
-    CPUS,
-    UNITS,
     activations,
     cpus,
     examples,
@@ -49,6 +47,7 @@ from tests.latency_models.kernels.kernel_targets import (
     SIGNS,
     UNSIGNED,
 )
+from tests.latency_models.parts.processors import CPUS, UNITS
 
 runs_here = pytest.mark.skipif(platform.machine() != "x86_64", reason="runs x86 code")
 BIT_CASES = [name for name, case in CASES.items() if case.kind is BitConvKernel]

@@ -22,8 +22,6 @@ from tests.latency_models.kernels.assembly import assembly, spills
 from tests.latency_models.kernels.kernel_cases import CASES, run_case
 from tests.latency_models.kernels.kernel_runs import run_kernel
 from tests.latency_models.kernels.kernel_strategies import (
-    CPUS,
-    UNITS,
     activations,
     cpus,
     examples,
@@ -33,6 +31,7 @@ from tests.latency_models.kernels.kernel_strategies import (
 )
 from tests.latency_models.kernels.kernel_targets import NIBBLES, SIGNED, UNSIGNED
 from tests.latency_models.parts import oracle
+from tests.latency_models.parts.processors import CPUS, UNITS
 
 runs_here = pytest.mark.skipif(platform.machine() != "x86_64", reason="runs x86 code")
 IntegerConvolution = IntegerConvKernel | IntegerDepthwiseKernel

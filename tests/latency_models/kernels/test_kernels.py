@@ -17,7 +17,6 @@ from latency_models.kernels.view import View
 from tests.latency_models.kernels.assembly import assembly, spills
 from tests.latency_models.kernels.kernel_runs import assert_close, run_kernel
 from tests.latency_models.kernels.kernel_strategies import (
-    UNITS,
     activations,
     cpus,
     examples,
@@ -26,6 +25,7 @@ from tests.latency_models.kernels.kernel_strategies import (
     views,
 )
 from tests.latency_models.parts import oracle
+from tests.latency_models.parts.processors import UNITS
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="runs x86 code")
 RealConvolution = Conv2dKernel | DepthwiseKernel

@@ -16,7 +16,6 @@ from latency_models.kernels.view import Form, View
 from search_spaces.graphs.operators import Shape
 from tests.latency_models.kernels.kernel_runs import Array, assert_close, run_kernel
 from tests.latency_models.kernels.kernel_strategies import (
-    REAL_CPUS,
     activations,
     cpus,
     examples,
@@ -26,6 +25,7 @@ from tests.latency_models.kernels.kernel_strategies import (
 from tests.latency_models.kernels.kernel_targets import NIBBLES, SIGNED
 from tests.latency_models.kernels.plain_cases import PLAIN_CASES, run_plain_case
 from tests.latency_models.parts import oracle
+from tests.latency_models.parts.processors import REAL_CPUS
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="runs x86 code")
 
