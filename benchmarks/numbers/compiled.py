@@ -6,8 +6,9 @@ from benchmarks.numbers.exported import seeded, seeded_input
 from benchmarks.numbers.figures import Figure, digest
 from benchmarks.numbers.subjects import UNITS, blocks, few_networks
 from latency_models.compiler.library import compile_model
-from latency_models.compiler.plan import TiledKernel, plan_kernels
+from latency_models.compiler.plan import plan_kernels
 from latency_models.devices.cpu import Cpu, VectorUnit, host_features
+from latency_models.kernels.kernel import TiledKernel
 from search_spaces.graphs.graph import Graph
 
 CPUS = (Cpu("x86-64-v2"), Cpu("x86-64-v3"))
@@ -30,7 +31,7 @@ def texts(graph: Graph, unit: VectorUnit) -> list[str]:
 
 def text(kernel: Any, unit: VectorUnit) -> str:  # noqa: ANN401  (a kernel of any kind)
     if isinstance(kernel, TiledKernel):
-        function = kernel.function(unit, kernel.default_tile(unit))  # type: ignore[arg-type]
+        function = kernel.function(unit, kernel.default_tile(unit))
     else:
         function = kernel.function(unit)
     return str(function.script())

@@ -17,9 +17,10 @@ from latency_models.compiler.network_kernels import (
     default_tile,
     network_kernels,
 )
-from latency_models.compiler.plan import TiledKernel, plan_kernels
+from latency_models.compiler.plan import plan_kernels
 from latency_models.devices.cpu import VectorUnit
 from latency_models.devices.device import Runtime
+from latency_models.kernels.kernel import TiledKernel
 from latency_models.prediction.onnx_features import describe
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.graph import Graph

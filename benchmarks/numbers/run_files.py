@@ -23,7 +23,7 @@ from nas.problem.run_file import to_yaml
 from nas.report.finish import finish_run
 from nas.report.page import write_report
 from nas.runs.lock import is_locked
-from nas.search.run import search
+from nas.search.run import run_search
 from nas.study.results import RunResults, load_results
 from nas.study.storages import open_storage
 from tests.nas.parts.tiny import tiny
@@ -35,7 +35,7 @@ TAG = re.compile(r"<[^>]+>")
 def run_folder_figures(folder: Path) -> dict[str, Figure]:
     with chdir(folder):
         Path("run.yaml").write_text(to_yaml(tiny()))
-        results = search(tiny(), Path("runs"))
+        results = run_search(tiny(), Path("runs"))
         finish_run(results)
         retrain(results, results.pick("knee"), 1)
         quantized = quantize_trial(results, results.pick("best"), "w8a8")

@@ -9,7 +9,7 @@ from nas.cli.search import about_latency
 from nas.problem.pareto import hypervolume
 from nas.problem.records import SAMPLERS
 from nas.problem.run_file import RunFile
-from nas.search.run import search
+from nas.search.run import run_search
 from nas.study.prediction_quality import latency_quality
 from nas.study.results import RunResults
 from nas.study.stopping import in_one_line
@@ -70,7 +70,7 @@ def run_file(name: str, changes: Mapping[str, Any]) -> RunFile:
 
 def searched(name: str, changes: Mapping[str, Any], folder: Path) -> RunResults:
     given = instruments(MacsModel(factor=1.1), Stopwatch())
-    return search(run_file(name, changes), folder, instruments=given)
+    return run_search(run_file(name, changes), folder, instruments=given)
 
 
 def about(results: RunResults) -> Figure:

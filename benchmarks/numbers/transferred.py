@@ -17,10 +17,10 @@ from latency_models.prediction.model import LatencyModel
 from latency_models.prediction.model_file import read_model
 from latency_models.transfer.model import (
     TransferredModel,
-    describe_source,
     load_latency_model,
     source_table,
 )
+from latency_models.transfer.model_file import Transfer, describe_source
 from latency_models.transfer.networks import network_features
 from latency_models.transfer.profiles import learn_profiles
 from latency_models.transfer.samples import choose_samples
@@ -59,7 +59,7 @@ def network_figures(folder: Path) -> dict[str, Figure]:
         **{"device": "new", "model": "transferred", "runtime": "tvm", "drift": 1.0},
         "sources": [describe_source(source) for source in sources],
     }
-    model = TransferredModel(about_it, sources, table, rows, np.array(times))
+    model = TransferredModel(Transfer(about_it, tuple(sources), table, rows, np.array(times)))
     header, arrays = read_model(model.save(folder))
     more = [(graph, measured(blend_ms(graph))) for graph in graphs(4, seed=5)]
     again = load_latency_model("new", folder)

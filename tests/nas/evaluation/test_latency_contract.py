@@ -27,8 +27,8 @@ def hybrid(run: RunFolder, stopwatch: Stopwatch, model: MacsModel, first: int) -
 MAKERS: dict[str, Maker] = {
     "measured": lambda run, stopwatch, model: Measured(stopwatch),
     "predicted": lambda run, stopwatch, model: Predicted(model),
-    "hybrid at first": lambda *given: hybrid(*given, first=5),
-    "hybrid later": lambda *given: hybrid(*given, first=0),
+    "hybrid at first": lambda run, stopwatch, model: hybrid(run, stopwatch, model, first=5),
+    "hybrid later": lambda run, stopwatch, model: hybrid(run, stopwatch, model, first=0),
 }
 MEASURES = sorted(MAKERS.keys() - {"predicted"})
 PREDICTS = sorted(MAKERS.keys() - {"measured"})
