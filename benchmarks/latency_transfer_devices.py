@@ -25,7 +25,8 @@ from benchmarks.latency_prediction import scores
 from benchmarks.report import print_table, write_json
 from latency_models.measurement.readings import latest, read_readings
 from latency_models.prediction.fitting import at_drift, usual_drift
-from latency_models.prediction.model import FILE, LatencyModel, devices_with
+from latency_models.prediction.model import LatencyModel
+from latency_models.prediction.model_file import FILE, devices_with
 from latency_models.transfer.anchored import Table, fit_anchored, rank_correlation
 from latency_models.transfer.device_transfer import POOL_SIZE, current_networks
 from latency_models.transfer.model import source_table

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from latency_models.prediction.kernel_table import KernelTable
+from latency_models.prediction.kernel_rows import KernelRows
 from latency_models.prediction.learned import (
     ANY,
     family_doubts,
@@ -38,7 +38,7 @@ class LookupModel:
     doubts: Mapping[str, float]
     sizes: Mapping[str, Floats]
 
-    def predict(self, table: KernelTable) -> tuple[Floats, Floats]:
+    def predict(self, table: KernelRows) -> tuple[Floats, Floats]:
         """Returns the logarithm of milliseconds, and its doubt (a standard deviation), (S,)."""
         ideal = np.log(self.roofline.predict(table))
         slower = [
@@ -48,7 +48,7 @@ class LookupModel:
         doubts = [self.doubts.get(f, self.doubts[ANY]) for f in table.families]
         return ideal + np.array(slower), np.array(doubts)
 
-    def outside(self, table: KernelTable) -> Floats:
+    def outside(self, table: KernelRows) -> Floats:
         """Returns how far outside the sizes of its kind each kernel lies, as the learned one."""
         return size_distances(self.sizes, table)
 
@@ -61,7 +61,7 @@ def between(sizes: Floats, slower: Floats, size: Floats) -> float:
     return float((weight * slower[near]).sum() / weight.sum())
 
 
-def fit_lookup(table: KernelTable, median_ms: Floats) -> LookupModel:
+def fit_lookup(table: KernelRows, median_ms: Floats) -> LookupModel:
     """Returns the lookup of kernels with known times (S,), in milliseconds."""
     roofline = fit_roofline(table, median_ms)
     slower = np.log(median_ms) - np.log(roofline.predict(table))
@@ -92,17 +92,17 @@ class RooflineModel:
     doubts: Mapping[str, float]
     sizes: Mapping[str, Floats]
 
-    def predict(self, table: KernelTable) -> tuple[Floats, Floats]:
+    def predict(self, table: KernelRows) -> tuple[Floats, Floats]:
         """Returns the logarithm of milliseconds, and its doubt (a standard deviation), (S,)."""
         doubts = [self.doubts.get(f, self.doubts[ANY]) for f in table.families]
         return np.log(self.roofline.predict(table)), np.array(doubts)
 
-    def outside(self, table: KernelTable) -> Floats:
+    def outside(self, table: KernelRows) -> Floats:
         """Returns how far outside the sizes of its kind each kernel lies, as the learned one."""
         return size_distances(self.sizes, table)
 
 
-def fit_roofline_model(table: KernelTable, median_ms: Floats) -> RooflineModel:
+def fit_roofline_model(table: KernelRows, median_ms: Floats) -> RooflineModel:
     """Returns the roofline of kernels with known times (S,), in milliseconds."""
     roofline = fit_roofline(table, median_ms)
     missed = np.log(median_ms) - np.log(roofline.predict(table))

@@ -17,8 +17,8 @@ from latency_models.prediction.fitting import (
     readings_now,
     usual_drift,
 )
-from latency_models.prediction.model import FILE, LatencyModel
-from latency_models.prediction.model_file import read_model
+from latency_models.prediction.model import LatencyModel
+from latency_models.prediction.model_file import FILE, read_model
 from latency_models.profiling.drift import Drift, find_drift
 from latency_models.profiling.profiler import Draw, OnProgress, Profiler, measurer_of
 from search_spaces.graphs.errors import UserError

@@ -18,15 +18,12 @@ from latency_models.devices.folders import profiles_folder
 from latency_models.measurement.measurer import Measurer
 from latency_models.measurement.readings import latest, read_readings
 from latency_models.prediction.fitting import SAME, at_drift, plain, under, usual_drift
-from latency_models.prediction.model import FILE, TRANSFERRED, LatencyModel
+from latency_models.prediction.model import LatencyModel
+from latency_models.prediction.model_file import FILE, TRANSFERRED
 from latency_models.profiling.profiler import Draw, Profiler, measurer_of, text_of
 from latency_models.transfer.anchored import Table
-from latency_models.transfer.model import (
-    MOST_SAMPLES,
-    TransferredModel,
-    describe_source,
-    source_table,
-)
+from latency_models.transfer.model import MOST_SAMPLES, TransferredModel, source_table
+from latency_models.transfer.model_file import Transfer, describe_source
 from latency_models.transfer.profiles import Indices, learn_profiles
 from latency_models.transfer.samples import choose_samples
 from search_spaces.graphs.errors import UserError
@@ -68,7 +65,7 @@ class TransferReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Pool:
+class NetworkPool:
     """Networks that may be measured, and what sources say of them."""
 
     texts: tuple[str, ...]
@@ -155,7 +152,7 @@ def source_models(device: str, sources: Sequence[str], root: Path) -> tuple[Late
 
 def draw_pool(
     draw: Draw, sources: Sequence[LatencyModel], rng: Random, samples: int, size: int = POOL_SIZE
-) -> Pool:
+) -> NetworkPool:
     """Returns networks that every source can predict, or extrapolated ones if too few are left.
 
     Raises:
@@ -176,7 +173,7 @@ def draw_pool(
             "need as many; take fewer samples or a larger space"
         )
     places = np.flatnonzero(np.isin(there, kept))
-    return Pool(
+    return NetworkPool(
         tuple(texts[index] for index in kept),
         tuple(graphs[index] for index in kept),
         table.rows(places),
@@ -193,7 +190,9 @@ class Measuring:
         failed: Places of networks that could not be.
     """
 
-    def __init__(self, folder: Path, pool: Pool, samples: int, seed: int, on_step: OnStep) -> None:
+    def __init__(
+        self, folder: Path, pool: NetworkPool, samples: int, seed: int, on_step: OnStep
+    ) -> None:
         self.folder, self.pool, self.on_step = folder, pool, on_step
         self.samples, self.seed = samples, seed
         self.profiles = learn_profiles(pool.table.sources_ms, (pool.table.features,))
@@ -262,7 +261,9 @@ class Measuring:
         raise AssertionError("networks are chosen")
 
 
-def fit_transferred(folder: Path, sources: Sequence[LatencyModel], pool: Pool) -> TransferredModel:
+def fit_transferred(
+    folder: Path, sources: Sequence[LatencyModel], pool: NetworkPool
+) -> TransferredModel:
     """Returns the model of all networks that were measured under the latest conditions.
 
     Also of networks outside the pool, as far as sources know them.
@@ -295,7 +296,8 @@ def fit_transferred(folder: Path, sources: Sequence[LatencyModel], pool: Pool) -
         "sessions": int(readings["session"].nunique()),
         "hwnas_version": version("hwnas"),
     }
-    return TransferredModel(about, sources, table, np.array(rows), np.array(measured_ms))
+    whole = Transfer(about, tuple(sources), table, np.array(rows), np.array(measured_ms))
+    return TransferredModel(whole)
 
 
 def current_networks(folder: Path) -> "tuple[pd.DataFrame, dict[str, Any]]":

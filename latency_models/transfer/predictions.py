@@ -10,9 +10,9 @@ from math import prod
 from typing import Any
 
 from latency_models.devices.latency import Latency, to_json
-from latency_models.prediction.explanation import Explanation
-from latency_models.prediction.model import LatencyModel, profiled_devices
-from latency_models.transfer.model import TransferredModel, load_latency_model
+from latency_models.prediction.model_file import profiled_devices
+from latency_models.prediction.predictor import Explanation, Predictor
+from latency_models.transfer.model import load_latency_model
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.graph import Graph
 from search_spaces.space.architecture import from_json
@@ -23,7 +23,7 @@ NO_DEVICE = (
 LARGEST = 2**40  # numbers in one map or array; beyond, sums of products leave the range of floats
 
 
-def profiled_model(device: str) -> LatencyModel | TransferredModel:
+def profiled_model(device: str) -> Predictor:
     """Returns the latency model of a device; a name is looked up before it becomes a path.
 
     Raises:

@@ -62,7 +62,7 @@ def profile_command(
 
     from latency_models.devices.device import get_device
     from latency_models.profiling.profile import profile_device
-    from latency_models.profiling.profiler import Progress as Timed
+    from latency_models.profiling.profiler import ProfileProgress
     from nas.problem.drawing import drawing, read_space
 
     budget_s, device = seconds_of(budget), get_device(name)
@@ -77,7 +77,7 @@ def profile_command(
     with bar:
         task = bar.add_task("drawing networks", total=budget_s, left=duration(budget_s))
 
-        def show(timed: Timed) -> None:
+        def show(timed: ProfileProgress) -> None:
             failed = f", {timed.failures} failed" if timed.failures else ""
             bar.update(
                 task,

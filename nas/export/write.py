@@ -51,7 +51,7 @@ class ExportReport:
     not_measured: dict[str, str]
 
 
-def export(
+def export_network(
     results: RunResults,
     trial: TrialResult,
     to: Path,

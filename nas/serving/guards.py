@@ -117,7 +117,7 @@ class Token:
         return await self.app(scope, receive, send)
 
 
-class TimeLimit:
+class RequestTimeLimit:
     """Answers 503 where a request takes too long, be it to send or to compute."""
 
     def __init__(self, app: ASGIApp, seconds: float) -> None:

@@ -21,19 +21,20 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from latency_models.devices.latency import Latency, to_json
+from latency_models.prediction.predictor import Predictor
 from latency_models.transfer.predictions import prediction_json, read_architecture
 from nas.serving.docs_page import docs_page
 from nas.serving.guards import (
     Counted,
     Counters,
-    TimeLimit,
+    RequestTimeLimit,
     Token,
     error_response,
     json_response,
     out_of_time,
 )
 from nas.serving.limits import DEFAULT_LIMITS, Limits
-from nas.serving.models import Models, Predictor
+from nas.serving.models import Models
 from nas.serving.schemas import (
     BatchAnswer,
     BatchQuery,
@@ -86,7 +87,7 @@ def make_app(models: Models, token: str | None = None, limits: Limits = DEFAULT_
     )
     add_routes(app, service)
     # The last one added is passed first.
-    app.add_middleware(TimeLimit, seconds=limits.seconds)
+    app.add_middleware(RequestTimeLimit, seconds=limits.seconds)
     if token is not None:
         app.add_middleware(Token, token=token)
     paths = frozenset(getattr(route, "path", "") for route in app.routes)

@@ -12,7 +12,6 @@ from latency_models.compiler.library import (
     CompiledModel,
     compile_model,
     function_names,
-    kernel_times,
     load_compiled,
 )
 from latency_models.compiler.lower import lower
@@ -25,6 +24,7 @@ from search_spaces.graphs.graph import Graph
 from search_spaces.graphs.model import Model, random_model
 from search_spaces.graphs.operators import Conv2d, GlobalAvgPool, Linear
 from tests.latency_models.parts.cases import block_graphs, network_graphs, operator_graphs
+from tests.latency_models.parts.processors import skip_unless_it_runs
 
 HOST = host_cpu()
 
@@ -62,6 +62,7 @@ def test_every_published_network_agrees_with_onnx_runtime(name: str) -> None:
 @pytest.mark.parametrize("mcpu", ["x86-64-v3", "x86-64-v2"])
 @pytest.mark.parametrize("name", ["concat", "split_and_shuffle", "scale", "perceptron"])
 def test_older_cpus_compute_the_same(name: str, mcpu: str) -> None:
+    skip_unless_it_runs(Cpu(mcpu))
     agree(operator_graphs()[name], Cpu(mcpu))
 
 
@@ -135,11 +136,3 @@ def test_equal_kernels_are_compiled_once() -> None:
 
     assert sum("conv2d" in name for name in function_names(network).values()) < 5
     assert sum(step.node.startswith("conv") for step in network.steps) >= 3
-
-
-def test_every_kernel_has_a_time() -> None:
-    times = kernel_times(small_model(), HOST, repeat=1, min_repeat_ms=1)
-
-    nodes = {time.node for time in times}
-    assert {"stem", "conv0", "conv1", "conv2", "pool", "logits"} <= nodes
-    assert all(time.median_ms > 0 for time in times)

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from latency_models.boards.board import time_ms
-from latency_models.boards.remote import Link, open_board
+from latency_models.boards.remote import RemoteLink, open_board
 from latency_models.boards.remote_cpu import detect
 from latency_models.compiler.build import compile_kernels, kernel_module
 from latency_models.compiler.library import calls, compile_model, functions, shapes, tile_choice
@@ -146,7 +146,7 @@ def test_a_board_without_the_instructions_for_the_code_is_refused(server: Server
     device = Device("pi", "", other[0], triple=other[1], rpc=server.address)
 
     with pytest.raises(UserError, match=f"which the CPU at {server.address} does not have"):
-        Link(device).connect(LIMIT_S)
+        RemoteLink(device).connect(LIMIT_S)
 
 
 def test_tiles_are_not_tuned_elsewhere() -> None:

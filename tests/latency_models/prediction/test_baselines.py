@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from latency_models.prediction.baselines import between, fit_lookup
-from latency_models.prediction.kernel_table import RANGED_AT
+from latency_models.prediction.kernel_rows import RANGED_AT
 from tests.latency_models.prediction.tables import kernels, split, true_ms
 
 

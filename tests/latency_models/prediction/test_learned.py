@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from latency_models.prediction.kernel_table import RANGED_AT, KernelTable
+from latency_models.prediction.kernel_rows import RANGED_AT, KernelRows
 from latency_models.prediction.learned import (
     LEAST_DOUBT,
     family_doubts,
@@ -18,7 +18,7 @@ from tests.latency_models.prediction.tables import Floats, kernels, split, true_
 NOISE = 0.02
 
 
-def missed_by(model: object, table: KernelTable, median_ms: Floats) -> tuple[Floats, Floats]:
+def missed_by(model: object, table: KernelRows, median_ms: Floats) -> tuple[Floats, Floats]:
     """Errors in log latency, and doubts."""
     logarithms, doubts = model.predict(table)  # type: ignore[attr-defined]
     return np.log(median_ms) - logarithms, doubts

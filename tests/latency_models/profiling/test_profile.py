@@ -13,9 +13,10 @@ from latency_models.devices.device import RUNTIMES, Device, Runtime
 from latency_models.measurement.measurer import Measurer
 from latency_models.measurement.readings import read_readings
 from latency_models.prediction.fitting import fit_latency_model
-from latency_models.prediction.model import LatencyModel, profiled_devices
+from latency_models.prediction.model import LatencyModel
+from latency_models.prediction.model_file import profiled_devices
 from latency_models.profiling.profile import ProfileReport, fit_again, profile_device
-from latency_models.profiling.profiler import Progress
+from latency_models.profiling.profiler import ProfileProgress
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.graph import Graph
 from search_spaces.space.space import sample
@@ -31,9 +32,9 @@ def draw(rng: Random) -> Graph:
 @pytest.fixture(scope="module", params=RUNTIMES)
 def profiled(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Device, Path, ProfileReport, list[Progress]]:
+) -> tuple[Device, Path, ProfileReport, list[ProfileProgress]]:
     """This machine, profiled for some seconds whatever else it does."""
-    folder, told = tmp_path_factory.mktemp("profiles"), list[Progress]()
+    folder, told = tmp_path_factory.mktemp("profiles"), list[ProfileProgress]()
     runtime: Runtime = request.param
     device = Device("host", "this machine", runtime=runtime, max_drift=1000)
     for seed in range(4):  # a busy machine may need more than one run
@@ -47,7 +48,7 @@ def profiled(
 
 @pytest.mark.slow
 def test_unseen_networks_take_about_what_is_predicted(
-    profiled: tuple[Device, Path, ProfileReport, list[Progress]],
+    profiled: tuple[Device, Path, ProfileReport, list[ProfileProgress]],
 ) -> None:
     device, folder, report, told = profiled
     assert report.path == folder / "host" / "model.npz"

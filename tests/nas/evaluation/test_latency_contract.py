@@ -1,7 +1,6 @@
 """Every source of latencies keeps one contract, wherever its numbers come from."""
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,7 @@ VALUES = {"accuracy": 0.9, "macs": 1.0}
 Maker = Callable[[RunFolder, Stopwatch, MacsModel], CandidateLatency]
 
 
-def hybrid(run: RunFolder, stopwatch: Stopwatch, model: MacsModel, *, first: int) -> Hybrid:
+def hybrid(run: RunFolder, stopwatch: Stopwatch, model: MacsModel, first: int) -> Hybrid:
     config = tiny(objectives=["accuracy", "latency_ms"], latency={"source": "hybrid"}).config()
     return Hybrid(config, run, stopwatch, model, first)
 
@@ -28,8 +27,8 @@ def hybrid(run: RunFolder, stopwatch: Stopwatch, model: MacsModel, *, first: int
 MAKERS: dict[str, Maker] = {
     "measured": lambda run, stopwatch, model: Measured(stopwatch),
     "predicted": lambda run, stopwatch, model: Predicted(model),
-    "hybrid at first": partial(hybrid, first=5),
-    "hybrid later": partial(hybrid, first=0),
+    "hybrid at first": lambda run, stopwatch, model: hybrid(run, stopwatch, model, first=5),
+    "hybrid later": lambda run, stopwatch, model: hybrid(run, stopwatch, model, first=0),
 }
 MEASURES = sorted(MAKERS.keys() - {"predicted"})
 PREDICTS = sorted(MAKERS.keys() - {"measured"})
