@@ -32,7 +32,6 @@ from typing import Any
 from safetensors.numpy import load_file
 
 from nas.runs.evaluation import Evaluation, evaluation_from_json, evaluation_to_json
-from nas.runs.files import DiskFullError as DiskFullError  # where it was before
 from nas.runs.files import arrays_bytes, write_json, write_whole
 from nas.runs.provenance import machine, versions
 from nas.runs.redaction import without_passwords

@@ -19,8 +19,8 @@ from safetensors.numpy import load
 from nas.evaluation.early_stopping import Rungs
 from nas.evaluation.ray.remote_calls import ask
 from nas.problem.run_file import read_run_file
-from nas.runs.files import arrays_bytes
-from nas.runs.folder import DiskFullError, RunFolder
+from nas.runs.files import DiskFullError, arrays_bytes
+from nas.runs.folder import RunFolder
 from nas.training.checkpoints import FolderCheckpoints
 from nas.training.loop import TrainingResult
 from search_spaces.graphs.errors import UserError
