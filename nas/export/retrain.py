@@ -7,7 +7,7 @@ are kept in the run folder, beside those of the search: ``retrained/HASH.safeten
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -51,6 +51,9 @@ class RetrainResult:
     test_accuracy: float
     seconds: float
     weights_file: Path
+
+
+ON_FILE = tuple(item.name for item in fields(RetrainResult) if item.name != "weights_file")
 
 
 def retrain(
@@ -124,12 +127,7 @@ def save(run: RunFolder, found: RetrainResult, model: Model, config: TrainingCon
         {
             "format": FORMAT,
             "version": VERSION,
-            "hash": found.hash,
-            "epochs": found.epochs,
-            "with_validation": found.with_validation,
-            "validation_accuracy": found.validation_accuracy,
-            "test_accuracy": found.test_accuracy,
-            "seconds": found.seconds,
+            **{name: getattr(found, name) for name in ON_FILE},
             "training": asdict(config),
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "machine": machine(),
@@ -148,8 +146,7 @@ def load_retrained(run: RunFolder, key: str) -> tuple[Model, RetrainResult]:
     try:
         data = json.loads(path.with_suffix(".json").read_text())
         model = Model(run.load_architecture(key).graph, load_file(path))
-        names = ("hash", "epochs", "with_validation", "validation_accuracy", "test_accuracy")
-        known = {name: data[name] for name in (*names, "seconds")}
+        known = {name: data[name] for name in ON_FILE}
     except FileNotFoundError:
         raise UserError(
             f"architecture {key} has no retrained weights in {path.parent}; run nas retrain first"

@@ -13,6 +13,7 @@ from nas.problem.pareto import non_dominated
 from nas.study.results import TrialResult
 
 Point = tuple[float, float]
+ROOM = 0.08  # of what is shown, at each end of an axis
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ class AxisScale:
     logarithmic: bool
 
     @classmethod
-    def around(cls, values: Sequence[float], metric: Metric, room: float = 0.08) -> "AxisScale":
+    def around(cls, values: Sequence[float], metric: Metric) -> "AxisScale":
         """Returns the scale that shows ``values``: costs by their logarithm.
 
         A value alone stands in the middle.
@@ -85,7 +86,7 @@ class AxisScale:
         turned = [log10(value) if logarithmic else value for value in values]
         low, high = min(turned), max(turned)
         span = (high - low) or (0.5 if logarithmic else abs(high) or 1.0)
-        return cls(low - room * span, high + room * span, logarithmic)
+        return cls(low - ROOM * span, high + ROOM * span, logarithmic)
 
     def share(self, value: float) -> float:
         """Returns where ``value`` stands, 0 at the low and 1 at the high end."""

@@ -13,28 +13,27 @@ from nas.report.network import chosen_network
 from nas.report.predictions import predicted_latency
 from nas.runs.files import write_whole
 from nas.runs.lock import is_locked
-from nas.study.results import RunResults, TrialResult
+from nas.study.results import RunResults
 
 
-def write_report(results: RunResults, *, chosen: TrialResult | None = None) -> Path:
+def write_report(results: RunResults) -> Path:
     """Writes ``report.html`` into the run's folder and returns its path.
-
-    Args:
-        chosen: The network of the per-layer table; None takes the knee of the front. Its kernels
-            have times where ``nas.report.kernel_times.measure_kernel_times`` has measured them.
 
     Raises:
         UserError: If a file of the run is damaged, or the disk is full.
     """
-    write_whole(results.run.report_file, report_html(results, chosen).encode())
+    write_whole(results.run.report_file, report_html(results).encode())
     return results.run.report_file
 
 
-def report_html(results: RunResults, chosen: TrialResult | None = None) -> str:
-    """Returns the report; see ``write_report``."""
+def report_html(results: RunResults) -> str:
+    """Returns the report; it takes apart the knee of the front.
+
+    The knee's kernels have times where `nas.report.kernel_times.measure_kernel_times` has measured
+    them.
+    """
     charts = Charts()
-    if chosen is None and results.front:
-        chosen = results.pick("knee")
+    chosen = results.pick("knee") if results.front else None
     name = results.config.name
     body = join(
         tag("header", tag("h1", name), sections.summary(results), state(results)),

@@ -75,9 +75,6 @@ def headline(results: RunResults, chosen: TrialResult | None) -> Html:
     wanted = dict.fromkeys((*(metric.name for metric in results.metrics), *IN_CARDS))
     values = chosen.evaluation.values
     cards = [comparison_card(METRICS[name], chosen, rival) for name in wanted if name in values]
-    title = f"Knee of the front: {chosen.name}"
-    if results.front and chosen != results.pick("knee"):
-        title = f"Chosen: {chosen.name}"
     if rival is None:
         note = "There is no feasible baseline to compare with."
     elif rival == chosen:
@@ -87,9 +84,8 @@ def headline(results: RunResults, chosen: TrialResult | None) -> Html:
             f"Compared with {rival.name}, the best feasible baseline by "
             f"{results.metrics[0].title}."
         )
-    return join(
-        tag("h3", title), tag("div", *cards, classes="cards"), tag("p", note, classes="quiet")
-    )
+    title = tag("h3", f"Knee of the front: {chosen.name}")
+    return join(title, tag("div", *cards, classes="cards"), tag("p", note, classes="quiet"))
 
 
 def comparison_card(metric: Metric, chosen: TrialResult, rival: TrialResult | None) -> Html:

@@ -91,6 +91,10 @@ def test_a_place_prepares_the_same_data_and_space_and_writes_nothing(
     assert children() == before
 
 
+def test_a_place_says_whether_this_machine_is_it(place: Place, name: str) -> None:
+    assert place.is_here is (name != "cluster")
+
+
 def test_data_that_is_not_there_is_refused_before_anything_is_opened(
     place: Place, digits_file: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -116,6 +120,7 @@ def test_an_open_place_evaluates_candidates_and_measures_and_ends_what_it_starte
     assert evaluation.values["latency_ms"] == true_ms(QUICK.graph) == measured.median_ms
     assert evaluation.epochs == 1
     assert opened.measurer.device_name == "host"
+    assert opened.description
     assert children() == before
 
 
