@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import ray
 from ray._common.network_utils import is_localhost
 from ray._common.usage.usage_lib import get_cluster_metadata
 from ray._common.utils import load_class
@@ -32,6 +33,7 @@ from nas.evaluation.ray.nodes.ray_private import (
     raylet,
     read_variables_again,
 )
+from nas.evaluation.ray.tune import SETTINGS
 
 ROOT = Path(__file__).parents[4]
 PRIVATE = Path(ray_private.__file__).relative_to(ROOT)
@@ -161,6 +163,18 @@ def test_tune_keeps_the_actors_of_all_trials_that_end_at_once() -> None:
     assert controller._actor_cache.total_max_objects == most
     assert all(controller._actor_cache.cache_object(resources, actor) for actor in range(100))
     assert not all(fresh.cache_object(resources, actor) for actor in range(100))
+
+
+@pytest.mark.parametrize(
+    "variable", [*SETTINGS, "RAY_ENABLE_AUTO_CONNECT", "RAY_USAGE_STATS_ENABLED", "RAY_AUTH_MODE"]
+)
+def test_ray_knows_each_variable_that_it_is_told(variable: str) -> None:
+    places = ("tune", "air", "train", "_common/usage", "_private/authentication")
+    folder = Path(ray.__file__).parent
+    files = [folder / "_private" / "auto_init_hook.py"]
+    files += [path for place in places for path in (folder / place).glob("*.py")]
+
+    assert any(f'"{variable}"' in path.read_text() for path in files)
 
 
 def privates_of_ray(path: Path) -> Iterator[str]:
