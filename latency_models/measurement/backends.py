@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from latency_models.boards.timing import Block, block_of
-from latency_models.devices.device import Device, Runtime, cpu_of, host_instruction_sets
+from latency_models.devices.device import Device, Runtime, cpu_of
+from latency_models.devices.folders import replacing
+from latency_models.devices.host import host_instruction_sets
 from latency_models.measurement.reference import Reference, local_reference
 from latency_models.onnx.kernels import onnx_kernels
 from latency_models.onnx.model import onnx_model
@@ -55,9 +57,8 @@ class OnnxRunner:
         """Its kernels are compiled beforehand for every CPU; it picks at run time."""
 
     def save(self, path: Path) -> None:
-        part = path.with_name(f".{path.name}.part")
-        part.write_bytes(self._data)
-        part.replace(path)
+        with replacing(path) as part:
+            part.write_bytes(self._data)
 
 
 class Link(Protocol):
