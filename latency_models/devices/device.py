@@ -242,7 +242,8 @@ def list_devices() -> tuple[Device, ...]:
     own = sorted(devices_folder().glob("*.toml"))
     if twice := {path.stem for path in bundled} & {path.stem for path in own}:
         raise UserError(
-            f"device {min(twice)!r} is in {devices_folder()} and comes with hwnas; rename your file"
+            f"device {min(twice)!r} is in {devices_folder()} and comes with hwnas; rename your "
+            "file"
         )
     return tuple(read_device(path) for path in (*bundled, *own))
 
