@@ -25,19 +25,13 @@ from latency_models.onnx.bytes import LARGEST_BYTE, WEIGHT_ZERO, Bytes, packed_b
 from latency_models.onnx.graph import Coded, OnnxGraph
 from latency_models.onnx.operators import activate, put_vector, windows
 from latency_models.onnx.parity import ROUNDED_BIASES
+from search_spaces.graphs.activations import ACTIVATIONS
 from search_spaces.graphs.graph import Node
-from search_spaces.graphs.operators import Activation, Conv2d, Linear, Quantize
+from search_spaces.graphs.operators import Conv2d, Linear, Quantize
 from search_spaces.graphs.precision import W8A8
 from search_spaces.quantization.codes import LEAST_STEP, output_scale, weight_codes
 
 FLOAT = TensorProto.FLOAT
-INFINITY = float("inf")
-# Activations that only limit a map, which limits on its codes do as well.
-LIMITS: dict[Activation, tuple[float, float]] = {
-    "none": (-INFINITY, INFINITY),
-    "relu": (0, INFINITY),
-    "relu6": (0, 6),
-}
 LARGEST_BIAS = 1 << 30  # of an integer one; as much is left of 32 bits for the sum
 
 
@@ -240,7 +234,7 @@ def integer_bias(file: OnnxGraph, node: Node, quantizer: str) -> NDArray[np.int3
     if (
         file.exact
         or op.precision != W8A8
-        or op.activation not in LIMITS
+        or ACTIVATIONS[op.activation].curved
         or made.highest != LARGEST_BYTE
     ):
         return None
@@ -279,7 +273,9 @@ def write_qdq(file: OnnxGraph, node: Node, quantizer: str, bias: NDArray[np.int3
     ]
     value = file.add("Conv", name, inputs, **windows(op))
     value = file.add("QuantizeLinear", name, [value, *file.grid(coding)])
-    lowest, highest = (byte(coding, number) for number in LIMITS[op.activation])
+    limits = ACTIVATIONS[op.activation].limits
+    assert limits is not None  # `integer_bias` lets no other through
+    lowest, highest = (byte(coding, number) for number in limits)
     file.coded[name] = Coded(limited(file, name, value, lowest, highest), coding)
 
 

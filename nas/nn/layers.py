@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nas.nn.activations import TORCH_ACTIVATIONS
 from search_spaces.graphs.model import NORM_EPSILON
 from search_spaces.graphs.operators import (
     Activate,
-    Activation,
     Add,
     AvgPool,
     ChannelShuffle,
@@ -102,7 +102,7 @@ def conv2d(op: Conv2d, context: Context, x: Tensor) -> Tensor:
     )
     if op.norm == "batch":
         x = batch_norm(context, x)
-    return activate_in_place(op.activation, x)
+    return TORCH_ACTIVATIONS[op.activation].of_owned(x)
 
 
 def batch_norm(context: Context, x: Tensor) -> Tensor:
@@ -122,15 +122,15 @@ def batch_norm(context: Context, x: Tensor) -> Tensor:
 def linear(op: Linear, context: Context, x: Tensor) -> Tensor:
     arrays = context.arrays
     x = functional.linear(x.flatten(1), arrays["weight"], arrays["bias"] if op.bias else None)
-    return activate_in_place(op.activation, x)[:, :, None, None]
+    return TORCH_ACTIVATIONS[op.activation].of_owned(x)[:, :, None, None]
 
 
 def add(op: Add, context: Context, x: Tensor, y: Tensor) -> Tensor:
-    return activate_in_place(op.activation, x + y)
+    return TORCH_ACTIVATIONS[op.activation].of_owned(x + y)
 
 
 def concat(op: Concat, context: Context, *inputs: Tensor) -> Tensor:
-    return activate_in_place(op.activation, torch.cat(inputs, dim=1))
+    return TORCH_ACTIVATIONS[op.activation].of_owned(torch.cat(inputs, dim=1))
 
 
 def channel_split(op: ChannelSplit, context: Context, x: Tensor) -> Tensor:
@@ -146,7 +146,7 @@ def scale(op: Scale, context: Context, x: Tensor, gate: Tensor) -> Tensor:
 
 
 def activate(op: Activate, context: Context, x: Tensor) -> Tensor:
-    return ACTIVATION_LAYERS[op.activation](x)
+    return TORCH_ACTIVATIONS[op.activation].of(x)
 
 
 def max_pool(op: MaxPool, context: Context, x: Tensor) -> Tensor:
@@ -185,21 +185,3 @@ REAL_LAYERS: dict[type[Operator], Callable[..., Tensor]] = {
     Dropout: dropout,
     Magnitude: magnitude,
 }
-
-ACTIVATION_LAYERS: dict[Activation, Callable[[Tensor], Tensor]] = {
-    "none": lambda x: x,
-    "relu": functional.relu,
-    "relu6": functional.relu6,
-    "hardswish": functional.hardswish,
-    "hardsigmoid": functional.hardsigmoid,
-}
-
-
-def activate_in_place(activation: Activation, x: Tensor) -> Tensor:
-    """Returns the activated map; ``x`` must be one that nothing else reads.
-
-    Only where the gradient does not need the map before the activation is its memory reused.
-    """
-    if activation == "relu":
-        return functional.relu(x, inplace=True)
-    return ACTIVATION_LAYERS[activation](x)

@@ -20,7 +20,8 @@ from latency_models.devices.cpu import AVX2, AVX512, GENERIC, NEON, Cpu, VectorU
 from latency_models.kernels.bit_conv import BitConvKernel
 from latency_models.kernels.epilogue import Epilogue
 from latency_models.kernels.view import REAL, Form, View
-from search_spaces.graphs.operators import Activation, Shape
+from search_spaces.graphs.activations import Activation
+from search_spaces.graphs.operators import Shape
 from tests.latency_models.kernels.assembly import assembly, spills
 from tests.latency_models.kernels.bit_runs import (
     Numbers,
