@@ -8,7 +8,7 @@ say where maps lie.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from latency_models.kernels.epilogue import vector_bits
+from latency_models.kernels.epilogue import packable
 from latency_models.kernels.view import REAL as REAL_FORM
 from latency_models.kernels.view import Form, form_of
 from search_spaces.graphs.activations import Activation
@@ -332,7 +332,7 @@ class Scheduler:
             return True
         if operator.is_depthwise(channels):
             return True
-        return operator.out_channels // operator.groups % vector_bits(self.lanes) == 0
+        return packable(operator.out_channels // operator.groups, self.lanes)
 
 
 def push_activations(graph: Graph) -> Graph:

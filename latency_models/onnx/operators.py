@@ -20,8 +20,12 @@ from search_spaces.graphs.operators import (
     ChannelSplit,
     Concat,
     Conv2d,
+    Dropout,
+    GlobalAvgPool,
     Linear,
+    Magnitude,
     MaxPool,
+    Scale,
     Shape,
 )
 
@@ -50,8 +54,7 @@ def activate(file: OnnxGraph, value: str, name: str, activation: Activation) -> 
     return ONNX_ACTIVATIONS[activation](file, name, value)
 
 
-def write_conv2d(file: OnnxGraph, node: Node) -> None:
-    op: Conv2d = node.operator  # type: ignore[assignment]
+def write_conv2d(file: OnnxGraph, node: Node, op: Conv2d) -> None:
     value = file.add(
         "Conv",
         node.name,
@@ -72,8 +75,7 @@ def windows(op: Conv2d) -> dict[str, Any]:
     }
 
 
-def write_linear(file: OnnxGraph, node: Node) -> None:
-    op: Linear = node.operator  # type: ignore[assignment]
+def write_linear(file: OnnxGraph, node: Node, op: Linear) -> None:
     (name,) = node.inputs
     value = file.vector(name)
     if name in file.coded:
@@ -88,21 +90,18 @@ def put_vector(file: OnnxGraph, node: Node, value: str) -> None:
     file.put(node, value)
 
 
-def write_add(file: OnnxGraph, node: Node) -> None:
-    op: Add = node.operator  # type: ignore[assignment]
+def write_add(file: OnnxGraph, node: Node, op: Add) -> None:
     value = file.add("Add", node.name, file.maps(node))
     file.put(node, activate(file, value, node.name, op.activation))
 
 
-def write_concat(file: OnnxGraph, node: Node) -> None:
-    op: Concat = node.operator  # type: ignore[assignment]
+def write_concat(file: OnnxGraph, node: Node, op: Concat) -> None:
     inputs, coding = (file.maps(node), None) if op.activation != "none" else file.moved(node)
     value = file.add("Concat", node.name, inputs, axis=1)
     file.put(node, activate(file, value, node.name, op.activation), coding)
 
 
-def write_channel_split(file: OnnxGraph, node: Node) -> None:
-    op: ChannelSplit = node.operator  # type: ignore[assignment]
+def write_channel_split(file: OnnxGraph, node: Node, op: ChannelSplit) -> None:
     limits = [
         file.constant(f"{node.name}/{part}", (value,))
         for part, value in (("start", op.start), ("stop", op.stop), ("axis", 1))
@@ -111,8 +110,7 @@ def write_channel_split(file: OnnxGraph, node: Node) -> None:
     file.put(node, file.add("Slice", node.name, [*inputs, *limits]), coding)
 
 
-def write_channel_shuffle(file: OnnxGraph, node: Node) -> None:
-    op: ChannelShuffle = node.operator  # type: ignore[assignment]
+def write_channel_shuffle(file: OnnxGraph, node: Node, op: ChannelShuffle) -> None:
     channels, height, width = node.shape
     # A zero keeps the dimension as it is: the batch stays free.
     grouped = file.constant(
@@ -125,17 +123,15 @@ def write_channel_shuffle(file: OnnxGraph, node: Node) -> None:
     file.put(node, file.add("Reshape", node.name, [value, joined]), coding)
 
 
-def write_scale(file: OnnxGraph, node: Node) -> None:
+def write_scale(file: OnnxGraph, node: Node, op: Scale) -> None:
     file.put(node, file.add("Mul", node.name, file.maps(node)))
 
 
-def write_activate(file: OnnxGraph, node: Node) -> None:
-    op: Activate = node.operator  # type: ignore[assignment]
+def write_activate(file: OnnxGraph, node: Node, op: Activate) -> None:
     file.put(node, activate(file, file.map(node.inputs[0]), node.name, op.activation))
 
 
-def write_max_pool(file: OnnxGraph, node: Node) -> None:
-    op: MaxPool = node.operator  # type: ignore[assignment]
+def write_max_pool(file: OnnxGraph, node: Node, op: MaxPool) -> None:
     shape = file.model.graph.shapes[node.inputs[0]]
     inputs, coding = file.moved(node)
     value = file.add(
@@ -163,8 +159,7 @@ def end_pads(op: MaxPool, shape: Shape, output: Shape) -> list[int]:
     ]
 
 
-def write_avg_pool(file: OnnxGraph, node: Node) -> None:
-    op: AvgPool = node.operator  # type: ignore[assignment]
+def write_avg_pool(file: OnnxGraph, node: Node, op: AvgPool) -> None:
     value = file.add(
         "AveragePool",
         node.name,
@@ -177,17 +172,17 @@ def write_avg_pool(file: OnnxGraph, node: Node) -> None:
     file.put(node, value)
 
 
-def write_magnitude(file: OnnxGraph, node: Node) -> None:
+def write_magnitude(file: OnnxGraph, node: Node, op: Magnitude) -> None:
     absolute = file.add("Abs", node.name, file.maps(node))
     channels = file.constant(f"{node.name}/channels", (1,))
     file.put(node, file.add("ReduceMean", node.name, [absolute, channels], keepdims=1))
 
 
-def write_global_avg_pool(file: OnnxGraph, node: Node) -> None:
+def write_global_avg_pool(file: OnnxGraph, node: Node, op: GlobalAvgPool) -> None:
     file.put(node, file.add("GlobalAveragePool", node.name, file.maps(node)))
 
 
-def write_dropout(file: OnnxGraph, node: Node) -> None:
+def write_dropout(file: OnnxGraph, node: Node, op: Dropout) -> None:
     (name,) = node.inputs
     if name in file.coded:
         file.coded[node.name] = file.coded[name]

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from nas.nn.activations import TORCH_ACTIVATIONS
-from nas.nn.layers import Arrays, Context, batch_norm
+from nas.nn.layers import Arrays, Context, activated, batch_norm
 from nas.nn.straight_through import first_step, inverse, mean_magnitude, quantized, sign
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.operators import Conv2d, Linear, Quantize
@@ -118,7 +118,7 @@ def coded(
         y = y + each(context.arrays["bias"])
     if op.norm == "batch":
         y = batch_norm(context, y)
-    return TORCH_ACTIVATIONS[op.activation].of_owned(y)
+    return activated(op, y)
 
 
 def weight_on_grid(op: Conv2d | Linear, arrays: Arrays) -> Tensor:
