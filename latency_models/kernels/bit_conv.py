@@ -314,10 +314,9 @@ class _Walk:
 
     def code_at(self, each: Pass, tap: tuple[Expr, Expr, Expr]) -> Expr:
         (i, j, word), kernel = tap, self.emission.kernel
-        source = kernel.source
-        row = i * (kernel.dilation[0] * source.row_stride)
-        column = j * (kernel.dilation[1] * source.pixel_stride)
-        return self.origin + row + column + each.map_plane * source.plane_stride + word
+        row_step, column_step = self.emission.window_steps()
+        place = self.origin + i * row_step + j * column_step
+        return place + each.map_plane * kernel.source.plane_stride + word
 
     def weight_at(self, each: Pass, tap: tuple[Expr, Expr, Expr]) -> Expr:
         (i, j, word), kernel = tap, self.emission.kernel

@@ -89,8 +89,7 @@ class RealConvEmission(ConvolutionEmission):
         ahead = self.next_block(packed, at)
         origin = T.bind(self.origin(at))
         height, width = kernel.kernel_size
-        row_step = kernel.dilation[0] * source.row_stride
-        column_step = kernel.dilation[1] * source.pixel_stride
+        row_step, column_step = self.window_steps()
         offsets = self.pixel_offsets(at)
         with T.grid(height, width, kernel.in_channels) as (i, j, c):
             where = T.bind(((i * width + j) * kernel.in_channels + c) * (size * lanes) + packed)

@@ -286,6 +286,11 @@ class ConvolutionEmission:
         step = source.offset_of(kernel.in_channels) if kernel.groups > 1 else 0
         return top + left - padding + at.group * step
 
+    def window_steps(self) -> tuple[int, int]:
+        """Elements in the source from one row of the window to the next, and between columns."""
+        (down, right), source = self.kernel.dilation, self.kernel.source
+        return down * source.row_stride, right * source.pixel_stride
+
     def pixel_offsets(self, at: RegisterTile) -> list[int]:
         """Elements in the source from the tile's first pixel to each of its pixels."""
         stride, source = self.kernel.stride, self.kernel.source

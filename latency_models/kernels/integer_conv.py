@@ -188,8 +188,7 @@ class IntegerConvEmission(ConvolutionEmission):
         origin = T.bind(self.origin(at))
         offsets = self.pixel_offsets(at)
         rows, columns, _ = kernel.runs
-        row_step = kernel.dilation[0] * kernel.source.row_stride
-        column_step = kernel.dilation[1] * kernel.source.pixel_stride
+        row_step, column_step = self.window_steps()
         whole, rest = divmod(kernel.steps, 8 // kernel.weight_bits)
         vector = self.dot.bytes * size
 

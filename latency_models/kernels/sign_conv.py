@@ -128,8 +128,7 @@ class SignConvEmission(ConvolutionEmission):
         block = T.bind(padded * kernel.window)
         origin = T.bind(self.origin(at))
         height, width = kernel.kernel_size
-        row_step = kernel.dilation[0] * source.row_stride
-        column_step = kernel.dilation[1] * source.pixel_stride
+        row_step, column_step = self.window_steps()
         offsets = self.pixel_offsets(at)
         words = v.registers(size, "uint32")
         whole, rest = divmod(kernel.in_channels, WORD)

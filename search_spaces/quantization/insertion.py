@@ -16,7 +16,7 @@ training, costs, kernels and export see the same codes:
 from dataclasses import replace
 
 from search_spaces.graphs.activations import ACTIVATIONS
-from search_spaces.graphs.fusion import residual_sums
+from search_spaces.graphs.fusion import activation_of, residual_sums
 from search_spaces.graphs.graph import INPUT, Graph, Node
 from search_spaces.graphs.operators import (
     Activate,
@@ -187,7 +187,7 @@ def is_nonnegative(graph: Graph, name: str) -> bool:
         return True
     if isinstance(operator, Quantize):
         return operator.lowest == 0
-    activation = getattr(operator, "activation", "none")
+    activation = activation_of(operator)
     if ACTIVATIONS[activation].nonnegative:
         return True
     if not isinstance(operator, KEEPS_SIGN) or activation != "none":
