@@ -45,4 +45,4 @@ def test_it_is_curved_unless_it_changes_only_numbers_outside_its_limits(name: Ac
     assert ACTIVATIONS[name].curved != only_limits
     limits = ACTIVATIONS[name].limits
     if limits is not None:
-        np.testing.assert_array_equal(y, np.clip(NUMBERS, *map(F, limits)))
+        np.testing.assert_array_equal(y, np.clip(NUMBERS, F(limits[0]), F(limits[1])))
