@@ -11,7 +11,7 @@ from latency_models.kernels.integer_conv import IntegerConvKernel
 from latency_models.kernels.integer_depthwise import IntegerDepthwiseKernel
 from latency_models.kernels.sign_conv import SignConvKernel
 from latency_models.kernels.view import REAL, Form, View
-from tests.latency_models.kernels.kernel_strategies import UNITS
+from tests.latency_models.parts.processors import UNITS
 
 SIDE = 28
 SIGNS, PAIRS, CODES = Form("planes", 1), Form("planes", 2), Form("codes", 8)
