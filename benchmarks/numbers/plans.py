@@ -1,6 +1,6 @@
 """Plans: every kernel that a network is planned as, and the numbers that stand for it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import get_args
 
@@ -18,11 +18,13 @@ from latency_models.compiler.network_kernels import (
     network_kernels,
 )
 from latency_models.compiler.plan import plan_kernels
+from latency_models.compiler.schedule import MapKey
 from latency_models.devices.cpu import VectorUnit
 from latency_models.devices.device import Runtime
 from latency_models.kernels.kernel import TiledKernel
 from latency_models.prediction.onnx_features import describe
 from search_spaces.graphs.errors import UserError
+from search_spaces.graphs.formats import Formats
 from search_spaces.graphs.graph import Graph
 
 RUNTIMES: Sequence[Runtime] = get_args(Runtime)
@@ -76,8 +78,23 @@ def kernels_digest(graph: Graph, runtime: Runtime, rows: Rows) -> Figure:
     said: list[Figure] = [[use.node, use.place, rows.of(use.kernel)] for use in uses]
     if runtime == "tvm":
         planned = plan_kernels(graph, rows.unit)
-        said += [[each.node, dict(each.maps), list(each.numbers)] for each in planned.kernels]
+        native = Formats(graph).native
+        said += [
+            [
+                each.node,
+                {name: key_text(key, native) for name, key in each.maps.items()},
+                list(each.numbers),
+            ]
+            for each in planned.kernels
+        ]
     return [len(uses), digest(said)]
+
+
+def key_text(key: MapKey, native: Mapping[str, str | None]) -> str:
+    """A map by its node, and by its format and part where they are not its own and the whole."""
+    own = key.format == (native.get(key.node) or "")
+    text = key.node if own else f"{key.node}@{key.format or 'real'}"
+    return text if key.part is None else f"{text}<{key.part}>"
 
 
 def lowering_figures() -> dict[str, Figure]:

@@ -37,26 +37,9 @@ from latency_models.kernels.plain import MagnitudeKernel, PlainKernel, Pointwise
 from latency_models.kernels.pool import CodePoolKernel, GlobalPoolKernel, PoolKernel
 from latency_models.kernels.sign_conv import SignConvKernel
 from latency_models.kernels.view import View
+from search_spaces.graphs import operators as ops
 from search_spaces.graphs.errors import UnsupportedOperatorError
 from search_spaces.graphs.graph import INPUT, Graph
-from search_spaces.graphs.operators import (
-    OPERATOR_NAMES,
-    Activate,
-    Add,
-    AvgPool,
-    ChannelShuffle,
-    ChannelSplit,
-    Concat,
-    Conv2d,
-    Dropout,
-    GlobalAvgPool,
-    Linear,
-    Magnitude,
-    MaxPool,
-    Quantize,
-    Scale,
-    Size,
-)
 from search_spaces.graphs.precision import Precision
 from search_spaces.quantization.codes import check_accumulators
 
@@ -67,7 +50,8 @@ KERNELS: tuple[type[Kernel], ...] = (
     PlaneBorderKernel,
 )
 Tile = ConvTile | DepthwiseTile | None
-Geometry = tuple[Size, Size, Size, Size, int]  # kernel, stride, padding, dilation, groups
+# Of kernel, stride, padding and dilation, and groups.
+Geometry = tuple[ops.Size, ops.Size, ops.Size, ops.Size, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +97,7 @@ def check_supported(graph: Graph) -> None:
     for node in graph.nodes:
         if type(node.operator) not in SUPPORTED:
             kind = type(node.operator)
-            name = OPERATOR_NAMES.get(kind, kind.__name__)
+            name = ops.OPERATOR_NAMES.get(kind, kind.__name__)
             raise UnsupportedOperatorError(
                 f"TVM has no kernel for operator {name!r} ({node.name})"
             )
@@ -202,7 +186,7 @@ class Planner:
 
     def conv2d(self, work: Work) -> None:
         operator = work.operator
-        assert isinstance(operator, Conv2d)
+        assert isinstance(operator, ops.Conv2d)
         source = self.view(work.inputs[0])
         factor = work.inputs[1] if len(work.inputs) > 1 else None
         scaled = operator.precision.weights != "real"
@@ -220,7 +204,7 @@ class Planner:
 
     def linear(self, work: Work) -> None:
         operator = work.operator
-        assert isinstance(operator, Linear)
+        assert isinstance(operator, ops.Linear)
         source = self.view(work.inputs[0])
         end = self.epilogue(work, scaled=operator.precision.weights != "real")
         channels, height, width = source.shape
@@ -246,10 +230,10 @@ class Planner:
 
     def pool(self, work: Work) -> None:
         operator = work.operator
-        assert isinstance(operator, MaxPool | AvgPool)
+        assert isinstance(operator, ops.MaxPool | ops.AvgPool)
         window = (operator.kernel_size, operator.stride, operator.padding)
         source, target = self.view(work.inputs[0]), self.view(work.targets[0])
-        maximum = isinstance(operator, MaxPool)
+        maximum = isinstance(operator, ops.MaxPool)
         if maximum and source.form == target.form and source.form.kind == "codes":
             self.move(CodePoolKernel(source, target, *window), work)
             return
@@ -260,7 +244,7 @@ class Planner:
         self.plain(GlobalPoolKernel(self.sources(work), self.epilogue(work)), work)
 
     def pointwise(self, work: Work) -> None:
-        kinds = {Add: "add", Scale: "scale", Activate: "copy", Copy: "copy"}
+        kinds = {ops.Add: "add", ops.Scale: "scale", ops.Activate: "copy", Copy: "copy"}
         kind = kinds[type(work.operator)]
         self.plain(PointwiseKernel(self.sources(work), self.epilogue(work), kind), work)  # type: ignore[arg-type]
 
@@ -269,7 +253,7 @@ class Planner:
 
     def channel_shuffle(self, work: Work) -> None:
         operator = work.operator
-        assert isinstance(operator, ChannelShuffle)
+        assert isinstance(operator, ops.ChannelShuffle)
         source, target = self.view(work.inputs[0]), self.view(work.targets[0])
         self.move(ShuffleKernel(source, target, operator.groups), work)
 
@@ -312,18 +296,18 @@ def convolution(
 
 
 PLAN: dict[type, Callable[[Planner, Work], None]] = {
-    Conv2d: Planner.conv2d,
-    Linear: Planner.linear,
-    MaxPool: Planner.pool,
-    AvgPool: Planner.pool,
-    GlobalAvgPool: Planner.global_pool,
-    Add: Planner.pointwise,
-    Scale: Planner.pointwise,
-    Activate: Planner.pointwise,
+    ops.Conv2d: Planner.conv2d,
+    ops.Linear: Planner.linear,
+    ops.MaxPool: Planner.pool,
+    ops.AvgPool: Planner.pool,
+    ops.GlobalAvgPool: Planner.global_pool,
+    ops.Add: Planner.pointwise,
+    ops.Scale: Planner.pointwise,
+    ops.Activate: Planner.pointwise,
     Copy: Planner.pointwise,
     InputCodes: Planner.input_codes,
-    Magnitude: Planner.magnitude,
-    ChannelShuffle: Planner.channel_shuffle,
-    Concat: Planner.concat,
+    ops.Magnitude: Planner.magnitude,
+    ops.ChannelShuffle: Planner.channel_shuffle,
+    ops.Concat: Planner.concat,
 }
-SUPPORTED = frozenset(PLAN) | {Dropout, ChannelSplit, Quantize}
+SUPPORTED = frozenset(PLAN) | {ops.Dropout, ops.ChannelSplit, ops.Quantize}

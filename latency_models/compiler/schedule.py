@@ -11,25 +11,12 @@ from dataclasses import dataclass, field, replace
 from latency_models.kernels.epilogue import packable
 from latency_models.kernels.view import REAL as REAL_FORM
 from latency_models.kernels.view import Form, form_of
+from search_spaces.graphs import operators as ops
 from search_spaces.graphs.activations import Activation
 from search_spaces.graphs.errors import UnsupportedOperatorError
 from search_spaces.graphs.formats import REAL, Formats, only_moves
 from search_spaces.graphs.fusion import FusedKernel, fuse
 from search_spaces.graphs.graph import INPUT, Graph, Node
-from search_spaces.graphs.operators import (
-    Activate,
-    Add,
-    AvgPool,
-    ChannelSplit,
-    Concat,
-    Conv2d,
-    Dropout,
-    Linear,
-    MaxPool,
-    Operator,
-    Quantize,
-    Shape,
-)
 
 MOST_PLANAR_CHANNELS = 4  # an input of more channels is worth turning into NHWC
 PACKED_BITS = 2  # codes of at most so many bits are packed into planes
@@ -72,7 +59,7 @@ class Map:
         first_channel: The quantizer's channel that is the map's first.
     """
 
-    shape: Shape
+    shape: ops.Shape
     form: Form = REAL_FORM
     quantizer: str = REAL
     first_channel: int = 0
@@ -89,7 +76,7 @@ class Work:
         residual: A map added before the activation.
     """
 
-    operator: Operator | Copy | InputCodes
+    operator: ops.Operator | Copy | InputCodes
     node: str
     inputs: tuple[MapKey, ...]
     targets: tuple[MapKey, ...]
@@ -142,9 +129,9 @@ class Scheduler:
         kernels = {kernel.output: kernel for kernel in fuse(self.graph)}
         for node in self.graph.nodes:
             operator = node.operator
-            if isinstance(operator, Quantize):
+            if isinstance(operator, ops.Quantize):
                 self.plan_quantize(node)
-            elif isinstance(operator, ChannelSplit | Dropout):
+            elif isinstance(operator, ops.ChannelSplit | ops.Dropout):
                 self.plan_view(node)
             elif only_moves(operator):
                 self.plan_move(node)
@@ -179,7 +166,7 @@ class Scheduler:
 
     def add_work(
         self,
-        operator: Operator | Copy | InputCodes,
+        operator: ops.Operator | Copy | InputCodes,
         node: str,
         inputs: Iterable[MapKey],
         *targets: MapKey,
@@ -190,7 +177,7 @@ class Scheduler:
         """Where the channels of maps that are written for a quantizer behind them begin in it."""
         first: dict[tuple[str, str], int] = {}
         for node in reversed(self.graph.nodes):
-            if isinstance(node.operator, Quantize):
+            if isinstance(node.operator, ops.Quantize):
                 first[node.inputs[0], node.name] = 0
             if not only_moves(node.operator) or self.formats.native[node.name]:
                 continue
@@ -207,7 +194,7 @@ class Scheduler:
                             f"of {wish}; there is no kernel for that"
                         )
                     first[place] = channel
-                    if isinstance(node.operator, Concat):
+                    if isinstance(node.operator, ops.Concat):
                         channel += self.graph.shapes[name][0]
         return first
 
@@ -244,7 +231,7 @@ class Scheduler:
     def plan_view(self, node: Node) -> None:
         """Some channels of the map it reads, in every format that allows to look at them."""
         (source,) = node.inputs
-        first = node.operator.start if isinstance(node.operator, ChannelSplit) else 0
+        first = node.operator.start if isinstance(node.operator, ops.ChannelSplit) else 0
         copied = []
         for wish in self.formats.kept[node.name]:
             if self.formats.carries(node, wish):
@@ -272,7 +259,7 @@ class Scheduler:
         if not uncarried:
             return
         targets = [self.add_map(node.name, wish) for wish in uncarried]
-        if isinstance(node.operator, MaxPool):
+        if isinstance(node.operator, ops.MaxPool):
             self.add_work(node.operator, node.name, map(self.own, node.inputs), *targets)
             return
         whole = self.own(node.name)
@@ -296,7 +283,7 @@ class Scheduler:
         """A node that computes: one work with all formats of the result as targets."""
         node, output = kernel.node, kernel.output
         operator = node.operator
-        if isinstance(operator, Conv2d | Linear):
+        if isinstance(operator, ops.Conv2d | ops.Linear):
             coded = operator.precision.activations != "real"
             inputs = tuple(
                 self.own(name) if coded and index == 0 else self.as_real(name)
@@ -304,7 +291,7 @@ class Scheduler:
             )
         else:
             inputs = tuple(map(self.own, kernel.inputs))
-            if isinstance(operator, AvgPool) and self.made.maps[inputs[0]].form.bits == 1:
+            if isinstance(operator, ops.AvgPool) and self.made.maps[inputs[0]].form.bits == 1:
                 # The border of signs is -1, an average's 0.
                 inputs = (self.as_real(inputs[0].node),)
         residual = None if kernel.residual is None else self.own(kernel.residual)
@@ -324,11 +311,11 @@ class Scheduler:
             packed = [self.add_map(output, wish) for wish in later]
             self.add_work(Copy(), output, (self.own(output),), *packed)
 
-    def can_write(self, operator: Operator, channels: int, wish: str) -> bool:
+    def can_write(self, operator: ops.Operator, channels: int, wish: str) -> bool:
         """Whether a kernel's vectors of output channels begin where packed stores can."""
         if wish == REAL or self.formats.quantizer(wish).bits > PACKED_BITS:
             return True
-        if not isinstance(operator, Conv2d) or operator.groups == 1:
+        if not isinstance(operator, ops.Conv2d) or operator.groups == 1:
             return True
         if operator.is_depthwise(channels):
             return True
@@ -341,7 +328,7 @@ def push_activations(graph: Graph) -> Graph:
     behind: dict[str, Node] = {}
     for node in graph.nodes:
         operator = node.operator
-        if not isinstance(operator, Concat) or operator.activation == "none":
+        if not isinstance(operator, ops.Concat) or operator.activation == "none":
             continue
         parts = [changed.get(name) or graph.node(name) for name in node.inputs if name != INPUT]
         if len(parts) == len(set(node.inputs)) == len(node.inputs) and all(
@@ -350,11 +337,11 @@ def push_activations(graph: Graph) -> Graph:
             for part in parts:
                 activated = replace(part.operator, activation=operator.activation)  # type: ignore[type-var]
                 changed[part.name] = replace(part, operator=activated)
-            changed[node.name] = replace(node, operator=Concat())
+            changed[node.name] = replace(node, operator=ops.Concat())
         else:
             inner = f"{node.name}<joined>"
-            behind[node.name] = replace(node, name=inner, operator=Concat())
-            activate = Activate(operator.activation)
+            behind[node.name] = replace(node, name=inner, operator=ops.Concat())
+            activate = ops.Activate(operator.activation)
             changed[node.name] = Node(node.name, activate, (inner,), node.shape)
     if not changed:
         return graph
@@ -362,8 +349,8 @@ def push_activations(graph: Graph) -> Graph:
 
 
 def can_activate(node: Node) -> bool:
-    operator = node.operator
-    return isinstance(operator, Conv2d | Linear | Add) and operator.activation == "none"
+    does = node.operator
+    return isinstance(does, ops.Conv2d | ops.Linear | ops.Add) and does.activation == "none"
 
 
 def rewritten(

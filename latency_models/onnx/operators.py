@@ -9,25 +9,10 @@ from typing import Any
 import numpy as np
 
 from latency_models.onnx.graph import OnnxGraph
+from search_spaces.graphs import operators as ops
 from search_spaces.graphs.activations import Activation
 from search_spaces.graphs.errors import UnsupportedOperatorError
 from search_spaces.graphs.graph import Node
-from search_spaces.graphs.operators import (
-    Activate,
-    Add,
-    AvgPool,
-    ChannelShuffle,
-    ChannelSplit,
-    Concat,
-    Conv2d,
-    Dropout,
-    GlobalAvgPool,
-    Linear,
-    Magnitude,
-    MaxPool,
-    Scale,
-    Shape,
-)
 
 
 def clip_to_6(file: OnnxGraph, name: str, value: str) -> str:
@@ -54,7 +39,7 @@ def activate(file: OnnxGraph, value: str, name: str, activation: Activation) -> 
     return ONNX_ACTIVATIONS[activation](file, name, value)
 
 
-def write_conv2d(file: OnnxGraph, node: Node, op: Conv2d) -> None:
+def write_conv2d(file: OnnxGraph, node: Node, op: ops.Conv2d) -> None:
     value = file.add(
         "Conv",
         node.name,
@@ -64,7 +49,7 @@ def write_conv2d(file: OnnxGraph, node: Node, op: Conv2d) -> None:
     file.put(node, activate(file, value, node.name, op.activation))
 
 
-def windows(op: Conv2d) -> dict[str, Any]:
+def windows(op: ops.Conv2d) -> dict[str, Any]:
     """Returns the attributes of a convolution."""
     return {
         "kernel_shape": op.kernel_size,
@@ -75,7 +60,7 @@ def windows(op: Conv2d) -> dict[str, Any]:
     }
 
 
-def write_linear(file: OnnxGraph, node: Node, op: Linear) -> None:
+def write_linear(file: OnnxGraph, node: Node, op: ops.Linear) -> None:
     (name,) = node.inputs
     value = file.vector(name)
     if name in file.coded:
@@ -90,18 +75,18 @@ def put_vector(file: OnnxGraph, node: Node, value: str) -> None:
     file.put(node, value)
 
 
-def write_add(file: OnnxGraph, node: Node, op: Add) -> None:
+def write_add(file: OnnxGraph, node: Node, op: ops.Add) -> None:
     value = file.add("Add", node.name, file.maps(node))
     file.put(node, activate(file, value, node.name, op.activation))
 
 
-def write_concat(file: OnnxGraph, node: Node, op: Concat) -> None:
+def write_concat(file: OnnxGraph, node: Node, op: ops.Concat) -> None:
     inputs, coding = (file.maps(node), None) if op.activation != "none" else file.moved(node)
     value = file.add("Concat", node.name, inputs, axis=1)
     file.put(node, activate(file, value, node.name, op.activation), coding)
 
 
-def write_channel_split(file: OnnxGraph, node: Node, op: ChannelSplit) -> None:
+def write_channel_split(file: OnnxGraph, node: Node, op: ops.ChannelSplit) -> None:
     limits = [
         file.constant(f"{node.name}/{part}", (value,))
         for part, value in (("start", op.start), ("stop", op.stop), ("axis", 1))
@@ -110,7 +95,7 @@ def write_channel_split(file: OnnxGraph, node: Node, op: ChannelSplit) -> None:
     file.put(node, file.add("Slice", node.name, [*inputs, *limits]), coding)
 
 
-def write_channel_shuffle(file: OnnxGraph, node: Node, op: ChannelShuffle) -> None:
+def write_channel_shuffle(file: OnnxGraph, node: Node, op: ops.ChannelShuffle) -> None:
     channels, height, width = node.shape
     # A zero keeps the dimension as it is: the batch stays free.
     grouped = file.constant(
@@ -123,15 +108,15 @@ def write_channel_shuffle(file: OnnxGraph, node: Node, op: ChannelShuffle) -> No
     file.put(node, file.add("Reshape", node.name, [value, joined]), coding)
 
 
-def write_scale(file: OnnxGraph, node: Node, op: Scale) -> None:
+def write_scale(file: OnnxGraph, node: Node, op: ops.Scale) -> None:
     file.put(node, file.add("Mul", node.name, file.maps(node)))
 
 
-def write_activate(file: OnnxGraph, node: Node, op: Activate) -> None:
+def write_activate(file: OnnxGraph, node: Node, op: ops.Activate) -> None:
     file.put(node, activate(file, file.map(node.inputs[0]), node.name, op.activation))
 
 
-def write_max_pool(file: OnnxGraph, node: Node, op: MaxPool) -> None:
+def write_max_pool(file: OnnxGraph, node: Node, op: ops.MaxPool) -> None:
     shape = file.model.graph.shapes[node.inputs[0]]
     inputs, coding = file.moved(node)
     value = file.add(
@@ -145,7 +130,7 @@ def write_max_pool(file: OnnxGraph, node: Node, op: MaxPool) -> None:
     file.put(node, value, coding)
 
 
-def end_pads(op: MaxPool, shape: Shape, output: Shape) -> list[int]:
+def end_pads(op: ops.MaxPool, shape: ops.Shape, output: ops.Shape) -> list[int]:
     """Returns the zeros below and to the right that give exactly the graph's output size.
 
     Runtimes round ``ceil_mode`` at the border differently; padding never wins a maximum, so
@@ -159,7 +144,7 @@ def end_pads(op: MaxPool, shape: Shape, output: Shape) -> list[int]:
     ]
 
 
-def write_avg_pool(file: OnnxGraph, node: Node, op: AvgPool) -> None:
+def write_avg_pool(file: OnnxGraph, node: Node, op: ops.AvgPool) -> None:
     value = file.add(
         "AveragePool",
         node.name,
@@ -172,17 +157,17 @@ def write_avg_pool(file: OnnxGraph, node: Node, op: AvgPool) -> None:
     file.put(node, value)
 
 
-def write_magnitude(file: OnnxGraph, node: Node, op: Magnitude) -> None:
+def write_magnitude(file: OnnxGraph, node: Node, op: ops.Magnitude) -> None:
     absolute = file.add("Abs", node.name, file.maps(node))
     channels = file.constant(f"{node.name}/channels", (1,))
     file.put(node, file.add("ReduceMean", node.name, [absolute, channels], keepdims=1))
 
 
-def write_global_avg_pool(file: OnnxGraph, node: Node, op: GlobalAvgPool) -> None:
+def write_global_avg_pool(file: OnnxGraph, node: Node, op: ops.GlobalAvgPool) -> None:
     file.put(node, file.add("GlobalAveragePool", node.name, file.maps(node)))
 
 
-def write_dropout(file: OnnxGraph, node: Node, op: Dropout) -> None:
+def write_dropout(file: OnnxGraph, node: Node, op: ops.Dropout) -> None:
     (name,) = node.inputs
     if name in file.coded:
         file.coded[node.name] = file.coded[name]

@@ -11,23 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nas.nn.activations import TORCH_ACTIVATIONS
+from search_spaces.graphs import operators as ops
 from search_spaces.graphs.model import NORM_EPSILON
-from search_spaces.graphs.operators import (
-    Activate,
-    Add,
-    AvgPool,
-    ChannelShuffle,
-    ChannelSplit,
-    Concat,
-    Conv2d,
-    Dropout,
-    GlobalAvgPool,
-    Linear,
-    Magnitude,
-    MaxPool,
-    Operator,
-    Scale,
-)
 
 STATISTICS = ("mean", "variance")  # arrays that training measures and no gradient changes
 
@@ -89,7 +74,7 @@ class Context:
     quantizer: Arrays | None = None
 
 
-def conv2d(op: Conv2d, context: Context, x: Tensor) -> Tensor:
+def conv2d(op: ops.Conv2d, context: Context, x: Tensor) -> Tensor:
     arrays = context.arrays
     x = functional.conv2d(
         x,
@@ -105,7 +90,7 @@ def conv2d(op: Conv2d, context: Context, x: Tensor) -> Tensor:
     return activated(op, x)
 
 
-def activated(op: Conv2d | Linear | Add | Concat, x: Tensor) -> Tensor:
+def activated(op: ops.Conv2d | ops.Linear | ops.Add | ops.Concat, x: Tensor) -> Tensor:
     """Returns what an operator's activation makes of a map that nothing else reads."""
     return TORCH_ACTIVATIONS[op.activation].of_owned(x)
 
@@ -124,33 +109,33 @@ def batch_norm(context: Context, x: Tensor) -> Tensor:
     )
 
 
-def linear(op: Linear, context: Context, x: Tensor) -> Tensor:
+def linear(op: ops.Linear, context: Context, x: Tensor) -> Tensor:
     arrays = context.arrays
     x = functional.linear(x.flatten(1), arrays["weight"], arrays["bias"] if op.bias else None)
     return activated(op, x)[:, :, None, None]
 
 
-def magnitude(op: Magnitude, context: Context, x: Tensor) -> Tensor:
+def magnitude(op: ops.Magnitude, context: Context, x: Tensor) -> Tensor:
     x = x.detach()  # a factor, not a path: with its gradient, networks learn worse
     return x.abs().mean(1, keepdim=True)
 
 
-REAL_LAYERS: dict[type[Operator], Callable[..., Tensor]] = {
-    Conv2d: conv2d,
-    Linear: linear,
-    Add: lambda op, _, x, y: activated(op, x + y),
-    Concat: lambda op, _, *maps: activated(op, torch.cat(maps, dim=1)),
-    ChannelSplit: lambda op, _, x: x[:, op.start : op.stop],
-    ChannelShuffle: lambda op, _, x: torch.channel_shuffle(x, op.groups),
-    Scale: lambda op, _, x, gate: x * gate,
-    Activate: lambda op, _, x: TORCH_ACTIVATIONS[op.activation].of(x),
-    MaxPool: lambda op, _, x: functional.max_pool2d(
+REAL_LAYERS: dict[type[ops.Operator], Callable[..., Tensor]] = {
+    ops.Conv2d: conv2d,
+    ops.Linear: linear,
+    ops.Add: lambda op, _, x, y: activated(op, x + y),
+    ops.Concat: lambda op, _, *maps: activated(op, torch.cat(maps, dim=1)),
+    ops.ChannelSplit: lambda op, _, x: x[:, op.start : op.stop],
+    ops.ChannelShuffle: lambda op, _, x: torch.channel_shuffle(x, op.groups),
+    ops.Scale: lambda op, _, x, gate: x * gate,
+    ops.Activate: lambda op, _, x: TORCH_ACTIVATIONS[op.activation].of(x),
+    ops.MaxPool: lambda op, _, x: functional.max_pool2d(
         x, op.kernel_size, op.stride, op.padding, ceil_mode=op.ceil_mode
     ),
-    AvgPool: lambda op, _, x: functional.avg_pool2d(
+    ops.AvgPool: lambda op, _, x: functional.avg_pool2d(
         x, op.kernel_size, op.stride, op.padding, count_include_pad=True
     ),
-    GlobalAvgPool: lambda op, _, x: x.mean((2, 3), keepdim=True),
-    Dropout: lambda op, context, x: functional.dropout(x, op.rate, training=context.training),
-    Magnitude: magnitude,
+    ops.GlobalAvgPool: lambda op, _, x: x.mean((2, 3), keepdim=True),
+    ops.Dropout: lambda op, context, x: functional.dropout(x, op.rate, training=context.training),
+    ops.Magnitude: magnitude,
 }

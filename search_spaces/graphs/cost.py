@@ -15,29 +15,11 @@ from dataclasses import dataclass, fields
 from math import prod
 from typing import Any
 
+from search_spaces.graphs import operators as ops
 from search_spaces.graphs.errors import UnsupportedOperatorError
 from search_spaces.graphs.formats import Formats
 from search_spaces.graphs.fusion import FusedKernel, fuse
 from search_spaces.graphs.graph import INPUT, Graph, Node
-from search_spaces.graphs.operators import (
-    OPERATOR_NAMES,
-    Activate,
-    Add,
-    AvgPool,
-    ChannelShuffle,
-    ChannelSplit,
-    Concat,
-    Conv2d,
-    Dropout,
-    GlobalAvgPool,
-    Linear,
-    Magnitude,
-    MaxPool,
-    Operator,
-    Quantize,
-    Scale,
-    Shape,
-)
 from search_spaces.graphs.precision import FP32, Precision
 
 
@@ -65,27 +47,28 @@ class NetworkCost(Cost):
     peak_activation_bytes: int
 
 
-def conv2d_macs(op: Conv2d, inputs: tuple[Shape, ...], output: Shape) -> int:
+def conv2d_macs(op: ops.Conv2d, inputs: tuple[ops.Shape, ...], output: ops.Shape) -> int:
     kernel = op.kernel_size[0] * op.kernel_size[1] * (inputs[0][0] // op.groups)
     return kernel * prod(output)
 
 
-def linear_macs(op: Linear, inputs: tuple[Shape, ...], output: Shape) -> int:
+def linear_macs(op: ops.Linear, inputs: tuple[ops.Shape, ...], output: ops.Shape) -> int:
     return prod(inputs[0]) * op.out_features
 
 
-def no_macs(op: Operator, inputs: tuple[Shape, ...], output: Shape) -> int:
+def no_macs(op: ops.Operator, inputs: tuple[ops.Shape, ...], output: ops.Shape) -> int:
     """Element-wise and pooling operators multiply and accumulate nothing."""
     return 0
 
 
-MACS: dict[type, Callable[[Any, tuple[Shape, ...], Shape], int]] = {
-    Conv2d: conv2d_macs,
-    Linear: linear_macs,
+MACS: dict[type, Callable[[Any, tuple[ops.Shape, ...], ops.Shape], int]] = {
+    ops.Conv2d: conv2d_macs,
+    ops.Linear: linear_macs,
     **dict.fromkeys(
         (
-            *(Add, Concat, ChannelSplit, ChannelShuffle, Scale, Activate, MaxPool, AvgPool),
-            *(GlobalAvgPool, Dropout, Quantize, Magnitude),
+            *(ops.Add, ops.Concat, ops.ChannelSplit, ops.ChannelShuffle, ops.Scale, ops.Activate),
+            *(ops.MaxPool, ops.AvgPool, ops.GlobalAvgPool, ops.Dropout, ops.Quantize),
+            ops.Magnitude,
         ),
         no_macs,
     ),
@@ -105,7 +88,7 @@ def kernel_costs(graph: Graph) -> tuple[tuple[FusedKernel, Cost], ...]:
 def kernel_cost(graph: Graph, formats: Formats, kernel: FusedKernel) -> Cost:
     node = kernel.node
     if type(node.operator) not in MACS:
-        name = OPERATOR_NAMES.get(type(node.operator), type(node.operator).__name__)
+        name = ops.OPERATOR_NAMES.get(type(node.operator), type(node.operator).__name__)
         raise UnsupportedOperatorError(f"no cost is known for operator {name!r} ({node.name})")
     inputs = graph.input_shapes(node)
     quantizers = [graph.node(name) for name in kernel.quantizers]
@@ -121,7 +104,7 @@ def kernel_cost(graph: Graph, formats: Formats, kernel: FusedKernel) -> Cost:
 
 
 def written_in_place(kernel: FusedKernel) -> bool:
-    return isinstance(kernel.operator, Concat) and kernel.activation == "none"
+    return isinstance(kernel.operator, ops.Concat) and kernel.activation == "none"
 
 
 def count_node_params(graph: Graph, node: Node) -> int:
@@ -138,7 +121,7 @@ def weight_bytes(graph: Graph, node: Node) -> int:
     per output channel; a quantizer has its step, or a factor and a term per channel.
     """
     shapes = node.operator.array_shapes(*graph.input_shapes(node))
-    if isinstance(node.operator, Quantize):
+    if isinstance(node.operator, ops.Quantize):
         normed = node.operator.norm != "none"
         return 4 * (2 * node.shape[0] * normed if node.operator.bits == 1 else 1)
     if "weight" not in shapes:
@@ -152,7 +135,7 @@ def weight_bytes(graph: Graph, node: Node) -> int:
     )
 
 
-def precision_of(operator: Operator) -> Precision:
+def precision_of(operator: ops.Operator) -> Precision:
     precision: Precision = getattr(operator, "precision", FP32)
     return precision
 
@@ -193,10 +176,11 @@ def map_homes(graph: Graph, formats: Formats) -> dict[str, str]:
     home = {name: name for name in graph.shapes}
     placed: set[str] = set()
     for node in graph.nodes:
-        coded_by_maker = isinstance(node.operator, Quantize) and not formats.native[node.inputs[0]]
-        if isinstance(node.operator, Dropout | ChannelSplit) or coded_by_maker:
+        does = node.operator
+        coded_by_maker = isinstance(does, ops.Quantize) and not formats.native[node.inputs[0]]
+        if isinstance(does, ops.Dropout | ops.ChannelSplit) or coded_by_maker:
             home[node.name] = home[node.inputs[0]]
-        elif isinstance(node.operator, Concat) and node.operator.activation == "none":
+        elif isinstance(node.operator, ops.Concat) and node.operator.activation == "none":
             for name in node.inputs:
                 if name not in placed and home[name] == name and name != INPUT:
                     home[name] = node.name
