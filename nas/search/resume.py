@@ -29,7 +29,8 @@ from nas.runs.folder import RunFolder
 from nas.runs.provenance import versions
 from nas.runs.summary import data_summary
 from nas.search.samplers import make_sampler
-from nas.study.drivers import forget, owner, predecessors
+from nas.study.drivers import forget, predecessors
+from nas.study.liveness import beats_of, owner
 from nas.study.names import BASELINE, BEAT, LEFT, TERMS
 from nas.study.retrying_storage import LIMIT_S
 from nas.study.storages import open_storage
@@ -93,9 +94,7 @@ def take_up_study(
 
 def others_beat(study: optuna.Study, run: RunFolder) -> bool:
     """Whether drivers of other run folders are at work in the study, as far as it tells."""
-    dead = {BEAT + name for name in predecessors(run)}
-    beats = {key: sign for key, sign in study.user_attrs.items() if key.startswith(BEAT)}
-    return any(sign != LEFT for key, sign in beats.items() if key not in dead)
+    return bool(beats_of(study.user_attrs).keys() - predecessors(run))
 
 
 def take_up(study: optuna.Study, run: RunFolder, *, is_shared: bool) -> int:
@@ -109,9 +108,8 @@ def take_up(study: optuna.Study, run: RunFolder, *, is_shared: bool) -> int:
         retaken = sum(retake(study, trial) for trial in running if owner(trial) in dead)
     else:
         retaken = retake_interrupted(study)
-    for name in dead:
-        if study.user_attrs.get(BEAT + name, LEFT) != LEFT:
-            study.set_user_attr(BEAT + name, LEFT)
+    for name in dead & beats_of(study.user_attrs).keys():
+        study.set_user_attr(BEAT + name, LEFT)
     forget(run, dead)
     return retaken
 

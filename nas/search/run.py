@@ -34,13 +34,13 @@ from nas.search.final_front import measure_front
 from nas.search.interrupts import stopping_gently
 from nas.search.loop import OnProgress, SearchLoop, ignore_progress
 from nas.search.resume import MAY_CHANGE, take_up_study, terms_of
-from nas.study.drivers import Drivers, Timing
+from nas.study.drivers import Drivers
+from nas.study.liveness import USUAL, Timing
 from nas.study.results import RunResults, publish_measured, results_of_study
 from nas.study.storages import open_storage, remember_password
 from nas.study.study import refuse_other_study
 from search_spaces.graphs.errors import UserError
 
-USUAL = Timing()
 log = logging.getLogger("nas.search")
 
 

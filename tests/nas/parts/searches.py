@@ -13,7 +13,7 @@ from nas.problem.run_file import RunFile, to_yaml
 PROGRAM = """
 import sys
 from pathlib import Path
-from nas.study.drivers import Timing
+from nas.study.liveness import Timing
 from nas.problem.run_file import read_run_file
 from nas.search.run import run_search
 from search_spaces.graphs.errors import UserError

@@ -31,7 +31,7 @@ import sys
 from pathlib import Path
 from nas.evaluation.ray.connection import connected
 from nas.evaluation.ray.place import RayPlace
-from nas.study.drivers import Timing
+from nas.study.liveness import Timing
 from nas.evaluation.instruments import Instruments
 from nas.problem.run_file import read_run_file
 from nas.search.run import run_search
