@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 export OMP_NUM_THREADS := 1
+# A file stays in one process, and files in the order that tests/conftest.py gives them.
+PROCESSES := -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-quick test-cluster test-aarch64 check sizes format benchmarks clean
 
@@ -17,13 +19,13 @@ demo: $(VENV)/installed  ## search digits, print the front, export the knee
 	$(BIN)/nas export runs/digits --pick knee --formats onnx,tvm,torch --to runs/digits/export
 
 test: $(VENV)/installed  ## the suite, files in two processes
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not cluster"
+	$(BIN)/python -m pytest $(PROCESSES) -m "not cluster"
 
 test-cluster: $(VENV)/installed  ## kill nodes, drivers, databases and what else a cluster has
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m cluster
+	$(BIN)/python -m pytest $(PROCESSES) -m cluster
 
 test-quick: $(VENV)/installed  ## without the tests that take more than a few seconds
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not cluster"
+	$(BIN)/python -m pytest $(PROCESSES) -m "not slow and not cluster"
 
 test-aarch64: $(VENV)/installed  ## kernels and networks for 64-bit ARM, in an emulator
 	$(BIN)/python -m pytest -rs tests/latency_models/compiler/test_aarch64.py tests/latency_models/boards/test_library_file.py

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("cache_of_its_own")
 Record = Callable[[str, object], None]  # pytest's record_property
 
 
-@pytest.fixture(params=["postgresql", "journal"])
+@pytest.fixture(params=[pytest.param("postgresql", marks=pytest.mark.cluster), "journal"])
 def study_url(request: pytest.FixtureRequest, tmp_path: Path) -> Any:  # noqa: ANN401
     if request.param == "journal":
         yield f"journal:{tmp_path}/shared.journal"
@@ -169,7 +169,7 @@ def test_a_driver_that_stood_still_tells_nothing_twice(
     assert front(here) == front(there)
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_a_database_that_is_killed_and_started_again_costs_nothing(
     tmp_path: Path, digits_file: dict[str, Any], record_property: Record
 ) -> None:
@@ -190,7 +190,7 @@ def test_a_database_that_is_killed_and_started_again_costs_nothing(
         assert no_file_holds(SECRET, results.run.path)
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_a_database_that_stays_away_ends_the_search_in_one_line(
     tmp_path: Path, digits_file: dict[str, Any], record_property: Record
 ) -> None:

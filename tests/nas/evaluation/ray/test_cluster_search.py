@@ -49,6 +49,7 @@ def test_a_candidate_whose_worker_is_killed_goes_on_from_its_checkpoint(
     all_gone(two_nodes)
 
 
+@pytest.mark.smoke
 def test_what_a_cluster_finds_is_what_this_machine_finds(
     two_nodes: LocalCluster, tmp_path: Path, digits_file: dict[str, Any]
 ) -> None:
