@@ -26,7 +26,7 @@ from latency_models.kernels.kernel import TiledKernel
 from latency_models.kernels.plain import PointwiseKernel
 from latency_models.kernels.sign_conv import SignConvKernel
 from latency_models.kernels.view import REAL, Form, Kind, View
-from search_spaces.graphs.operators import Activation
+from search_spaces.graphs.activations import Activation
 from search_spaces.graphs.precision import Precision
 
 Kernel = TiledKernel[Any] | PointwiseKernel

@@ -25,7 +25,7 @@ from latency_models.kernels.depthwise import DepthwiseKernel, DepthwiseTile
 from latency_models.kernels.epilogue import Epilogue
 from latency_models.kernels.integer_conv import IntegerConvKernel
 from latency_models.kernels.integer_depthwise import IntegerDepthwiseKernel
-from latency_models.kernels.kernel import Kernel
+from latency_models.kernels.kernel import Kernel, MovingKernel
 from latency_models.kernels.layout import (
     BorderKernel,
     LayoutKernel,
@@ -237,6 +237,10 @@ class Planner:
         maps = {f"source{index}": name for index, name in enumerate(work.inputs)}
         self.add(kernel, work.node, maps | self.end_maps(work), work)
 
+    def move(self, kernel: MovingKernel, work: Work) -> None:
+        maps = {"source": work.inputs[0], "target": work.targets[0]}
+        self.add(kernel, work.node, maps, work)
+
     def sources(self, work: Work) -> tuple[View, ...]:
         return tuple(self.view(name) for name in work.inputs)
 
@@ -247,9 +251,7 @@ class Planner:
         source, target = self.view(work.inputs[0]), self.view(work.targets[0])
         maximum = isinstance(operator, MaxPool)
         if maximum and source.form == target.form and source.form.kind == "codes":
-            kernel = CodePoolKernel(source, target, *window)
-            maps = {"source": work.inputs[0], "target": work.targets[0]}
-            self.add(kernel, work.node, maps, work)
+            self.move(CodePoolKernel(source, target, *window), work)
             return
         kind = "max" if maximum else "average"
         self.plain(PoolKernel((source,), self.epilogue(work), kind, *window), work)  # type: ignore[arg-type]
@@ -269,9 +271,7 @@ class Planner:
         operator = work.operator
         assert isinstance(operator, ChannelShuffle)
         source, target = self.view(work.inputs[0]), self.view(work.targets[0])
-        kernel = ShuffleKernel(source, target, operator.groups)
-        maps = {"source": work.inputs[0], "target": work.targets[0]}
-        self.add(kernel, work.node, maps, work)
+        self.move(ShuffleKernel(source, target, operator.groups), work)
 
     def concat(self, work: Work) -> None:
         """Copies the parts that could not be written in their place to begin with."""
@@ -284,11 +284,8 @@ class Planner:
             same = self.schedule.maps[base].shape == self.schedule.maps[name].shape
             if not (same and self.places.is_written_in(base, whole, first)):
                 part = self.places.add_part(whole, index, name, first)
-                self.copy(Work(Copy(), work.node, (name,), (part,)))
+                self.pointwise(Work(Copy(), work.node, (name,), (part,)))
             first += self.schedule.maps[name].shape[0]
-
-    def copy(self, work: Work) -> None:
-        self.pointwise(work)
 
     def input_codes(self, work: Work) -> None:
         outside = View(*self.graph.input_shape, planar=True)
@@ -323,7 +320,7 @@ PLAN: dict[type, Callable[[Planner, Work], None]] = {
     Add: Planner.pointwise,
     Scale: Planner.pointwise,
     Activate: Planner.pointwise,
-    Copy: Planner.copy,
+    Copy: Planner.pointwise,
     InputCodes: Planner.input_codes,
     Magnitude: Planner.magnitude,
     ChannelShuffle: Planner.channel_shuffle,

@@ -8,16 +8,16 @@ say where maps lie.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from latency_models.kernels.epilogue import vector_bits
+from latency_models.kernels.epilogue import packable
 from latency_models.kernels.view import REAL as REAL_FORM
 from latency_models.kernels.view import Form, form_of
+from search_spaces.graphs.activations import Activation
 from search_spaces.graphs.errors import UnsupportedOperatorError
 from search_spaces.graphs.formats import REAL, Formats, only_moves
 from search_spaces.graphs.fusion import FusedKernel, fuse
 from search_spaces.graphs.graph import INPUT, Graph, Node
 from search_spaces.graphs.operators import (
     Activate,
-    Activation,
     Add,
     AvgPool,
     ChannelSplit,
@@ -332,7 +332,7 @@ class Scheduler:
             return True
         if operator.is_depthwise(channels):
             return True
-        return operator.out_channels // operator.groups % vector_bits(self.lanes) == 0
+        return packable(operator.out_channels // operator.groups, self.lanes)
 
 
 def push_activations(graph: Graph) -> Graph:

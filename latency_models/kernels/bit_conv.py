@@ -24,12 +24,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latency_models.codegen.bit_counting import Counter, Join, counter_kind, instruction
-from latency_models.codegen.emitter import Buffer, Expr, T, for_parts
+from latency_models.codegen.emitter import Expr, T, for_parts
 from latency_models.devices.cpu import VectorUnit
 from latency_models.kernels.convolution import (
     Convolution,
     ConvolutionEmission,
     ConvTile,
+    RegisterTile,
 )
 from latency_models.kernels.kernel import TiledKernel
 from search_spaces.graphs.formats import WORD
@@ -218,25 +219,17 @@ class BitConvEmission(ConvolutionEmission):
         super().__init__(kernel, unit, tile)
         self.worth = kernel.left_undone
 
-    def sum_up(
-        self,
-        sums: list[list[Buffer]],
-        pixels: list[tuple[int, int]],
-        group: Expr,
-        first: Expr,
-        y: Expr,
-        x: Expr,
-    ) -> None:
+    def sum_up(self, at: RegisterTile) -> None:
         kernel, v, lanes = self.kernel, self.vectors, self.unit.lanes
-        size = len(sums[0])
-        padded = T.bind((group * kernel.num_vectors(self.unit) + first) * lanes)
+        size = at.size
+        padded = T.bind((at.group * kernel.num_vectors(self.unit) + at.first) * lanes)
         planes = kernel.weight_bits
         where = T.bind(kernel.padded_channels(self.unit) + padded * (kernel.window * planes))
-        origin = T.bind(self.origin(group, y, x))
+        origin = T.bind(self.origin(at))
         zero = T.broadcast(T.int32(0), lanes)
         kind = counter_kind(self.unit, kernel.window)
-        counter = kind(v, [zero] * (len(pixels) * size))
-        walk = _Walk(self, counter, size, self.pixel_offsets(pixels), origin, where)
+        counter = kind(v, [zero] * (len(at.pixels) * size))
+        walk = _Walk(self, counter, size, self.pixel_offsets(at), origin, where)
         for power, passes in enumerate(kernel.passes):
             if power:
                 counter.double()
@@ -248,7 +241,7 @@ class BitConvEmission(ConvolutionEmission):
             T.bind(T.reinterpret(f"int32x{lanes}", v.load(self.weights, padded + j * lanes)))
             for j in range(size)
         ]
-        for cell, register in enumerate(register for row in sums for register in row):
+        for cell, register in enumerate(at.registers):
             v.put(register, v.get(counter.sums[cell]) + starts[cell % size])
 
 
@@ -321,10 +314,9 @@ class _Walk:
 
     def code_at(self, each: Pass, tap: tuple[Expr, Expr, Expr]) -> Expr:
         (i, j, word), kernel = tap, self.emission.kernel
-        source = kernel.source
-        row = i * (kernel.dilation[0] * source.row_stride)
-        column = j * (kernel.dilation[1] * source.pixel_stride)
-        return self.origin + row + column + each.map_plane * source.plane_stride + word
+        row_step, column_step = self.emission.window_steps()
+        place = self.origin + i * row_step + j * column_step
+        return place + each.map_plane * kernel.source.plane_stride + word
 
     def weight_at(self, each: Pass, tap: tuple[Expr, Expr, Expr]) -> Expr:
         (i, j, word), kernel = tap, self.emission.kernel

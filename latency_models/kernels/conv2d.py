@@ -10,12 +10,13 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from latency_models.codegen.emitter import Buffer, Expr, T
+from latency_models.codegen.emitter import Expr, T
 from latency_models.devices.cpu import VectorUnit
 from latency_models.kernels.convolution import (
     Convolution,
     ConvolutionEmission,
     ConvTile,
+    RegisterTile,
 )
 
 Array = NDArray[np.float32]
@@ -75,48 +76,37 @@ class RealConvEmission(ConvolutionEmission):
 
     kernel: Conv2dKernel
 
-    def sum_up(
-        self,
-        sums: list[list[Buffer]],
-        pixels: list[tuple[int, int]],
-        group: Expr,
-        first: Expr,
-        y: Expr,
-        x: Expr,
-    ) -> None:
+    def sum_up(self, at: RegisterTile) -> None:
         kernel, v, source = self.kernel, self.vectors, self.kernel.source
-        size, lanes = len(sums[0]), self.unit.lanes
+        size, lanes = at.size, self.unit.lanes
         per_group = kernel.num_vectors(self.unit) * lanes
         for j in range(size):
-            bias = v.load(self.weights, group * per_group + (first + j) * lanes)
-            for registers in sums:
+            bias = v.load(self.weights, at.group * per_group + (at.first + j) * lanes)
+            for registers in at.sums:
                 v.put(registers[j], bias)
-        block = (group * per_group + first * lanes) * kernel.window
+        block = (at.group * per_group + at.first * lanes) * kernel.window
         packed = T.bind(kernel.padded_channels(self.unit) + block)
-        ahead = self.next_block(packed, len(pixels), size, y, x)
-        origin = T.bind(self.origin(group, y, x))
+        ahead = self.next_block(packed, at)
+        origin = T.bind(self.origin(at))
         height, width = kernel.kernel_size
-        row_step = kernel.dilation[0] * source.row_stride
-        column_step = kernel.dilation[1] * source.pixel_stride
-        offsets = self.pixel_offsets(pixels)
+        row_step, column_step = self.window_steps()
+        offsets = self.pixel_offsets(at)
         with T.grid(height, width, kernel.in_channels) as (i, j, c):
             where = T.bind(((i * width + j) * kernel.in_channels + c) * (size * lanes) + packed)
             taps = [v.load(self.weights, where + k * lanes) for k in range(size)]
             start = T.bind(origin + i * row_step + j * column_step + c * source.channel_stride)
             if ahead is not None:
                 v.prefetch(self.weights, ahead + ((i * width + j) * kernel.in_channels + c) * LINE)
-            for offset, registers in zip(offsets, sums, strict=True):
+            for offset, registers in zip(offsets, at.sums, strict=True):
                 number = v.load_spread(self.source, start + offset)
                 for register, tap in zip(registers, taps, strict=True):
                     v.put(register, v.get(register) + number * tap)
 
-    def next_block(
-        self, packed: Expr, num_pixels: int, size: int, y: Expr, x: Expr
-    ) -> Expr | None:
+    def next_block(self, packed: Expr, at: RegisterTile) -> Expr | None:
         """Where the first tiles of a block find lines of the next block's weights to ask for."""
         kernel, lanes = self.kernel, self.unit.lanes
         height, width = kernel.map_size
-        if not self.tile.blocks_outside or num_pixels == height * width:
+        if not self.tile.blocks_outside or len(at.pixels) == height * width:
             return None
-        part = T.min((y * width + x) // num_pixels, T.int32(size - 1))
-        return T.bind(packed + (size * lanes + part * LINE) * kernel.window)
+        part = T.min((at.y * width + at.x) // len(at.pixels), T.int32(at.size - 1))
+        return T.bind(packed + (at.size * lanes + part * LINE) * kernel.window)

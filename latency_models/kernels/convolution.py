@@ -172,6 +172,33 @@ def begins_even(vectors: int, largest: int) -> bool:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class RegisterTile:
+    """Some pixels and a block of vectors of output channels, summed in registers.
+
+    Attributes:
+        sums: For each pixel, a register for each vector of the block, not yet set.
+        pixels: (row, column) of each pixel, from the tile's corner (y, x).
+        first: First vector of the block within its group.
+    """
+
+    sums: list[list[Buffer]]
+    pixels: list[tuple[int, int]]
+    group: Expr
+    first: Expr
+    y: Expr
+    x: Expr
+
+    @property
+    def registers(self) -> Iterator[Buffer]:
+        return (register for registers in self.sums for register in registers)
+
+    @property
+    def size(self) -> int:
+        """Vectors of the block."""
+        return len(self.sums[0])
+
+
 class ConvolutionEmission:
     """A convolution being written; how sums are made is left to the kind of numbers."""
 
@@ -233,7 +260,7 @@ class ConvolutionEmission:
         pixels = [(row, column) for row in range(rows) for column in range(columns)]
         padded = T.bind((group * kernel.num_vectors(self.unit) + first) * lanes)
         sums = [self.vectors.registers(size, self.sum_kind) for _ in pixels]
-        self.sum_up(sums, pixels, group, first, y, x)
+        self.sum_up(RegisterTile(sums, pixels, group, first, y, x))
         channel = T.bind(group * kernel.out_channels + first * lanes)
         left = T.bind(kernel.out_channels - (first + size - 1) * lanes)
         valid = left if kernel.out_channels % lanes else None
@@ -244,39 +271,30 @@ class ConvolutionEmission:
         self.end.finish(y, x, results, channel, padded, valid)
 
     @abstractmethod
-    def sum_up(
-        self,
-        sums: list[list[Buffer]],
-        pixels: list[tuple[int, int]],
-        group: Expr,
-        first: Expr,
-        y: Expr,
-        x: Expr,
-    ) -> None:
-        """Writes the code that computes the sums of one register tile.
+    def sum_up(self, at: RegisterTile) -> None:
+        """Writes the code that computes the sums of one register tile."""
 
-        Args:
-            sums: For each pixel, a register for each vector of the block, not yet set.
-            pixels: (row, column) of each pixel, from the tile's corner (y, x).
-            first: First vector of the block within its group.
-        """
-
-    def origin(self, group: Expr, y: Expr, x: Expr) -> Expr:
+    def origin(self, at: RegisterTile) -> Expr:
         """Offset in the source of the first element that the tile reads, at channel 0 of a group.
 
         Packed groups begin at whole words.
         """
         kernel, source = self.kernel, self.kernel.source
-        top = y * (kernel.stride[0] * source.row_stride)
-        left = x * (kernel.stride[1] * source.pixel_stride)
+        top = at.y * (kernel.stride[0] * source.row_stride)
+        left = at.x * (kernel.stride[1] * source.pixel_stride)
         padding = kernel.padding[0] * source.row_stride + kernel.padding[1] * source.pixel_stride
         step = source.offset_of(kernel.in_channels) if kernel.groups > 1 else 0
-        return top + left - padding + group * step
+        return top + left - padding + at.group * step
 
-    def pixel_offsets(self, pixels: list[tuple[int, int]]) -> list[int]:
+    def window_steps(self) -> tuple[int, int]:
+        """Elements in the source from one row of the window to the next, and between columns."""
+        (down, right), source = self.kernel.dilation, self.kernel.source
+        return down * source.row_stride, right * source.pixel_stride
+
+    def pixel_offsets(self, at: RegisterTile) -> list[int]:
         """Elements in the source from the tile's first pixel to each of its pixels."""
         stride, source = self.kernel.stride, self.kernel.source
         return [
             row * stride[0] * source.row_stride + column * stride[1] * source.pixel_stride
-            for row, column in pixels
+            for row, column in at.pixels
         ]

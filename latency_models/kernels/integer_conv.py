@@ -23,6 +23,7 @@ from latency_models.kernels.convolution import (
     Convolution,
     ConvolutionEmission,
     ConvTile,
+    RegisterTile,
 )
 from latency_models.kernels.kernel import TiledKernel
 
@@ -174,29 +175,20 @@ class IntegerConvEmission(ConvolutionEmission):
         super().__init__(kernel, unit, tile)
         self.dot = kernel.dot(unit)(self.vectors)
 
-    def sum_up(
-        self,
-        sums: list[list[Buffer]],
-        pixels: list[tuple[int, int]],
-        group: Expr,
-        first: Expr,
-        y: Expr,
-        x: Expr,
-    ) -> None:
+    def sum_up(self, at: RegisterTile) -> None:
         kernel, v, lanes = self.kernel, self.vectors, self.unit.lanes
-        size = len(sums[0])
-        padded = T.bind((group * kernel.num_vectors(self.unit) + first) * lanes)
+        size = at.size
+        padded = T.bind((at.group * kernel.num_vectors(self.unit) + at.first) * lanes)
         for j in range(size):
             packed = self.weights[T.ramp((padded + j * lanes) * 4, 1, 4 * lanes)]
             start = T.bind(T.reinterpret(f"int32x{lanes}", packed))
-            for registers in sums:
+            for registers in at.sums:
                 v.put(registers[j], start)
         block = T.bind(4 * kernel.padded_channels(self.unit) + padded * kernel.block_bytes)
-        origin = T.bind(self.origin(group, y, x))
-        offsets = self.pixel_offsets(pixels)
+        origin = T.bind(self.origin(at))
+        offsets = self.pixel_offsets(at)
         rows, columns, _ = kernel.runs
-        row_step = kernel.dilation[0] * kernel.source.row_stride
-        column_step = kernel.dilation[1] * kernel.source.pixel_stride
+        row_step, column_step = self.window_steps()
         whole, rest = divmod(kernel.steps, 8 // kernel.weight_bits)
         vector = self.dot.bytes * size
 
@@ -207,24 +199,24 @@ class IntegerConvEmission(ConvolutionEmission):
                 block + (i * columns + j) * (stored * vector),
             )
 
-        ahead = self.next_block(block, len(pixels), size, y, x)
+        ahead = self.next_block(block, at)
         if whole:
             with T.grid(rows, columns, whole) as (i, j, step):
                 codes, weights = run(i, j)
-                at = T.bind(codes + step * (STEP * 8 // kernel.weight_bits))
+                start = T.bind(codes + step * (STEP * 8 // kernel.weight_bits))
                 where = T.bind(weights + step * vector)
                 if ahead is not None:
                     done = (i * columns + j) * whole + step
                     v.prefetch(self.weights, ahead + done * LINE)
-                self.steps(sums, at, where, offsets, 8 // kernel.weight_bits)
+                self.steps(at.sums, start, where, offsets, 8 // kernel.weight_bits)
         if rest:
             with T.grid(rows, columns) as (i, j):
                 codes, weights = run(i, j)
-                at = T.bind(codes + whole * 2 * STEP)
-                self.steps(sums, at, T.bind(weights + whole * vector), offsets, 1)
+                start = T.bind(codes + whole * 2 * STEP)
+                self.steps(at.sums, start, T.bind(weights + whole * vector), offsets, 1)
         shift = kernel.shift(self.unit)
         if shift:
-            for register in (register for registers in sums for register in registers):
+            for register in at.registers:
                 v.put(register, T.shift_right(v.get(register), self.dot.words(shift)))
 
     def steps(
@@ -244,13 +236,13 @@ class IntegerConvEmission(ConvolutionEmission):
                 for register, tap in zip(registers, each, strict=True):
                     v.put(register, dot.add(v.get(register), codes, tap))
 
-    def next_block(self, block: Expr, num_pixels: int, size: int, y: Expr, x: Expr) -> Expr | None:
+    def next_block(self, block: Expr, at: RegisterTile) -> Expr | None:
         """Where the first tiles of a block find lines of the next block's weights to ask for."""
         kernel = self.kernel
         height, width = kernel.map_size
-        if not self.tile.blocks_outside or num_pixels == height * width:
+        if not self.tile.blocks_outside or len(at.pixels) == height * width:
             return None
         rows, columns, _ = kernel.runs
         lines = rows * columns * (kernel.steps // (8 // kernel.weight_bits))
-        part = T.min((y * width + x) // num_pixels, T.int32(size - 1))
-        return T.bind(block + size * self.unit.lanes * kernel.block_bytes + part * lines * LINE)
+        part = T.min((at.y * width + at.x) // len(at.pixels), T.int32(at.size - 1))
+        return T.bind(block + at.size * self.unit.lanes * kernel.block_bytes + part * lines * LINE)

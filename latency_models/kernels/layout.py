@@ -192,22 +192,21 @@ class BorderKernel(UntiledKernel):
     def function(self, unit: VectorUnit) -> Any:  # noqa: ANN401
         """Returns the kernel as a TVM function of ``arguments`` and ``numbers``."""
         v = Vectors(unit)
-        counts = ("planes", "rows", "fill")
-        runs = ("plane", "before", "row", "right", "sides", "end", "after")
+        names = (
+            "planes",
+            "rows",
+            "fill",
+            "plane",
+            "before",
+            "row",
+            "right",
+            "sides",
+            "end",
+            "after",
+        )
 
-        def emit(
-            target: Buffer,
-            planes: Expr,
-            rows: Expr,
-            fill: Expr,
-            plane: Expr,
-            before: Expr,
-            row: Expr,
-            right: Expr,
-            sides: Expr,
-            end: Expr,
-            after: Expr,
-        ) -> None:
+        def emit(target: Buffer, *numbers: Expr) -> None:
+            planes, rows, fill, plane, before, row, right, sides, end, after = numbers
             byte = T.bind(T.Cast("uint8", fill))
             with T.serial(planes) as p:
                 start = T.bind(p * plane)
@@ -216,7 +215,7 @@ class BorderKernel(UntiledKernel):
                     v.fill_run(target, start + y * row + right, sides, byte)
                 v.fill_run(target, start + end, after, byte)
 
-        return emit_function(self.arguments, emit, (*counts, *runs), types={"target": "uint8"})
+        return emit_function(self.arguments, emit, names, types={"target": "uint8"})
 
 
 @dataclass(frozen=True, slots=True)

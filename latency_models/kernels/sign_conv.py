@@ -23,6 +23,7 @@ from latency_models.kernels.convolution import (
     Convolution,
     ConvolutionEmission,
     ConvTile,
+    RegisterTile,
 )
 from latency_models.kernels.kernel import TiledKernel
 from latency_models.kernels.view import View
@@ -118,40 +119,31 @@ class SignConvEmission(ConvolutionEmission):
 
     kernel: SignConvKernel
 
-    def sum_up(
-        self,
-        sums: list[list[Buffer]],
-        pixels: list[tuple[int, int]],
-        group: Expr,
-        first: Expr,
-        y: Expr,
-        x: Expr,
-    ) -> None:
+    def sum_up(self, at: RegisterTile) -> None:
         kernel, v, source = self.kernel, self.vectors, self.kernel.source
-        size, lanes = len(sums[0]), self.unit.lanes
-        for register in (register for registers in sums for register in registers):
+        size, lanes = at.size, self.unit.lanes
+        for register in at.registers:
             v.put(register, v.constant(0))
-        padded = (group * kernel.num_vectors(self.unit) + first) * lanes
+        padded = (at.group * kernel.num_vectors(self.unit) + at.first) * lanes
         block = T.bind(padded * kernel.window)
-        origin = T.bind(self.origin(group, y, x))
+        origin = T.bind(self.origin(at))
         height, width = kernel.kernel_size
-        row_step = kernel.dilation[0] * source.row_stride
-        column_step = kernel.dilation[1] * source.pixel_stride
-        offsets = self.pixel_offsets(pixels)
+        row_step, column_step = self.window_steps()
+        offsets = self.pixel_offsets(at)
         words = v.registers(size, "uint32")
         whole, rest = divmod(kernel.in_channels, WORD)
 
         def word(i: Expr, j: Expr, index: Expr, channels: int) -> None:
             tap = (i * width + j) * kernel.words + index
             for k, register in enumerate(words):
-                at = block + tap * (size * lanes) + k * lanes
-                v.put(register, self.weights[v.ramp(at)])
+                where = block + tap * (size * lanes) + k * lanes
+                v.put(register, self.weights[v.ramp(where)])
             corner = origin + i * row_step + j * column_step
             start = T.bind(corner + index * (WORD * source.channel_stride))
             with T.serial(channels) as c:
                 taps = [self.next_signs(register) for register in words]
                 channel = T.bind(start + c * source.channel_stride)
-                for offset, registers in zip(offsets, sums, strict=True):
+                for offset, registers in zip(offsets, at.sums, strict=True):
                     number = v.load_spread(self.source, channel + offset)
                     for register, tap in zip(registers, taps, strict=True):
                         v.put(register, v.get(register) + number * tap)

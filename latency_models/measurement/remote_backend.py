@@ -15,6 +15,7 @@ from latency_models.boards.remote import RemoteBoard, RemoteLink
 from latency_models.boards.timing import Block
 from latency_models.compiler.library import CompiledModel, compile_model, tile_choice
 from latency_models.devices.device import Device, cpu_of
+from latency_models.devices.folders import replacing
 from latency_models.measurement.kernel_times import kernel_blocks, kernel_times
 from latency_models.measurement.reference import Reference, kept_at
 from latency_models.measurement.tvm_backend import check_width
@@ -53,9 +54,8 @@ class RemoteRunner:
         check_width(self._backend.cpu, self._assembly)
 
     def save(self, path: Path) -> None:
-        part = path.with_name(f".{path.name}.part")
-        part.write_bytes(self._library)
-        part.replace(path)
+        with replacing(path) as part:
+            part.write_bytes(self._library)
 
 
 class RemoteBackend:

@@ -11,6 +11,7 @@ the names they have in the model. Batch norm is folded and dropout left out, as 
 import json
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
+from typing import Any
 
 import onnx
 from onnx import helper
@@ -166,18 +167,19 @@ def write(file: OnnxGraph, node: Node, quantizer: str | None) -> None:
 
     Such a map becomes codes at once, before operators that move numbers.
     """
-    if isinstance(node.operator, Conv2d) and is_coded(node):
-        write_coded_conv2d(file, node, quantizer)
-    elif isinstance(node.operator, Linear) and is_coded(node):
-        write_coded_linear(file, node)
+    operator = node.operator
+    if isinstance(operator, Conv2d) and is_coded(node):
+        write_coded_conv2d(file, node, operator, quantizer)
+    elif isinstance(operator, Linear) and is_coded(node):
+        write_coded_linear(file, node, operator)
     else:
-        writer_of(node)(file, node)
+        writer_of(node)(file, node, operator)
     if quantizer and node.name not in file.coded:
         value = file.map(node.name)
         file.coded[node.name] = quantized(file, f"{node.name}/codes", value, quantizer)
 
 
-WRITERS: dict[type, Callable[[OnnxGraph, Node], None]] = {
+WRITERS: dict[type, Callable[[OnnxGraph, Node, Any], None]] = {
     Conv2d: write_conv2d,
     Linear: write_linear,
     Add: write_add,
@@ -195,7 +197,7 @@ WRITERS: dict[type, Callable[[OnnxGraph, Node], None]] = {
 }
 
 
-def writer_of(node: Node) -> Callable[[OnnxGraph, Node], None]:
+def writer_of(node: Node) -> Callable[[OnnxGraph, Node, Any], None]:
     kind = type(node.operator)
     if kind not in WRITERS:
         name = OPERATOR_NAMES.get(kind, kind.__name__)

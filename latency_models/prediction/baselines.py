@@ -14,7 +14,6 @@ from latency_models.prediction.learned import (
     ANY,
     family_doubts,
     kind_sizes,
-    size_distances,
 )
 from latency_models.prediction.roofline import Roofline, fit_roofline
 
@@ -47,10 +46,6 @@ class LookupModel:
         ]
         doubts = [self.doubts.get(f, self.doubts[ANY]) for f in table.families]
         return ideal + np.array(slower), np.array(doubts)
-
-    def outside(self, table: KernelRows) -> Floats:
-        """Returns how far outside the sizes of its kind each kernel lies, as the learned one."""
-        return size_distances(self.sizes, table)
 
 
 def between(sizes: Floats, slower: Floats, size: Floats) -> float:
@@ -96,10 +91,6 @@ class RooflineModel:
         """Returns the logarithm of milliseconds, and its doubt (a standard deviation), (S,)."""
         doubts = [self.doubts.get(f, self.doubts[ANY]) for f in table.families]
         return np.log(self.roofline.predict(table)), np.array(doubts)
-
-    def outside(self, table: KernelRows) -> Floats:
-        """Returns how far outside the sizes of its kind each kernel lies, as the learned one."""
-        return size_distances(self.sizes, table)
 
 
 def fit_roofline_model(table: KernelRows, median_ms: Floats) -> RooflineModel:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from latency_models.compiler.kernel_text import from_text, key_of
 from latency_models.devices.cpu import VectorUnit
 from latency_models.devices.latency import Conditions, Latency
-from latency_models.measurement.readings import latest, read_readings
+from latency_models.measurement.readings import What, latest, read_readings
 from latency_models.prediction.baselines import fit_lookup, fit_roofline_model
 from latency_models.prediction.kernel_rows import KernelRows, rows_of
 from latency_models.prediction.learned import fit_learned
@@ -62,20 +62,16 @@ def fit_latency_model(
     families = tuple(sorted(set(map(str, rows.families))))
     spreads = (kernels["spread_ms"] / kernels["median_ms"]).to_numpy(np.float64)
     keys = [key_of(text) for text in kernels["text"]]
-    about = {
-        **{name: plain(value) for name, value in conditions.items()},
-        "threads": int(conditions["threads"]),
-        "model": model,
-        "vector_unit": asdict(unit),
-        "kernels": len(kernels),
-        "set_aside": aside,
-        "drift": drift,
-        "sensitivity": 1.0,
-        "first": str(table["date"].min()),
-        "last": str(table["date"].max()),
-        "sessions": int(table["session"].nunique()),
-        "hwnas_version": version("hwnas"),
-    }
+    about = about_readings(
+        table,
+        conditions | {"threads": int(conditions["threads"])},
+        model=model,
+        vector_unit=asdict(unit),
+        kernels=len(kernels),
+        set_aside=aside,
+        drift=drift,
+        sensitivity=1.0,
+    )
     fitted = DeviceFit(
         about,
         fit_kernels(model, rows, median_ms, seed),
@@ -84,6 +80,20 @@ def fit_latency_model(
         no_networks(families),
     )
     return fit_networks(LatencyModel(fitted), networks, drift)
+
+
+def about_readings(
+    readings: "pd.DataFrame", conditions: Mapping[str, Any], **about: object
+) -> dict[str, Any]:
+    """Returns what a model says of itself, JSON-ready: its readings, and what else is given."""
+    return {
+        **{name: plain(value) for name, value in conditions.items()},
+        **about,
+        "first": str(readings["date"].min()),
+        "last": str(readings["date"].max()),
+        "sessions": int(readings["session"].nunique()),
+        "hwnas_version": version("hwnas"),
+    }
 
 
 def fit_networks(model: LatencyModel, networks: "pd.DataFrame", drift: float) -> LatencyModel:
@@ -151,14 +161,9 @@ def at_drift(table: "pd.DataFrame", drift: float, sensitivity: float = 1.0) -> "
     )
 
 
-def readings_now(folder: Path) -> "pd.DataFrame":
-    """Returns the readings of kernels under the latest conditions, the oldest first."""
-    return current(folder)[0]
-
-
-def current(folder: Path) -> "tuple[pd.DataFrame, dict[str, Any], int]":
-    """Returns these readings, their conditions, and how many others there are."""
-    table = read_readings(folder, "kernels")
+def current(folder: Path, what: What = "kernels") -> "tuple[pd.DataFrame, dict[str, Any], int]":
+    """Returns the readings under the latest conditions, these, and how many others there are."""
+    table = read_readings(folder, what)
     if not table["median_ms"].notna().any():
         return table.iloc[:0], {}, 0
     conditions = {name: table[name].dropna().iloc[-1] for name in SAME}

@@ -1,17 +1,15 @@
 """Compiled work: what kernels of ours do, with the tiles that they are compiled with."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from math import prod
-from typing import Any
 
 from latency_models.compiler.network_kernels import default_tile
 from latency_models.devices.cpu import VectorUnit
 from latency_models.kernels.bit_conv import BitConvKernel
-from latency_models.kernels.conv2d import Conv2dKernel
 from latency_models.kernels.convolution import Convolution, ConvTile
-from latency_models.kernels.depthwise import DepthwiseKernel, DepthwiseTile
+from latency_models.kernels.depthwise import Depthwise, DepthwiseKernel, DepthwiseTile
 from latency_models.kernels.integer_conv import IntegerConvKernel
-from latency_models.kernels.integer_depthwise import IntegerDepthwiseKernel
+from latency_models.kernels.kernel import Kernel
 from latency_models.kernels.layout import (
     LayoutKernel,
     PlanarCodesKernel,
@@ -83,9 +81,7 @@ def convolution_precision(kernel: Convolution) -> tuple[str, int]:
     return "fp32", 32
 
 
-def describe_depthwise(
-    kernel: DepthwiseKernel | IntegerDepthwiseKernel, work: KernelWork
-) -> Description:
+def describe_depthwise(kernel: Depthwise, work: KernelWork) -> Description:
     unit, tile = work.unit, default_tile(kernel, work.unit)
     assert isinstance(tile, DepthwiseTile)
     real = isinstance(kernel, DepthwiseKernel)
@@ -204,16 +200,17 @@ def describe_plane_border(kernel: PlaneBorderKernel, work: KernelWork) -> Descri
     return work.described("border of bits", "PlaneBorderKernel", "", 0.0)
 
 
-DESCRIBE: Mapping[type, Callable[[Any, KernelWork], Description]] = {
-    **dict.fromkeys(
-        (Conv2dKernel, IntegerConvKernel, BitConvKernel, SignConvKernel), describe_convolution
-    ),
-    **dict.fromkeys((DepthwiseKernel, IntegerDepthwiseKernel), describe_depthwise),
-    **dict.fromkeys(
-        (PoolKernel, GlobalPoolKernel, PointwiseKernel, MagnitudeKernel), describe_plain
-    ),
-    **dict.fromkeys(
-        (CodePoolKernel, ShuffleKernel, LayoutKernel, PlanarCodesKernel), describe_moving
-    ),
-    PlaneBorderKernel: describe_plane_border,
-}
+def describe_kernel(kernel: Kernel, work: KernelWork) -> Description:
+    """Returns a kernel as numbers; of borders, what ``describe_border`` does."""
+    match kernel:
+        case Convolution():
+            return describe_convolution(kernel, work)
+        case Depthwise():
+            return describe_depthwise(kernel, work)
+        case PlainKernel():
+            return describe_plain(kernel, work)
+        case PlaneBorderKernel():
+            return describe_plane_border(kernel, work)
+        case CodePoolKernel() | ShuffleKernel() | LayoutKernel() | PlanarCodesKernel():
+            return describe_moving(kernel, work)
+    raise AssertionError(kernel)

@@ -1,7 +1,7 @@
 """Kernel rows: kernels as numbers, the form in which models fit and predict them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,15 +45,7 @@ class KernelRows:
 
     def rows(self, where: NDArray[np.bool_] | NDArray[np.intp]) -> "KernelRows":
         """Returns some of the rows."""
-        return KernelRows(
-            self.kinds[where],
-            self.families[where],
-            self.precisions[where],
-            self.macs[where],
-            self.moved_bytes[where],
-            self.terms[where],
-            self.features[where],
-        )
+        return KernelRows(*(getattr(self, column.name)[where] for column in fields(self)))
 
 
 def rows_of(descriptions: Sequence[Description]) -> KernelRows:

@@ -11,6 +11,7 @@ from latency_models.compiler.network_kernels import AnyKernel, KernelUse
 from latency_models.devices.cpu import VectorUnit
 from latency_models.devices.latency import NotProfiledError
 from latency_models.prediction.kernel_rows import rows_of
+from latency_models.prediction.learned import size_distances
 from latency_models.prediction.model_file import KernelModel
 from latency_models.prediction.onnx_features import describe
 
@@ -78,7 +79,7 @@ class KnownKernels:
             return
         table = rows_of([describe(kernel, self._unit) for kernel in new])
         logarithms, doubts = self._model.predict(table)
-        outside = self._model.outside(table)
+        outside = size_distances(self._model.sizes, table)
         doubts = doubts + np.where(
             np.isinf(outside), UNKNOWN_DOUBT, DOUBT_OUTSIDE * np.minimum(outside, 10.0)
         )

@@ -55,16 +55,12 @@ class LearnedModel:
         sums = (table.terms * prices.reshape(table.terms.shape)).sum(1)
         return np.log(np.maximum(sums, 0.1 * self.roofline.call_ms))
 
-    def outside(self, table: KernelRows) -> Floats:
-        """Returns how far outside the sizes of its kind each kernel lies, (S,).
-
-        It is the largest distance in logarithms; infinite where no such kernel was timed.
-        """
-        return size_distances(self.sizes, table)
-
 
 def size_distances(known: Mapping[str, Floats], table: KernelRows) -> Floats:
-    """Returns how far outside the known sizes of its kind each kernel lies, (S,)."""
+    """Returns how far outside the known sizes of its kind each kernel lies, (S,).
+
+    It is the largest distance in logarithms; infinite where no such kernel was timed.
+    """
 
     def distance(kind: str, size: Floats) -> float:
         if kind not in known:

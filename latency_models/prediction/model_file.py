@@ -4,9 +4,8 @@ They are kept in the folders of profiled devices.
 """
 
 import json
-import os
+import re
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
-from latency_models.devices.folders import profiles_folder
+from latency_models.devices.folders import profiles_folder, replacing
 from latency_models.prediction.baselines import LookupModel, RooflineModel
 from latency_models.prediction.composition import Parts
 from latency_models.prediction.features import FEATURES, TERMS
@@ -83,11 +82,7 @@ def load_fit(device: str, folder: Path | None, make: Callable[[DeviceFit], M]) -
     """
     path = (folder or profiles_folder()) / device / FILE
     if not path.is_file():
-        known = ", ".join(devices_with(FILE, folder)) or "none so far"
-        raise UserError(
-            f"device {device!r} has no latency model (profiled devices: {known}); make one "
-            f"with nas device profile {device} --space SPACE.yaml"
-        )
+        raise no_model(device, devices_with(FILE, folder))
     header, arrays = read_model(path)
     if header.get("columns") != COLUMNS:
         raise UserError(
@@ -140,6 +135,15 @@ def save_fit(fit: DeviceFit, folder: Path | None = None) -> Path:
     return path
 
 
+def no_model(device: str, profiled: Sequence[str]) -> UserError:
+    known = ", ".join(profiled) or "none so far"
+    name = device if re.fullmatch(r"[\w.-]+", device) else "NAME"
+    return UserError(
+        f"device {device!r} has no latency model (profiled devices: {known}); make one with nas "
+        f"device profile {name} --space SPACE.yaml"
+    )
+
+
 def profiled_devices(folder: Path | None = None) -> tuple[str, ...]:
     """Returns the names of the devices that have a model, fitted or transferred."""
     return tuple(sorted({*devices_with(FILE, folder), *devices_with(TRANSFERRED, folder)}))
@@ -159,16 +163,12 @@ def write_model(path: Path, header: Mapping[str, Any], arrays: Arrays) -> None:
         UserError: If it cannot be written.
     """
     text = json.dumps({"format": FORMAT, "version": VERSION, **header}).encode()
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    whole: dict[str, Any] = {HEADER: np.frombuffer(text, np.uint8), **arrays}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            whole: dict[str, Any] = {HEADER: np.frombuffer(text, np.uint8), **arrays}
+        with replacing(path) as part, part.open("wb") as file:
             np.savez(file, **whole)
-        part.replace(path)
     except OSError as error:
-        with suppress(OSError):
-            part.unlink()
         raise UserError(f"cannot write {path}: {error.strerror or error}") from None
 
 

@@ -3,14 +3,13 @@
 The command line and the HTTP service both go through here, so that they say the same.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from math import prod
 from typing import Any
 
 from latency_models.devices.latency import Latency, to_json
-from latency_models.prediction.model_file import profiled_devices
+from latency_models.prediction.model_file import no_model, profiled_devices
 from latency_models.prediction.predictor import Explanation, Predictor
 from latency_models.transfer.model import load_latency_model
 from search_spaces.graphs.errors import UserError
@@ -35,14 +34,8 @@ def profiled_model(device: str) -> Predictor:
 
 def check_profiled(device: str, profiled: tuple[str, ...]) -> None:
     """Raises UserError if ``device`` is not among the profiled ones."""
-    if device in profiled:
-        return
-    known = ", ".join(profiled) or "none so far"
-    name = device if re.fullmatch(r"[\w.-]+", device) else "NAME"
-    raise UserError(
-        f"device {device!r} has no latency model (profiled devices: {known}); make one with nas "
-        f"device profile {name} --space SPACE.yaml"
-    )
+    if device not in profiled:
+        raise no_model(device, profiled)
 
 
 def read_architecture(data: Mapping[str, Any]) -> Graph:

@@ -5,7 +5,7 @@ import platform
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
-from latency_models.devices.device import cpu_name
+from latency_models.devices.host import cpu_name
 
 PACKAGES = (
     "hwnas",

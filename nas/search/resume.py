@@ -17,7 +17,8 @@ from zlib import crc32
 import optuna
 from optuna.trial import TrialState
 
-from latency_models.devices.device import cpu_name, get_device
+from latency_models.devices.device import get_device
+from latency_models.devices.host import cpu_name
 from nas.evaluation.evaluator import affordable
 from nas.evaluation.instruments import needs_latency
 from nas.problem import yaml_text

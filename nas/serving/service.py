@@ -30,6 +30,9 @@ from nas.serving.guards import (
     RequestTimeLimit,
     Token,
     error_response,
+    explain_fault,
+    explain_mistake,
+    explain_refusal,
     json_response,
     out_of_time,
 )
@@ -286,23 +289,3 @@ def too_large(limits: Limits) -> Response:
     return error_response(
         f"a body has at most {limits.body_bytes} bytes; send fewer architectures at once", 413
     )
-
-
-def explain_mistake(_: Request, error: Exception) -> Response:
-    return error_response(str(error), 422)
-
-
-def explain_refusal(request: Request, error: Exception) -> Response:
-    """Says what is wrong with a path, a method or a content type."""
-    assert isinstance(error, HTTPException)
-    text = {
-        404: f"there is no {request.url.path}; see /docs",
-        405: f"{request.url.path} has no method {request.method}; see /docs",
-    }
-    message = text.get(error.status_code, str(error.detail))
-    return error_response(message, error.status_code, **dict(error.headers or {}))
-
-
-def explain_fault(_: Request, error: Exception) -> Response:
-    message = f"internal error: {type(error).__name__}; the log of the service has the details"
-    return error_response(message, 500)

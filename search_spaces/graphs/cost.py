@@ -11,7 +11,7 @@ Concatenation is free: its producers write into its map.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from math import prod
 from typing import Any
 
@@ -59,13 +59,9 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
-class NetworkCost:
+class NetworkCost(Cost):
     """The sum over kernels, and the peak of activation memory in bytes."""
 
-    params: int
-    macs: int
-    memory_access_bytes: int
-    weight_bytes: int
     peak_activation_bytes: int
 
 
@@ -86,18 +82,13 @@ def no_macs(op: Operator, inputs: tuple[Shape, ...], output: Shape) -> int:
 MACS: dict[type, Callable[[Any, tuple[Shape, ...], Shape], int]] = {
     Conv2d: conv2d_macs,
     Linear: linear_macs,
-    Add: no_macs,
-    Concat: no_macs,
-    ChannelSplit: no_macs,
-    ChannelShuffle: no_macs,
-    Scale: no_macs,
-    Activate: no_macs,
-    MaxPool: no_macs,
-    AvgPool: no_macs,
-    GlobalAvgPool: no_macs,
-    Dropout: no_macs,
-    Quantize: no_macs,
-    Magnitude: no_macs,
+    **dict.fromkeys(
+        (
+            *(Add, Concat, ChannelSplit, ChannelShuffle, Scale, Activate, MaxPool, AvgPool),
+            *(GlobalAvgPool, Dropout, Quantize, Magnitude),
+        ),
+        no_macs,
+    ),
 }
 
 
@@ -232,10 +223,5 @@ def count_params(graph: Graph) -> int:
 def network_cost(graph: Graph) -> NetworkCost:
     """Returns the cost of one inference of ``graph``."""
     costs = [cost for _, cost in kernel_costs(graph)]
-    return NetworkCost(
-        params=sum(cost.params for cost in costs),
-        macs=sum(cost.macs for cost in costs),
-        memory_access_bytes=sum(cost.memory_access_bytes for cost in costs),
-        weight_bytes=sum(cost.weight_bytes for cost in costs),
-        peak_activation_bytes=peak_activation_bytes(graph),
-    )
+    sums = {item.name: sum(getattr(cost, item.name) for cost in costs) for item in fields(Cost)}
+    return NetworkCost(**sums, peak_activation_bytes=peak_activation_bytes(graph))

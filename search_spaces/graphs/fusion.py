@@ -11,9 +11,9 @@ code speak of the same kernels:
 
 from dataclasses import dataclass
 
+from search_spaces.graphs.activations import Activation
 from search_spaces.graphs.graph import INPUT, Graph, Node
 from search_spaces.graphs.operators import (
-    Activation,
     Add,
     ChannelSplit,
     Conv2d,

@@ -15,11 +15,11 @@ training, costs, kernels and export see the same codes:
 
 from dataclasses import replace
 
-from search_spaces.graphs.fusion import residual_sums
+from search_spaces.graphs.activations import ACTIVATIONS
+from search_spaces.graphs.fusion import activation_of, residual_sums
 from search_spaces.graphs.graph import INPUT, Graph, Node
 from search_spaces.graphs.operators import (
     Activate,
-    Activation,
     Add,
     AvgPool,
     ChannelShuffle,
@@ -36,7 +36,6 @@ from search_spaces.graphs.operators import (
     Shape,
 )
 
-NONNEGATIVE: tuple[Activation, ...] = ("relu", "relu6", "hardsigmoid")
 KEEPS_SIGN = (
     MaxPool, AvgPool, GlobalAvgPool, ChannelShuffle, ChannelSplit, Dropout, Concat, Add, Scale
 )  # fmt: skip
@@ -188,8 +187,9 @@ def is_nonnegative(graph: Graph, name: str) -> bool:
         return True
     if isinstance(operator, Quantize):
         return operator.lowest == 0
-    if getattr(operator, "activation", "none") in NONNEGATIVE:
+    activation = activation_of(operator)
+    if ACTIVATIONS[activation].nonnegative:
         return True
-    if not isinstance(operator, KEEPS_SIGN) or getattr(operator, "activation", "none") != "none":
+    if not isinstance(operator, KEEPS_SIGN) or activation != "none":
         return False
     return all(is_nonnegative(graph, source) for source in node.inputs)

@@ -12,8 +12,9 @@ from itertools import product
 from search_spaces.building.builder import GraphBuilder
 from search_spaces.building.choice import Value
 from search_spaces.building.layer import Layer
+from search_spaces.graphs.activations import Activation
 from search_spaces.graphs.graph import INPUT, Graph, Node
-from search_spaces.graphs.operators import Activation, Operator, Shape
+from search_spaces.graphs.operators import Operator, Shape
 from search_spaces.graphs.precision import get_precision
 from search_spaces.quantization.insertion import without_quantizers
 from search_spaces.space.space import Architecture, restore

@@ -296,19 +296,6 @@ def test_every_tap_of_a_window_is_in_one_place_of_one_quad(
     assert found == [(r, i, r * stride + i * dilation) for r in range(rows) for i in range(height)]
 
 
-@pytest.mark.parametrize("bits", [8, 4])
-def test_tiles_fit_the_registers_and_the_default_comes_first(bits: int) -> None:
-    kernel = integer_conv(64, 96, 28, bits=bits)
-    for unit in UNITS.values():
-        tiles = kernel.candidate_tiles(unit, 8)
-
-        assert tiles[0] == kernel.default_tile(unit)
-        assert len(set(tiles)) == 8
-        for tile in tiles:
-            assert tile.rows * tile.columns * tile.vectors < unit.registers
-            assert kernel.estimated_cycles(unit, tile) >= kernel.estimated_cycles(unit, tiles[0])
-
-
 # What the machine code is made of
 
 MACHINES = [

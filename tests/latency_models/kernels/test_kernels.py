@@ -98,18 +98,6 @@ def real_conv(source: View, target: View, size: int = 1) -> Conv2dKernel:
     return Conv2dKernel(source, Epilogue((target,)), (size, size), padding=(size // 2,) * 2)
 
 
-def test_tiles_fit_the_registers_and_the_default_comes_first() -> None:
-    kernel = real_conv(View(64, 28, 28, 1), View(96, 28, 28), 3)
-    for unit in UNITS.values():
-        tiles = kernel.candidate_tiles(unit, 8)
-
-        assert tiles[0] == kernel.default_tile(unit)
-        assert len(set(tiles)) == 8
-        for tile in tiles:
-            assert tile.rows * tile.columns * tile.vectors < unit.registers
-            assert kernel.estimated_cycles(unit, tile) >= kernel.estimated_cycles(unit, tiles[0])
-
-
 @given(st.integers(1, 300), st.integers(1, 40))
 def test_parts_are_as_equal_as_can_be(total: int, largest: int) -> None:
     runs = split_evenly(total, largest)

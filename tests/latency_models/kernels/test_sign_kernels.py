@@ -107,18 +107,6 @@ def test_signs_take_a_32nd_of_the_bytes_of_numbers(unit: object) -> None:
     assert packed.nbytes == weights.size // 8
 
 
-def test_tiles_fit_the_registers_and_the_default_comes_first() -> None:
-    kernel = sign_conv(64, 96, 28)
-    for unit in UNITS.values():
-        tiles = kernel.candidate_tiles(unit, 8)
-
-        assert tiles[0] == kernel.default_tile(unit)
-        assert len(set(tiles)) == 8
-        for tile in tiles:
-            assert tile.rows * tile.columns * tile.vectors < unit.registers
-            assert kernel.estimated_cycles(unit, tile) >= kernel.estimated_cycles(unit, tiles[0])
-
-
 MACHINES = [
     (Cpu("znver4"), r"vfmadd\d+ps\s.*%zmm"),
     (Cpu("x86-64-v3"), r"vfmadd\d+ps\s.*%ymm"),

@@ -124,8 +124,8 @@ def test_every_kernel_has_a_time() -> None:
     kernels = plan_kernels(model.graph, CPU.vector_unit).kernels
     assert [node for node, _, _ in times] == [kernel.node for kernel in kernels]
     assert all(median_ms > 0 for _, median_ms, _ in times)
-    (heavy,) = kernel_times(model, CPU, LocalBoard(), CHOOSE, {"heavy"}, repeat=1)
-    assert heavy[0] == "heavy"
+    some = kernel_times(model, CPU, LocalBoard(), CHOOSE, {"heavy"}, repeat=1)
+    assert {node for node, _, _ in some} == {"heavy"}
 
 
 def test_no_kernel_gives_no_block() -> None:

@@ -96,14 +96,14 @@ def test_how_far_a_kernel_lies_outside_is_told() -> None:
     table = kernels()
     model = fit_learned(table, true_ms(table), num_folds=2)
 
-    assert np.all(model.outside(table) == 0)
+    assert np.all(size_distances(model.sizes, table) == 0)
     larger = table.features.copy()
     larger[:, RANGED_AT] += np.log(3.0)
-    outside = model.outside(replace(table, features=larger))
+    outside = size_distances(model.sizes, replace(table, features=larger))
     assert np.all(outside <= np.log(3.0) + 1e-9)
     assert outside.max() == pytest.approx(np.log(3.0))
     unknown = replace(table, kinds=np.full(len(table), "quantum 3x3"))
-    assert np.all(np.isinf(model.outside(unknown)))
+    assert np.all(np.isinf(size_distances(model.sizes, unknown)))
 
 
 def test_distance_is_that_of_the_worst_size() -> None:

@@ -37,13 +37,13 @@ def profiled(
     folder, told = tmp_path_factory.mktemp("profiles"), list[ProfileProgress]()
     runtime: Runtime = request.param
     device = Device("host", "this machine", runtime=runtime, max_drift=1000)
-    for seed in range(4):  # a busy machine may need more than one run
+    for seed in range(12):  # a busy machine may need more than one run
         with suppress(UserError):
             report = profile_device(
                 device, draw, budget_s=8.0, on_progress=told.append, folder=folder, seed=seed
             )
             return device, folder, report, told
-    raise AssertionError("too few kernels were timed in 32 s")
+    raise AssertionError("too few kernels were timed in 96 s")
 
 
 @pytest.mark.slow
@@ -53,8 +53,8 @@ def test_unseen_networks_take_about_what_is_predicted(
     device, folder, report, told = profiled
     assert report.path == folder / "host" / "model.npz"
     assert profiled_devices(folder) == ("host",)
-    assert report.kernels > 10
-    assert report.networks > 1
+    assert report.model.about["kernels"] > 10
+    assert report.model.about["networks"] > 1
     assert report.failures == 0
     assert (told[-1].kernels, told[-1].networks) == (report.kernels, report.networks)
     kernels = read_readings(folder / "host", "kernels")
@@ -66,7 +66,7 @@ def test_unseen_networks_take_about_what_is_predicted(
         ratios = []
         for _ in range(7):
             graph = draw(rng)
-            wanted = measurer.latency(graph).median_ms
+            wanted = model.usual_ms(measurer.latency(graph))  # however busy the machine was
             ratios.append(model.latency(graph, extrapolate=True).median_ms / wanted)
     assert 0.5 < float(np.median(ratios)) < 2.0
 
