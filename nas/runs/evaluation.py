@@ -1,7 +1,7 @@
 """Evaluation: what was found out about one architecture, as a record and as a file."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from latency_models.devices import latency as latencies
@@ -54,19 +54,12 @@ class Evaluation:
 
 def evaluation_to_json(evaluation: Evaluation) -> dict[str, Any]:
     """Returns the evaluation as JSON-ready data."""
-    return {
-        "hash": evaluation.hash,
-        "status": evaluation.status,
-        "reason": evaluation.reason,
-        "values": dict(evaluation.values),
-        "violations": dict(evaluation.violations),
-        "latency": latencies.to_json(evaluation.latency) if evaluation.latency else None,
-        "epochs": evaluation.epochs,
-        "accuracy_history": list(evaluation.accuracy_history),
-        "seconds": dict(evaluation.seconds),
-        "predicted": latencies.to_json(evaluation.predicted) if evaluation.predicted else None,
-        "known_networks": evaluation.known_networks,
-    }
+    data = {item.name: getattr(evaluation, item.name) for item in fields(evaluation)}
+    for name in ("values", "violations", "seconds"):
+        data[name] = dict(data[name])
+    for name in ("latency", "predicted"):
+        data[name] = latencies.to_json(data[name]) if data[name] else None
+    return data | {"accuracy_history": list(evaluation.accuracy_history)}
 
 
 def evaluation_from_json(data: Mapping[str, Any]) -> Evaluation:

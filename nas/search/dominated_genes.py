@@ -12,10 +12,9 @@ Queued trials (baselines, and those that an interrupted search left) are taken a
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from optuna import Study
-from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.distributions import CategoricalDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
@@ -24,6 +23,7 @@ from latency_models.devices.latency import MeasurementError
 from nas.evaluation.instruments import needs_latency
 from nas.evaluation.kernel_table import KernelTable
 from nas.problem.records import RunConfig
+from nas.search.planning import PlanningSampler
 from search_spaces.building.choice import Choice, Value
 from search_spaces.graphs.cost import network_cost
 from search_spaces.graphs.errors import UnsupportedOperatorError
@@ -75,22 +75,22 @@ class UselessGenes:
         Genes are looked at in their order, each beside the ones already replaced. Of several
         better precisions the fastest is taken.
         """
-        made: list[Replacement] = []
+        replacements: list[Replacement] = []
         for choice in precision_choices(self.space, architecture):
-            while found := self.best(architecture, choice):
-                made.append(found)
-                genes = dict(architecture.genes) | {choice.name: found.after}
+            while better := self.best(architecture, choice):
+                replacements.append(better)
+                genes = dict(architecture.genes) | {choice.name: better.after}
                 architecture = restore(self.space, genes)
-        return architecture, tuple(made)
+        return architecture, tuple(replacements)
 
     def best(self, architecture: Architecture, choice: Choice) -> Replacement | None:
         """Returns what saves the most time of one gene, the highest of equals, if any does."""
-        found = [
+        candidates = [
             replacement
             for value in higher_values(dict(architecture.genes)[choice.name], choice)
             if (replacement := self.compared(architecture, choice.name, value)) is not None
         ]
-        return max(found, key=lambda each: (each.saved_ms, bits(each.after)), default=None)
+        return max(candidates, key=lambda r: (r.saved_ms, bits(r.after)), default=None)
 
     def compared(self, architecture: Architecture, gene: str, value: str) -> Replacement | None:
         """Returns the replacement of a gene by ``value`` if the gene is useless beside it."""
@@ -181,7 +181,7 @@ def bits(name: str) -> int:
     return PRECISIONS[name].weight_bits + PRECISIONS[name].activation_bits
 
 
-class ReplacingSampler(BaseSampler):
+class ReplacingSampler(PlanningSampler):
     """Asks ``inner`` for an architecture and answers with what replaces it.
 
     Attributes:
@@ -189,34 +189,16 @@ class ReplacingSampler(BaseSampler):
     """
 
     def __init__(self, inner: BaseSampler, space: SearchSpace, useless: UselessGenes) -> None:
+        super().__init__()
         self.inner = inner
         self.space = space
         self.useless = useless
         self.replacements: dict[int, tuple[Replacement, ...]] = {}
-        self._plans: dict[int, dict[str, Value]] = {}
 
-    def infer_relative_search_space(
-        self, study: Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        return {}
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        return {}
-
-    def sample_independent(
-        self,
-        study: Study,
-        trial: FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
-    ) -> Value:
-        if trial.number not in self._plans:
-            planned, made = self.useless.replaced(self.proposed(study, trial))
-            self._plans = {trial.number: dict(planned.genes)}
-            self.replacements = {trial.number: made}
-        return self._plans[trial.number][param_name]
+    def plan(self, study: Study, trial: FrozenTrial) -> Architecture:
+        planned, replacements = self.useless.replaced(self.proposed(study, trial))
+        self.replacements = {trial.number: replacements}
+        return planned
 
     def proposed(self, study: Study, trial: FrozenTrial) -> Architecture:
         """Returns what the sampler inside proposes, asked as a trial would ask it."""

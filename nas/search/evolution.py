@@ -12,16 +12,14 @@ proposed twice. The choice of these was measured on exhaustive tables of publish
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from random import Random
-from typing import Any
 
 import numpy as np
 from optuna import Study
-from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.problem.metrics import Metric
 from nas.problem.pareto import crowding_distances, non_dominated
+from nas.search.planning import PlanningSampler
 from nas.study.names import HASH
 from search_spaces.building.choice import Choice, Value
 from search_spaces.graphs.errors import UserError
@@ -38,7 +36,7 @@ class SpaceUsedUpError(UserError):
     """Every architecture of the space that keeps the constraints was proposed."""
 
 
-class ArchiveEvolutionSampler(BaseSampler):
+class ArchiveEvolutionSampler(PlanningSampler):
     """Plans each trial's architecture from the trials that are finished.
 
     The plan for a trial depends on the seed and the trials before it that were not interrupted,
@@ -61,35 +59,14 @@ class ArchiveEvolutionSampler(BaseSampler):
         crossover_rate: float = 0.3,
         affordable: Callable[[Graph], bool] = lambda graph: True,
     ) -> None:
+        super().__init__()
         self.space = space
         self.metrics = tuple(metrics)
         self.seed = seed
         self.initial = initial
         self.crossover_rate = crossover_rate
         self.affordable = affordable
-        self._plans: dict[int, dict[str, Value]] = {}
         self._walk = every_architecture(space)
-
-    def infer_relative_search_space(
-        self, study: Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        return {}
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        return {}
-
-    def sample_independent(
-        self,
-        study: Study,
-        trial: FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
-    ) -> Value:
-        if trial.number not in self._plans:
-            self._plans = {trial.number: dict(self.plan(study, trial).genes)}
-        return self._plans[trial.number][param_name]
 
     def plan(self, study: Study, trial: FrozenTrial) -> Architecture:
         """Returns the architecture that ``trial`` shall be.

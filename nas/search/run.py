@@ -29,9 +29,8 @@ from nas.runs.lock import RunLock, is_locked, lock_run
 from nas.runs.redaction import address_only, without_passwords
 from nas.runs.summary import check_same_data, data_summary
 from nas.search.dominated_genes import ReplacingSampler, UselessGenes, why_not
-from nas.search.failures import logging_to, naming_lost_storage
+from nas.search.endings import logging_to, naming_lost_storage, stopping_gently
 from nas.search.final_front import measure_front
-from nas.search.interrupts import stopping_gently
 from nas.search.loop import OnProgress, SearchLoop, ignore_progress
 from nas.search.resume import MAY_CHANGE, take_up_study, terms_of
 from nas.study.drivers import Drivers
@@ -180,17 +179,17 @@ def opened_loop(
     if model is not None:
         note_model(run, model)
     with (
-        place.open(config, run, setting, model) as found,
-        ActivityLog(run, found.description, drivers.me) as activity,
+        place.open(config, run, setting, model) as opened,
+        ActivityLog(run, opened.description, drivers.me) as activity,
     ):
-        if isinstance(found.workers, Watched):
-            found.workers.watch(activity)
+        if isinstance(opened.workers, Watched):
+            opened.workers.watch(activity)
         if reason := why_not(config):
             log.info("useless precisions are not looked for: %s", reason)
         else:
-            avoid_useless(drivers.study, setting, found.measurer, run)
-        loop = SearchLoop(config, setting, drivers, found.workers, on_progress, activity)
-        yield loop, found.measurer
+            avoid_useless(drivers.study, setting, opened.measurer, run)
+        loop = SearchLoop(config, setting, drivers, opened.workers, on_progress, activity)
+        yield loop, opened.measurer
 
 
 def carry_out(loop: SearchLoop, measurer: NetworkTimer) -> RunResults:

@@ -115,8 +115,8 @@ class Sharing:
             pause_s *= 2
         if trials[trial.number].state != TrialState.RUNNING:
             raise UpdateFinishedTrialError(f"trial {trial.number} is finished")
-        found = verdict(trials, trial.number, self.wanted)
-        return Ruling(found, known_evaluation(trials, key) if found == "mine" else None)
+        outcome = verdict(trials, trial.number, self.wanted)
+        return Ruling(outcome, known_evaluation(trials, key) if outcome == "mine" else None)
 
     def give_back(self, trial: optuna.Trial, why: Outcome) -> None:
         """Ends a trial that is not to be evaluated here; one of a stopped search is queued."""

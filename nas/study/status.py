@@ -224,12 +224,12 @@ def is_measured(evaluation: Evaluation) -> bool:
 
 def best_of(results: RunResults) -> tuple[Best, ...]:
     """Returns for each objective the best value among the feasible; none before there is one."""
-    found = []
+    best_values = []
     for metric in results.metrics if results.feasible else ():
         values = [(metric.sign * t.evaluation.values[metric.name], t) for t in results.feasible]
         _, best = min(values, key=lambda pair: pair[0])
-        found.append(Best(metric.name, best.evaluation.values[metric.name], best.name))
-    return tuple(found)
+        best_values.append(Best(metric.name, best.evaluation.values[metric.name], best.name))
+    return tuple(best_values)
 
 
 def causes(results: RunResults) -> tuple[tuple[str, int], ...]:
