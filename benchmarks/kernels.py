@@ -74,8 +74,9 @@ def calls_of(
     }
     if form.bits < 8:
         written = convolution(shape, precision, REAL)
-        packed = [(packing(shape, precision), None), (written, choose(written))]
-        calls["packed"] = call_of(packed, cpu)
+        calls["packed"] = call_of(
+            [(packing(shape, precision), None), (written, choose(written))], cpu
+        )
     if precision.activation_bits == 8:
         calls["ort_int8"] = int8_call(shape, "qdq")
         calls["ort_int8_nhwc"] = int8_call(shape, "nhwc")

@@ -36,7 +36,7 @@ from latency_models.measurement.readings import Reading, append_readings, read_r
 from latency_models.prediction.fitting import fit_latency_model
 from latency_models.prediction.model import LatencyModel
 from latency_models.profiling.profile import fit_again, profile_device
-from latency_models.profiling.profiler import Progress, measurer_of
+from latency_models.profiling.profiler import ProfileProgress, measurer_of
 from nas.cli.profile import seconds_of
 from nas.problem.drawing import drawing, read_space
 from search_spaces.graphs.cost import network_cost
@@ -191,10 +191,10 @@ def count_refused(model: LatencyModel, graphs: Sequence[Graph]) -> int:
     return refused
 
 
-def teller(device: str) -> Callable[[Progress], None]:
+def teller(device: str) -> Callable[[ProfileProgress], None]:
     told = [0.0]
 
-    def tell(progress: Progress) -> None:
+    def tell(progress: ProfileProgress) -> None:
         if progress.seconds - told[0] > 30:
             told[0] = progress.seconds
             print(f"{device}: {progress}", flush=True)

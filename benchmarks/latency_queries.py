@@ -29,8 +29,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from benchmarks.report import print_table, write_json
-from latency_models.prediction.model import LatencyModel
-from latency_models.transfer.model import TransferredModel
+from latency_models.prediction.predictor import Predictor
 from latency_models.transfer.predictions import profiled_model, read_architecture
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.graph import Graph
@@ -76,7 +75,7 @@ def row(
 
 
 def in_process(
-    model: LatencyModel | TransferredModel, texts: Sequence[str], repeats: int, extrapolate: bool
+    model: Predictor, texts: Sequence[str], repeats: int, extrapolate: bool
 ) -> list[dict[str, Any]]:
     """Times queries of one process: first while kernels are new to it, then warm.
 

@@ -24,10 +24,11 @@ from numpy.typing import NDArray
 from benchmarks.latency_prediction import scores
 from benchmarks.report import print_table, write_json
 from latency_models.measurement.readings import latest, read_readings
-from latency_models.prediction.fitting import at_drift, usual_drift
-from latency_models.prediction.model import FILE, LatencyModel, devices_with
+from latency_models.prediction.fitting import at_drift, current, usual_drift
+from latency_models.prediction.model import LatencyModel
+from latency_models.prediction.model_file import FILE, devices_with
 from latency_models.transfer.anchored import Table, fit_anchored, rank_correlation
-from latency_models.transfer.device_transfer import POOL_SIZE, current_networks
+from latency_models.transfer.device_transfer import POOL_SIZE
 from latency_models.transfer.model import source_table
 from latency_models.transfer.profiles import Indices, learn_profiles
 from latency_models.transfer.samples import choose_samples
@@ -103,7 +104,7 @@ def benchmark_device(
 ) -> list[dict[str, Any]]:
     """Returns a row for each number of samples and each model."""
     models = [LatencyModel.load(name, folder) for name in sources]
-    readings, _ = current_networks(folder / device)
+    readings, _, _ = current(folder / device, "networks")
     drift = usual_drift(readings)
     unseen = read_readings(folder / f"{device}-unseen", "networks")
     seen = networks_of(readings, drift, models)

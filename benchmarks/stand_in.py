@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.work_log import WorkLog
+from latency_models.prediction.predictor import Predictor
 from nas.evaluation.evaluator import Evaluator
 from nas.evaluation.instruments import Instruments
-from nas.evaluation.latency import Predictor
 from nas.evaluation.place import OpenPlace
 from nas.evaluation.ray.trainable import OpenTraining, Shared
 from nas.evaluation.workers import InOtherProcess, LocalWorkers, local_workers, start_worker
@@ -93,6 +93,10 @@ class SleepingPlace:
     """This process, or local processes, with the stand-in."""
 
     training: SleepingTraining
+
+    @property
+    def is_here(self) -> bool:
+        return True
 
     def prepare(self, config: RunConfig, /) -> Setting:
         return load_setting(config)

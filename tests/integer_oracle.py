@@ -15,11 +15,11 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from search_spaces.graphs.activations import Activation
 from search_spaces.graphs.graph import INPUT, Graph, Node
 from search_spaces.graphs.model import Model
 from search_spaces.graphs.operators import (
     Activate,
-    Activation,
     Add,
     AvgPool,
     ChannelShuffle,

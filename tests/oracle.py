@@ -9,11 +9,11 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from search_spaces.graphs.activations import Activation
 from search_spaces.graphs.graph import INPUT
 from search_spaces.graphs.model import NORM_EPSILON, Model
 from search_spaces.graphs.operators import (
     Activate,
-    Activation,
     Add,
     AvgPool,
     ChannelShuffle,

@@ -171,6 +171,8 @@ def test_a_layer_knows_only_its_libraries(layer: str) -> None:
     [
         ("nas.cli", {"torch", "tvm", "optuna", "onnxruntime", "sklearn", "pandas", "plotly"}),
         ("search_spaces.networks", {"torch", "tvm", "optuna", "pydantic", "onnx"}),
+        ("nas.problem.run_file", {"torch", "tvm", "onnxruntime"}),
+        ("nas.study.status", {"torch", "tvm", "onnxruntime"}),
         ("latency_models.measurement.measurer", {"torch", "tvm", "optuna", "pydantic"}),
         ("latency_models.prediction.model", {"torch", "tvm", "onnx", "onnxruntime", *FITTING}),
     ],
@@ -196,8 +198,6 @@ UNSAFE_CALLS = {
     "eval",
     "exec",
     "torch.load",
-    "yaml.load",
-    "yaml.unsafe_load",
     "pandas.read_pickle",
 }
 
@@ -211,11 +211,7 @@ def test_nothing_that_is_read_can_run_code(layer: str) -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.Call) or ast.unparse(node.func) not in UNSAFE_CALLS:
                 continue
-            loader = {ast.unparse(k.value) for k in node.keywords} | set(
-                map(ast.unparse, node.args)
-            )
-            if ast.unparse(node.func) != "yaml.load" or "Loader" not in loader:
-                found.add(ast.unparse(node.func))
+            found.add(ast.unparse(node.func))
         wrong |= {f"{path.relative_to(ROOT)} uses {name}" for name in found}
 
     assert wrong == set()

@@ -95,7 +95,7 @@ class RemoteBoard:
         return instruction_sets(named - hidden | (told.keys() - hidden))
 
 
-class Link:
+class RemoteLink:
     """The connection to a device elsewhere: at most one session at a time."""
 
     def __init__(self, device: Device) -> None:

@@ -45,7 +45,7 @@ class TimingPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class TimedRuns:
     """What was timed.
 
     Attributes:
@@ -71,7 +71,7 @@ def time_call(
     *,
     clock: Clock = perf_counter_ns,
     wait: Callable[[float], None] = sleep,
-) -> Reading:
+) -> TimedRuns:
     """Returns the timed runs of ``call``; both calls must block until their work is done.
 
     Args:
@@ -99,7 +99,7 @@ def time_blocks(
     *,
     clock: Clock = perf_counter_ns,
     wait: Callable[[float], None] = sleep,
-) -> Reading:
+) -> TimedRuns:
     """Returns the timed runs of ``block``, as `time_call`: the clock of runs may be elsewhere.
 
     Raises: as `time_call`.
@@ -137,7 +137,7 @@ def time_blocks(
                 f"{plan.patience_s:g} s did not help; stop what else runs on this machine, or "
                 "raise max_drift in the device's file"
             )
-    return Reading(tuple(runs), median(windows), best)
+    return TimedRuns(tuple(runs), median(windows), best)
 
 
 def calibrate(reference: Block, window_ns: float, windows: int = 20) -> float:

@@ -9,10 +9,8 @@ A saved ``.so`` needs only TVM to run::
 """
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -20,7 +18,7 @@ import tvm
 from numpy.typing import NDArray
 from tvm import ir, relax
 
-from latency_models.boards.board import Board, LocalBoard, time_ms
+from latency_models.boards.board import Board
 from latency_models.boards.library_file import (
     Metadata,
     check_library,
@@ -29,11 +27,12 @@ from latency_models.boards.library_file import (
     library_bytes,
     parse_metadata,
 )
-from latency_models.compiler.build import PIPELINE, Call, compile_kernels, kernel_module
+from latency_models.compiler.build import PIPELINE, Call, kernel_module
 from latency_models.compiler.lower import LoweredNetwork, lower
 from latency_models.compiler.memory import ELEMENTS, Memory
-from latency_models.compiler.plan import Tile, TiledKernel
+from latency_models.compiler.plan import Tile
 from latency_models.devices.cpu import Cpu
+from latency_models.kernels.kernel import TiledKernel
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.model import Model
 
@@ -126,7 +125,7 @@ def metadata_of(network: LoweredNetwork, cpu: Cpu) -> Metadata:
     return Metadata.of(network.input_shape, network.output_shape, cpu)
 
 
-def tile_choice(cpu: Cpu, tuned: bool) -> Callable[[TiledKernel], Tile]:
+def tile_choice(cpu: Cpu, tuned: bool) -> Callable[[TiledKernel[Any]], Tile]:
     unit = cpu.vector_unit
     if not tuned:
         return lambda kernel: kernel.default_tile(unit)
@@ -190,11 +189,8 @@ def functions(
     for (kernel, tile), name in function_names(network).items():
         if only is not None and name not in only:
             continue
-        made[name] = (
-            kernel.function(unit, tile)  # type: ignore[arg-type]
-            if isinstance(kernel, TiledKernel)
-            else kernel.function(unit)
-        )
+        cut = (tile,) if isinstance(kernel, TiledKernel) else ()
+        made[name] = kernel.function(unit, *cut)
     return made
 
 
@@ -234,77 +230,3 @@ def memories(network: LoweredNetwork, board: Board) -> list[Any]:
         board.tensor(numbers.view(np.uint8)[: network.workspace_size]),
         board.tensor(np.zeros(shape["output"], np.float32)),
     ]
-
-
-@dataclass(frozen=True, slots=True)
-class KernelTime:
-    """How long one kernel of a network takes alone.
-
-    Attributes:
-        kernel: Name of the compiled function; equal kernels share it.
-        node: The graph's node that it computes; "input" for the change of layout.
-        instruction: What does the work in it, for example vpdpbusd; "" where nothing counts.
-        tile: How it is cut; "" where there is nothing to choose.
-    """
-
-    kernel: str
-    node: str
-    instruction: str
-    tile: str
-    median_ms: float
-
-
-def kernel_times(
-    model: Model,
-    cpu: Cpu,
-    board: Board | None = None,
-    *,
-    nodes: Collection[str] | None = None,
-    tuned: bool = False,
-    repeat: int = 5,
-    min_repeat_ms: int = 5,
-) -> tuple[KernelTime, ...]:
-    """Returns the time of each kernel of ``model``, in the order in which they run.
-
-    Each is timed alone, so their sum leaves out what the caches cost from one kernel to the next.
-
-    Args:
-        board: Where they run; None is this machine.
-        nodes: Only the kernels of these nodes are compiled and timed; None takes all.
-
-    Raises:
-        UserError: If the board cannot run code for ``cpu``.
-    """
-    board = board or LocalBoard()
-    board.check_runs(cpu)
-    network = lower(model, cpu.vector_unit, tile_choice(cpu, tuned), apart=True)
-    steps = {
-        index: call
-        for index, (call, step) in enumerate(zip(calls(network), network.steps, strict=True))
-        if nodes is None or step.node in nodes
-    }
-    if not steps:
-        return ()
-    entries = {f"step_{index}": [call] for index, call in steps.items()}
-    used = {call.function for call in steps.values()}
-    everything = {"all": list(steps.values())}
-    module = kernel_module(functions(network, cpu, used), entries | everything, shapes(network))
-    compiled = board.load(compile_kernels(module, cpu.target), cpu)
-    tensors = memories(network, board)
-    compiled["all"](*tensors)
-    times = []
-    for index, call in steps.items():
-        step = network.steps[index]
-        runs_ms = time_ms(
-            board,
-            compiled,
-            f"step_{index}",
-            tensors,
-            repeat=repeat,
-            min_repeat_ms=min_repeat_ms,
-        )
-        tile = "" if step.tile is None else str(step.tile)
-        median_ms = median(runs_ms)
-        instruction = step.kernel.instruction(cpu.vector_unit)
-        times.append(KernelTime(call.function, step.node, instruction, tile, median_ms))
-    return tuple(times)

@@ -8,15 +8,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from latency_models.compiler.placement import GIVEN, RESULT, Placement
-from latency_models.compiler.schedule import Copy, InputCodes, Work, Works, plan_works
+from latency_models.compiler.schedule import (
+    INPUT_MAP,
+    Copy,
+    InputCodes,
+    MapKey,
+    Schedule,
+    Work,
+    make_schedule,
+)
 from latency_models.devices.cpu import VectorUnit
 from latency_models.kernels.bit_conv import BitConvKernel
 from latency_models.kernels.conv2d import Conv2dKernel
-from latency_models.kernels.convolution import ConvTile
+from latency_models.kernels.convolution import Convolution, ConvTile
 from latency_models.kernels.depthwise import DepthwiseKernel, DepthwiseTile
 from latency_models.kernels.epilogue import Epilogue
 from latency_models.kernels.integer_conv import IntegerConvKernel
 from latency_models.kernels.integer_depthwise import IntegerDepthwiseKernel
+from latency_models.kernels.kernel import Kernel, MovingKernel
 from latency_models.kernels.layout import (
     BorderKernel,
     LayoutKernel,
@@ -24,54 +33,25 @@ from latency_models.kernels.layout import (
     PlaneBorderKernel,
     ShuffleKernel,
 )
-from latency_models.kernels.plain import PlainKernel
-from latency_models.kernels.pointwise import MagnitudeKernel, PointwiseKernel
+from latency_models.kernels.plain import MagnitudeKernel, PlainKernel, PointwiseKernel
 from latency_models.kernels.pool import CodePoolKernel, GlobalPoolKernel, PoolKernel
 from latency_models.kernels.sign_conv import SignConvKernel
 from latency_models.kernels.view import View
+from search_spaces.graphs import operators as ops
 from search_spaces.graphs.errors import UnsupportedOperatorError
 from search_spaces.graphs.graph import INPUT, Graph
-from search_spaces.graphs.operators import (
-    OPERATOR_NAMES,
-    Activate,
-    Add,
-    AvgPool,
-    ChannelShuffle,
-    ChannelSplit,
-    Concat,
-    Conv2d,
-    Dropout,
-    GlobalAvgPool,
-    Linear,
-    Magnitude,
-    MaxPool,
-    Quantize,
-    Scale,
-    Size,
-)
 from search_spaces.graphs.precision import Precision
 from search_spaces.quantization.codes import check_accumulators
 
-TiledKernel = (
-    Conv2dKernel
-    | DepthwiseKernel
-    | IntegerConvKernel
-    | IntegerDepthwiseKernel
-    | BitConvKernel
-    | SignConvKernel
+KERNELS: tuple[type[Kernel], ...] = (
+    *(Conv2dKernel, DepthwiseKernel, IntegerConvKernel, IntegerDepthwiseKernel, BitConvKernel),
+    *(SignConvKernel, PoolKernel, GlobalPoolKernel, PointwiseKernel, MagnitudeKernel),
+    *(CodePoolKernel, ShuffleKernel, LayoutKernel, PlanarCodesKernel, BorderKernel),
+    PlaneBorderKernel,
 )
-LooseKernel = (
-    PlainKernel
-    | CodePoolKernel
-    | ShuffleKernel
-    | LayoutKernel
-    | PlanarCodesKernel
-    | BorderKernel
-    | PlaneBorderKernel
-)
-Kernel = TiledKernel | LooseKernel
 Tile = ConvTile | DepthwiseTile | None
-Geometry = tuple[Size, Size, Size, Size, int]  # kernel, stride, padding, dilation, groups
+# Of kernel, stride, padding and dilation, and groups.
+Geometry = tuple[ops.Size, ops.Size, ops.Size, ops.Size, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +67,7 @@ class PlannedKernel:
 
     kernel: Kernel
     node: str
-    maps: Mapping[str, str]
+    maps: Mapping[str, MapKey]
     work: Work | None = None
     numbers: tuple[int, ...] = ()
 
@@ -97,7 +77,7 @@ class Plan:
     """The kernels of a network in an order in which they can run, and where its maps lie."""
 
     kernels: tuple[PlannedKernel, ...]
-    works: Works
+    schedule: Schedule
     places: Placement
 
 
@@ -110,48 +90,48 @@ def plan_kernels(graph: Graph, unit: VectorUnit) -> Plan:
     """
     check_supported(graph)
     check_accumulators(graph)
-    return _Planner(graph, unit).run()
+    return Planner(graph, unit).run()
 
 
 def check_supported(graph: Graph) -> None:
     for node in graph.nodes:
         if type(node.operator) not in SUPPORTED:
             kind = type(node.operator)
-            name = OPERATOR_NAMES.get(kind, kind.__name__)
+            name = ops.OPERATOR_NAMES.get(kind, kind.__name__)
             raise UnsupportedOperatorError(
                 f"TVM has no kernel for operator {name!r} ({node.name})"
             )
 
 
-class _Planner:
+class Planner:
     """One network being planned: first places, then kernels."""
 
     def __init__(self, graph: Graph, unit: VectorUnit) -> None:
         self.graph = graph
-        self.works = plan_works(graph, unit.lanes)
-        self.places = Placement(self.works)
+        self.schedule = make_schedule(graph, unit.lanes)
+        self.places = Placement(self.schedule)
         self.view = self.places.view
         self.kernels: list[PlannedKernel] = []
-        self.bordered: set[str] = set()
+        self.bordered: set[MapKey] = set()
 
     def run(self) -> Plan:
         self.convert_input()
-        for work in self.works.works:
+        for work in self.schedule.works:
             PLAN[type(work.operator)](self, work)
         self.convert_output()
-        return Plan(tuple(self.kernels), self.works, self.places)
+        return Plan(tuple(self.kernels), self.schedule, self.places)
 
     # Kernels
 
     def add(
-        self, kernel: Kernel, node: str, maps: Mapping[str, str], work: Work | None = None
+        self, kernel: Kernel, node: str, maps: Mapping[str, MapKey], work: Work | None = None
     ) -> None:
         """Adds a kernel, after those that fill the borders of its maps."""
         for name in maps.values():
             self.add_border(name, node)
         self.kernels.append(PlannedKernel(kernel, node, maps, work))
 
-    def add_border(self, name: str, node: str) -> None:
+    def add_border(self, name: MapKey, node: str) -> None:
         """Fills the border of the buffer that ``name`` lies in, once, before it is first used."""
         if name in (GIVEN, RESULT):
             return
@@ -173,22 +153,24 @@ class _Planner:
 
     def convert_input(self) -> None:
         outside = View(*self.graph.input_shape, planar=True)
-        used = any(INPUT in work.reads for work in self.works.works)
-        used = used or any(base == INPUT for base, _ in self.works.views.values())
-        if used and self.view(INPUT) != outside:
-            kernel = LayoutKernel(outside, self.view(INPUT))
-            self.add(kernel, INPUT, {"source": GIVEN, "target": INPUT})
+        used = any(INPUT_MAP in work.reads for work in self.schedule.works)
+        used = used or any(base == INPUT_MAP for base, _ in self.schedule.views.values())
+        if used and self.view(INPUT_MAP) != outside:
+            kernel = LayoutKernel(outside, self.view(INPUT_MAP))
+            self.add(kernel, INPUT, {"source": GIVEN, "target": INPUT_MAP})
 
     def convert_output(self) -> None:
-        name = self.works.output
+        name = self.schedule.output
         if self.places.output_buffer() is None:
-            target = View(*self.works.maps[name].shape, planar=True)
+            target = View(*self.schedule.maps[name].shape, planar=True)
             kernel = LayoutKernel(self.view(name), target)
             self.add(kernel, self.graph.output.name, {"source": name, "target": RESULT})
 
     # Works
 
-    def epilogue(self, work: Work, *, scaled: bool = False, factor: str | None = None) -> Epilogue:
+    def epilogue(
+        self, work: Work, *, scaled: bool = False, factor: MapKey | None = None
+    ) -> Epilogue:
         return Epilogue(
             tuple(self.view(name) for name in work.targets),
             work.activation,
@@ -197,14 +179,14 @@ class _Planner:
             self.view(factor) if factor else None,
         )
 
-    def end_maps(self, work: Work) -> dict[str, str]:
+    def end_maps(self, work: Work) -> dict[str, MapKey]:
         """The maps behind an epilogue's arguments."""
         maps = {"residual": work.residual} if work.residual else {}
         return maps | {f"target{index}": name for index, name in enumerate(work.targets)}
 
     def conv2d(self, work: Work) -> None:
         operator = work.operator
-        assert isinstance(operator, Conv2d)
+        assert isinstance(operator, ops.Conv2d)
         source = self.view(work.inputs[0])
         factor = work.inputs[1] if len(work.inputs) > 1 else None
         scaled = operator.precision.weights != "real"
@@ -222,7 +204,7 @@ class _Planner:
 
     def linear(self, work: Work) -> None:
         operator = work.operator
-        assert isinstance(operator, Linear)
+        assert isinstance(operator, ops.Linear)
         source = self.view(work.inputs[0])
         end = self.epilogue(work, scaled=operator.precision.weights != "real")
         channels, height, width = source.shape
@@ -239,19 +221,21 @@ class _Planner:
         maps = {f"source{index}": name for index, name in enumerate(work.inputs)}
         self.add(kernel, work.node, maps | self.end_maps(work), work)
 
+    def move(self, kernel: MovingKernel, work: Work) -> None:
+        maps = {"source": work.inputs[0], "target": work.targets[0]}
+        self.add(kernel, work.node, maps, work)
+
     def sources(self, work: Work) -> tuple[View, ...]:
         return tuple(self.view(name) for name in work.inputs)
 
     def pool(self, work: Work) -> None:
         operator = work.operator
-        assert isinstance(operator, MaxPool | AvgPool)
+        assert isinstance(operator, ops.MaxPool | ops.AvgPool)
         window = (operator.kernel_size, operator.stride, operator.padding)
         source, target = self.view(work.inputs[0]), self.view(work.targets[0])
-        maximum = isinstance(operator, MaxPool)
+        maximum = isinstance(operator, ops.MaxPool)
         if maximum and source.form == target.form and source.form.kind == "codes":
-            kernel = CodePoolKernel(source, target, *window)
-            maps = {"source": work.inputs[0], "target": work.targets[0]}
-            self.add(kernel, work.node, maps, work)
+            self.move(CodePoolKernel(source, target, *window), work)
             return
         kind = "max" if maximum else "average"
         self.plain(PoolKernel((source,), self.epilogue(work), kind, *window), work)  # type: ignore[arg-type]
@@ -260,7 +244,7 @@ class _Planner:
         self.plain(GlobalPoolKernel(self.sources(work), self.epilogue(work)), work)
 
     def pointwise(self, work: Work) -> None:
-        kinds = {Add: "add", Scale: "scale", Activate: "copy", Copy: "copy"}
+        kinds = {ops.Add: "add", ops.Scale: "scale", ops.Activate: "copy", Copy: "copy"}
         kind = kinds[type(work.operator)]
         self.plain(PointwiseKernel(self.sources(work), self.epilogue(work), kind), work)  # type: ignore[arg-type]
 
@@ -269,11 +253,9 @@ class _Planner:
 
     def channel_shuffle(self, work: Work) -> None:
         operator = work.operator
-        assert isinstance(operator, ChannelShuffle)
+        assert isinstance(operator, ops.ChannelShuffle)
         source, target = self.view(work.inputs[0]), self.view(work.targets[0])
-        kernel = ShuffleKernel(source, target, operator.groups)
-        maps = {"source": work.inputs[0], "target": work.targets[0]}
-        self.add(kernel, work.node, maps, work)
+        self.move(ShuffleKernel(source, target, operator.groups), work)
 
     def concat(self, work: Work) -> None:
         """Copies the parts that could not be written in their place to begin with."""
@@ -281,16 +263,13 @@ class _Planner:
         first = 0
         for index, name in enumerate(work.inputs):
             base = name
-            while base in self.works.views and base not in self.places.homes:
-                base = self.works.views[base][0]
-            same = self.works.maps[base].shape == self.works.maps[name].shape
+            while base in self.schedule.views and base not in self.places.homes:
+                base = self.schedule.views[base][0]
+            same = self.schedule.maps[base].shape == self.schedule.maps[name].shape
             if not (same and self.places.is_written_in(base, whole, first)):
                 part = self.places.add_part(whole, index, name, first)
-                self.copy(Work(Copy(), work.node, (name,), (part,)))
-            first += self.works.maps[name].shape[0]
-
-    def copy(self, work: Work) -> None:
-        self.pointwise(work)
+                self.pointwise(Work(Copy(), work.node, (name,), (part,)))
+            first += self.schedule.maps[name].shape[0]
 
     def input_codes(self, work: Work) -> None:
         outside = View(*self.graph.input_shape, planar=True)
@@ -305,7 +284,7 @@ def is_flat(source: View) -> bool:
 
 def convolution(
     precision: Precision, source: View, end: Epilogue, geometry: Geometry
-) -> TiledKernel:
+) -> Convolution:
     """The kernel of a convolution, by what its numbers are."""
     if precision.weights == "real":
         return Conv2dKernel(source, end, *geometry)
@@ -316,19 +295,19 @@ def convolution(
     return IntegerConvKernel(source, end, *geometry, precision.weight_bits)
 
 
-PLAN: dict[type, Callable[[_Planner, Work], None]] = {
-    Conv2d: _Planner.conv2d,
-    Linear: _Planner.linear,
-    MaxPool: _Planner.pool,
-    AvgPool: _Planner.pool,
-    GlobalAvgPool: _Planner.global_pool,
-    Add: _Planner.pointwise,
-    Scale: _Planner.pointwise,
-    Activate: _Planner.pointwise,
-    Copy: _Planner.copy,
-    InputCodes: _Planner.input_codes,
-    Magnitude: _Planner.magnitude,
-    ChannelShuffle: _Planner.channel_shuffle,
-    Concat: _Planner.concat,
+PLAN: dict[type, Callable[[Planner, Work], None]] = {
+    ops.Conv2d: Planner.conv2d,
+    ops.Linear: Planner.linear,
+    ops.MaxPool: Planner.pool,
+    ops.AvgPool: Planner.pool,
+    ops.GlobalAvgPool: Planner.global_pool,
+    ops.Add: Planner.pointwise,
+    ops.Scale: Planner.pointwise,
+    ops.Activate: Planner.pointwise,
+    Copy: Planner.pointwise,
+    InputCodes: Planner.input_codes,
+    ops.Magnitude: Planner.magnitude,
+    ops.ChannelShuffle: Planner.channel_shuffle,
+    ops.Concat: Planner.concat,
 }
-SUPPORTED = frozenset(PLAN) | {Dropout, ChannelSplit, Quantize}
+SUPPORTED = frozenset(PLAN) | {ops.Dropout, ops.ChannelSplit, ops.Quantize}

@@ -1,36 +1,22 @@
-"""Works: what a network's kernels do, before anything has a place in memory.
+"""Schedule: what a network's kernels do, before anything has a place in memory.
 
 A map may be kept in several formats (``search_spaces.graphs.formats``); each is a map of its own
-here, called like the node where it is real or codes to begin with, like the quantizer where a
-quantizer reads it, and ``map@quantizer`` elsewhere. A work computes one node and writes all
-formats of its result; concatenations and views only say where maps lie.
+here. A work computes one node and writes all formats of its result; concatenations and views only
+say where maps lie.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from latency_models.kernels.epilogue import vector_bits
+from latency_models.kernels.epilogue import packable
 from latency_models.kernels.view import REAL as REAL_FORM
 from latency_models.kernels.view import Form, form_of
+from search_spaces.graphs import operators as ops
+from search_spaces.graphs.activations import Activation
 from search_spaces.graphs.errors import UnsupportedOperatorError
 from search_spaces.graphs.formats import REAL, Formats, only_moves
 from search_spaces.graphs.fusion import FusedKernel, fuse
 from search_spaces.graphs.graph import INPUT, Graph, Node
-from search_spaces.graphs.operators import (
-    Activate,
-    Activation,
-    Add,
-    AvgPool,
-    ChannelSplit,
-    Concat,
-    Conv2d,
-    Dropout,
-    Linear,
-    MaxPool,
-    Operator,
-    Quantize,
-    Shape,
-)
 
 MOST_PLANAR_CHANNELS = 4  # an input of more channels is worth turning into NHWC
 PACKED_BITS = 2  # codes of at most so many bits are packed into planes
@@ -47,6 +33,24 @@ class InputCodes:
 
 
 @dataclass(frozen=True, slots=True)
+class MapKey:
+    """Which map.
+
+    Attributes:
+        node: The node that gives it. What a quantizer gives is the quantizer's, whoever writes it.
+        format: The quantizer whose codes it holds, or `REAL`.
+        part: Of a concatenation, the operand of which a copy is kept; None is the whole map.
+    """
+
+    node: str
+    format: str = REAL
+    part: int | None = None
+
+
+INPUT_MAP = MapKey(INPUT)
+
+
+@dataclass(frozen=True, slots=True)
 class Map:
     """One map in one format.
 
@@ -55,7 +59,7 @@ class Map:
         first_channel: The quantizer's channel that is the map's first.
     """
 
-    shape: Shape
+    shape: ops.Shape
     form: Form = REAL_FORM
     quantizer: str = REAL
     first_channel: int = 0
@@ -72,62 +76,62 @@ class Work:
         residual: A map added before the activation.
     """
 
-    operator: Operator | Copy | InputCodes
+    operator: ops.Operator | Copy | InputCodes
     node: str
-    inputs: tuple[str, ...]
-    targets: tuple[str, ...]
+    inputs: tuple[MapKey, ...]
+    targets: tuple[MapKey, ...]
     activation: Activation = "none"
-    residual: str | None = None
+    residual: MapKey | None = None
 
     @property
-    def reads(self) -> tuple[str, ...]:
+    def reads(self) -> tuple[MapKey, ...]:
         return self.inputs if self.residual is None else (*self.inputs, self.residual)
 
 
 @dataclass(slots=True)
-class Works:
+class Schedule:
     """The works of one network in an order in which they can run.
 
     Attributes:
-        maps: Every map by name.
-        views: Maps that are some channels of another: its name, and the first channel.
+        maps: Every map.
+        views: Maps that are some channels of another: which one, and the first channel.
         output: The map that the network gives.
     """
 
     graph: Graph
-    maps: dict[str, Map] = field(default_factory=dict)
-    views: dict[str, tuple[str, int]] = field(default_factory=dict)
+    maps: dict[MapKey, Map] = field(default_factory=dict)
+    views: dict[MapKey, tuple[MapKey, int]] = field(default_factory=dict)
     works: list[Work] = field(default_factory=list)
-    output: str = ""
+    output: MapKey = INPUT_MAP
 
 
-def plan_works(graph: Graph, lanes: int) -> Works:
+def make_schedule(graph: Graph, lanes: int) -> Schedule:
     """Returns the works of a deployed graph for vectors of so many lanes.
 
     Raises:
         UnsupportedOperatorError: If a node reads a format that it has no kernel for.
     """
-    return _Planner(push_activations(graph), lanes).run()
+    return Scheduler(push_activations(graph), lanes).run()
 
 
-class _Planner:
-    """One graph being planned."""
+class Scheduler:
+    """One graph being scheduled."""
 
     def __init__(self, graph: Graph, lanes: int) -> None:
         self.graph, self.lanes = graph, lanes
         self.formats = Formats(graph)
-        self.made = Works(graph)
+        self.made = Schedule(graph)
         # What is read first tells where in its quantizer's channels a map begins.
         self.first_channels = self.find_first_channels()
 
-    def run(self) -> Works:
+    def run(self) -> Schedule:
         self.plan_input()
         kernels = {kernel.output: kernel for kernel in fuse(self.graph)}
         for node in self.graph.nodes:
             operator = node.operator
-            if isinstance(operator, Quantize):
+            if isinstance(operator, ops.Quantize):
                 self.plan_quantize(node)
-            elif isinstance(operator, ChannelSplit | Dropout):
+            elif isinstance(operator, ops.ChannelSplit | ops.Dropout):
                 self.plan_view(node)
             elif only_moves(operator):
                 self.plan_move(node)
@@ -136,18 +140,20 @@ class _Planner:
         self.made.output = self.as_real(self.graph.output.name)
         return self.made
 
-    # Names and maps
+    # Maps
 
-    def name(self, name: str, wish: str) -> str:
-        """The name of a map in a format."""
-        if wish in (REAL, self.formats.native[name]):
-            return name
-        quantizes_it = self.graph.node(wish).inputs[0] == name
-        return wish if quantizes_it else f"{name}@{wish}"
+    def own(self, name: str) -> MapKey:
+        """A node's map as the node itself gives it."""
+        return MapKey(name, self.formats.native[name] or REAL)
 
-    def add_map(self, name: str, wish: str) -> str:
-        """Makes a map in a format, and returns its name."""
-        made = self.name(name, wish)
+    def key(self, name: str, wish: str) -> MapKey:
+        """A node's map in a format."""
+        quantized = wish != REAL and self.graph.node(wish).inputs[0] == name
+        return MapKey(wish if quantized else name, wish)
+
+    def add_map(self, name: str, wish: str) -> MapKey:
+        """Makes a map in a format, and returns its key."""
+        made = self.key(name, wish)
         shape = self.graph.shapes[name]
         if wish == REAL:
             self.made.maps[made] = Map(shape)
@@ -158,11 +164,20 @@ class _Planner:
             self.made.maps[made] = Map(shape, form, wish, first)
         return made
 
+    def add_work(
+        self,
+        operator: ops.Operator | Copy | InputCodes,
+        node: str,
+        inputs: Iterable[MapKey],
+        *targets: MapKey,
+    ) -> None:
+        self.made.works.append(Work(operator, node, tuple(inputs), targets))
+
     def find_first_channels(self) -> dict[tuple[str, str], int]:
         """Where the channels of maps that are written for a quantizer behind them begin in it."""
         first: dict[tuple[str, str], int] = {}
         for node in reversed(self.graph.nodes):
-            if isinstance(node.operator, Quantize):
+            if isinstance(node.operator, ops.Quantize):
                 first[node.inputs[0], node.name] = 0
             if not only_moves(node.operator) or self.formats.native[node.name]:
                 continue
@@ -179,18 +194,15 @@ class _Planner:
                             f"of {wish}; there is no kernel for that"
                         )
                     first[place] = channel
-                    if isinstance(node.operator, Concat):
+                    if isinstance(node.operator, ops.Concat):
                         channel += self.graph.shapes[name][0]
         return first
 
-    def as_real(self, name: str) -> str:
-        """The name of a map as real numbers; a map of codes is turned into them once."""
-        if not self.formats.native[name]:
-            return name
-        real = f"{name}@real"
-        if real not in self.made.maps:
-            self.made.maps[real] = Map(self.graph.shapes[name])
-            self.made.works.append(Work(Copy(), name, (name,), (real,)))
+    def as_real(self, name: str) -> MapKey:
+        """A node's map as real numbers; codes are turned into them once."""
+        real = MapKey(name)
+        if self.formats.native[name] and real not in self.made.maps:
+            self.add_work(Copy(), name, (self.own(name),), self.add_map(name, REAL))
         return real
 
     # Nodes
@@ -205,33 +217,34 @@ class _Planner:
             target = self.add_map(INPUT, wish)
             few = self.graph.input_shape[0] <= MOST_PLANAR_CHANNELS
             if few and self.made.maps[target].form.kind == "codes":
-                self.made.works.append(Work(InputCodes(), wish, (), (target,)))
+                self.add_work(InputCodes(), wish, (), target)
             else:
-                self.made.works.append(Work(Copy(), wish, (INPUT,), (target,)))
+                self.add_work(Copy(), wish, (INPUT_MAP,), target)
 
     def plan_quantize(self, node: Node) -> None:
         """Nothing where whoever makes the map writes the codes; a copy from other codes."""
         (source,) = node.inputs
         if self.formats.native[source]:
             target = self.add_map(node.name, node.name)
-            self.made.works.append(Work(Copy(), node.name, (source,), (target,)))
+            self.add_work(Copy(), node.name, (self.own(source),), target)
 
     def plan_view(self, node: Node) -> None:
         """Some channels of the map it reads, in every format that allows to look at them."""
         (source,) = node.inputs
-        first = node.operator.start if isinstance(node.operator, ChannelSplit) else 0
+        first = node.operator.start if isinstance(node.operator, ops.ChannelSplit) else 0
         copied = []
         for wish in self.formats.kept[node.name]:
             if self.formats.carries(node, wish):
-                base = self.as_real(source) if wish == REAL else self.name(source, wish)
+                base = self.as_real(source) if wish == REAL else self.key(source, wish)
                 self.made.views[self.add_map(node.name, wish)] = (base, first)
             else:
                 copied.append(wish)
         if copied:
-            if node.name not in self.made.maps:
+            whole = self.own(node.name)
+            if whole not in self.made.maps:
                 self.made.views[self.add_map(node.name, REAL)] = (self.as_real(source), first)
-            targets = tuple(self.add_map(node.name, wish) for wish in copied)
-            self.made.works.append(Work(Copy(), node.name, (node.name,), targets))
+            targets = [self.add_map(node.name, wish) for wish in copied]
+            self.add_work(Copy(), node.name, (whole,), *targets)
 
     def plan_move(self, node: Node) -> None:
         """A concatenation, shuffle or max pooling: once for each format it can run in."""
@@ -239,52 +252,51 @@ class _Planner:
         for wish in self.formats.kept[node.name]:
             if self.formats.carries(node, wish):
                 target = self.add_map(node.name, wish)
-                sources = tuple(self.part(node, name, wish) for name in node.inputs)
-                self.made.works.append(Work(node.operator, node.name, sources, (target,)))
+                sources = [self.part(name, wish) for name in node.inputs]
+                self.add_work(node.operator, node.name, sources, target)
             else:
                 uncarried.append(wish)
         if not uncarried:
             return
-        targets = tuple(self.add_map(node.name, wish) for wish in uncarried)
-        if isinstance(node.operator, MaxPool):
-            self.made.works.append(Work(node.operator, node.name, node.inputs, targets))
+        targets = [self.add_map(node.name, wish) for wish in uncarried]
+        if isinstance(node.operator, ops.MaxPool):
+            self.add_work(node.operator, node.name, map(self.own, node.inputs), *targets)
             return
-        if node.name not in self.made.maps:
+        whole = self.own(node.name)
+        if whole not in self.made.maps:
             self.add_map(node.name, REAL)
-            sources = tuple(self.as_real(name) for name in node.inputs)
-            self.made.works.append(Work(node.operator, node.name, sources, (node.name,)))
-        self.made.works.append(Work(Copy(), node.name, (node.name,), targets))
+            sources = [self.as_real(name) for name in node.inputs]
+            self.add_work(node.operator, node.name, sources, whole)
+        self.add_work(Copy(), node.name, (whole,), *targets)
 
-    def part(self, node: Node, name: str, wish: str) -> str:
+    def part(self, name: str, wish: str) -> MapKey:
         """The map that a node moves in a format; codes of another quantizer are converted."""
         native = self.formats.native[name]
-        if not native or native == wish:
-            return self.name(name, wish)
         if wish == REAL:
             return self.as_real(name)
-        made = f"{name}@{wish}"
-        if made not in self.made.maps:
-            self.add_map(name, wish)
-            self.made.works.append(Work(Copy(), name, (name,), (made,)))
+        made = self.key(name, wish)
+        if native and native != wish and made not in self.made.maps:
+            self.add_work(Copy(), name, (self.own(name),), self.add_map(name, wish))
         return made
 
     def plan_kernel(self, kernel: FusedKernel) -> None:
         """A node that computes: one work with all formats of the result as targets."""
         node, output = kernel.node, kernel.output
         operator = node.operator
-        if isinstance(operator, Conv2d | Linear):
+        if isinstance(operator, ops.Conv2d | ops.Linear):
             coded = operator.precision.activations != "real"
             inputs = tuple(
-                name if coded and index == 0 else self.as_real(name)
+                self.own(name) if coded and index == 0 else self.as_real(name)
                 for index, name in enumerate(kernel.inputs)
             )
         else:
-            inputs = kernel.inputs
-            if isinstance(operator, AvgPool) and self.made.maps[inputs[0]].form.bits == 1:
-                inputs = (self.as_real(inputs[0]),)  # the border of signs is -1, an average's 0
-        residual = kernel.residual
+            inputs = tuple(map(self.own, kernel.inputs))
+            if isinstance(operator, ops.AvgPool) and self.made.maps[inputs[0]].form.bits == 1:
+                # The border of signs is -1, an average's 0.
+                inputs = (self.as_real(inputs[0].node),)
+        residual = None if kernel.residual is None else self.own(kernel.residual)
         if residual is not None and self.made.maps[residual].form.kind == "planes":
-            residual = self.as_real(residual)
+            residual = self.as_real(residual.node)
         wishes = self.formats.kept[output]
         channels = self.graph.shapes[node.inputs[0]][0]
         direct = [wish for wish in wishes if self.can_write(operator, channels, wish)]
@@ -296,18 +308,18 @@ class _Planner:
             Work(operator, node.name, inputs, targets, kernel.activation, residual)
         )
         if later:
-            packed = tuple(self.add_map(output, wish) for wish in later)
-            self.made.works.append(Work(Copy(), output, (output,), packed))
+            packed = [self.add_map(output, wish) for wish in later]
+            self.add_work(Copy(), output, (self.own(output),), *packed)
 
-    def can_write(self, operator: Operator, channels: int, wish: str) -> bool:
+    def can_write(self, operator: ops.Operator, channels: int, wish: str) -> bool:
         """Whether a kernel's vectors of output channels begin where packed stores can."""
         if wish == REAL or self.formats.quantizer(wish).bits > PACKED_BITS:
             return True
-        if not isinstance(operator, Conv2d) or operator.groups == 1:
+        if not isinstance(operator, ops.Conv2d) or operator.groups == 1:
             return True
         if operator.is_depthwise(channels):
             return True
-        return operator.out_channels // operator.groups % vector_bits(self.lanes) == 0
+        return packable(operator.out_channels // operator.groups, self.lanes)
 
 
 def push_activations(graph: Graph) -> Graph:
@@ -316,7 +328,7 @@ def push_activations(graph: Graph) -> Graph:
     behind: dict[str, Node] = {}
     for node in graph.nodes:
         operator = node.operator
-        if not isinstance(operator, Concat) or operator.activation == "none":
+        if not isinstance(operator, ops.Concat) or operator.activation == "none":
             continue
         parts = [changed.get(name) or graph.node(name) for name in node.inputs if name != INPUT]
         if len(parts) == len(set(node.inputs)) == len(node.inputs) and all(
@@ -325,11 +337,11 @@ def push_activations(graph: Graph) -> Graph:
             for part in parts:
                 activated = replace(part.operator, activation=operator.activation)  # type: ignore[type-var]
                 changed[part.name] = replace(part, operator=activated)
-            changed[node.name] = replace(node, operator=Concat())
+            changed[node.name] = replace(node, operator=ops.Concat())
         else:
             inner = f"{node.name}<joined>"
-            behind[node.name] = replace(node, name=inner, operator=Concat())
-            activate = Activate(operator.activation)
+            behind[node.name] = replace(node, name=inner, operator=ops.Concat())
+            activate = ops.Activate(operator.activation)
             changed[node.name] = Node(node.name, activate, (inner,), node.shape)
     if not changed:
         return graph
@@ -337,8 +349,8 @@ def push_activations(graph: Graph) -> Graph:
 
 
 def can_activate(node: Node) -> bool:
-    operator = node.operator
-    return isinstance(operator, Conv2d | Linear | Add) and operator.activation == "none"
+    does = node.operator
+    return isinstance(does, ops.Conv2d | ops.Linear | ops.Add) and does.activation == "none"
 
 
 def rewritten(

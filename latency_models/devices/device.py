@@ -22,19 +22,18 @@ instead of ``rpc``.
 """
 
 import json
-import platform
 import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
-from functools import cache
 from importlib.resources import files
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from latency_models.devices.folders import devices_folder
+from latency_models.devices.host import KNOWN_FLAGS, host_instruction_sets
 from search_spaces.graphs.errors import UserError
 
 if TYPE_CHECKING:
@@ -242,9 +241,9 @@ def list_devices() -> tuple[Device, ...]:
     bundled = bundled_rows()
     own = sorted(devices_folder().glob("*.toml"))
     if twice := {path.stem for path in bundled} & {path.stem for path in own}:
-        name = sorted(twice)[0]
         raise UserError(
-            f"device {name!r} is in {devices_folder()} and comes with hwnas; rename your file"
+            f"device {min(twice)!r} is in {devices_folder()} and comes with hwnas; rename your "
+            "file"
         )
     return tuple(read_device(path) for path in (*bundled, *own))
 
@@ -286,7 +285,6 @@ def cpu_of(device: Device, present: frozenset[str] | None = None) -> "Cpu":
             f"device {device.name}: TVM kernels run on 1 thread, got threads {device.threads}; "
             "set threads to 1, or measure with runtime 'onnxruntime'"
         )
-
     try:
         cpu = host_cpu() if device.mcpu == DETECT else Cpu(device.mcpu, device.triple)
         needed = cpu.features
@@ -301,59 +299,3 @@ def cpu_of(device: Device, present: frozenset[str] | None = None) -> "Cpu":
             f"{owner} does not have; choose a device with an older CPU"
         )
     return cpu
-
-
-# Instruction sets that decide which kernels pay: LLVM's name, and the kernel's in /proc/cpuinfo.
-FLAGS = {
-    "sse4.2": "sse4_2",
-    "avx2": "avx2",
-    "fma": "fma",
-    "avx512f": "avx512f",
-    "avx512bw": "avx512bw",
-    "avx512vl": "avx512vl",
-    "avx512vnni": "avx512_vnni",
-    "avxvnni": "avx_vnni",
-    "avx512vpopcntdq": "avx512_vpopcntdq",
-    "avx512bf16": "avx512_bf16",
-    "avx512fp16": "avx512_fp16",
-    "neon": "asimd",
-    "dotprod": "asimddp",
-    "fullfp16": "asimdhp",
-    "i8mm": "i8mm",
-    "sve": "sve",
-}
-KNOWN_FLAGS = frozenset(FLAGS)
-
-
-@cache
-def host_instruction_sets() -> frozenset[str]:
-    """Returns which of ``FLAGS`` this machine's CPU has, by LLVM's names.
-
-    Raises:
-        UserError: If the system does not tell.
-    """
-    flags = cpuinfo().get("flags") or cpuinfo().get("Features")
-    if flags is None:
-        raise UserError(
-            "this system has no /proc/cpuinfo that tells its instruction sets; hwnas measures on "
-            "Linux"
-        )
-    present = set(flags.split())
-    return frozenset(name for name, flag in FLAGS.items() if flag in present)
-
-
-@cache
-def cpu_name() -> str:
-    """Returns what the maker calls this machine's CPU."""
-    return cpuinfo().get("model name") or platform.processor() or platform.machine()
-
-
-@cache
-def cpuinfo() -> Mapping[str, str]:
-    """Returns the first processor's rows of /proc/cpuinfo; empty where there is none."""
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return {}
-    rows = (line.partition(":") for line in text.split("\n\n")[0].splitlines())
-    return {key.strip(): value.strip() for key, _, value in rows}

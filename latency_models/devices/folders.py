@@ -1,7 +1,21 @@
 """Where files of this user and machine live: devices, profiles, tuned kernels, locks."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Gives a file beside ``path`` to write; once it is whole, it takes the place of ``path``."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        with suppress(OSError):
+            part.unlink()
 
 
 def cache_folder() -> Path:

@@ -8,16 +8,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import log
 from statistics import NormalDist
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 
 from search_spaces.graphs.errors import UserError
-from search_spaces.graphs.graph import Graph
 
 FORMAT = "hwnas.latency"
 VERSION = 2  # version 1 had no intervals
 READABLE = (1, 2)
+EXTRAPOLATED = " (extrapolated)"  # stands behind the model's name in texts and files
 
 Source = Literal["measured", "predicted"]
 Failure = Literal["crashed", "timed out", "out of memory", "busy", "unreachable"]
@@ -87,6 +87,7 @@ class Latency:
         interval: Where the measured median lies with the interval's probability; None where it
             was measured.
         model: What predicted it, for example "learned"; "" where it was measured.
+        extrapolated: Whether it is predicted although nothing like it was ever measured.
     """
 
     median_ms: float
@@ -95,6 +96,7 @@ class Latency:
     conditions: Conditions | None = None
     interval: Interval | None = None
     model: str = ""
+    extrapolated: bool = False
 
     def __post_init__(self) -> None:
         if not self.median_ms > 0:  # also refuses NaN
@@ -102,25 +104,10 @@ class Latency:
         if not self.spread_ms >= 0:
             raise ValueError(f"a spread must not be negative, got {self.spread_ms} ms")
 
-
-class LatencySource(Protocol):
-    """Answers one question: how long does this network take on this device?
-
-    `Measurer` measures it, `LatencyModel` predicts it.
-    """
-
     @property
-    def device_name(self) -> str: ...
-
-    def latency(self, graph: Graph) -> Latency:
-        """Returns the latency of ``graph`` at batch size 1.
-
-        Raises:
-            UnsupportedOperatorError: If the device cannot run an operator of ``graph``.
-            NotProfiledError: If the predictor never saw such a kernel. Never returns a guess.
-            MeasurementError: If this network could not be measured.
-        """
-        ...
+    def predicted_by(self) -> str:
+        """What predicted it, and whether it had to extrapolate, for people."""
+        return self.model + EXTRAPOLATED * self.extrapolated
 
 
 class MeasurementError(UserError):
@@ -184,6 +171,8 @@ def probability_within(latency: Latency, budget_ms: float) -> float:
 def to_json(latency: Latency) -> dict[str, Any]:
     """Returns the latency as JSON-ready data."""
     data = {"format": FORMAT, "version": VERSION, **asdict(latency)}
+    del data["extrapolated"]  # the model's name says it, as in every file before
+    data["model"] = latency.predicted_by
     if latency.conditions is not None:
         data["conditions"]["input_shape"] = list(latency.conditions.input_shape)
     return data
@@ -209,6 +198,8 @@ def from_json(data: Mapping[str, Any]) -> Latency:
             fields["conditions"] = Conditions(**{**conditions, "input_shape": shape})
         if (interval := fields.get("interval")) is not None:
             fields["interval"] = Interval(**interval)
-        return Latency(**fields)
+        model = str(fields.pop("model", ""))
+        name = model.removesuffix(EXTRAPOLATED)
+        return Latency(**fields, model=name, extrapolated=name != model)
     except (KeyError, TypeError) as error:
         raise UserError(f"the latency is damaged: {type(error).__name__} {error}") from None

@@ -27,8 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latency_models.kernels.view import Form, View
+from search_spaces.graphs.activations import ACTIVATIONS, Activation
 from search_spaces.graphs.formats import WORD
-from search_spaces.graphs.operators import Activation
 
 Array = NDArray[np.float32]
 # Added to a float32 number of magnitude up to 2 ** 22, this leaves the rounded number (halves to
@@ -118,7 +118,7 @@ class Epilogue:
         """Whether every bit that is written is one comparison of the sum or number it is of."""
         alone = self.factor is None and self.residual is None
         packed = all(view.form.kind == "planes" for view in self.targets)
-        return alone and packed and self.activation in MONOTONE
+        return alone and packed and ACTIVATIONS[self.activation].monotone
 
     @property
     def sections(self) -> tuple[int, ...]:
@@ -213,7 +213,7 @@ def target_thresholds(
 
     def result(sums: Array) -> Array:
         scaled = sums if scale is None or bias is None else sums * scale + bias
-        return activated(activation, scaled)
+        return ACTIVATIONS[activation].compute(scaled)
 
     if isinstance(target, SignNorm):
         gain, offset = target.gain, target.bias
@@ -244,7 +244,6 @@ def packable(first_channel: int, lanes: int) -> bool:
 
 
 Truths = NDArray[np.bool_]
-MONOTONE: tuple[Activation, ...] = ("none", "relu", "relu6", "hardsigmoid")
 LARGEST = 0x7F7FFFFF  # the largest float32 number, as an integer
 SMALLEST = np.float32(2.0**-100)
 F = np.float32
@@ -284,12 +283,3 @@ def in_order(index: NDArray[np.int64]) -> Array:
     """Returns the float32 numbers of these places, counted from zero in order of size."""
     bits = np.abs(index).astype(np.uint32) | np.where(index < 0, np.uint32(1 << 31), np.uint32(0))
     return bits.astype(np.uint32).view(np.float32)
-
-
-def activated(activation: Activation, x: Array) -> Array:
-    """Returns what a monotone activation makes of float32 numbers, as kernels compute it."""
-    if activation == "hardsigmoid":
-        return np.clip(x * F(1 / 6) + F(0.5), F(0), F(1))
-    assert activation in MONOTONE, activation
-    lowest = F(-np.inf) if activation == "none" else F(0)
-    return np.clip(x, lowest, F(6) if activation == "relu6" else F(np.inf))

@@ -1,6 +1,6 @@
 """Runners: a model made ready to run by one runtime, the same way for all of them."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from statistics import median
@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from latency_models.boards.timing import Block, block_of
-from latency_models.devices.device import Device, Runtime, cpu_of, host_instruction_sets
+from latency_models.devices.device import Device, Runtime, cpu_of
+from latency_models.devices.folders import replacing
+from latency_models.devices.host import host_instruction_sets
 from latency_models.measurement.reference import Reference, local_reference
 from latency_models.onnx.kernels import onnx_kernels
 from latency_models.onnx.model import onnx_model
@@ -55,9 +57,8 @@ class OnnxRunner:
         """Its kernels are compiled beforehand for every CPU; it picks at run time."""
 
     def save(self, path: Path) -> None:
-        part = path.with_name(f".{path.name}.part")
-        part.write_bytes(self._data)
-        part.replace(path)
+        with replacing(path) as part:
+            part.write_bytes(self._data)
 
 
 class Link(Protocol):
@@ -166,8 +167,33 @@ class OnnxBackend:
         return OnnxRunner(open_session(data, threads=self._threads), data)
 
 
+OpenBackend = Callable[[Device, bool], Backend]  # the second is whether tiles are tuned
+
+
+def open_onnxruntime(device: Device, tuned: bool) -> Backend:
+    return OnnxBackend(device)
+
+
+def open_tvm(device: Device, tuned: bool) -> Backend:
+    cpu = cpu_of(device)
+    from latency_models.measurement.tvm_backend import TvmBackend
+
+    return TvmBackend(cpu, tuned=tuned)
+
+
+def open_tvm_elsewhere(device: Device, tuned: bool) -> Backend:
+    from latency_models.measurement.remote_backend import RemoteBackend
+
+    return RemoteBackend(device, tuned=tuned)
+
+
+# A runtime is a row, and is then tested as the others are; TVM takes seconds to import.
+HERE: Mapping[Runtime, OpenBackend] = {"tvm": open_tvm, "onnxruntime": open_onnxruntime}
+ELSEWHERE: Mapping[Runtime, OpenBackend] = {"tvm": open_tvm_elsewhere}
+
+
 def open_backend(runtime: Runtime, device: Device, *, tuned: bool = False) -> Backend:
-    """Returns ``runtime`` on ``device``; TVM takes seconds to import.
+    """Returns ``runtime`` on ``device``.
 
     Args:
         tuned: Whether TVM's tiles are chosen by timing them; ONNX Runtime has none.
@@ -175,21 +201,14 @@ def open_backend(runtime: Runtime, device: Device, *, tuned: bool = False) -> Ba
     Raises:
         UserError: If the device's CPU is unknown, or is not this machine's where it should be.
     """
-    if device.is_remote:
-        if runtime != "tvm":
-            raise UserError(
-                f"device {device.name} is elsewhere and runs networks with tvm, got {runtime!r}; "
-                f"measure {runtime} on the device itself"
-            )
-        from latency_models.measurement.remote_backend import RemoteBackend
-
-        return RemoteBackend(device, tuned=tuned)
-    if runtime == "onnxruntime":
-        return OnnxBackend(device)
-    cpu = cpu_of(device)
-    from latency_models.measurement.tvm_backend import TvmBackend
-
-    return TvmBackend(cpu, tuned=tuned)
+    if not device.is_remote:
+        return HERE[runtime](device, tuned)
+    if runtime not in ELSEWHERE:
+        raise UserError(
+            f"device {device.name} is elsewhere and runs networks with {', '.join(ELSEWHERE)}, "
+            f"got {runtime!r}; measure {runtime} on the device itself"
+        )
+    return ELSEWHERE[runtime](device, tuned)
 
 
 def random_input(shape: tuple[int, int, int]) -> Array:

@@ -4,21 +4,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from latency_models.measurement.measurer import KernelLatency
+from search_spaces.graphs import operators as ops
 from search_spaces.graphs.cost import Cost, kernel_costs, precision_of
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.fusion import FusedKernel, fuse
 from search_spaces.graphs.graph import INPUT, Graph, Node
-from search_spaces.graphs.operators import (
-    OPERATOR_NAMES,
-    AvgPool,
-    ChannelShuffle,
-    Conv2d,
-    Linear,
-    MaxPool,
-    Operator,
-    Quantize,
-    Shape,
-)
 from search_spaces.graphs.precision import FP32
 
 # What was measured of a row: milliseconds, share of all, instruction, milliseconds in float32.
@@ -47,7 +37,7 @@ class LayerRow:
     operator: str
     window: str
     precision: str
-    shape: Shape
+    shape: ops.Shape
     macs: int
     memory_access_bytes: int
     weight_bytes: int
@@ -160,15 +150,15 @@ def times_by_row(graph: Graph, times: Iterable[KernelLatency]) -> dict[str, floa
 
 
 def is_quantizer(node: Node) -> bool:
-    return isinstance(node.operator, Quantize)
+    return isinstance(node.operator, ops.Quantize)
 
 
-def has_weights(operator: Operator) -> bool:
-    return isinstance(operator, Conv2d | Linear)
+def has_weights(operator: ops.Operator) -> bool:
+    return isinstance(operator, ops.Conv2d | ops.Linear)
 
 
 def described(kernel: FusedKernel) -> str:
-    parts = [OPERATOR_NAMES[type(kernel.operator)]]
+    parts = [ops.OPERATOR_NAMES[type(kernel.operator)]]
     if kernel.residual is not None:
         parts.append("add")
     if kernel.activation != "none":
@@ -180,21 +170,21 @@ def described(kernel: FusedKernel) -> str:
     return " + ".join(parts)
 
 
-def window(operator: Operator, inputs: tuple[Shape, ...]) -> str:
+def window(operator: ops.Operator, inputs: tuple[ops.Shape, ...]) -> str:
     """
     >>> window(Conv2d(8, (3, 3), stride=(2, 2), groups=8), ((8, 16, 16),))
     '3x3 /2 depthwise'
     >>> window(Conv2d(8, (1, 5), dilation=(1, 2), groups=2), ((8, 16, 16),))
     '1x5 dilation 1x2 groups 2'
     """
-    if isinstance(operator, ChannelShuffle):
+    if isinstance(operator, ops.ChannelShuffle):
         return f"groups {operator.groups}"
-    if not isinstance(operator, Conv2d | MaxPool | AvgPool):
+    if not isinstance(operator, ops.Conv2d | ops.MaxPool | ops.AvgPool):
         return ""
     parts = ["{}x{}".format(*operator.kernel_size)]
     if operator.stride != (1, 1):
         parts.append(f"/{short(operator.stride)}")
-    if isinstance(operator, Conv2d):
+    if isinstance(operator, ops.Conv2d):
         if operator.dilation != (1, 1):
             parts.append(f"dilation {short(operator.dilation)}")
         if operator.groups == inputs[0][0] and operator.groups > 1:

@@ -17,7 +17,8 @@ from threading import Lock
 from time import monotonic
 from typing import IO
 
-from latency_models.devices.device import Device, Runtime, cpu_name
+from latency_models.devices.device import Device, Runtime
+from latency_models.devices.host import cpu_name
 from latency_models.devices.latency import DeviceBusyError, MeasurementError
 from latency_models.measurement.messages import Message, pack, unpack
 from search_spaces.graphs.errors import UnsupportedOperatorError, UserError

@@ -4,13 +4,12 @@ A profile is a folder, ``kernels-*.parquet`` and ``networks-*.parquet``; each fi
 or not at all, so a profiler that is killed loses what it had not yet written, and nothing else.
 """
 
-import os
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from latency_models.devices.folders import replacing
 from latency_models.devices.latency import Conditions, Latency
 from search_spaces.graphs.errors import UserError
 
@@ -52,14 +51,11 @@ def append_readings(folder: Path, what: What, number: int, readings: Sequence[Re
 
     while (path := folder / f"{what}-{readings[0].session}-{number:05}.parquet").exists():
         number += 1
-    part = path.with_suffix(f".{os.getpid()}.part")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        pd.DataFrame([row_of(reading) for reading in readings]).to_parquet(part, index=False)
-        part.replace(path)
+        with replacing(path) as part:
+            pd.DataFrame([row_of(reading) for reading in readings]).to_parquet(part, index=False)
     except OSError as error:
-        with suppress(OSError):
-            part.unlink()
         raise UserError(
             f"cannot write {path}: {error.strerror or error}; what was timed before is kept"
         ) from None

@@ -7,7 +7,6 @@ cache folder: later readings compare with it.
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from latency_models.boards.timing import Block, block_of
-from latency_models.devices.device import cpu_name
-from latency_models.devices.folders import cache_folder
+from latency_models.devices.folders import cache_folder, replacing
+from latency_models.devices.host import cpu_name
 from latency_models.onnx.session import bound_call, open_session
 
 if TYPE_CHECKING:
@@ -91,6 +90,5 @@ def keep_best_reference(path: Path, reference_ms: float) -> None:
     if best is not None and best <= reference_ms:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{os.getpid()}.part")
-    part.write_text(json.dumps({"best_ms": reference_ms}) + "\n")
-    part.replace(path)
+    with replacing(path) as part:
+        part.write_text(json.dumps({"best_ms": reference_ms}) + "\n")

@@ -11,11 +11,12 @@ from tvm import relax
 
 from latency_models.boards.board import board_block
 from latency_models.boards.library_file import parse_metadata
-from latency_models.boards.remote import Link, RemoteBoard
+from latency_models.boards.remote import RemoteBoard, RemoteLink
 from latency_models.boards.timing import Block
-from latency_models.compiler.library import CompiledModel, compile_model, kernel_times, tile_choice
+from latency_models.compiler.library import CompiledModel, compile_model, tile_choice
 from latency_models.devices.device import Device, cpu_of
-from latency_models.measurement.kernel_times import kernel_blocks
+from latency_models.devices.folders import replacing
+from latency_models.measurement.kernel_times import kernel_blocks, kernel_times
 from latency_models.measurement.reference import Reference, kept_at
 from latency_models.measurement.tvm_backend import check_width
 from search_spaces.building.builder import GraphBuilder
@@ -53,9 +54,8 @@ class RemoteRunner:
         check_width(self._backend.cpu, self._assembly)
 
     def save(self, path: Path) -> None:
-        part = path.with_name(f".{path.name}.part")
-        part.write_bytes(self._library)
-        part.replace(path)
+        with replacing(path) as part:
+            part.write_bytes(self._library)
 
 
 class RemoteBackend:
@@ -72,7 +72,7 @@ class RemoteBackend:
                 "device is elsewhere; measure it without tuning"
             )
         self.cpu = cpu_of(device)
-        self.link = Link(device)
+        self.link = RemoteLink(device)
         self.version: str = tvm.__version__
         self.target = self.cpu.mcpu
         self.instruction_sets = self.cpu.features
@@ -111,8 +111,8 @@ class RemoteBackend:
     def kernels_ms(
         self, model: Model, nodes: Collection[str] | None
     ) -> list[tuple[str, float, str]]:
-        times = kernel_times(model, self.cpu, self.board, nodes=nodes)
-        return [(time.node, time.median_ms, time.instruction) for time in times]
+        choose = tile_choice(self.cpu, tuned=False)
+        return kernel_times(model, self.cpu, self.board, choose, nodes)
 
     def kernel_blocks(self, graph: Graph, indices: Sequence[int]) -> list[Block]:
         model = random_model(graph, np.random.default_rng(0))

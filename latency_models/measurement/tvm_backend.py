@@ -12,12 +12,12 @@ from latency_models.boards.timing import Block, block_of
 from latency_models.compiler.library import (
     CompiledModel,
     compile_model,
-    kernel_times,
     load_compiled,
     tile_choice,
 )
+from latency_models.compiler.lower import TileChoice
 from latency_models.devices.cpu import Cpu
-from latency_models.measurement.kernel_times import kernel_blocks
+from latency_models.measurement.kernel_times import kernel_blocks, kernel_times
 from latency_models.measurement.reference import Reference, local_reference
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.graph import Graph
@@ -87,10 +87,12 @@ class TvmBackend:
     def kernels_ms(
         self, model: Model, nodes: Collection[str] | None
     ) -> list[tuple[str, float, str]]:
-        times = kernel_times(model, self.cpu, nodes=nodes, tuned=self.tuned)
-        return [(time.node, time.median_ms, time.instruction) for time in times]
+        return kernel_times(model, self.cpu, LocalBoard(), self._choose_tile, nodes)
 
     def kernel_blocks(self, graph: Graph, indices: Sequence[int]) -> list[Block]:
         model = random_model(graph, np.random.default_rng(0))
-        choose = tile_choice(self.cpu, self.tuned)
-        return kernel_blocks(model, self.cpu, LocalBoard(), indices, choose)
+        return kernel_blocks(model, self.cpu, LocalBoard(), indices, self._choose_tile)
+
+    @cached_property
+    def _choose_tile(self) -> TileChoice:
+        return tile_choice(self.cpu, self.tuned)

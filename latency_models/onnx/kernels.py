@@ -9,28 +9,15 @@ whole networks. A second operand is the first one again, or what is cheaply made
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from search_spaces.graphs import operators as ops
 from search_spaces.graphs.formats import Formats
 from search_spaces.graphs.fusion import FusedKernel, fuse
 from search_spaces.graphs.graph import INPUT, Graph, Node
-from search_spaces.graphs.operators import (
-    Activate,
-    Add,
-    AvgPool,
-    ChannelSplit,
-    Concat,
-    Conv2d,
-    Dropout,
-    GlobalAvgPool,
-    Linear,
-    Magnitude,
-    MaxPool,
-    Operator,
-    Quantize,
-    Scale,
-    Shape,
-)
 
-PASS_BLOCKS = (Activate, Add, AvgPool, Concat, Dropout, GlobalAvgPool, MaxPool)
+PASS_BLOCKS = (
+    *(ops.Activate, ops.Add, ops.AvgPool, ops.Concat),
+    *(ops.Dropout, ops.GlobalAvgPool, ops.MaxPool),
+)
 Adder = Callable[..., str]  # of a node: its name, operator and inputs; gives the name
 
 
@@ -45,7 +32,7 @@ class OnnxKernel:
     graph: Graph
 
     @property
-    def operator(self) -> Operator:
+    def operator(self) -> ops.Operator:
         return self.graph.node("kernel").operator
 
 
@@ -61,8 +48,8 @@ def onnx_kernels(graph: Graph) -> tuple[tuple[str, OnnxKernel], ...]:
             made.append((kernel.node.name, cut(graph, formats, kernel)))
             if kernel.residual is not None:  # the sum is an operator of its own
                 made.append((node.name, alone(formats, node)))
-        elif isinstance(node.operator, ChannelSplit) or (
-            isinstance(node.operator, Quantize) and node.name not in joined
+        elif isinstance(node.operator, ops.ChannelSplit) or (
+            isinstance(node.operator, ops.Quantize) and node.name not in joined
         ):
             made.append((node.name, alone(formats, node)))
         else:
@@ -78,7 +65,7 @@ def cut(graph: Graph, formats: Formats, kernel: FusedKernel) -> OnnxKernel:
     quantizers = [graph.node(name).operator for name in kernel.quantizers[:1]]
     if kernel.residual is not None:
         operator = node.operator
-        assert isinstance(operator, Conv2d | Linear)
+        assert isinstance(operator, ops.Conv2d | ops.Linear)
         node = replace(node, operator=replace(operator, activation=kernel.activation))
     return small_network(formats, node, quantizers)
 
@@ -87,13 +74,13 @@ def alone(formats: Formats, node: Node) -> OnnxKernel:
     return small_network(formats, node, [])
 
 
-def small_network(formats: Formats, node: Node, after: list[Operator]) -> OnnxKernel:
+def small_network(formats: Formats, node: Node, after: list[ops.Operator]) -> OnnxKernel:
     """A network of one node, the quantizer before it and those after it."""
     shapes = formats.graph.input_shapes(node)
-    first = max(shapes) if isinstance(node.operator, Concat) else shapes[0]
+    first = max(shapes) if isinstance(node.operator, ops.Concat) else shapes[0]
     nodes: list[Node] = []
 
-    def add(name: str, operator: Operator, *inputs: str) -> str:
+    def add(name: str, operator: ops.Operator, *inputs: str) -> str:
         known = {INPUT: first} | {made.name: made.shape for made in nodes}
         shape = operator.output_shape(*(known[each] for each in inputs))
         nodes.append(Node(name, operator, inputs, shape))
@@ -101,9 +88,9 @@ def small_network(formats: Formats, node: Node, after: list[Operator]) -> OnnxKe
 
     x = INPUT
     native = formats.native[node.inputs[0]]
-    if native is not None and not isinstance(node.operator, Quantize):
+    if native is not None and not isinstance(node.operator, ops.Quantize):
         x = add("before", formats.quantizer(native), INPUT)
-    if isinstance(node.operator, Concat):
+    if isinstance(node.operator, ops.Concat):
         operands = tuple(part(add, x, i, shape, first) for i, shape in enumerate(shapes))
     else:
         operands = (x, *(operand(add, node.operator, x) for _ in shapes[1:]))
@@ -113,25 +100,25 @@ def small_network(formats: Formats, node: Node, after: list[Operator]) -> OnnxKe
     return OnnxKernel(Graph(first, tuple(nodes)))
 
 
-def operand(add: Adder, operator: Operator, x: str) -> str:
+def operand(add: Adder, operator: ops.Operator, x: str) -> str:
     """A second operand, made of the first one."""
-    if isinstance(operator, Add):
+    if isinstance(operator, ops.Add):
         return x
-    if isinstance(operator, Scale):
-        return add("factor", GlobalAvgPool(), x)
-    assert isinstance(operator, Conv2d), operator  # the magnitude map
-    magnitude = add("magnitude", Magnitude(), INPUT)
+    if isinstance(operator, ops.Scale):
+        return add("factor", ops.GlobalAvgPool(), x)
+    assert isinstance(operator, ops.Conv2d), operator  # the magnitude map
+    magnitude = add("magnitude", ops.Magnitude(), INPUT)
     if operator.kernel_size == operator.stride == (1, 1):
         return magnitude
-    mean = AvgPool(operator.kernel_size, operator.stride, operator.pads)
+    mean = ops.AvgPool(operator.kernel_size, operator.stride, operator.pads)
     return add("window", mean, magnitude)
 
 
-def part(add: Adder, x: str, index: int, shape: Shape, first: Shape) -> str:
+def part(add: Adder, x: str, index: int, shape: ops.Shape, first: ops.Shape) -> str:
     """A part of a concatenation: the first channels of the widest one."""
     if shape[0] == first[0]:
         return x
-    return add(f"part{index}", ChannelSplit(0, shape[0]), x)
+    return add(f"part{index}", ops.ChannelSplit(0, shape[0]), x)
 
 
 def layout_changes(graph: Graph) -> dict[str, str]:
@@ -144,12 +131,12 @@ def layout_changes(graph: Graph) -> dict[str, str]:
     blocked: dict[str, bool] = {INPUT: False}
     for node in graph.nodes:
         operator = node.operator
-        makes = isinstance(operator, Conv2d) and operator.precision.activations == "real"
+        makes = isinstance(operator, ops.Conv2d) and operator.precision.activations == "real"
         passes = isinstance(operator, PASS_BLOCKS) and all(blocked[name] for name in node.inputs)
         blocked[node.name] = makes or passes
     changes = {}
     for node in graph.nodes:
-        if not isinstance(node.operator, (Conv2d, *PASS_BLOCKS)):
+        if not isinstance(node.operator, (ops.Conv2d, *PASS_BLOCKS)):
             continue
         before = "blocks" if blocked[node.inputs[0]] else "rows"
         readers = graph.consumers[node.name]

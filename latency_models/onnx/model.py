@@ -11,6 +11,7 @@ the names they have in the model. Batch norm is folded and dropout left out, as 
 import json
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
+from typing import Any
 
 import onnx
 from onnx import helper
@@ -37,33 +38,17 @@ from latency_models.onnx.quantized import (
     write_coded_linear,
     write_quantize,
 )
+from search_spaces.graphs import operators as ops
 from search_spaces.graphs.errors import UnsupportedOperatorError
 from search_spaces.graphs.formats import REAL, Formats
 from search_spaces.graphs.graph import Node
 from search_spaces.graphs.model import Model, fold_batch_norm
-from search_spaces.graphs.operators import (
-    OPERATOR_NAMES,
-    Activate,
-    Add,
-    AvgPool,
-    ChannelShuffle,
-    ChannelSplit,
-    Concat,
-    Conv2d,
-    Dropout,
-    GlobalAvgPool,
-    Linear,
-    Magnitude,
-    MaxPool,
-    Quantize,
-    Scale,
-)
 from search_spaces.graphs.precision import FP32, W8A8, Precision
 from search_spaces.quantization.codes import check_accumulators, is_coded
 
 OPSET, IR_VERSION = 18, 8  # the one that opset 18 came with: the oldest that every reader takes
 OPSET_4_BITS, IR_VERSION_4_BITS = 21, 10
-LAYERS = (Conv2d, Linear)
+LAYERS = (ops.Conv2d, ops.Linear)
 
 
 def onnx_model(
@@ -156,7 +141,7 @@ def precision_properties(file: OnnxGraph) -> dict[str, str]:
 def only_codes(formats: Formats, node: Node) -> str | None:
     """Returns the quantizer, of two or more bits, as whose codes alone a map is read."""
     kept = formats.kept[node.name]
-    if isinstance(node.operator, Quantize) or len(kept) != 1 or kept[0] == REAL:
+    if isinstance(node.operator, ops.Quantize) or len(kept) != 1 or kept[0] == REAL:
         return None
     return kept[0] if formats.quantizer(kept[0]).bits > 1 else None
 
@@ -166,38 +151,39 @@ def write(file: OnnxGraph, node: Node, quantizer: str | None) -> None:
 
     Such a map becomes codes at once, before operators that move numbers.
     """
-    if isinstance(node.operator, Conv2d) and is_coded(node):
-        write_coded_conv2d(file, node, quantizer)
-    elif isinstance(node.operator, Linear) and is_coded(node):
-        write_coded_linear(file, node)
+    operator = node.operator
+    if isinstance(operator, ops.Conv2d) and is_coded(node):
+        write_coded_conv2d(file, node, operator, quantizer)
+    elif isinstance(operator, ops.Linear) and is_coded(node):
+        write_coded_linear(file, node, operator)
     else:
-        writer_of(node)(file, node)
+        writer_of(node)(file, node, operator)
     if quantizer and node.name not in file.coded:
         value = file.map(node.name)
         file.coded[node.name] = quantized(file, f"{node.name}/codes", value, quantizer)
 
 
-WRITERS: dict[type, Callable[[OnnxGraph, Node], None]] = {
-    Conv2d: write_conv2d,
-    Linear: write_linear,
-    Add: write_add,
-    Concat: write_concat,
-    ChannelSplit: write_channel_split,
-    ChannelShuffle: write_channel_shuffle,
-    Scale: write_scale,
-    Activate: write_activate,
-    MaxPool: write_max_pool,
-    AvgPool: write_avg_pool,
-    GlobalAvgPool: write_global_avg_pool,
-    Dropout: write_dropout,
-    Quantize: write_quantize,
-    Magnitude: write_magnitude,
+WRITERS: dict[type, Callable[[OnnxGraph, Node, Any], None]] = {
+    ops.Conv2d: write_conv2d,
+    ops.Linear: write_linear,
+    ops.Add: write_add,
+    ops.Concat: write_concat,
+    ops.ChannelSplit: write_channel_split,
+    ops.ChannelShuffle: write_channel_shuffle,
+    ops.Scale: write_scale,
+    ops.Activate: write_activate,
+    ops.MaxPool: write_max_pool,
+    ops.AvgPool: write_avg_pool,
+    ops.GlobalAvgPool: write_global_avg_pool,
+    ops.Dropout: write_dropout,
+    ops.Quantize: write_quantize,
+    ops.Magnitude: write_magnitude,
 }
 
 
-def writer_of(node: Node) -> Callable[[OnnxGraph, Node], None]:
+def writer_of(node: Node) -> Callable[[OnnxGraph, Node, Any], None]:
     kind = type(node.operator)
     if kind not in WRITERS:
-        name = OPERATOR_NAMES.get(kind, kind.__name__)
+        name = ops.OPERATOR_NAMES.get(kind, kind.__name__)
         raise UnsupportedOperatorError(f"ONNX export has no operator {name!r} ({node.name})")
     return WRITERS[kind]

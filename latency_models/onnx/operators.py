@@ -3,49 +3,43 @@
 Operators that only move numbers move codes where they read codes.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from latency_models.onnx.graph import OnnxGraph
+from search_spaces.graphs import operators as ops
+from search_spaces.graphs.activations import Activation
 from search_spaces.graphs.errors import UnsupportedOperatorError
 from search_spaces.graphs.graph import Node
-from search_spaces.graphs.operators import (
-    Activate,
-    Activation,
-    Add,
-    AvgPool,
-    ChannelShuffle,
-    ChannelSplit,
-    Concat,
-    Conv2d,
-    Linear,
-    MaxPool,
-    Shape,
-)
+
+
+def clip_to_6(file: OnnxGraph, name: str, value: str) -> str:
+    low = file.constant(f"{name}/low", np.array(0, np.float32))
+    high = file.constant(f"{name}/high", np.array(6, np.float32))
+    return file.add("Clip", name, [value, low, high])
+
+
+ONNX_ACTIVATIONS: Mapping[Activation, Callable[[OnnxGraph, str, str], str]] = {
+    "none": lambda file, name, value: value,
+    "relu": lambda file, name, value: file.add("Relu", name, [value]),
+    "relu6": clip_to_6,
+    "hardswish": lambda file, name, value: file.add("HardSwish", name, [value]),
+    "hardsigmoid": lambda file, name, value: file.add(
+        "HardSigmoid", name, [value], alpha=1 / 6, beta=0.5
+    ),
+}
 
 
 def activate(file: OnnxGraph, value: str, name: str, activation: Activation) -> str:
     """Adds ``activation`` after ``value`` and returns the value that it gives."""
-    match activation:
-        case "none":
-            return value
-        case "relu":
-            return file.add("Relu", name, [value])
-        case "relu6":
-            low = file.constant(f"{name}/low", np.array(0, np.float32))
-            high = file.constant(f"{name}/high", np.array(6, np.float32))
-            return file.add("Clip", name, [value, low, high])
-        case "hardswish":
-            return file.add("HardSwish", name, [value])
-        case "hardsigmoid":
-            return file.add("HardSigmoid", name, [value], alpha=1 / 6, beta=0.5)
-        case _:
-            raise UnsupportedOperatorError(f"ONNX export has no activation {activation!r}")
+    if activation not in ONNX_ACTIVATIONS:
+        raise UnsupportedOperatorError(f"ONNX export has no activation {activation!r}")
+    return ONNX_ACTIVATIONS[activation](file, name, value)
 
 
-def write_conv2d(file: OnnxGraph, node: Node) -> None:
-    op: Conv2d = node.operator  # type: ignore[assignment]
+def write_conv2d(file: OnnxGraph, node: Node, op: ops.Conv2d) -> None:
     value = file.add(
         "Conv",
         node.name,
@@ -55,7 +49,7 @@ def write_conv2d(file: OnnxGraph, node: Node) -> None:
     file.put(node, activate(file, value, node.name, op.activation))
 
 
-def windows(op: Conv2d) -> dict[str, Any]:
+def windows(op: ops.Conv2d) -> dict[str, Any]:
     """Returns the attributes of a convolution."""
     return {
         "kernel_shape": op.kernel_size,
@@ -66,8 +60,7 @@ def windows(op: Conv2d) -> dict[str, Any]:
     }
 
 
-def write_linear(file: OnnxGraph, node: Node) -> None:
-    op: Linear = node.operator  # type: ignore[assignment]
+def write_linear(file: OnnxGraph, node: Node, op: ops.Linear) -> None:
     (name,) = node.inputs
     value = file.vector(name)
     if name in file.coded:
@@ -82,21 +75,18 @@ def put_vector(file: OnnxGraph, node: Node, value: str) -> None:
     file.put(node, value)
 
 
-def write_add(file: OnnxGraph, node: Node) -> None:
-    op: Add = node.operator  # type: ignore[assignment]
+def write_add(file: OnnxGraph, node: Node, op: ops.Add) -> None:
     value = file.add("Add", node.name, file.maps(node))
     file.put(node, activate(file, value, node.name, op.activation))
 
 
-def write_concat(file: OnnxGraph, node: Node) -> None:
-    op: Concat = node.operator  # type: ignore[assignment]
+def write_concat(file: OnnxGraph, node: Node, op: ops.Concat) -> None:
     inputs, coding = (file.maps(node), None) if op.activation != "none" else file.moved(node)
     value = file.add("Concat", node.name, inputs, axis=1)
     file.put(node, activate(file, value, node.name, op.activation), coding)
 
 
-def write_channel_split(file: OnnxGraph, node: Node) -> None:
-    op: ChannelSplit = node.operator  # type: ignore[assignment]
+def write_channel_split(file: OnnxGraph, node: Node, op: ops.ChannelSplit) -> None:
     limits = [
         file.constant(f"{node.name}/{part}", (value,))
         for part, value in (("start", op.start), ("stop", op.stop), ("axis", 1))
@@ -105,8 +95,7 @@ def write_channel_split(file: OnnxGraph, node: Node) -> None:
     file.put(node, file.add("Slice", node.name, [*inputs, *limits]), coding)
 
 
-def write_channel_shuffle(file: OnnxGraph, node: Node) -> None:
-    op: ChannelShuffle = node.operator  # type: ignore[assignment]
+def write_channel_shuffle(file: OnnxGraph, node: Node, op: ops.ChannelShuffle) -> None:
     channels, height, width = node.shape
     # A zero keeps the dimension as it is: the batch stays free.
     grouped = file.constant(
@@ -119,17 +108,15 @@ def write_channel_shuffle(file: OnnxGraph, node: Node) -> None:
     file.put(node, file.add("Reshape", node.name, [value, joined]), coding)
 
 
-def write_scale(file: OnnxGraph, node: Node) -> None:
+def write_scale(file: OnnxGraph, node: Node, op: ops.Scale) -> None:
     file.put(node, file.add("Mul", node.name, file.maps(node)))
 
 
-def write_activate(file: OnnxGraph, node: Node) -> None:
-    op: Activate = node.operator  # type: ignore[assignment]
+def write_activate(file: OnnxGraph, node: Node, op: ops.Activate) -> None:
     file.put(node, activate(file, file.map(node.inputs[0]), node.name, op.activation))
 
 
-def write_max_pool(file: OnnxGraph, node: Node) -> None:
-    op: MaxPool = node.operator  # type: ignore[assignment]
+def write_max_pool(file: OnnxGraph, node: Node, op: ops.MaxPool) -> None:
     shape = file.model.graph.shapes[node.inputs[0]]
     inputs, coding = file.moved(node)
     value = file.add(
@@ -143,7 +130,7 @@ def write_max_pool(file: OnnxGraph, node: Node) -> None:
     file.put(node, value, coding)
 
 
-def end_pads(op: MaxPool, shape: Shape, output: Shape) -> list[int]:
+def end_pads(op: ops.MaxPool, shape: ops.Shape, output: ops.Shape) -> list[int]:
     """Returns the zeros below and to the right that give exactly the graph's output size.
 
     Runtimes round ``ceil_mode`` at the border differently; padding never wins a maximum, so
@@ -157,8 +144,7 @@ def end_pads(op: MaxPool, shape: Shape, output: Shape) -> list[int]:
     ]
 
 
-def write_avg_pool(file: OnnxGraph, node: Node) -> None:
-    op: AvgPool = node.operator  # type: ignore[assignment]
+def write_avg_pool(file: OnnxGraph, node: Node, op: ops.AvgPool) -> None:
     value = file.add(
         "AveragePool",
         node.name,
@@ -171,17 +157,17 @@ def write_avg_pool(file: OnnxGraph, node: Node) -> None:
     file.put(node, value)
 
 
-def write_magnitude(file: OnnxGraph, node: Node) -> None:
+def write_magnitude(file: OnnxGraph, node: Node, op: ops.Magnitude) -> None:
     absolute = file.add("Abs", node.name, file.maps(node))
     channels = file.constant(f"{node.name}/channels", (1,))
     file.put(node, file.add("ReduceMean", node.name, [absolute, channels], keepdims=1))
 
 
-def write_global_avg_pool(file: OnnxGraph, node: Node) -> None:
+def write_global_avg_pool(file: OnnxGraph, node: Node, op: ops.GlobalAvgPool) -> None:
     file.put(node, file.add("GlobalAveragePool", node.name, file.maps(node)))
 
 
-def write_dropout(file: OnnxGraph, node: Node) -> None:
+def write_dropout(file: OnnxGraph, node: Node, op: ops.Dropout) -> None:
     (name,) = node.inputs
     if name in file.coded:
         file.coded[node.name] = file.coded[name]

@@ -25,29 +25,22 @@ from latency_models.onnx.bytes import LARGEST_BYTE, WEIGHT_ZERO, Bytes, packed_b
 from latency_models.onnx.graph import Coded, OnnxGraph
 from latency_models.onnx.operators import activate, put_vector, windows
 from latency_models.onnx.parity import ROUNDED_BIASES
+from search_spaces.graphs.activations import ACTIVATIONS
 from search_spaces.graphs.graph import Node
-from search_spaces.graphs.operators import Activation, Conv2d, Linear, Quantize
+from search_spaces.graphs.operators import Conv2d, Linear, Quantize
 from search_spaces.graphs.precision import W8A8
-from search_spaces.quantization.codes import LEAST_STEP, output_scale, weight_codes
+from search_spaces.quantization.codes import LEAST_STEP, coded_operator, output_scale, weight_codes
 
 FLOAT = TensorProto.FLOAT
-INFINITY = float("inf")
-# Activations that only limit a map, which limits on its codes do as well.
-LIMITS: dict[Activation, tuple[float, float]] = {
-    "none": (-INFINITY, INFINITY),
-    "relu": (0, INFINITY),
-    "relu6": (0, 6),
-}
 LARGEST_BIAS = 1 << 30  # of an integer one; as much is left of 32 bits for the sum
 
 
-def write_quantize(file: OnnxGraph, node: Node) -> None:
-    op: Quantize = node.operator  # type: ignore[assignment]
+def write_quantize(file: OnnxGraph, node: Node, op: Quantize) -> None:
     (name,) = node.inputs
     if name in file.coded and file.coded[name].bytes.quantizer == node.name:
         file.coded[node.name] = file.coded[name]
     elif op.bits == 1:
-        file.coded[node.name] = signs(file, node)
+        file.coded[node.name] = signs(file, node, op)
     else:
         file.coded[node.name] = quantized(file, node.name, file.apart(name), node.name)
 
@@ -70,9 +63,8 @@ def limited(file: OnnxGraph, prefix: str, codes: str, lowest: int, highest: int)
     return codes
 
 
-def signs(file: OnnxGraph, node: Node) -> Coded:
+def signs(file: OnnxGraph, node: Node, op: Quantize) -> Coded:
     """Adds what turns a map into +1 where it, normalised, is at least 0, and -1 elsewhere."""
-    op: Quantize = node.operator  # type: ignore[assignment]
     value = file.map(node.inputs[0])
     if op.norm == "folded":
         value = file.add("Mul", node.name, [value, each(file, node, "gain")])
@@ -85,29 +77,27 @@ def signs(file: OnnxGraph, node: Node) -> Coded:
     return Coded(file.add("Where", node.name, [positive, plus, minus]), coding)
 
 
-def write_coded_conv2d(file: OnnxGraph, node: Node, quantizer: str | None) -> None:
+def write_coded_conv2d(file: OnnxGraph, node: Node, op: Conv2d, quantizer: str | None) -> None:
     """Writes a convolution with coded weights.
 
     Args:
         quantizer: As whose codes alone its result is read, if so.
     """
-    op: Conv2d = node.operator  # type: ignore[assignment]
     if op.precision.activations == "real":
         file.computed[node.name] = "float32"
         inputs = [file.apart(node.inputs[0]), *binary_weights(file, node)]
         value = file.add("Conv", node.name, inputs, **windows(op))
         file.put(node, activate(file, value, node.name, op.activation))
-    elif quantizer and (bias := integer_bias(file, node, quantizer)) is not None:
+    elif quantizer and (bias := integer_bias(file, node, op, quantizer)) is not None:
         file.computed[node.name] = "int8"
-        write_qdq(file, node, quantizer, bias)
+        write_qdq(file, node, op, quantizer, bias)
     else:
-        sums = convolved(file, node)
+        sums = convolved(file, node, op)
         value = scaled(file, node, sums, (-1, 1, 1))
         file.put(node, activate(file, value, node.name, op.activation))
 
 
-def write_coded_linear(file: OnnxGraph, node: Node) -> None:
-    op: Linear = node.operator  # type: ignore[assignment]
+def write_coded_linear(file: OnnxGraph, node: Node, op: Linear) -> None:
     (name,) = node.inputs
     if op.precision.activations == "real":
         file.computed[node.name] = "float32"
@@ -126,9 +116,8 @@ def write_coded_linear(file: OnnxGraph, node: Node) -> None:
     put_vector(file, node, activate(file, value, node.name, op.activation))
 
 
-def convolved(file: OnnxGraph, node: Node) -> str:
+def convolved(file: OnnxGraph, node: Node, op: Conv2d) -> str:
     """Adds the sums of a convolution of codes, and returns them as float32."""
-    op: Conv2d = node.operator  # type: ignore[assignment]
     (name, *_), attributes = node.inputs, windows(op)
     weight, weight_zero = unsigned_weight(file, node)
     if op.is_depthwise(file.model.graph.shapes[name][0]):
@@ -174,8 +163,7 @@ def scaled(file: OnnxGraph, node: Node, sums: str, shape: tuple[int, ...]) -> st
 
 def unsigned_weight(file: OnnxGraph, node: Node) -> tuple[str, str]:
     """Adds a layer's weights as unsigned bytes, and the byte that is zero; returns their names."""
-    op: Conv2d | Linear = node.operator  # type: ignore[assignment]
-    bits, name = op.precision.weight_bits, f"{node.name}.weight"
+    bits, name = coded_operator(node).precision.weight_bits, f"{node.name}.weight"
     offset = WEIGHT_ZERO[bits]
     codes, _ = weight_codes(file.model, node)
     shifted = (codes.astype(np.int16) + offset).astype(np.uint8)
@@ -229,18 +217,19 @@ def binary_weights(file: OnnxGraph, node: Node) -> list[str]:
     ]
 
 
-def integer_bias(file: OnnxGraph, node: Node, quantizer: str) -> NDArray[np.int32] | None:
+def integer_bias(
+    file: OnnxGraph, node: Node, op: Conv2d, quantizer: str
+) -> NDArray[np.int32] | None:
     """Returns a convolution's biases, as multiples of its scale, where one kernel can run it.
 
     That is so from 8 bits to 8 bits, for an activation that is no more than limits on the codes,
     and for biases that leave room for the sum and whose rounding moves few codes.
     """
-    op: Conv2d = node.operator  # type: ignore[assignment]
     made = file.bytes_of(quantizer)
     if (
         file.exact
         or op.precision != W8A8
-        or op.activation not in LIMITS
+        or ACTIVATIONS[op.activation].curved
         or made.highest != LARGEST_BYTE
     ):
         return None
@@ -257,9 +246,10 @@ def integer_bias(file: OnnxGraph, node: Node, quantizer: str) -> NDArray[np.int3
     return rounded.astype(np.int32)
 
 
-def write_qdq(file: OnnxGraph, node: Node, quantizer: str, bias: NDArray[np.int32]) -> None:
+def write_qdq(
+    file: OnnxGraph, node: Node, op: Conv2d, quantizer: str, bias: NDArray[np.int32]
+) -> None:
     """Writes a convolution of codes to codes, to be run as one kernel of integers."""
-    op: Conv2d = node.operator  # type: ignore[assignment]
     name, coding = node.name, file.bytes_of(quantizer)
     codes, steps = weight_codes(file.model, node)
     gain = file.model.arrays[f"{name}.gain"]
@@ -279,7 +269,9 @@ def write_qdq(file: OnnxGraph, node: Node, quantizer: str, bias: NDArray[np.int3
     ]
     value = file.add("Conv", name, inputs, **windows(op))
     value = file.add("QuantizeLinear", name, [value, *file.grid(coding)])
-    lowest, highest = (byte(coding, number) for number in LIMITS[op.activation])
+    limits = ACTIVATIONS[op.activation].limits
+    assert limits is not None  # `integer_bias` lets no other through
+    lowest, highest = (byte(coding, number) for number in limits)
     file.coded[name] = Coded(limited(file, name, value, lowest, highest), coding)
 
 

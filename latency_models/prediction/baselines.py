@@ -9,12 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from latency_models.prediction.kernel_table import KernelTable
+from latency_models.prediction.kernel_rows import KernelRows
 from latency_models.prediction.learned import (
     ANY,
     family_doubts,
     kind_sizes,
-    size_distances,
 )
 from latency_models.prediction.roofline import Roofline, fit_roofline
 
@@ -38,7 +37,7 @@ class LookupModel:
     doubts: Mapping[str, float]
     sizes: Mapping[str, Floats]
 
-    def predict(self, table: KernelTable) -> tuple[Floats, Floats]:
+    def predict(self, table: KernelRows) -> tuple[Floats, Floats]:
         """Returns the logarithm of milliseconds, and its doubt (a standard deviation), (S,)."""
         ideal = np.log(self.roofline.predict(table))
         slower = [
@@ -47,10 +46,6 @@ class LookupModel:
         ]
         doubts = [self.doubts.get(f, self.doubts[ANY]) for f in table.families]
         return ideal + np.array(slower), np.array(doubts)
-
-    def outside(self, table: KernelTable) -> Floats:
-        """Returns how far outside the sizes of its kind each kernel lies, as the learned one."""
-        return size_distances(self.sizes, table)
 
 
 def between(sizes: Floats, slower: Floats, size: Floats) -> float:
@@ -61,7 +56,7 @@ def between(sizes: Floats, slower: Floats, size: Floats) -> float:
     return float((weight * slower[near]).sum() / weight.sum())
 
 
-def fit_lookup(table: KernelTable, median_ms: Floats) -> LookupModel:
+def fit_lookup(table: KernelRows, median_ms: Floats) -> LookupModel:
     """Returns the lookup of kernels with known times (S,), in milliseconds."""
     roofline = fit_roofline(table, median_ms)
     slower = np.log(median_ms) - np.log(roofline.predict(table))
@@ -92,17 +87,13 @@ class RooflineModel:
     doubts: Mapping[str, float]
     sizes: Mapping[str, Floats]
 
-    def predict(self, table: KernelTable) -> tuple[Floats, Floats]:
+    def predict(self, table: KernelRows) -> tuple[Floats, Floats]:
         """Returns the logarithm of milliseconds, and its doubt (a standard deviation), (S,)."""
         doubts = [self.doubts.get(f, self.doubts[ANY]) for f in table.families]
         return np.log(self.roofline.predict(table)), np.array(doubts)
 
-    def outside(self, table: KernelTable) -> Floats:
-        """Returns how far outside the sizes of its kind each kernel lies, as the learned one."""
-        return size_distances(self.sizes, table)
 
-
-def fit_roofline_model(table: KernelTable, median_ms: Floats) -> RooflineModel:
+def fit_roofline_model(table: KernelRows, median_ms: Floats) -> RooflineModel:
     """Returns the roofline of kernels with known times (S,), in milliseconds."""
     roofline = fit_roofline(table, median_ms)
     missed = np.log(median_ms) - np.log(roofline.predict(table))

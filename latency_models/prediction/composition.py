@@ -48,6 +48,13 @@ class Parts:
     def rows(self, where: NDArray[np.bool_]) -> "Parts":
         return Parts(self.sums_ms[where], self.counts[where], self.variances[where])
 
+    def with_rows(self, other: "Parts") -> "Parts":
+        return Parts(
+            np.concatenate([self.sums_ms, other.sums_ms]),
+            np.concatenate([self.counts, other.counts]),
+            np.concatenate([self.variances, other.variances]),
+        )
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Composition:

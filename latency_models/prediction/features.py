@@ -8,7 +8,7 @@ import numpy as np
 from latency_models.devices.cpu import VectorUnit
 from latency_models.kernels.epilogue import Epilogue
 from latency_models.kernels.view import View
-from search_spaces.graphs.operators import Activation
+from search_spaces.graphs.activations import ACTIVATIONS, Activation
 
 TERMS = (
     "calls",
@@ -33,7 +33,6 @@ FEATURES = (
 )
 # What else tells kernels of one family apart.
 VARIANTS = ("max", "average", "copy", "add", "scale")
-CURVED = ("hardswish", "hardsigmoid")
 KINDS = {"real": 0, "codes": 1, "planes": 2}
 
 
@@ -59,7 +58,7 @@ class Description:
 
 
 @dataclass(slots=True)
-class Work:
+class KernelWork:
     """Amounts of work of one kernel, as they are counted."""
 
     unit: VectorUnit
@@ -101,7 +100,7 @@ class Work:
         if end.residual is not None:
             self.terms["residual_vectors"] += vectors
             self.terms["read_bytes"] += map_bytes(end.residual)
-        if end.activation in CURVED:
+        if ACTIVATIONS[end.activation].curved:
             self.terms["curved_vectors"] += vectors
         self.features |= {
             "residual": 0 if end.residual is None else 1 + KINDS[end.residual.form.kind],
@@ -135,7 +134,7 @@ class Work:
 
 def activation_cost(activation: Activation) -> float:
     """0 for none, 1 for a bound or two, 2 for more."""
-    return 2.0 if activation in CURVED else float(activation != "none")
+    return 2.0 if ACTIVATIONS[activation].curved else float(activation != "none")
 
 
 def log(value: float) -> float:
@@ -147,8 +146,8 @@ def map_bytes(view: View) -> float:
     return prod(view.shape) * bits / 8
 
 
-def new_work(unit: VectorUnit) -> Work:
-    return Work(unit, dict.fromkeys(TERMS, 0.0), dict.fromkeys(FEATURES, 0.0))
+def new_work(unit: VectorUnit) -> KernelWork:
+    return KernelWork(unit, dict.fromkeys(TERMS, 0.0), dict.fromkeys(FEATURES, 0.0))
 
 
 def window_text(size: tuple[int, int]) -> str:

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from latency_models.compiler.kernel_text import from_text, key_of
 from latency_models.devices.cpu import VectorUnit
 from latency_models.devices.latency import Conditions, Latency
-from latency_models.measurement.readings import latest, read_readings
+from latency_models.measurement.readings import What, latest, read_readings
 from latency_models.prediction.baselines import fit_lookup, fit_roofline_model
-from latency_models.prediction.kernel_table import KernelTable, kernel_table
+from latency_models.prediction.kernel_rows import KernelRows, rows_of
 from latency_models.prediction.learned import fit_learned
-from latency_models.prediction.model import LatencyModel, no_networks
-from latency_models.prediction.model_file import KernelModel
+from latency_models.prediction.model import LatencyModel
+from latency_models.prediction.model_file import DeviceFit, KernelModel, no_networks
 from latency_models.prediction.onnx_features import describe
 from search_spaces.graphs.errors import UserError
 from search_spaces.space.architecture import read_graph
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Floats = NDArray[np.float64]
-Doubts = Callable[[KernelTable], Floats]  # the error in log latency that is expected
+Doubts = Callable[[KernelRows], Floats]  # the error in log latency that is expected
 ModelName = Literal["learned", "lookup", "roofline"]
 SAME = ("device", "cpu", "runtime", "runtime_version", "target", "tuned", "threads", "cache")
 LEAST_KERNELS = 40
@@ -58,32 +58,42 @@ def fit_latency_model(
     drift = usual_drift(networks if len(networks) else table)
     kernels = latest(at_drift(table, drift))
     described = [describe(from_text(text), unit) for text in kernels["text"]]
-    rows, median_ms = kernel_table(described), kernels["median_ms"].to_numpy(np.float64)
+    rows, median_ms = rows_of(described), kernels["median_ms"].to_numpy(np.float64)
     families = tuple(sorted(set(map(str, rows.families))))
     spreads = (kernels["spread_ms"] / kernels["median_ms"]).to_numpy(np.float64)
     keys = [key_of(text) for text in kernels["text"]]
-    about = {
-        **{name: plain(value) for name, value in conditions.items()},
-        "threads": int(conditions["threads"]),
-        "model": model,
-        "vector_unit": asdict(unit),
-        "kernels": len(kernels),
-        "set_aside": aside,
-        "drift": drift,
-        "sensitivity": 1.0,
-        "first": str(table["date"].min()),
-        "last": str(table["date"].max()),
-        "sessions": int(table["session"].nunique()),
-        "hwnas_version": version("hwnas"),
-    }
-    fitted = LatencyModel(
+    about = about_readings(
+        table,
+        conditions | {"threads": int(conditions["threads"])},
+        model=model,
+        vector_unit=asdict(unit),
+        kernels=len(kernels),
+        set_aside=aside,
+        drift=drift,
+        sensitivity=1.0,
+    )
+    fitted = DeviceFit(
         about,
         fit_kernels(model, rows, median_ms, seed),
         dict(zip(keys, zip(median_ms.tolist(), spreads.tolist(), strict=True), strict=True)),
         families,
         no_networks(families),
     )
-    return fit_networks(fitted, networks, drift)
+    return fit_networks(LatencyModel(fitted), networks, drift)
+
+
+def about_readings(
+    readings: "pd.DataFrame", conditions: Mapping[str, Any], **about: object
+) -> dict[str, Any]:
+    """Returns what a model says of itself, JSON-ready: its readings, and what else is given."""
+    return {
+        **{name: plain(value) for name, value in conditions.items()},
+        **about,
+        "first": str(readings["date"].min()),
+        "last": str(readings["date"].max()),
+        "sessions": int(readings["session"].nunique()),
+        "hwnas_version": version("hwnas"),
+    }
 
 
 def fit_networks(model: LatencyModel, networks: "pd.DataFrame", drift: float) -> LatencyModel:
@@ -128,7 +138,7 @@ def fit_doubts(folder: Path, unit: VectorUnit) -> Doubts | None:
     if len(table) < LEAST_KERNELS:
         return None
     kernels = latest(at_drift(table, usual_drift(table)))
-    rows = kernel_table([describe(from_text(text), unit) for text in kernels["text"]])
+    rows = rows_of([describe(from_text(text), unit) for text in kernels["text"]])
     model = fit_learned(rows, kernels["median_ms"].to_numpy(np.float64), num_folds=QUICK_FOLDS)
     return lambda asked: model.predict(asked)[1]
 
@@ -151,14 +161,9 @@ def at_drift(table: "pd.DataFrame", drift: float, sensitivity: float = 1.0) -> "
     )
 
 
-def readings_now(folder: Path) -> "pd.DataFrame":
-    """Returns the readings of kernels under the latest conditions, the oldest first."""
-    return current(folder)[0]
-
-
-def current(folder: Path) -> "tuple[pd.DataFrame, dict[str, Any], int]":
-    """Returns these readings, their conditions, and how many others there are."""
-    table = read_readings(folder, "kernels")
+def current(folder: Path, what: What = "kernels") -> "tuple[pd.DataFrame, dict[str, Any], int]":
+    """Returns the readings under the latest conditions, these, and how many others there are."""
+    table = read_readings(folder, what)
     if not table["median_ms"].notna().any():
         return table.iloc[:0], {}, 0
     conditions = {name: table[name].dropna().iloc[-1] for name in SAME}
@@ -180,7 +185,7 @@ def known_under(table: "pd.DataFrame", conditions: Conditions) -> dict[str, floa
     }
 
 
-def fit_kernels(model: ModelName, rows: KernelTable, median_ms: Floats, seed: int) -> KernelModel:
+def fit_kernels(model: ModelName, rows: KernelRows, median_ms: Floats, seed: int) -> KernelModel:
     match model:
         case "learned":
             return fit_learned(rows, median_ms, seed)

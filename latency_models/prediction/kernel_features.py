@@ -1,37 +1,33 @@
 """Compiled work: what kernels of ours do, with the tiles that they are compiled with."""
 
-from collections.abc import Callable, Mapping
-from importlib import import_module
+from collections.abc import Mapping
 from math import prod
-from typing import Any
 
 from latency_models.compiler.network_kernels import default_tile
 from latency_models.devices.cpu import VectorUnit
 from latency_models.kernels.bit_conv import BitConvKernel
-from latency_models.kernels.conv2d import Conv2dKernel
 from latency_models.kernels.convolution import Convolution, ConvTile
-from latency_models.kernels.depthwise import DepthwiseKernel, DepthwiseTile
+from latency_models.kernels.depthwise import Depthwise, DepthwiseKernel, DepthwiseTile
 from latency_models.kernels.integer_conv import IntegerConvKernel
-from latency_models.kernels.integer_depthwise import IntegerDepthwiseKernel
+from latency_models.kernels.kernel import Kernel
 from latency_models.kernels.layout import (
     LayoutKernel,
     PlanarCodesKernel,
     PlaneBorderKernel,
     ShuffleKernel,
 )
-from latency_models.kernels.plain import PlainKernel
-from latency_models.kernels.pointwise import MagnitudeKernel, PointwiseKernel
+from latency_models.kernels.plain import MagnitudeKernel, PlainKernel, PointwiseKernel
 from latency_models.kernels.pool import CodePoolKernel, GlobalPoolKernel, PoolKernel
 from latency_models.kernels.sign_conv import SignConvKernel
-from latency_models.prediction.features import VARIANTS, Description, Work, log, window_text
+from latency_models.prediction.features import VARIANTS, Description, KernelWork, log, window_text
 
 
-def describe_convolution(kernel: Convolution, work: Work) -> Description:
+def describe_convolution(kernel: Convolution, work: KernelWork) -> Description:
     unit, tile = work.unit, default_tile(kernel, work.unit)
     assert isinstance(tile, ConvTile)
     precision, weight_bits = convolution_precision(kernel)
     source, target, window = kernel.source, kernel.target, prod(kernel.kernel_size)
-    cycles = import_module(type(kernel).__module__).estimated_cycles(kernel, unit, tile)
+    cycles = kernel.estimated_cycles(unit, tile)
     sums = target.height * target.width * kernel.groups * kernel.num_vectors(unit)
     macs = prod(target.shape) * kernel.in_channels * window
     work.add_views((source,), kernel.epilogue.targets)
@@ -85,9 +81,7 @@ def convolution_precision(kernel: Convolution) -> tuple[str, int]:
     return "fp32", 32
 
 
-def describe_depthwise(
-    kernel: DepthwiseKernel | IntegerDepthwiseKernel, work: Work
-) -> Description:
+def describe_depthwise(kernel: Depthwise, work: KernelWork) -> Description:
     unit, tile = work.unit, default_tile(kernel, work.unit)
     assert isinstance(tile, DepthwiseTile)
     real = isinstance(kernel, DepthwiseKernel)
@@ -116,7 +110,7 @@ def describe_depthwise(
     return work.described(kind, type(kernel).__name__, precision, prod(target.shape) * window)
 
 
-def describe_plain(kernel: PlainKernel, work: Work) -> Description:
+def describe_plain(kernel: PlainKernel, work: KernelWork) -> Description:
     target = kernel.target
     vectors = target.height * target.width * (work_vectors(kernel, work.unit))
     window, names = 1, [FORM_NAMES[kernel.source.form.kind]]
@@ -152,7 +146,7 @@ def work_vectors(kernel: PlainKernel, unit: VectorUnit) -> int:
 
 
 def describe_moving(
-    kernel: CodePoolKernel | ShuffleKernel | LayoutKernel | PlanarCodesKernel, work: Work
+    kernel: CodePoolKernel | ShuffleKernel | LayoutKernel | PlanarCodesKernel, work: KernelWork
 ) -> Description:
     target, lanes = kernel.target, work.unit.lanes
     window = prod(kernel.kernel_size) if isinstance(kernel, CodePoolKernel) else 1
@@ -187,7 +181,7 @@ MOVING: Mapping[type, str] = {
 }
 
 
-def describe_border(numbers: tuple[int, ...], work: Work) -> Description:
+def describe_border(numbers: tuple[int, ...], work: KernelWork) -> Description:
     planes, rows, _, _, before, _, _, sides, _, after = numbers
     filled = planes * (before + after + rows * sides)
     work.terms["cycles"] = planes * (2 + rows)
@@ -197,7 +191,7 @@ def describe_border(numbers: tuple[int, ...], work: Work) -> Description:
     return work.described("border", "BorderKernel", "", 0.0)
 
 
-def describe_plane_border(kernel: PlaneBorderKernel, work: Work) -> Description:
+def describe_plane_border(kernel: PlaneBorderKernel, work: KernelWork) -> Description:
     view = kernel.target
     around = 2 * view.halo * (view.height + view.width + 2 * view.halo)
     work.add_views((), (view,))
@@ -206,16 +200,17 @@ def describe_plane_border(kernel: PlaneBorderKernel, work: Work) -> Description:
     return work.described("border of bits", "PlaneBorderKernel", "", 0.0)
 
 
-DESCRIBE: Mapping[type, Callable[[Any, Work], Description]] = {
-    **dict.fromkeys(
-        (Conv2dKernel, IntegerConvKernel, BitConvKernel, SignConvKernel), describe_convolution
-    ),
-    **dict.fromkeys((DepthwiseKernel, IntegerDepthwiseKernel), describe_depthwise),
-    **dict.fromkeys(
-        (PoolKernel, GlobalPoolKernel, PointwiseKernel, MagnitudeKernel), describe_plain
-    ),
-    **dict.fromkeys(
-        (CodePoolKernel, ShuffleKernel, LayoutKernel, PlanarCodesKernel), describe_moving
-    ),
-    PlaneBorderKernel: describe_plane_border,
-}
+def describe_kernel(kernel: Kernel, work: KernelWork) -> Description:
+    """Returns a kernel as numbers; of borders, what ``describe_border`` does."""
+    match kernel:
+        case Convolution():
+            return describe_convolution(kernel, work)
+        case Depthwise():
+            return describe_depthwise(kernel, work)
+        case PlainKernel():
+            return describe_plain(kernel, work)
+        case PlaneBorderKernel():
+            return describe_plane_border(kernel, work)
+        case CodePoolKernel() | ShuffleKernel() | LayoutKernel() | PlanarCodesKernel():
+            return describe_moving(kernel, work)
+    raise AssertionError(kernel)

@@ -10,7 +10,8 @@ from latency_models.compiler.kernel_text import key_of, to_text
 from latency_models.compiler.network_kernels import AnyKernel, KernelUse
 from latency_models.devices.cpu import VectorUnit
 from latency_models.devices.latency import NotProfiledError
-from latency_models.prediction.kernel_table import kernel_table
+from latency_models.prediction.kernel_rows import rows_of
+from latency_models.prediction.learned import size_distances
 from latency_models.prediction.model_file import KernelModel
 from latency_models.prediction.onnx_features import describe
 
@@ -76,9 +77,9 @@ class KnownKernels:
         new = [kernel for kernel in asked if kernel not in self._known]
         if not new:
             return
-        table = kernel_table([describe(kernel, self._unit) for kernel in new])
+        table = rows_of([describe(kernel, self._unit) for kernel in new])
         logarithms, doubts = self._model.predict(table)
-        outside = self._model.outside(table)
+        outside = size_distances(self._model.sizes, table)
         doubts = doubts + np.where(
             np.isinf(outside), UNKNOWN_DOUBT, DOUBT_OUTSIDE * np.minimum(outside, 10.0)
         )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from latency_models.prediction.kernel_table import KernelTable
+from latency_models.prediction.kernel_rows import KernelRows
 from latency_models.prediction.roofline import Roofline, fit_roofline
 from latency_models.prediction.trees import Trees, grow_trees
 
@@ -41,7 +41,7 @@ class LearnedModel:
     doubts: Mapping[str, float]
     sizes: Mapping[str, Floats]
 
-    def predict(self, table: KernelTable) -> tuple[Floats, Floats]:
+    def predict(self, table: KernelRows) -> tuple[Floats, Floats]:
         """Returns the logarithm of milliseconds, and its doubt (a standard deviation), (S,)."""
         base = self.base(table)
         samples = samples_of(table, base, self.roofline, tuple(self.sizes))
@@ -49,22 +49,18 @@ class LearnedModel:
         known = np.array([self.doubts.get(f, self.doubts[ANY]) for f in table.families])
         return base + each.mean(0), np.hypot(known, each.std(0))
 
-    def base(self, table: KernelTable) -> Floats:
+    def base(self, table: KernelRows) -> Floats:
         """Returns the logarithm of what the terms cost, (S,)."""
         prices = np.array([self.prices.get(f, self.prices[ANY]) for f in table.families])
         sums = (table.terms * prices.reshape(table.terms.shape)).sum(1)
         return np.log(np.maximum(sums, 0.1 * self.roofline.call_ms))
 
-    def outside(self, table: KernelTable) -> Floats:
-        """Returns how far outside the sizes of its kind each kernel lies, (S,).
 
-        It is the largest distance in logarithms; infinite where no such kernel was timed.
-        """
-        return size_distances(self.sizes, table)
+def size_distances(known: Mapping[str, Floats], table: KernelRows) -> Floats:
+    """Returns how far outside the known sizes of its kind each kernel lies, (S,).
 
-
-def size_distances(known: Mapping[str, Floats], table: KernelTable) -> Floats:
-    """Returns how far outside the known sizes of its kind each kernel lies, (S,)."""
+    It is the largest distance in logarithms; infinite where no such kernel was timed.
+    """
 
     def distance(kind: str, size: Floats) -> float:
         if kind not in known:
@@ -77,7 +73,7 @@ def size_distances(known: Mapping[str, Floats], table: KernelTable) -> Floats:
 
 
 def fit_learned(
-    table: KernelTable, median_ms: Floats, seed: int = 0, num_folds: int = FOLDS
+    table: KernelRows, median_ms: Floats, seed: int = 0, num_folds: int = FOLDS
 ) -> LearnedModel:
     """Returns the model of kernels with known times (S,), in milliseconds.
 
@@ -105,7 +101,7 @@ def fit_learned(
 
 
 def samples_of(
-    table: KernelTable, base: Floats, roofline: Roofline, kinds: tuple[str, ...]
+    table: KernelRows, base: Floats, roofline: Roofline, kinds: tuple[str, ...]
 ) -> Floats:
     """Returns what trees see of kernels, (S, F)."""
     places = {kind: place for place, kind in enumerate(kinds)}
@@ -124,7 +120,7 @@ def fit_prices(terms: Floats, median_ms: Floats) -> Floats:
     return prices
 
 
-def family_doubts(table: KernelTable, missed: Floats) -> dict[str, float]:
+def family_doubts(table: KernelRows, missed: Floats) -> dict[str, float]:
     """Returns the root mean square of errors by family, drawn to that of all where few."""
     whole = float(np.mean(np.square(missed)))
     doubts = {ANY: max(2 * whole**0.5, LEAST_DOUBT)}
@@ -135,7 +131,7 @@ def family_doubts(table: KernelTable, missed: Floats) -> dict[str, float]:
     return doubts
 
 
-def kind_sizes(table: KernelTable) -> dict[str, Floats]:
+def kind_sizes(table: KernelRows) -> dict[str, Floats]:
     return {
         str(kind): np.stack([own.min(0), own.max(0)])
         for kind in np.unique(table.kinds)

@@ -14,18 +14,18 @@ from latency_models.kernels.layout import (
 from latency_models.onnx.kernels import OnnxKernel
 from latency_models.prediction.features import (
     Description,
-    Work,
+    KernelWork,
     activation_cost,
     log,
     new_work,
     window_text,
 )
-from latency_models.prediction.kernel_features import DESCRIBE, describe_border
+from latency_models.prediction.kernel_features import describe_border, describe_kernel
 from search_spaces.graphs.cost import MACS
 from search_spaces.graphs.operators import OPERATOR_NAMES, Conv2d, Quantize
 
 
-def describe_onnx(kernel: OnnxKernel, work: Work) -> Description:
+def describe_onnx(kernel: OnnxKernel, work: KernelWork) -> Description:
     """One operator of ONNX Runtime, whose tiles are its own: shapes, and what is quantized."""
     graph, operator = kernel.graph, kernel.operator
     node = graph.node("kernel")
@@ -88,4 +88,4 @@ def describe(kernel: AnyKernel, unit: VectorUnit) -> Description:
         return describe_onnx(kernel, new_work(unit))
     if isinstance(kernel.kernel, BorderKernel):
         return describe_border(kernel.numbers, new_work(unit))
-    return DESCRIBE[type(kernel.kernel)](kernel.kernel, new_work(unit))
+    return describe_kernel(kernel.kernel, new_work(unit))

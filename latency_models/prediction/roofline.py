@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from latency_models.prediction.kernel_table import KernelTable
+from latency_models.prediction.kernel_rows import KernelRows
 
 Floats = NDArray[np.float64]
 LARGE = 10  # times a call's own time: what a kernel must take to tell of bandwidth
@@ -34,7 +34,7 @@ class Roofline:
     bytes_per_ms: float
     call_ms: float
 
-    def predict(self, table: KernelTable) -> Floats:
+    def predict(self, table: KernelRows) -> Floats:
         """Returns milliseconds (S,); a precision without a peak counts as the slowest one."""
         slowest = min(self.macs_per_ms.values(), default=np.inf)
         peaks = np.array([self.macs_per_ms.get(name, slowest) for name in table.precisions])
@@ -42,7 +42,7 @@ class Roofline:
         return self.call_ms + work
 
 
-def fit_roofline(table: KernelTable, median_ms: Floats) -> Roofline:
+def fit_roofline(table: KernelRows, median_ms: Floats) -> Roofline:
     """Returns the roofline of kernels with known times (S,)."""
     call_ms = float(np.quantile(median_ms, 0.01))
     busy = np.maximum(median_ms - call_ms, 0.1 * median_ms)

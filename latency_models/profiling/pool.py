@@ -12,12 +12,12 @@ from latency_models.compiler.kernel_text import to_text
 from latency_models.compiler.network_kernels import AnyKernel, network_kernels
 from latency_models.devices.cpu import VectorUnit
 from latency_models.devices.device import Runtime
-from latency_models.prediction.kernel_table import KernelTable, kernel_table
+from latency_models.prediction.kernel_rows import KernelRows, rows_of
 from latency_models.prediction.onnx_features import describe
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.graph import Graph
 
-Doubts = Callable[[KernelTable], NDArray[np.float64]]
+Doubts = Callable[[KernelRows], NDArray[np.float64]]
 CORNER = 4.0  # how much more a kernel is wanted without which its kind's sizes have no bound
 MOST_AT_ONCE = 8  # kernels of one network that are compiled together
 LOOKED_AT = 40  # networks among which the most wanted one is taken
@@ -72,7 +72,7 @@ class Pool:
         if not self.graphs:
             raise UserError(f"no network of the space runs there: {reason}")
         described = [describe(kernel, unit) for kernel in self.counts]
-        self.table = kernel_table(described)
+        self.table = rows_of(described)
         self.kinds: Mapping[AnyKernel, str] = {
             kernel: each.kind for kernel, each in zip(self.counts, described, strict=True)
         }
@@ -149,7 +149,7 @@ def worth(counts: Iterable[int]) -> NDArray[np.float64]:
     return np.sqrt(np.fromiter(counts, np.float64))
 
 
-def corners(table: KernelTable) -> NDArray[np.intp]:
+def corners(table: KernelRows) -> NDArray[np.intp]:
     """Returns the kernels that have the least or largest size of their kind, in any measure."""
     found: set[int] = set()
     for kind in np.unique(table.kinds):

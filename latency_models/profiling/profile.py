@@ -12,13 +12,13 @@ from latency_models.devices.folders import profiles_folder
 from latency_models.prediction.fitting import (
     ModelName,
     at_drift,
+    current,
     fit_doubts,
     fit_latency_model,
-    readings_now,
     usual_drift,
 )
-from latency_models.prediction.model import FILE, LatencyModel
-from latency_models.prediction.model_file import read_model
+from latency_models.prediction.model import LatencyModel
+from latency_models.prediction.model_file import FILE, read_model
 from latency_models.profiling.drift import Drift, find_drift
 from latency_models.profiling.profiler import Draw, OnProgress, Profiler, measurer_of
 from search_spaces.graphs.errors import UserError
@@ -109,6 +109,6 @@ def fit_profile(
 ) -> ProfileReport:
     """Fits and keeps the model of a device's profile; counts are of the run that ended."""
     fitted = fit_latency_model(own, unit, model)
-    now = readings_now(own)
+    now = current(own)[0]
     drift = find_drift(at_drift(now, usual_drift(now)))
     return ProfileReport(fitted, fitted.save(root), *counts, drift)

@@ -65,7 +65,7 @@ class Timer(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class ProfileProgress:
     """Told after every reading.
 
     Attributes:
@@ -82,7 +82,7 @@ class Progress:
     last: str
 
 
-OnProgress = Callable[[Progress], None]
+OnProgress = Callable[[ProfileProgress], None]
 
 
 @dataclass(slots=True)
@@ -173,7 +173,7 @@ class Profiler:
 
     def tell(self, spent: float, left: int, last: str) -> None:
         counts = self.kernels, self.networks, self.failures
-        self.on_progress(Progress(*counts, spent, self.budget_s, left, last))
+        self.on_progress(ProfileProgress(*counts, spent, self.budget_s, left, last))
 
     def new_network(self, pool: Pool) -> Graph | None:
         """A random network that nobody has timed; None once many draws gave none."""

@@ -1,12 +1,10 @@
 """Anchored transfer: a new device is a blend of sources, times what a few networks tell.
 
-`benchmarks.transfer.model` starts from what features explain of the sources, which suits cells
-whose operators are the features. Networks of a staged space are predicted by their kernels on each
-source, far better than features could; so here a blend of the sources' milliseconds is the prior
-mean, and the logarithm of the ratio to it is a Gaussian process over the sources and coarse
-features of the network (`latency_models.transfer.mixture`): what all sources say, each source, the
-features. The blend has no negative part and the least relative errors, drawn to the source that
-agrees best.
+Sources predict networks by their kernels, far better than features of a network could. So a blend
+of the sources' milliseconds is the prior mean, and the logarithm of the ratio to it is a Gaussian
+process over the sources and coarse features of the network (`latency_models.transfer.mixture`):
+what all sources say, each source, the features. The blend has no negative part and the least
+relative errors, drawn to the source that agrees best.
 
 Letters: N networks of the table, S source devices, P features, K measured networks.
 """

@@ -28,7 +28,7 @@ RIDGE = 10.0  # in architectures: keeps features that always occur together from
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class FeatureBlock:
     """A block of features, and the sources' coefficients of it.
 
     Attributes:
@@ -67,7 +67,7 @@ class Basis:
     center: Array
     spread: Array
     offsets: Array
-    blocks: tuple[Block, ...]
+    blocks: tuple[FeatureBlock, ...]
     covariance: Array
     rests: Array
 
@@ -166,7 +166,7 @@ def learn_basis(sources: Array, features: Sequence[Array], scale: Scale) -> Basi
             part = standard @ fit + offset
             systematic[:, same] += part
             rest[:, same] -= part
-        blocks.append(Block(mean, deviation, coefficients, variances))
+        blocks.append(FeatureBlock(mean, deviation, coefficients, variances))
     if not blocks:
         systematic, rest = rest, np.zeros_like(rest)
     covariance = np.atleast_2d(np.cov(systematic, rowvar=False))

@@ -4,11 +4,9 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from random import Random
 from time import sleep
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,25 +14,19 @@ from numpy.typing import NDArray
 from latency_models.devices.device import Device
 from latency_models.devices.folders import profiles_folder
 from latency_models.measurement.measurer import Measurer
-from latency_models.measurement.readings import latest, read_readings
-from latency_models.prediction.fitting import SAME, at_drift, plain, under, usual_drift
-from latency_models.prediction.model import FILE, TRANSFERRED, LatencyModel
+from latency_models.measurement.readings import latest
+from latency_models.prediction.fitting import about_readings, at_drift, current, usual_drift
+from latency_models.prediction.model import LatencyModel
+from latency_models.prediction.model_file import FILE, TRANSFERRED
 from latency_models.profiling.profiler import Draw, Profiler, measurer_of, text_of
 from latency_models.transfer.anchored import Table
-from latency_models.transfer.model import (
-    MOST_SAMPLES,
-    TransferredModel,
-    describe_source,
-    source_table,
-)
+from latency_models.transfer.model import MOST_SAMPLES, TransferredModel, source_table
+from latency_models.transfer.model_file import Transfer, describe_source
 from latency_models.transfer.profiles import Indices, learn_profiles
 from latency_models.transfer.samples import choose_samples
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.graph import Graph
 from search_spaces.space.architecture import read_graph
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Floats = NDArray[np.float64]
 OnStep = Callable[[str, int], None]  # told what is next, and how many networks are measured
@@ -68,7 +60,7 @@ class TransferReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Pool:
+class NetworkPool:
     """Networks that may be measured, and what sources say of them."""
 
     texts: tuple[str, ...]
@@ -155,7 +147,7 @@ def source_models(device: str, sources: Sequence[str], root: Path) -> tuple[Late
 
 def draw_pool(
     draw: Draw, sources: Sequence[LatencyModel], rng: Random, samples: int, size: int = POOL_SIZE
-) -> Pool:
+) -> NetworkPool:
     """Returns networks that every source can predict, or extrapolated ones if too few are left.
 
     Raises:
@@ -176,7 +168,7 @@ def draw_pool(
             "need as many; take fewer samples or a larger space"
         )
     places = np.flatnonzero(np.isin(there, kept))
-    return Pool(
+    return NetworkPool(
         tuple(texts[index] for index in kept),
         tuple(graphs[index] for index in kept),
         table.rows(places),
@@ -193,7 +185,9 @@ class Measuring:
         failed: Places of networks that could not be.
     """
 
-    def __init__(self, folder: Path, pool: Pool, samples: int, seed: int, on_step: OnStep) -> None:
+    def __init__(
+        self, folder: Path, pool: NetworkPool, samples: int, seed: int, on_step: OnStep
+    ) -> None:
         self.folder, self.pool, self.on_step = folder, pool, on_step
         self.samples, self.seed = samples, seed
         self.profiles = learn_profiles(pool.table.sources_ms, (pool.table.features,))
@@ -250,7 +244,7 @@ class Measuring:
         rng = np.random.default_rng(self.seed)
         count = min(self.samples + len(self.failed), len(self.pool.texts))
         chosen: Indices = choose_samples(self.profiles, count, rng)
-        known = set(current_networks(self.folder)[0]["text"])
+        known = set(current(self.folder, "networks")[0]["text"])
         return [
             int(row)
             for row in chosen
@@ -262,7 +256,9 @@ class Measuring:
         raise AssertionError("networks are chosen")
 
 
-def fit_transferred(folder: Path, sources: Sequence[LatencyModel], pool: Pool) -> TransferredModel:
+def fit_transferred(
+    folder: Path, sources: Sequence[LatencyModel], pool: NetworkPool
+) -> TransferredModel:
     """Returns the model of all networks that were measured under the latest conditions.
 
     Also of networks outside the pool, as far as sources know them.
@@ -270,7 +266,7 @@ def fit_transferred(folder: Path, sources: Sequence[LatencyModel], pool: Pool) -
     Raises:
         UserError: If there are too few.
     """
-    readings, conditions = current_networks(folder)
+    readings, conditions, _ = current(folder, "networks")
     drift = usual_drift(readings)
     known = latest(at_drift(readings, drift))
     times = dict(zip(known["text"], known["median_ms"], strict=True))
@@ -285,23 +281,12 @@ def fit_transferred(folder: Path, sources: Sequence[LatencyModel], pool: Pool) -
         rows += [len(pool.texts) + place for place in near]
         measured_ms += [times[others[there[place]]] for place in near]
         table = table.with_rows(more)
-    about = {
-        **{name: plain(value) for name, value in conditions.items()},
-        "model": "transferred",
-        "sources": [describe_source(model) for model in sources],
-        "drift": drift,
-        "first": str(readings["date"].min()),
-        "last": str(readings["date"].max()),
-        "sessions": int(readings["session"].nunique()),
-        "hwnas_version": version("hwnas"),
-    }
-    return TransferredModel(about, sources, table, np.array(rows), np.array(measured_ms))
-
-
-def current_networks(folder: Path) -> "tuple[pd.DataFrame, dict[str, Any]]":
-    """Returns readings of networks under the latest conditions, and these."""
-    table = read_readings(folder, "networks")
-    if not table["median_ms"].notna().any():
-        return table.iloc[:0], {}
-    conditions = {name: table[name].dropna().iloc[-1] for name in SAME}
-    return under(table, conditions)[0], conditions
+    about = about_readings(
+        readings,
+        conditions,
+        model="transferred",
+        sources=[describe_source(model) for model in sources],
+        drift=drift,
+    )
+    whole = Transfer(about, tuple(sources), table, np.array(rows), np.array(measured_ms))
+    return TransferredModel(whole)

@@ -3,16 +3,15 @@
 The command line and the HTTP service both go through here, so that they say the same.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from math import prod
 from typing import Any
 
 from latency_models.devices.latency import Latency, to_json
-from latency_models.prediction.explanation import Explanation
-from latency_models.prediction.model import LatencyModel, profiled_devices
-from latency_models.transfer.model import TransferredModel, load_latency_model
+from latency_models.prediction.model_file import no_model, profiled_devices
+from latency_models.prediction.predictor import Explanation, Predictor
+from latency_models.transfer.model import load_latency_model
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.graph import Graph
 from search_spaces.space.architecture import from_json
@@ -23,7 +22,7 @@ NO_DEVICE = (
 LARGEST = 2**40  # numbers in one map or array; beyond, sums of products leave the range of floats
 
 
-def profiled_model(device: str) -> LatencyModel | TransferredModel:
+def profiled_model(device: str) -> Predictor:
     """Returns the latency model of a device; a name is looked up before it becomes a path.
 
     Raises:
@@ -35,14 +34,8 @@ def profiled_model(device: str) -> LatencyModel | TransferredModel:
 
 def check_profiled(device: str, profiled: tuple[str, ...]) -> None:
     """Raises UserError if ``device`` is not among the profiled ones."""
-    if device in profiled:
-        return
-    known = ", ".join(profiled) or "none so far"
-    name = device if re.fullmatch(r"[\w.-]+", device) else "NAME"
-    raise UserError(
-        f"device {device!r} has no latency model (profiled devices: {known}); make one with nas "
-        f"device profile {name} --space SPACE.yaml"
-    )
+    if device not in profiled:
+        raise no_model(device, profiled)
 
 
 def read_architecture(data: Mapping[str, Any]) -> Graph:

@@ -48,9 +48,9 @@ def export_command(
         )
     console.print(f"{trial.name} ({pick}) exported to {report.folder}", style="bold")
     made = table("file", ">test accuracy", ">latency now", ">largest difference")
-    for name, difference in report.parity.differences.items():
+    for name, difference in report.checks.parity.differences.items():
         latency = report.latencies.get(name)
-        accuracy = metric("accuracy", report.file_correct[name] / report.num_test)
+        accuracy = metric("accuracy", report.checks.file_correct[name] / report.checks.num_test)
         time = "-" if latency is None else metric("latency_ms", latency.median_ms)
         made.add_row(name, accuracy, time, f"{difference:.1e}")
     console.print(made)

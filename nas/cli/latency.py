@@ -13,7 +13,7 @@ from nas.problem.formatting import scaled
 
 if TYPE_CHECKING:
     from latency_models.devices.latency import Latency
-    from latency_models.prediction.explanation import Explanation
+    from latency_models.prediction.predictor import Explanation
     from search_spaces.graphs.errors import UserError
 
 latency_app = typer.Typer(
@@ -129,7 +129,7 @@ def compare_command(
     as_json: AsJson = False,
 ) -> None:
     """Compare the predicted latency of a network on several devices."""
-    from latency_models.prediction.model import profiled_devices
+    from latency_models.prediction.model_file import profiled_devices
     from latency_models.transfer.predictions import NO_DEVICE, profiled_model
     from search_spaces.graphs.errors import UserError
     from search_spaces.space.architecture import load_architecture
@@ -187,7 +187,7 @@ def print_predictions(
 ) -> None:
     """Prints each network's kernels where they are explained, then one line or row a network."""
     from latency_models.devices.latency import Latency
-    from latency_models.prediction.explanation import Explanation
+    from latency_models.prediction.predictor import Explanation
 
     found: dict[str, Latency | UserError] = {}
     for path, answer in answers.items():
@@ -206,7 +206,8 @@ def print_predictions(
     assert isinstance(only, Latency)
     said, interval = latency_cells(only)
     within = f" ({only.interval.probability:.0%} interval: {interval})" if only.interval else ""
-    console.print(f"{said}{within}, predicted for {device} by {only.model}", highlight=False)
+    by = f"predicted for {device} by {only.predicted_by}"
+    console.print(f"{said}{within}, {by}", highlight=False)
 
 
 def print_kernels(answer: "Explanation", title: str | None) -> None:

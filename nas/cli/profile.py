@@ -1,6 +1,7 @@
 """``nas device profile`` and ``transfer``: from a device's times to what predicts its latency."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,8 +11,16 @@ from nas.cli.style import console, table
 from nas.problem.formatting import duration
 
 if TYPE_CHECKING:
-    from latency_models.profiling.profile import ProfileReport
+    from rich.progress import Progress, ProgressColumn
 
+    from latency_models.profiling.profile import ProfileReport
+    from latency_models.transfer.device_transfer import TransferReport
+
+Name = Annotated[str, typer.Argument(help="Device name; see nas device list.")]
+Channels = Annotated[
+    int | None, typer.Option(help="Channels of the images; the data's, or 3.", min=1)
+]
+Classes = Annotated[int | None, typer.Option(help="Classes; the data's, or 10.", min=2)]
 Model = Annotated[
     Literal["learned", "lookup", "roofline"],
     typer.Option(help="What predicts kernels that were not timed."),
@@ -37,8 +46,20 @@ def seconds_of(text: str) -> float:
     return total
 
 
+def progress_bar(column: "ProgressColumn") -> "Progress":
+    """Returns a bar whose last column is given."""
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+
+    what = TextColumn("{task.description}")
+    return Progress(SpinnerColumn(), what, BarColumn(), column, console=console)
+
+
+def how_far_off(held_out: Mapping[str, float]) -> str:
+    return f"off by {held_out['mape']:.1%} in the mean, {held_out['within_10']:.0%} within 10 %"
+
+
 def profile_command(
-    name: Annotated[str, typer.Argument(help="Device name; see nas device list.")],
+    name: Name,
     space: Annotated[
         Path, typer.Option(help="Run file or space file (YAML) whose kernels are timed.")
     ],
@@ -46,10 +67,8 @@ def profile_command(
         str, typer.Option(help="How long to time, e.g. 90s, 15m, 2h; more can be added later.")
     ] = "15m",
     model: Model = "learned",
-    channels: Annotated[
-        int | None, typer.Option(help="Channels of the images; the data's, or 3.", min=1)
-    ] = None,
-    classes: Annotated[int | None, typer.Option(help="Classes; the data's, or 10.", min=2)] = None,
+    channels: Channels = None,
+    classes: Classes = None,
     seed: Annotated[
         int | None, typer.Option(help="Draw the same networks each time.", min=0)
     ] = None,
@@ -58,26 +77,19 @@ def profile_command(
 
     Ctrl-C ends the timing and fits what is there; every run adds to what is known.
     """
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+    from rich.progress import TextColumn
 
     from latency_models.devices.device import get_device
     from latency_models.profiling.profile import profile_device
-    from latency_models.profiling.profiler import Progress as Timed
+    from latency_models.profiling.profiler import ProfileProgress
     from nas.problem.drawing import drawing, read_space
 
     budget_s, device = seconds_of(budget), get_device(name)
     drawn = drawing(read_space(space, channels, classes))
-    bar = Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[left]} left", justify="right"),
-        console=console,
-    )
-    with bar:
+    with progress_bar(TextColumn("{task.fields[left]} left", justify="right")) as bar:
         task = bar.add_task("drawing networks", total=budget_s, left=duration(budget_s))
 
-        def show(timed: Timed) -> None:
+        def show(timed: ProfileProgress) -> None:
             failed = f", {timed.failures} failed" if timed.failures else ""
             bar.update(
                 task,
@@ -117,11 +129,8 @@ def print_report(name: str, report: "ProfileReport") -> None:
     made.add_row("readings", f"{about['kernels']} kernels, {about['networks']} networks")
     if about["set_aside"]:
         made.add_row("set aside", f"{about['set_aside']} readings under other conditions")
-    if (held_out := about["held_out"]) is not None:
-        made.add_row(
-            "networks held out",
-            f"off by {held_out['mape']:.1%} in the mean, {held_out['within_10']:.0%} within 10 %",
-        )
+    if about["held_out"] is not None:
+        made.add_row("networks held out", how_far_off(about["held_out"]))
     if (drift := report.drift) is not None:
         made.add_row(
             "drift",
@@ -134,12 +143,8 @@ def print_report(name: str, report: "ProfileReport") -> None:
     console.print(f"next: nas latency predict ARCHITECTURE.json --device {name}")
 
 
-if TYPE_CHECKING:
-    from latency_models.transfer.device_transfer import TransferReport
-
-
 def transfer_command(
-    name: Annotated[str, typer.Argument(help="Device name; see nas device list.")],
+    name: Name,
     sources: Annotated[
         str, typer.Option("--from", help="Profiled devices to transfer from, by commas.")
     ],
@@ -149,10 +154,8 @@ def transfer_command(
     samples: Annotated[
         int, typer.Option(help="How many networks to measure, at least 5; 10 to 50 are usual.")
     ] = 20,
-    channels: Annotated[
-        int | None, typer.Option(help="Channels of the images; the data's, or 3.", min=1)
-    ] = None,
-    classes: Annotated[int | None, typer.Option(help="Classes; the data's, or 10.", min=2)] = None,
+    channels: Channels = None,
+    classes: Classes = None,
     seed: Annotated[
         int,
         typer.Option(help="Of the networks drawn; the same one goes on where it ended.", min=0),
@@ -162,7 +165,7 @@ def transfer_command(
 
     Can be interrupted and run again, also with more samples: what was measured is kept.
     """
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+    from rich.progress import MofNCompleteColumn
 
     from latency_models.devices.device import get_device
     from latency_models.transfer.device_transfer import transfer_device
@@ -171,14 +174,7 @@ def transfer_command(
     device = get_device(name)
     drawn = drawing(read_space(space, channels, classes))
     names = [each.strip() for each in sources.split(",") if each.strip()]
-    bar = Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        console=console,
-    )
-    with bar:
+    with progress_bar(MofNCompleteColumn()) as bar:
         task = bar.add_task("loading models", total=samples)
         report = transfer_device(
             device,
@@ -208,11 +204,7 @@ def print_transfer(name: str, report: "TransferReport") -> None:
             f"weight {source['weight']:.2f}, rank correlation {source['agreement']:.2f} with "
             "what was measured",
         )
-    held_out = about["held_out"]
-    made.add_row(
-        "each network left out",
-        f"off by {held_out['mape']:.1%} in the mean, {held_out['within_10']:.0%} within 10 %",
-    )
+    made.add_row("each network left out", how_far_off(about["held_out"]))
     made.add_row("model", str(report.path))
     console.print(made, highlight=False)
     if report.has_own:

@@ -26,7 +26,7 @@ def serve_command(
     max_seconds: Annotated[float, typer.Option(help="Time for one request.", min=0.1)] = 10.0,
 ) -> None:
     """Serve predictions of all profiled devices over HTTP, until Ctrl-C."""
-    from latency_models.prediction.model import profiled_devices
+    from latency_models.prediction.model_file import profiled_devices
     from latency_models.transfer.predictions import NO_DEVICE
     from nas.serving.sockets import open_socket, read_token, url_of
     from search_spaces.graphs.errors import UserError

@@ -16,9 +16,9 @@ from nas.cli.style import console, metric, table
 from nas.problem.formatting import duration
 
 if TYPE_CHECKING:
-    from nas.study.drivers import Distant
+    from nas.study.liveness import Driver, Sighting
     from nas.study.results import RunResults
-    from nas.study.status import Driver, Status, StatusReader
+    from nas.study.status import Status, StatusReader
 
 EVERY_S = 2.0
 MOST_ROWS = 8  # of a table that would fill the screen
@@ -170,7 +170,7 @@ def left(status: "Status") -> str:
 
 
 def driver_line(driver: "Driver") -> str:
-    from nas.runs.activity import is_here
+    from nas.study.liveness import is_here
 
     it = driver.activity
     if not driver.alive:
@@ -182,7 +182,7 @@ def driver_line(driver: "Driver") -> str:
     return line if is_here(it) else f"{line} at {it.written} by its clock"
 
 
-def distant_line(distant: "Distant") -> str:
+def distant_line(distant: "Sighting") -> str:
     """Returns what is known of a driver elsewhere; that it is alive only where it was heard."""
     silence = f"nothing heard of it for {duration(distant.silent_s)}"
     known = {

@@ -1,4 +1,4 @@
-"""Sources: where labelled images come from; a new kind is one row in ``SOURCES``."""
+"""Sources: where labelled images come from; a new kind is one file, and one row in ``SOURCES``."""
 
 from dataclasses import MISSING, fields
 from difflib import get_close_matches

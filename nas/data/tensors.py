@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from nas.data.augmentation import Augmentation, augment
+from nas.data.augmentation import Augmentation
 from nas.data.images import ImageData
 from nas.data.splits import Normalization, Splits
+from nas.data.transforms import augment
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.operators import Shape
 
@@ -86,6 +86,21 @@ class TensorSplits:
     test: TensorSplit
 
 
+def training_device(name: str) -> torch.device:
+    """Returns the device that a configuration means; ``auto`` is CUDA where there is one.
+
+    Raises:
+        UserError: If it says ``cuda`` and torch sees none.
+    """
+    has_cuda = torch.cuda.is_available()
+    if name == "cuda" and not has_cuda:
+        raise UserError(
+            f"training device must be there, got 'cuda' and torch {torch.__version__} sees no "
+            "CUDA device; install a CUDA build of torch or set device to cpu"
+        )
+    return torch.device("cuda" if has_cuda and name != "cpu" else "cpu")
+
+
 def place(splits: Splits, device: torch.device | str = "cpu") -> TensorSplits:
     """Returns the splits as tensors on ``device``."""
     norm = splits.normalization
@@ -125,16 +140,3 @@ def check_input(split: TensorSplit, input_shape: Shape) -> None:
             f"{split.name}: a network takes as many channels as the images have, got "
             f"{input_shape[0]} for images of {channels}; build it with {channels}"
         )
-
-
-def network_inputs(
-    data: ImageData, normalization: Normalization, input_shape: Shape
-) -> NDArray[np.float32]:
-    """Returns all images as a network or an exported file takes them, ``(N, C, H, W)`` float32.
-
-    The pixels go through the same steps as in training and evaluation.
-    """
-    split = place_split(data, normalization)
-    check_input(split, input_shape)
-    inputs: NDArray[np.float32] = split.inputs(slice(None), input_shape).contiguous().numpy()
-    return inputs

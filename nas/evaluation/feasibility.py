@@ -54,15 +54,17 @@ def violations_of(
     return found
 
 
+def broken_rules(config: RunConfig, exceeded: Mapping[str, float]) -> tuple[Constraint, ...]:
+    """Returns the constraints that are exceeded."""
+    return tuple(rule for rule in config.constraints if exceeded.get(str(rule), 0.0) > 0)
+
+
 def why_infeasible(
     config: RunConfig, values: Mapping[str, float], latency: Latency | None
 ) -> str | None:
     """Returns in one line which constraints are broken by what; None where the known ones hold."""
-    exceeded = violations_of(config, values, latency)
     broken = []
-    for rule in config.constraints:
-        if exceeded.get(str(rule), 0.0) <= 0:
-            continue
+    for rule in broken_rules(config, violations_of(config, values, latency)):
         value = values[rule.metric.name]
         if rule.metric.name == "latency_ms" and latency and latency.source == "predicted":
             broken.append(

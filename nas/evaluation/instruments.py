@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from latency_models.devices.device import get_device
 from latency_models.measurement.measurer import Measurer
-from latency_models.prediction.model import profiled_devices
+from latency_models.prediction.model_file import profiled_devices
+from latency_models.prediction.predictor import Predictor
 from latency_models.transfer.model import load_latency_model
 from nas.evaluation.latency import (
     CandidateLatency,
@@ -14,7 +15,6 @@ from nas.evaluation.latency import (
     Measured,
     NetworkTimer,
     Predicted,
-    Predictor,
 )
 from nas.problem.records import RunConfig
 from nas.runs.folder import RunFolder

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from latency_models.devices.latency import (
     MeasurementError,
     NotProfiledError,
 )
+from latency_models.prediction.predictor import Predictor
 from nas.evaluation.feasibility import is_uncertain, latency_rules
 from nas.evaluation.kernel_table import KernelTimer
 from nas.problem.metrics import Metric
@@ -43,17 +44,6 @@ class LatencyMeasurer(Protocol):
 
 class NetworkTimer(LatencyMeasurer, KernelTimer, Protocol):
     """Measures networks and times their kernels."""
-
-
-class Predictor(Protocol):
-    """Predicts latencies, as `latency_models.prediction.model.LatencyModel` does."""
-
-    @property
-    def about(self) -> Mapping[str, Any]: ...
-
-    def latency(self, graph: Graph, /) -> Latency: ...
-
-    def refitted(self, measured: Sequence[tuple[Graph, Latency]]) -> "Predictor": ...
 
 
 @dataclass(frozen=True, slots=True)

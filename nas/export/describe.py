@@ -50,10 +50,10 @@ def metadata(
     splits: Splits,
     *,
     weights: Mapping[str, Any],
-    checks: CheckReport | None = None,
-    measured: Mapping[str, Latency] | None = None,
-    missed: Mapping[str, str] | None = None,
-    files: Mapping[str, str] | None = None,
+    checks: CheckReport,
+    measured: Mapping[str, Latency],
+    missed: Mapping[str, str],
+    files: Mapping[str, str],
 ) -> dict[str, Any]:
     """Returns everything about the network as JSON-ready data.
 
@@ -63,7 +63,7 @@ def metadata(
         files: SHA-256 by file name.
     """
     searched = trial.evaluation.latency
-    data: dict[str, Any] = {
+    return {
         "format": FORMAT,
         "version": VERSION,
         "run": results.config.name,
@@ -79,27 +79,25 @@ def metadata(
         "costs": asdict(network_cost(deployed.graph)),
         "latency": {
             "searched": latencies.to_json(searched) if searched else None,
-            "files": {name: latencies.to_json(found) for name, found in (measured or {}).items()},
-            "not_measured": dict(missed or {}),
+            "files": {name: latencies.to_json(found) for name, found in measured.items()},
+            "not_measured": dict(missed),
         },
         "data": data_summary(splits),
         "machine": machine(),
         "versions": versions(),
-        "files": dict(files or {}),
-    }
-    if checks is not None:
-        data["test"] = {
+        "files": dict(files),
+        "test": {
             "accuracy": checks.test_accuracy,
             "correct": checks.test_correct,
             "images": checks.num_test,
             "files": dict(checks.file_correct),
-        }
-        data["parity"] = {
+        },
+        "parity": {
             "differences": dict(checks.parity.differences),
             "limit": checks.parity.limit,
             "images": checks.parity.num_images,
-        }
-    return data
+        },
+    }
 
 
 def sha256s(folder: Path) -> dict[str, str]:

@@ -11,12 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-import numpy as np
-from safetensors.numpy import save as safetensors_bytes
-
 from latency_models.devices.device import Runtime, get_device
 from latency_models.measurement.measurer import Measurer
 from nas.problem.records import LatencyConfig
+from nas.runs.files import arrays_bytes
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.model import Model
 from search_spaces.space.architecture import save_architecture
@@ -79,8 +77,7 @@ def write_tvm(shipment: Shipment, folder: Path) -> None:
 
 
 def write_torch(shipment: Shipment, folder: Path) -> None:
-    arrays = {name: np.asarray(a, order="C") for name, a in shipment.model.arrays.items()}
-    content = safetensors_bytes(arrays, dict(shipment.properties))
+    content = arrays_bytes(shipment.model.arrays, shipment.properties)
     (folder / "model.safetensors").write_bytes(content)
     save_architecture(shipment.architecture, folder / "architecture.json")
 

@@ -3,18 +3,15 @@
 Sensitivity is what the network loses where a single layer is lowered.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from safetensors.numpy import save as safetensors_bytes
 from torch import Tensor
 
 from nas.data.tensors import TensorSplit
 from nas.nn.calibration import observe, quantize_after_training, quantized_maps
-from nas.problem.search_problem import Setting, load_setting
-from nas.runs.files import write_json, write_whole
+from nas.problem.search_problem import load_setting
+from nas.runs.files import arrays_bytes, write_json, write_whole
 from nas.runs.summary import check_same_data
 from nas.study.results import RunResults, TrialResult
 from nas.training.accuracy import accuracy
@@ -51,20 +48,17 @@ def sensitivities(
     method: str = "l2",
     *,
     per_channel: bool = True,
-    only: Sequence[str] | None = None,
 ) -> tuple[LayerSensitivity, ...]:
     """Returns a row for each convolution and linear layer of a float32 network, in order.
 
     Args:
         split: What the accuracy is of.
         images: To calibrate on, as network inputs; see ``calibrate``.
-        only: Names of the layers to try; None tries all.
 
     Raises:
         UserError: As ``with_precision`` and ``calibrate`` do.
     """
-    names = layers(model.graph) if only is None else only
-    graphs = {name: with_precision(model.graph, {name: precision}) for name in names}
+    graphs = {name: with_precision(model.graph, {name: precision}) for name in layers(model.graph)}
     wanted = {name: None for graph in graphs.values() for name in quantized_maps(graph)}
     maps = observe(model, images, wanted)
     before = accuracy(model, split)
@@ -109,7 +103,6 @@ def quantize_trial(
     *,
     per_channel: bool = True,
     num_images: int = IMAGES,
-    setting: Setting | None = None,
 ) -> QuantizedTrial:
     """Returns the network of ``trial`` with one precision throughout its body.
 
@@ -118,13 +111,12 @@ def quantize_trial(
         method: An observer's name.
         per_channel: A step for each output channel of the weights; else one a layer.
         num_images: Training images to calibrate on.
-        setting: The run's data, where it is loaded already.
 
     Raises:
         UserError: If the network is not float32 or was not trained, or the data has changed.
     """
     wanted = get_precision(precision)
-    model, images, split = prepared(results, trial, num_images, setting)
+    model, images, split = prepared(results, trial, num_images)
     graph = uniform(model.graph, wanted)
     lowered = quantize_after_training(graph, model, images, method, per_channel=per_channel)
     searched = results.run.load_architecture(trial.hash)
@@ -146,16 +138,15 @@ def sensitivity_of_trial(
     *,
     per_channel: bool = True,
     num_images: int = IMAGES,
-    setting: Setting | None = None,
 ) -> tuple[LayerSensitivity, ...]:
     """Returns what the network of ``trial`` loses, layer by layer; see ``quantize_trial``."""
     wanted = get_precision(precision)
-    model, images, split = prepared(results, trial, num_images, setting)
+    model, images, split = prepared(results, trial, num_images)
     return sensitivities(model, split, images, wanted, method, per_channel=per_channel)
 
 
 def prepared(
-    results: RunResults, trial: TrialResult, num_images: int, setting: Setting | None
+    results: RunResults, trial: TrialResult, num_images: int
 ) -> tuple[Model, Tensor, TensorSplit]:
     """Returns the network, the inputs to calibrate on, and the validation images."""
     model = results.run.load_model(trial.hash)
@@ -164,7 +155,7 @@ def prepared(
             f"{results.run.path}: {trial.name} has low-bit layers already; only a float32 network "
             "is quantized after training; pick another trial"
         )
-    setting = setting or load_setting(results.config)
+    setting = load_setting(results.config)
     check_same_data(results.run.data_file, setting.splits)
     tensors = setting.tensors
     rows = slice(0, num_images)
@@ -173,8 +164,7 @@ def prepared(
 
 def save_quantized(found: QuantizedTrial, folder: Path) -> tuple[Path, Path]:
     """Writes the architecture and the weights into ``folder``; returns both files."""
-    arrays = {name: np.asarray(array, order="C") for name, array in found.model.arrays.items()}
     architecture, weights = folder / "architecture.json", folder / "weights.safetensors"
     write_json(architecture, to_json(found.architecture))
-    write_whole(weights, safetensors_bytes(arrays))
+    write_whole(weights, arrays_bytes(found.model.arrays))
     return architecture, weights

@@ -7,20 +7,19 @@ are kept in the run folder, beside those of the search: ``retrained/HASH.safeten
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import load_file
-from safetensors.numpy import save as safetensors_bytes
 
 from nas.data.images import ImageData
 from nas.data.splits import Splits
-from nas.data.tensors import place
-from nas.problem.records import TrainingConfig, training_device
+from nas.data.tensors import place, training_device
+from nas.problem.records import TrainingConfig
 from nas.problem.search_problem import Setting, load_setting
-from nas.runs.files import write_json, write_whole
+from nas.runs.files import arrays_bytes, write_json, write_whole
 from nas.runs.folder import RunFolder
 from nas.runs.provenance import machine, versions
 from nas.runs.summary import check_same_data
@@ -52,6 +51,9 @@ class RetrainResult:
     test_accuracy: float
     seconds: float
     weights_file: Path
+
+
+ON_FILE = tuple(item.name for item in fields(RetrainResult) if item.name != "weights_file")
 
 
 def retrain(
@@ -119,19 +121,13 @@ def retrained_file(run: RunFolder, key: str) -> Path:
 
 def save(run: RunFolder, found: RetrainResult, model: Model, config: TrainingConfig) -> None:
     """Writes the weights, then what is known of them."""
-    contiguous = {name: np.asarray(array, order="C") for name, array in model.arrays.items()}
-    write_whole(found.weights_file, safetensors_bytes(contiguous))
+    write_whole(found.weights_file, arrays_bytes(model.arrays))
     write_json(
         found.weights_file.with_suffix(".json"),
         {
             "format": FORMAT,
             "version": VERSION,
-            "hash": found.hash,
-            "epochs": found.epochs,
-            "with_validation": found.with_validation,
-            "validation_accuracy": found.validation_accuracy,
-            "test_accuracy": found.test_accuracy,
-            "seconds": found.seconds,
+            **{name: getattr(found, name) for name in ON_FILE},
             "training": asdict(config),
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "machine": machine(),
@@ -150,8 +146,7 @@ def load_retrained(run: RunFolder, key: str) -> tuple[Model, RetrainResult]:
     try:
         data = json.loads(path.with_suffix(".json").read_text())
         model = Model(run.load_architecture(key).graph, load_file(path))
-        names = ("hash", "epochs", "with_validation", "validation_accuracy", "test_accuracy")
-        known = {name: data[name] for name in (*names, "seconds")}
+        known = {name: data[name] for name in ON_FILE}
     except FileNotFoundError:
         raise UserError(
             f"architecture {key} has no retrained weights in {path.parent}; run nas retrain first"

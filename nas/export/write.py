@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from latency_models.devices.latency import DeviceBusyError, Latency
-from latency_models.onnx.parity import ParityReport
 from nas.data.tensors import place
 from nas.export import describe
 from nas.export.formats import FORMATS, Format, Measurers, Shipment, get_formats
 from nas.export.retrain import load_retrained
-from nas.export.verify import check_files
+from nas.export.verify import CheckReport, check_files
 from nas.problem.search_problem import Setting, load_setting
 from nas.runs.files import DiskFullError
 from nas.runs.summary import check_same_data
@@ -37,28 +36,19 @@ class ExportReport:
     Attributes:
         files: SHA-256 of every file in ``folder``, by name.
         validation_accuracy: Of these weights; None where they were trained on those images.
-        test_correct: Test images that the network as trained gets right.
-        file_correct: Test images that each file gets right; the same for real networks.
+        checks: What the files were found to do.
         searched_latency: What the search saw.
         latencies: What the files take now, by name.
         not_measured: Files whose time could not be taken, with the reason.
-        parity: How far each file is from the network as trained.
     """
 
     folder: Path
     files: dict[str, str]
     validation_accuracy: float | None
-    test_correct: int
-    file_correct: dict[str, int]
-    num_test: int
+    checks: CheckReport
     searched_latency: Latency | None
     latencies: dict[str, Latency]
     not_measured: dict[str, str]
-    parity: ParityReport
-
-    @property
-    def test_accuracy(self) -> float:
-        return self.test_correct / self.num_test
 
 
 def export_network(
@@ -99,9 +89,10 @@ def export_network(
         for row in rows:
             say(f"writing {row.file}")
             row.write(shipment, folder)
-        # predict.py reads how to prepare inputs; what the checks find out is added below.
-        known = describe.metadata(results, trial, deployed, setting.splits, weights=weights)
-        write_json(folder / "metadata.json", known)
+        # What predict.py reads; all else, with what the checks find out, is written below.
+        given = describe.input_metadata(deployed, setting.splits)
+        names = {"input": given, "class_names": setting.splits.train.class_names}
+        write_json(folder / "metadata.json", names)
         example = (files("nas.export") / "predict.py").read_text()
         (folder / "predict.py").write_text(example)
         say("checking every file in a fresh process")
@@ -130,13 +121,10 @@ def export_network(
             to,
             describe.sha256s(folder),
             weights["validation_accuracy"],
-            checks.test_correct,
-            dict(checks.file_correct),
-            checks.num_test,
+            checks,
             trial.evaluation.latency,
             measured,
             missed,
-            checks.parity,
         )
     return found
 

@@ -10,24 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nas.nn.activations import TORCH_ACTIVATIONS
+from search_spaces.graphs import operators as ops
 from search_spaces.graphs.model import NORM_EPSILON
-from search_spaces.graphs.operators import (
-    Activate,
-    Activation,
-    Add,
-    AvgPool,
-    ChannelShuffle,
-    ChannelSplit,
-    Concat,
-    Conv2d,
-    Dropout,
-    GlobalAvgPool,
-    Linear,
-    Magnitude,
-    MaxPool,
-    Operator,
-    Scale,
-)
 
 STATISTICS = ("mean", "variance")  # arrays that training measures and no gradient changes
 
@@ -89,7 +74,7 @@ class Context:
     quantizer: Arrays | None = None
 
 
-def conv2d(op: Conv2d, context: Context, x: Tensor) -> Tensor:
+def conv2d(op: ops.Conv2d, context: Context, x: Tensor) -> Tensor:
     arrays = context.arrays
     x = functional.conv2d(
         x,
@@ -102,7 +87,12 @@ def conv2d(op: Conv2d, context: Context, x: Tensor) -> Tensor:
     )
     if op.norm == "batch":
         x = batch_norm(context, x)
-    return activate_in_place(op.activation, x)
+    return activated(op, x)
+
+
+def activated(op: ops.Conv2d | ops.Linear | ops.Add | ops.Concat, x: Tensor) -> Tensor:
+    """Returns what an operator's activation makes of a map that nothing else reads."""
+    return TORCH_ACTIVATIONS[op.activation].of_owned(x)
 
 
 def batch_norm(context: Context, x: Tensor) -> Tensor:
@@ -119,87 +109,33 @@ def batch_norm(context: Context, x: Tensor) -> Tensor:
     )
 
 
-def linear(op: Linear, context: Context, x: Tensor) -> Tensor:
+def linear(op: ops.Linear, context: Context, x: Tensor) -> Tensor:
     arrays = context.arrays
     x = functional.linear(x.flatten(1), arrays["weight"], arrays["bias"] if op.bias else None)
-    return activate_in_place(op.activation, x)[:, :, None, None]
+    return activated(op, x)[:, :, None, None]
 
 
-def add(op: Add, context: Context, x: Tensor, y: Tensor) -> Tensor:
-    return activate_in_place(op.activation, x + y)
-
-
-def concat(op: Concat, context: Context, *inputs: Tensor) -> Tensor:
-    return activate_in_place(op.activation, torch.cat(inputs, dim=1))
-
-
-def channel_split(op: ChannelSplit, context: Context, x: Tensor) -> Tensor:
-    return x[:, op.start : op.stop]
-
-
-def channel_shuffle(op: ChannelShuffle, context: Context, x: Tensor) -> Tensor:
-    return torch.channel_shuffle(x, op.groups)
-
-
-def scale(op: Scale, context: Context, x: Tensor, gate: Tensor) -> Tensor:
-    return x * gate
-
-
-def activate(op: Activate, context: Context, x: Tensor) -> Tensor:
-    return ACTIVATION_LAYERS[op.activation](x)
-
-
-def max_pool(op: MaxPool, context: Context, x: Tensor) -> Tensor:
-    return functional.max_pool2d(x, op.kernel_size, op.stride, op.padding, ceil_mode=op.ceil_mode)
-
-
-def avg_pool(op: AvgPool, context: Context, x: Tensor) -> Tensor:
-    return functional.avg_pool2d(x, op.kernel_size, op.stride, op.padding, count_include_pad=True)
-
-
-def global_avg_pool(op: GlobalAvgPool, context: Context, x: Tensor) -> Tensor:
-    return x.mean((2, 3), keepdim=True)
-
-
-def dropout(op: Dropout, context: Context, x: Tensor) -> Tensor:
-    return functional.dropout(x, op.rate, training=context.training)
-
-
-def magnitude(op: Magnitude, context: Context, x: Tensor) -> Tensor:
+def magnitude(op: ops.Magnitude, context: Context, x: Tensor) -> Tensor:
     x = x.detach()  # a factor, not a path: with its gradient, networks learn worse
     return x.abs().mean(1, keepdim=True)
 
 
-REAL_LAYERS: dict[type[Operator], Callable[..., Tensor]] = {
-    Conv2d: conv2d,
-    Linear: linear,
-    Add: add,
-    Concat: concat,
-    ChannelSplit: channel_split,
-    ChannelShuffle: channel_shuffle,
-    Scale: scale,
-    Activate: activate,
-    MaxPool: max_pool,
-    AvgPool: avg_pool,
-    GlobalAvgPool: global_avg_pool,
-    Dropout: dropout,
-    Magnitude: magnitude,
+REAL_LAYERS: dict[type[ops.Operator], Callable[..., Tensor]] = {
+    ops.Conv2d: conv2d,
+    ops.Linear: linear,
+    ops.Add: lambda op, _, x, y: activated(op, x + y),
+    ops.Concat: lambda op, _, *maps: activated(op, torch.cat(maps, dim=1)),
+    ops.ChannelSplit: lambda op, _, x: x[:, op.start : op.stop],
+    ops.ChannelShuffle: lambda op, _, x: torch.channel_shuffle(x, op.groups),
+    ops.Scale: lambda op, _, x, gate: x * gate,
+    ops.Activate: lambda op, _, x: TORCH_ACTIVATIONS[op.activation].of(x),
+    ops.MaxPool: lambda op, _, x: functional.max_pool2d(
+        x, op.kernel_size, op.stride, op.padding, ceil_mode=op.ceil_mode
+    ),
+    ops.AvgPool: lambda op, _, x: functional.avg_pool2d(
+        x, op.kernel_size, op.stride, op.padding, count_include_pad=True
+    ),
+    ops.GlobalAvgPool: lambda op, _, x: x.mean((2, 3), keepdim=True),
+    ops.Dropout: lambda op, context, x: functional.dropout(x, op.rate, training=context.training),
+    ops.Magnitude: magnitude,
 }
-
-ACTIVATION_LAYERS: dict[Activation, Callable[[Tensor], Tensor]] = {
-    "none": lambda x: x,
-    "relu": functional.relu,
-    "relu6": functional.relu6,
-    "hardswish": functional.hardswish,
-    "hardsigmoid": functional.hardsigmoid,
-}
-
-
-def activate_in_place(activation: Activation, x: Tensor) -> Tensor:
-    """Returns the activated map; ``x`` must be one that nothing else reads.
-
-    Only where the gradient does not need the map before the activation is its memory reused.
-    """
-    if activation == "relu":
-        return functional.relu(x, inplace=True)
-    return ACTIVATION_LAYERS[activation](x)

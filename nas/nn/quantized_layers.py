@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from nas.nn.layers import Arrays, Context, activate_in_place, batch_norm
+from nas.nn.activations import TORCH_ACTIVATIONS
+from nas.nn.layers import Arrays, Context, activated, batch_norm
 from nas.nn.straight_through import first_step, inverse, mean_magnitude, quantized, sign
 from search_spaces.graphs.errors import UserError
-from search_spaces.graphs.operators import Activation, Conv2d, Linear, Quantize
+from search_spaces.graphs.operators import Conv2d, Linear, Quantize
 from search_spaces.quantization.codes import weight_limits
 
 
@@ -117,7 +118,7 @@ def coded(
         y = y + each(context.arrays["bias"])
     if op.norm == "batch":
         y = batch_norm(context, y)
-    return activate_in_place(op.activation, y)
+    return activated(op, y)
 
 
 def weight_on_grid(op: Conv2d | Linear, arrays: Arrays) -> Tensor:
@@ -163,7 +164,7 @@ def deployed(
         y = product(x, codes) * each(scale.float())
         if magnitude is not None:
             y = y * magnitude
-        return DEPLOYED_ACTIVATIONS[op.activation](y + each(arrays["bias"]))
+        return TORCH_ACTIVATIONS[op.activation].as_kernel(y + each(arrays["bias"]))
 
 
 def weight_codes(op: Conv2d | Linear, arrays: Arrays) -> Tensor:
@@ -185,17 +186,3 @@ def weight_scale(op: Conv2d | Linear, arrays: Arrays) -> Tensor:
 def each(values: Tensor) -> Tensor:
     """Returns one number per channel as it meets a map."""
     return values[:, None, None]
-
-
-def gate(x: Tensor) -> Tensor:
-    return (x * (1 / 6) + 0.5).clamp_(0, 1)
-
-
-# Torch divides by 6 where kernels multiply: the last digit differs, and with it a code.
-DEPLOYED_ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
-    "none": lambda x: x,
-    "relu": lambda x: x.clamp_(min=0),
-    "relu6": lambda x: x.clamp_(0, 6),
-    "hardswish": lambda x: x * gate(x),
-    "hardsigmoid": gate,
-}

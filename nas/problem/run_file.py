@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-import yaml
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -185,7 +184,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise UserError(f"{path} is not text in UTF-8; save it as such") from None
-    except yaml.YAMLError as error:
+    except yaml_text.YAMLError as error:
         raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
         raise UserError(f"{path} must hold keys and values, got {type(data).__name__}")
@@ -207,7 +206,7 @@ def override(data: dict[str, Any], text: str) -> None:
             raise UserError(f"--set {text!r}: {part!r} holds a value, not keys; set it as a whole")
     try:
         place[last] = yaml_text.load(value)
-    except yaml.YAMLError as error:
+    except yaml_text.YAMLError as error:
         raise UserError(f"--set {text!r} is not YAML: {' '.join(str(error).split())}") from None
 
 

@@ -8,8 +8,8 @@ from nas.problem.precision_file import PrecisionFile
 from nas.problem.validation import Many, Positive, Strict, known, listed
 from search_spaces.blocks.registry import get_block
 from search_spaces.building.choice import Value
+from search_spaces.graphs.activations import Activation
 from search_spaces.graphs.errors import UserError
-from search_spaces.graphs.operators import Activation
 from search_spaces.space.misfits import check_space
 from search_spaces.space.staged import Head, Stage, StagedSpace, Stem, block_option
 

@@ -1,72 +1,48 @@
-"""YAML text as run files use it: the core schema of YAML 1.2, and no key twice.
+"""YAML text as run files use it: version 1.2, in which ``off`` is text, and no key twice."""
 
-PyYAML reads YAML 1.1, where ``off`` is a truth value, ``1e-3`` is text, and the last of two equal
-keys wins in silence.
-
-Source: https://yaml.org/spec/1.2.2/#103-core-schema.
-Differs from it: hexadecimal and octal numbers are text; ``<<`` merges, as in YAML 1.1.
-"""
-
-import re
+from io import StringIO
 from typing import Any
 
-import yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.constructor import ConstructorError, SafeConstructor
+from ruamel.yaml.error import YAMLError
+from ruamel.yaml.nodes import Node
 
-# What plain text means: tag, pattern, first characters.
-PLAIN = (
-    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
-    ("int", r"[-+]?(0|[1-9][0-9]*)", "-+0123456789"),
-    (
-        "float",
-        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"
-        r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
-        "-+.0123456789",
-    ),
-    ("null", r"~|null|Null|NULL|", ("~", "n", "N", "")),
-    ("merge", r"<<", "<"),
-)
+__all__ = ["YAMLError", "dump", "load"]
 
 
-class Loader(yaml.SafeLoader):
-    """Reads YAML."""
+class Constructor(SafeConstructor):
+    """Makes plain data; a date is text."""
 
-    yaml_implicit_resolvers = {}  # noqa: RUF012  (PyYAML's way to say it)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
-                if key.value in seen:
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"key {key.value!r} is given twice", key.start_mark
-                    )
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
+    def check_mapping_key(
+        self, node: Node, key_node: Node, mapping: dict[Any, Any], key: object, value: object
+    ) -> bool:
+        if key in mapping:
+            raise ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
+        return True
 
 
-class Dumper(yaml.SafeDumper):
-    """Writes YAML, with quotes around text that ``Loader`` would take for something else."""
-
-    yaml_implicit_resolvers = {}  # noqa: RUF012
+Constructor.add_constructor("tag:yaml.org,2002:timestamp", Constructor.construct_yaml_str)
 
 
-for kind in (Loader, Dumper):
-    for tag, pattern, first in PLAIN:
-        kind.add_implicit_resolver(
-            f"tag:yaml.org,2002:{tag}", re.compile(f"^(?:{pattern})$"), list(first)
-        )
+def reader_and_writer() -> YAML:
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Constructor = Constructor
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = None  # the order stays
+    return yaml
 
 
 def load(text: str) -> Any:  # noqa: ANN401  (whatever it holds)
     """Returns what ``text`` holds.
 
-    >>> load("{switch: off, rate: 1e-3, again: yes}")
-    {'switch': 'off', 'rate': 0.001, 'again': 'yes'}
+    >>> load("{switch: off, rate: 1e-3, again: yes, day: 2026-11-30}")
+    {'switch': 'off', 'rate': 0.001, 'again': 'yes', 'day': '2026-11-30'}
 
     Raises:
-        yaml.YAMLError: If it is not YAML, or a key is given twice.
+        YAMLError: If it is not YAML, or a key is given twice.
     """
-    return yaml.load(text, Loader)
+    return reader_and_writer().load(text)
 
 
 def dump(data: Any) -> str:  # noqa: ANN401
@@ -75,4 +51,6 @@ def dump(data: Any) -> str:  # noqa: ANN401
     >>> dump({"name": "1e3", "switch": "off"})
     "name: '1e3'\\nswitch: off\\n"
     """
-    return yaml.dump(data, Dumper=Dumper, sort_keys=False)
+    written = StringIO()
+    reader_and_writer().dump(data, written)
+    return written.getvalue()

@@ -13,6 +13,7 @@ from nas.problem.pareto import non_dominated
 from nas.study.results import TrialResult
 
 Point = tuple[float, float]
+ROOM = 0.08  # of what is shown, at each end of an axis
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ def planes(metrics: Sequence[Metric]) -> tuple[Plane, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Scale:
+class AxisScale:
     """Values along an axis; ``low`` and ``high`` are the ends, with some room."""
 
     low: float
@@ -76,7 +77,7 @@ class Scale:
     logarithmic: bool
 
     @classmethod
-    def around(cls, values: Sequence[float], metric: Metric, room: float = 0.08) -> "Scale":
+    def around(cls, values: Sequence[float], metric: Metric) -> "AxisScale":
         """Returns the scale that shows ``values``: costs by their logarithm.
 
         A value alone stands in the middle.
@@ -85,7 +86,7 @@ class Scale:
         turned = [log10(value) if logarithmic else value for value in values]
         low, high = min(turned), max(turned)
         span = (high - low) or (0.5 if logarithmic else abs(high) or 1.0)
-        return cls(low - room * span, high + room * span, logarithmic)
+        return cls(low - ROOM * span, high + ROOM * span, logarithmic)
 
     def share(self, value: float) -> float:
         """Returns where ``value`` stands, 0 at the low and 1 at the high end."""
@@ -99,9 +100,9 @@ class Scale:
     def ticks(self, most: int = 7) -> tuple[float, ...]:
         """Returns round values within the scale, as many as fit and at most ``most``.
 
-        >>> Scale(-1.0, 1.0, logarithmic=True).ticks()
+        >>> AxisScale(-1.0, 1.0, logarithmic=True).ticks()
         (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-        >>> Scale(0.9, 0.99, logarithmic=False).ticks()
+        >>> AxisScale(0.9, 0.99, logarithmic=False).ticks()
         (0.9, 0.92, 0.94, 0.96, 0.98)
         """
         if self.logarithmic:

@@ -37,8 +37,32 @@ def tag(name: str, *parts: object, classes: str = "") -> Html:
     return Html(f"<{name}{attribute}>{''.join(html(part) for part in parts)}</{name}>")
 
 
-def section(key: str, title: str, *parts: object) -> Html:
-    return Html(f'<section id="{escape(key)}"><h2>{escape(title)}</h2>\n{join(*parts)}</section>')
+TITLES = {
+    "front": "Pareto front",
+    "network": "Chosen network",
+    "baselines": "Baselines",
+    "history": "Progress",
+    "predictions": "Predicted latency",
+    "importance": "Gene importance",
+    "stopped": "Stopped early",
+    "infeasible": "Infeasible",
+    "provenance": "How the numbers were made",
+}
+
+
+def section(key: str, *parts: object) -> Html:
+    return Html(f'<section id="{key}"><h2>{html(TITLES[key])}</h2>\n{join(*parts)}</section>')
+
+
+def navigation() -> Html:
+    links = (f'<a href="#{key}">{html(name)}</a>' for key, name in TITLES.items())
+    return tag("nav", *map(Html, links))
+
+
+def card(name: str, value: str, *notes: str) -> Html:
+    """Returns a number with its name, and what it is compared with."""
+    parts = (("label", name), ("value", value), *(("versus", note) for note in notes))
+    return tag("div", *(tag("div", text, classes=kind) for kind, text in parts), classes="card")
 
 
 def details(title: object, *parts: object) -> Html:

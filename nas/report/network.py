@@ -9,10 +9,10 @@ from search_spaces.graphs.cost import network_cost
 from search_spaces.space.space import describe_genes
 
 
-def chosen_network(results: RunResults, chosen: TrialResult | None, title: str) -> Html:
+def chosen_network(results: RunResults, chosen: TrialResult | None) -> Html:
     """Returns genes and per-layer table of the chosen network."""
     if chosen is None:
-        return section("network", title, tag("p", "None is feasible yet."))
+        return section("network", tag("p", "None is feasible yet."))
     graph = results.run.load_architecture(chosen.hash).graph
     times = load_kernel_times(results.run, chosen.hash)
     rows = layer_rows(graph, times.layers if times else None)
@@ -37,7 +37,7 @@ def chosen_network(results: RunResults, chosen: TrialResult | None, title: str) 
     numbers = [*range(5, 9), 10, 12]
     parts.append(table(head, cells, numbers=numbers, foot=foot))
     parts.append(tag("p", layer_note(times, chosen), classes="quiet"))
-    return section("network", title, *parts)
+    return section("network", *parts)
 
 
 def layer_cells(row: LayerRow, longest: float | None, beside_fp32: bool) -> list[object]:

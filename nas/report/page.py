@@ -8,50 +8,44 @@ import plotly.io
 from plotly.offline import get_plotlyjs
 
 from nas.report import sections
-from nas.report.html import PREDICTED, Html, html, join, tag
+from nas.report.html import PREDICTED, Html, html, join, navigation, tag
 from nas.report.network import chosen_network
 from nas.report.predictions import predicted_latency
-from nas.report.sections import stopped_early
 from nas.runs.files import write_whole
 from nas.runs.lock import is_locked
-from nas.study.results import RunResults, TrialResult
+from nas.study.results import RunResults
 
 
-def write_report(
-    results: RunResults,
-    *,
-    chosen: TrialResult | None = None,
-) -> Path:
+def write_report(results: RunResults) -> Path:
     """Writes ``report.html`` into the run's folder and returns its path.
-
-    Args:
-        chosen: The network of the per-layer table; None takes the knee of the front. Its kernels
-            have times where ``nas.report.kernel_times.measure_kernel_times`` has measured them.
 
     Raises:
         UserError: If a file of the run is damaged, or the disk is full.
     """
-    write_whole(results.run.report_file, report_html(results, chosen).encode())
+    write_whole(results.run.report_file, report_html(results).encode())
     return results.run.report_file
 
 
-def report_html(results: RunResults, chosen: TrialResult | None = None) -> str:
-    """Returns the report; see ``write_report``."""
+def report_html(results: RunResults) -> str:
+    """Returns the report; it takes apart the knee of the front.
+
+    The knee's kernels have times where `nas.report.kernel_times.measure_kernel_times` has measured
+    them.
+    """
     charts = Charts()
-    if chosen is None and results.front:
-        chosen = results.pick("knee")
+    chosen = results.pick("knee") if results.front else None
     name = results.config.name
     body = join(
         tag("header", tag("h1", name), sections.summary(results), state(results)),
-        sections.navigation(),
+        navigation(),
         sections.headline(results, chosen),
         sections.front(results, chosen, charts.add),
-        chosen_network(results, chosen, sections.TITLES["network"]),
+        chosen_network(results, chosen),
         sections.baselines(results),
         sections.history(results, charts.add),
-        predicted_latency(results, sections.TITLES["predictions"], charts.add),
+        predicted_latency(results, charts.add),
         sections.importance(results, charts.add),
-        stopped_early(results, sections.TITLES["stopped"]),
+        sections.stopped_early(results),
         sections.infeasible(results),
         sections.provenance(results),
         tag("footer", "Written by hwnas ", sections.version_of(results), "."),

@@ -7,10 +7,10 @@ from pathlib import Path
 from nas.problem.formatting import scaled
 from nas.problem.metrics import Metric
 from nas.report.axes import (
+    AxisScale,
     Box,
     Plane,
     Point,
-    Scale,
     boxes_of_line,
     boxes_of_points,
     place_labels,
@@ -71,16 +71,16 @@ def front_svg(results: RunResults) -> str:
     parts = [*canvas.axes()]
     for trial in feasible:
         if trial.baseline is None and trial.hash not in on_front:
-            parts.append(canvas.circle(plane.point(trial), "other", 3.5))
+            parts.append(canvas.mark(plane.point(trial), "other", 3.5))
     corners = plane.staircase(feasible)
     parts.append(canvas.path(corners, "line"))
     for trial in front:
         if trial.baseline is None and trial != knee:
-            parts.append(canvas.circle(plane.point(trial), "front", 5))
+            parts.append(canvas.mark(plane.point(trial), "front"))
     for trial in results.baselines:
         if trial.evaluation.feasible:
-            parts.append(canvas.diamond(plane.point(trial), "baseline"))
-    parts.append(canvas.star(plane.point(knee), "knee"))
+            parts.append(canvas.mark(plane.point(trial), "baseline"))
+    parts.append(canvas.mark(plane.point(knee), "knee"))
     named = [t for t in results.baselines if t.evaluation.feasible and t != knee]
     parts += canvas.names(named, plane.points(feasible), corners)
     parts += legend(results)
@@ -99,8 +99,8 @@ class Canvas:
 
     def __init__(self, plane: Plane, points: Sequence[Point]) -> None:
         self.plane = plane
-        self.horizontal = Scale.around([x for x, _ in points], plane.x)
-        self.vertical = Scale.around([y for _, y in points], plane.y)
+        self.horizontal = AxisScale.around([x for x, _ in points], plane.x)
+        self.vertical = AxisScale.around([y for _, y in points], plane.y)
 
     def pixels(self, point: Point) -> Point:
         """Returns where ``point`` is drawn."""
@@ -108,17 +108,8 @@ class Canvas:
         y = FRAME.bottom - self.vertical.share(point[1]) * (FRAME.bottom - FRAME.top)
         return x, y
 
-    def circle(self, point: Point, kind: str, radius: float) -> str:
-        x, y = self.pixels(point)
-        return f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="{radius}"/>'
-
-    def diamond(self, point: Point, kind: str, size: float = 6) -> str:
-        x, y = self.pixels(point)
-        return f'<path class="{kind}" d="{diamond_at(x, y, size)}"/>'
-
-    def star(self, point: Point, kind: str) -> str:
-        x, y = self.pixels(point)
-        return f'<path class="{kind}" d="{star_at(x, y)}"/>'
+    def mark(self, point: Point, kind: str, radius: float = 5) -> str:
+        return mark(*self.pixels(point), kind, radius)
 
     def path(self, points: Sequence[Point], kind: str) -> str:
         """Returns a line through ``points``."""
@@ -170,17 +161,22 @@ def legend(results: RunResults) -> list[str]:
         entries.append(("baseline", "published networks"))
     parts, x, y = [], FRAME.left + 6, 28.0
     for kind, name in entries:
-        marks = {"knee": star_at(x, y - 4), "baseline": diamond_at(x, y - 4, 6)}
-        if kind in marks:
-            parts.append(f'<path class="{kind}" d="{marks[kind]}"/>')
-        else:
-            parts.append(f'<circle class="{kind}" cx="{x}" cy="{y - 4}" r="5"/>')
+        parts.append(mark(x, y - 4, kind))
         parts.append(text(x + 12, y, name, "start", "quiet"))
         x += 46 + 6.6 * len(name)
     return parts
 
 
-def diamond_at(x: float, y: float, size: float) -> str:
+def mark(x: float, y: float, kind: str, radius: float = 5) -> str:
+    """Returns the star of the knee, the diamond of a published network, or else a circle."""
+    if kind == "knee":
+        return f'<path class="{kind}" d="{star_at(x, y)}"/>'
+    if kind == "baseline":
+        return f'<path class="{kind}" d="{diamond_at(x, y)}"/>'
+    return f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="{radius}"/>'
+
+
+def diamond_at(x: float, y: float, size: float = 6) -> str:
     return f"M{x:.1f},{y - size:.1f} l{size},{size} l{-size},{size} l{-size},{-size} z"
 
 

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from nas.evaluation.feasibility import latency_rules
 from nas.problem.formatting import milliseconds, percent
 from nas.report.charts import BASELINE, FRONT, INFEASIBLE, KNEE, styled
-from nas.report.html import PREDICTED, Html, details, section, table, tag
+from nas.report.html import PREDICTED, Html, card, details, section, table, tag
 from nas.study.prediction_quality import (
     Compared,
     LatencyQuality,
@@ -21,11 +21,11 @@ from nas.study.results import RunResults
 ROOM = 1.1  # factor by which the diagonal reaches beyond what is drawn
 
 
-def predicted_latency(results: RunResults, title: str, add: Callable[[go.Figure], Html]) -> Html:
+def predicted_latency(results: RunResults, add: Callable[[go.Figure], Html]) -> Html:
     """Returns how far predictions were off, with a chart and a table."""
     quality = latency_quality(results)
     if not quality.compared:
-        return section("predictions", title, tag("p", why_none(quality)))
+        return section("predictions", tag("p", why_none(quality)))
     count = len(quality.compared)
     of_all = (
         f"{count} networks were predicted and then measured; {quality.num_predicted} were only "
@@ -36,7 +36,6 @@ def predicted_latency(results: RunResults, title: str, add: Callable[[go.Figure]
     cards = [card(name, value) for name, value in figures(quality) if value]
     return section(
         "predictions",
-        title,
         tag("p", of_all, classes="quiet"),
         tag("div", *cards, classes="cards"),
         tag("p", budget_note(results, quality)),
@@ -68,11 +67,6 @@ def figures(quality: LatencyQuality) -> tuple[tuple[str, str], ...]:
     )
 
 
-def card(name: str, value: str) -> Html:
-    parts = [tag("div", name, classes="label"), tag("div", value, classes="value")]
-    return tag("div", *parts, classes="card")
-
-
 def budget_note(results: RunResults, quality: LatencyQuality) -> str:
     rules = " and ".join(str(rule) for rule in latency_rules(results.config))
     if not rules:
@@ -102,10 +96,12 @@ def quality_chart(results: RunResults, compared: Sequence[Compared]) -> go.Figur
         dashed = {"color": BASELINE, "width": 1.5, "dash": "dash"}
         name = f"budget {milliseconds(limit)}"
         figure.add_scatter(name=name, x=[limit, limit], y=[low, high], line=dashed, **quiet)
+    accepted = [each for each in compared if each.accepted]
+    others = [each for each in compared if not each.accepted]
     for name, color, chosen in (
-        ("accepted, kept", FRONT, [e for e in compared if e.accepted and not e.violates]),
-        ("accepted, violates", KNEE, [e for e in compared if e.accepted and e.violates]),
-        ("not accepted" if limits else "compared", "#2f9e6e", rest_of(compared)),
+        ("accepted, kept", FRONT, [each for each in accepted if not each.violates]),
+        ("accepted, violates", KNEE, [each for each in accepted if each.violates]),
+        ("not accepted" if limits else "compared", "#2f9e6e", others),
     ):
         add_compared(figure, name, color, chosen)
     for update, name in ((figure.update_xaxes, "measured"), (figure.update_yaxes, "predicted")):
@@ -117,10 +113,6 @@ def quality_chart(results: RunResults, compared: Sequence[Compared]) -> go.Figur
             minor={"showgrid": False},
         )
     return styled(figure, height=480)
-
-
-def rest_of(compared: Sequence[Compared]) -> list[Compared]:
-    return [each for each in compared if not each.accepted]
 
 
 def interval_of(each: Compared) -> tuple[float, ...]:

@@ -16,7 +16,7 @@ from nas.report.comparison import (
     compared,
     infeasible_reasons,
 )
-from nas.report.html import Html, details, facts, html, join, section, table, tag, value_of
+from nas.report.html import Html, card, details, facts, join, section, table, tag, value_of
 from nas.report.importance import BEST_SHARE, gene_importance, trials_needed
 from nas.runs.redaction import without_passwords
 from nas.search.dominated_genes import offers_precisions, why_not
@@ -26,25 +26,8 @@ from search_spaces.space.staged import count_architectures
 
 AddChart = Callable[[go.Figure], Html]
 
-TITLES = {
-    "front": "Pareto front",
-    "network": "Chosen network",
-    "baselines": "Baselines",
-    "history": "Progress",
-    "predictions": "Predicted latency",
-    "importance": "Gene importance",
-    "stopped": "Stopped early",
-    "infeasible": "Infeasible",
-    "provenance": "How the numbers were made",
-}
 IN_CARDS = ("accuracy", "latency_ms", "macs", "size_bytes")
 MOST_GENES = 15
-
-
-def navigation() -> Html:
-    return tag(
-        "nav", *(Html(f'<a href="#{key}">{html(name)}</a>') for key, name in TITLES.items())
-    )
 
 
 def summary(results: RunResults) -> Html:
@@ -91,10 +74,7 @@ def headline(results: RunResults, chosen: TrialResult | None) -> Html:
     rival = best_baseline(results)
     wanted = dict.fromkeys((*(metric.name for metric in results.metrics), *IN_CARDS))
     values = chosen.evaluation.values
-    cards = [card(METRICS[name], chosen, rival) for name in wanted if name in values]
-    title = f"Knee of the front: {chosen.name}"
-    if results.front and chosen != results.pick("knee"):
-        title = f"Chosen: {chosen.name}"
+    cards = [comparison_card(METRICS[name], chosen, rival) for name in wanted if name in values]
     if rival is None:
         note = "There is no feasible baseline to compare with."
     elif rival == chosen:
@@ -104,25 +84,19 @@ def headline(results: RunResults, chosen: TrialResult | None) -> Html:
             f"Compared with {rival.name}, the best feasible baseline by "
             f"{results.metrics[0].title}."
         )
-    return join(
-        tag("h3", title), tag("div", *cards, classes="cards"), tag("p", note, classes="quiet")
-    )
+    title = tag("h3", f"Knee of the front: {chosen.name}")
+    return join(title, tag("div", *cards, classes="cards"), tag("p", note, classes="quiet"))
 
 
-def card(metric: Metric, chosen: TrialResult, rival: TrialResult | None) -> Html:
+def comparison_card(metric: Metric, chosen: TrialResult, rival: TrialResult | None) -> Html:
     value = chosen.evaluation.values[metric.name]
-    parts = [
-        tag("div", metric.title, classes="label"),
-        tag("div", value_of(chosen, metric), classes="value"),
-    ]
+    notes = []
     if metric.name == "latency_ms" and chosen.evaluation.latency is not None:
-        spread = milliseconds(chosen.evaluation.latency.spread_ms)
-        parts.append(tag("div", f"spread {spread}", classes="versus"))
+        notes.append(f"spread {milliseconds(chosen.evaluation.latency.spread_ms)}")
     if rival is not None and rival != chosen and metric.name in rival.evaluation.values:
         other = rival.evaluation.values[metric.name]
-        words = f"{compared(metric, value, other)} ({value_of(rival, metric)})"
-        parts.append(tag("div", words, classes="versus"))
-    return tag("div", *parts, classes="card")
+        notes.append(f"{compared(metric, value, other)} ({value_of(rival, metric)})")
+    return card(metric.title, value_of(chosen, metric), *notes)
 
 
 def front(results: RunResults, chosen: TrialResult | None, add: AddChart) -> Html:
@@ -153,7 +127,7 @@ def front(results: RunResults, chosen: TrialResult | None, add: AddChart) -> Htm
         )
     if results.front:
         parts.append(front_table(results, chosen))
-    return section("front", TITLES["front"], *parts)
+    return section("front", *parts)
 
 
 def front_table(results: RunResults, chosen: TrialResult | None) -> Html:
@@ -180,7 +154,7 @@ def baselines(results: RunResults) -> Html:
     rows = baseline_rows(results)
     if not rows:
         text = "The search started from no published networks."
-        return section("baselines", TITLES["baselines"], tag("p", text))
+        return section("baselines", tag("p", text))
     metrics = results.metrics
     head = ["network", *(metric.title for metric in metrics), "front"]
     cells = [baseline_cells(row, metrics) for row in rows]
@@ -194,7 +168,7 @@ def baselines(results: RunResults) -> Html:
     text += f"; {broken} are infeasible" if broken else ""
     text += f"; {stopped} were stopped early." if stopped else "."
     grid = table(head, cells, numbers=range(1, len(metrics) + 1), wide=len(metrics) + 1)
-    return section("baselines", TITLES["baselines"], tag("p", text), grid)
+    return section("baselines", tag("p", text), grid)
 
 
 def baseline_cells(row: BaselineRow, metrics: tuple[Metric, ...]) -> list[object]:
@@ -215,7 +189,7 @@ def baseline_cells(row: BaselineRow, metrics: tuple[Metric, ...]) -> list[object
 def history(results: RunResults, add: AddChart) -> Html:
     if not results.feasible:
         text = "There is no hypervolume before something feasible is found."
-        return section("history", TITLES["history"], tag("p", text))
+        return section("history", tag("p", text))
     corner = ", ".join(
         f"{metric.title} {shown(metric, value)}"
         + ("" if metric.name in results.config.reference else " (the worst feasible value found)")
@@ -226,7 +200,7 @@ def history(results: RunResults, add: AddChart) -> Html:
         f"reference point, here {corner}. It only grows; where it is flat, nothing better was "
         "found."
     )
-    return section("history", TITLES["history"], tag("p", note), add(history_chart(results)))
+    return section("history", tag("p", note), add(history_chart(results)))
 
 
 def importance(results: RunResults, add: AddChart) -> Html:
@@ -239,7 +213,7 @@ def importance(results: RunResults, add: AddChart) -> Html:
             f"Too few architectures for an estimate: it takes {trials_needed()} with a value, so "
             f"that the best {best} are at least 5."
         )
-        return section("importance", TITLES["importance"], tag("p", text))
+        return section("importance", tag("p", text))
     note = (
         f"How well a gene tells the best {best} of the architectures from all of them, for each "
         "objective by itself, as its share of the sum (PED-ANOVA, in Optuna). A gene that only "
@@ -259,7 +233,7 @@ def importance(results: RunResults, add: AddChart) -> Html:
         for item in known
     ]
     chart = add(importance_chart(known))
-    return section("importance", TITLES["importance"], tag("p", note), chart, *lists)
+    return section("importance", tag("p", note), chart, *lists)
 
 
 def infeasible(results: RunResults) -> Html:
@@ -268,14 +242,14 @@ def infeasible(results: RunResults) -> Html:
         text = "Every evaluated architecture is feasible."
         if results.stopped:
             text = "Every architecture that was not stopped early is feasible."
-        return section("infeasible", TITLES["infeasible"], tag("p", text))
+        return section("infeasible", tag("p", text))
     grid = table(
         ["why", "how often", "for example"],
         [(why, n, f"{trial.name}: {trial.evaluation.reason}") for why, n, trial in rows],
         numbers=[1],
         wide=2,
     )
-    return section("infeasible", TITLES["infeasible"], grid)
+    return section("infeasible", grid)
 
 
 def provenance(results: RunResults) -> Html:
@@ -283,7 +257,6 @@ def provenance(results: RunResults) -> Html:
     config_text = without_passwords(results.run.config_file.read_text())
     return section(
         "provenance",
-        TITLES["provenance"],
         tag("h3", "Latency"),
         facts(facts_of.latency_facts(results)),
         *latency_model(results),
@@ -314,12 +287,12 @@ def version_of(results: RunResults) -> str:
     return str(versions.get("hwnas", ""))
 
 
-def stopped_early(results: RunResults, title: str) -> Html:
+def stopped_early(results: RunResults) -> Html:
     """Returns how many trainings reached each rung and ended there."""
     rungs = count_rungs(results)
     if not rungs:
         text = "No training was to be stopped early: all were to run to the end."
-        return section("stopped", title, tag("p", text))
+        return section("stopped", tag("p", text))
     note = (
         "A network that others had outrun at a rung was trained no further. Its accuracy is that "
         "of few epochs, so it has no part in the front, the hypervolume or a pick; in the chart "
@@ -331,4 +304,4 @@ def stopped_early(results: RunResults, title: str) -> Html:
         numbers=(1, 2, 3),
     )
     said = tag("p", f"{in_one_line(results).capitalize()}.")
-    return section("stopped", title, said, grid, tag("p", note, classes="quiet"))
+    return section("stopped", said, grid, tag("p", note, classes="quiet"))

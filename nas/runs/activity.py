@@ -17,14 +17,10 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Protocol, runtime_checkable
 
-import psutil
-
 from nas.runs.folder import RunFolder
 
 LEAST_S = 1.0  # between two writes
 MOST_S = 10.0  # without one: the file's age tells other machines whether its driver lives
-SILENT_S = 60.0  # a driver elsewhere that has written nothing for so long counts as dead
-SLACK_S = 5.0  # by which the start of a process may be off
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,26 +219,6 @@ def activity_from_json(data: dict[str, Any]) -> Activity:
     tasks = tuple(Task(**task) for task in data["tasks"])
     devices = tuple(DeviceState(**device) for device in data["devices"])
     return Activity(**data | {"tasks": tasks, "devices": devices})
-
-
-def is_here(activity: Activity) -> bool:
-    """Whether a driver is on this machine, where its process can be seen."""
-    return host_of(activity.driver) == host_of(new_driver())
-
-
-def is_alive(activity: Activity) -> bool:
-    """Whether a driver still works, as far as can be told from this machine."""
-    written = datetime.fromisoformat(activity.written)
-    if not is_here(activity):
-        return (datetime.now(UTC) - written).total_seconds() < SILENT_S
-    try:
-        process = psutil.Process(int(activity.driver.rsplit("-", 2)[1]))
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return False
-        # One that began after the file was written only has the dead one's number.
-        return bool(process.create_time() <= written.timestamp() + SLACK_S)
-    except (psutil.Error, ValueError, IndexError):
-        return False
 
 
 def forget_activities(run: RunFolder) -> None:

@@ -7,6 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save
+
 from search_spaces.graphs.errors import UserError
 
 
@@ -52,6 +56,14 @@ def write_whole(path: Path, content: bytes) -> None:
                 "finished so far is kept; free some space and go on with --resume"
             ) from None
         raise
+
+
+def arrays_bytes(
+    arrays: Mapping[str, NDArray[Any]], about: Mapping[str, str] | None = None
+) -> bytes:
+    """Returns a safetensors file of arrays, and of text about them."""
+    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    return bytes(save(contiguous, dict(about) if about else None))
 
 
 class DiskFullError(UserError):

@@ -29,13 +29,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from safetensors.numpy import load_file
-from safetensors.numpy import save as safetensors_bytes
 
 from nas.runs.evaluation import Evaluation, evaluation_from_json, evaluation_to_json
-from nas.runs.files import DiskFullError as DiskFullError  # where it was before
-from nas.runs.files import write_json, write_whole
+from nas.runs.files import arrays_bytes, write_json, write_whole
 from nas.runs.provenance import machine, versions
 from nas.runs.redaction import without_passwords
 from search_spaces.graphs.errors import UserError
@@ -142,8 +139,7 @@ class RunFolder:
         key = evaluation.hash
         write_json(self.architecture_file(key), to_json(architecture))
         if arrays is not None:
-            contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-            write_whole(self.weights_file(key), safetensors_bytes(contiguous))
+            write_whole(self.weights_file(key), arrays_bytes(arrays))
         self.replace_evaluation(evaluation)
 
     def replace_evaluation(self, evaluation: Evaluation) -> None:

@@ -17,18 +17,20 @@ from zlib import crc32
 import optuna
 from optuna.trial import TrialState
 
-from latency_models.devices.device import cpu_name, get_device
+from latency_models.devices.device import get_device
+from latency_models.devices.host import cpu_name
 from nas.evaluation.evaluator import affordable
 from nas.evaluation.instruments import needs_latency
 from nas.problem import yaml_text
 from nas.problem.records import RunConfig
 from nas.problem.run_file import RunFile, differences, to_yaml
-from nas.problem.search_problem import Setting, baselines
+from nas.problem.search_problem import Setting
 from nas.runs.folder import RunFolder
 from nas.runs.provenance import versions
 from nas.runs.summary import data_summary
 from nas.search.samplers import make_sampler
-from nas.study.drivers import forget, owner, predecessors
+from nas.study.drivers import forget, predecessors
+from nas.study.liveness import beats_of, owner
 from nas.study.names import BASELINE, BEAT, LEFT, TERMS
 from nas.study.retrying_storage import LIMIT_S
 from nas.study.storages import open_storage
@@ -86,15 +88,13 @@ def take_up_study(
     study.sampler = sampler(begun=begun)
     if is_alone and (retaken := take_up(study, run, is_shared=url is not None)):
         log.info("taking up %d interrupted trials", retaken)
-    queue_baselines(config, study, setting)
+    queue_baselines(study, setting)
     return study
 
 
 def others_beat(study: optuna.Study, run: RunFolder) -> bool:
     """Whether drivers of other run folders are at work in the study, as far as it tells."""
-    dead = {BEAT + name for name in predecessors(run)}
-    beats = {key: sign for key, sign in study.user_attrs.items() if key.startswith(BEAT)}
-    return any(sign != LEFT for key, sign in beats.items() if key not in dead)
+    return bool(beats_of(study.user_attrs).keys() - predecessors(run))
 
 
 def take_up(study: optuna.Study, run: RunFolder, *, is_shared: bool) -> int:
@@ -108,19 +108,18 @@ def take_up(study: optuna.Study, run: RunFolder, *, is_shared: bool) -> int:
         retaken = sum(retake(study, trial) for trial in running if owner(trial) in dead)
     else:
         retaken = retake_interrupted(study)
-    for name in dead:
-        if study.user_attrs.get(BEAT + name, LEFT) != LEFT:
-            study.set_user_attr(BEAT + name, LEFT)
+    for name in dead & beats_of(study.user_attrs).keys():
+        study.set_user_attr(BEAT + name, LEFT)
     forget(run, dead)
     return retaken
 
 
-def queue_baselines(config: RunConfig, study: optuna.Study, setting: Setting) -> None:
+def queue_baselines(study: optuna.Study, setting: Setting) -> None:
     """Queues the baselines that the study does not have yet."""
     trials = study.get_trials(deepcopy=False)
-    known = {t.user_attrs.get(BASELINE) for t in trials if t.state != TrialState.FAIL}
-    for name, architecture in baselines(config, setting.space).items():
-        if name not in known:
+    queued = {t.user_attrs.get(BASELINE) for t in trials if t.state != TrialState.FAIL}
+    for name, architecture in setting.baselines.items():
+        if name not in queued:
             study.enqueue_trial(dict(architecture.genes), user_attrs={BASELINE: name})
 
 

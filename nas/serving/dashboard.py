@@ -11,7 +11,6 @@ from collections.abc import Container, Sequence
 from typing import Any, NoReturn
 
 import optuna
-from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.study._frozen import FrozenStudy
@@ -94,44 +93,7 @@ class ReadOnlyStorage(BaseStorage):
     def _refuse(self, *given: object, **named: object) -> NoReturn:
         raise ReadOnlyError("the dashboard shows this study and changes nothing in it")
 
-    def create_new_study(
-        self, directions: Sequence[StudyDirection], study_name: str | None = None
-    ) -> int:
-        self._refuse()
-
-    def delete_study(self, study_id: int) -> None:
-        self._refuse()
-
-    def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:  # noqa: ANN401
-        self._refuse()
-
-    def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:  # noqa: ANN401
-        self._refuse()
-
-    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
-        self._refuse()
-
-    def set_trial_param(
-        self,
-        trial_id: int,
-        param_name: str,
-        param_value_internal: float,
-        distribution: BaseDistribution,
-    ) -> None:
-        self._refuse()
-
-    def set_trial_state_values(
-        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
-    ) -> bool:
-        self._refuse()
-
-    def set_trial_intermediate_value(
-        self, trial_id: int, step: int, intermediate_value: float
-    ) -> None:
-        self._refuse()
-
-    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:  # noqa: ANN401
-        self._refuse()
-
-    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:  # noqa: ANN401
-        self._refuse()
+    create_new_study = delete_study = create_new_trial = _refuse
+    set_study_user_attr = set_study_system_attr = _refuse
+    set_trial_param = set_trial_state_values = set_trial_intermediate_value = _refuse
+    set_trial_user_attr = set_trial_system_attr = _refuse

@@ -11,6 +11,8 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -117,7 +119,7 @@ class Token:
         return await self.app(scope, receive, send)
 
 
-class TimeLimit:
+class RequestTimeLimit:
     """Answers 503 where a request takes too long, be it to send or to compute."""
 
     def __init__(self, app: ASGIApp, seconds: float) -> None:
@@ -149,3 +151,23 @@ def out_of_time(seconds: float) -> Response:
         503,
         **{"Retry-After": "1"},
     )
+
+
+def explain_mistake(_: Request, error: Exception) -> Response:
+    return error_response(str(error), 422)
+
+
+def explain_refusal(request: Request, error: Exception) -> Response:
+    """Says what is wrong with a path, a method or a content type."""
+    assert isinstance(error, HTTPException)
+    text = {
+        404: f"there is no {request.url.path}; see /docs",
+        405: f"{request.url.path} has no method {request.method}; see /docs",
+    }
+    message = text.get(error.status_code, str(error.detail))
+    return error_response(message, error.status_code, **dict(error.headers or {}))
+
+
+def explain_fault(_: Request, error: Exception) -> Response:
+    message = f"internal error: {type(error).__name__}; the log of the service has the details"
+    return error_response(message, 500)

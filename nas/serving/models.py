@@ -1,38 +1,20 @@
 """Models of the service: loaded once, and again when a device was profiled anew."""
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Lock
-from typing import Any, Protocol
+from typing import Protocol
 
-from latency_models.devices.latency import Latency
-from latency_models.prediction.explanation import Explanation
-from latency_models.prediction.model import profiled_devices
-from latency_models.transfer.model import model_files
+from latency_models.prediction.model_file import profiled_devices
+from latency_models.prediction.predictor import Predictor
+from latency_models.transfer.model_file import model_files
 from latency_models.transfer.predictions import check_profiled, profiled_model
 from search_spaces.graphs.errors import UserError
-from search_spaces.graphs.graph import Graph
 
 Stamp = tuple[tuple[int, int, int], ...]
 
 
-class Predictor(Protocol):
-    """What the service asks of a `LatencyModel`, by one thread at a time."""
-
-    @property
-    def about(self) -> Mapping[str, Any]: ...
-
-    def latency(self, graph: Graph, *, extrapolate: bool = False) -> Latency: ...
-
-    def latencies(
-        self, graphs: Sequence[Graph], *, extrapolate: bool = False
-    ) -> tuple[Latency, ...]: ...
-
-    def explain(self, graph: Graph, *, extrapolate: bool = False) -> Explanation: ...
-
-
 class Models(Protocol):
-    """Predictors by the names of their devices."""
+    """Predictors by the names of their devices; each is asked by one thread at a time."""
 
     def names(self) -> tuple[str, ...]: ...
 

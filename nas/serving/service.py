@@ -21,19 +21,23 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from latency_models.devices.latency import Latency, to_json
+from latency_models.prediction.predictor import Predictor
 from latency_models.transfer.predictions import prediction_json, read_architecture
 from nas.serving.docs_page import docs_page
 from nas.serving.guards import (
     Counted,
     Counters,
-    TimeLimit,
+    RequestTimeLimit,
     Token,
     error_response,
+    explain_fault,
+    explain_mistake,
+    explain_refusal,
     json_response,
     out_of_time,
 )
 from nas.serving.limits import DEFAULT_LIMITS, Limits
-from nas.serving.models import Models, Predictor
+from nas.serving.models import Models
 from nas.serving.schemas import (
     BatchAnswer,
     BatchQuery,
@@ -86,7 +90,7 @@ def make_app(models: Models, token: str | None = None, limits: Limits = DEFAULT_
     )
     add_routes(app, service)
     # The last one added is passed first.
-    app.add_middleware(TimeLimit, seconds=limits.seconds)
+    app.add_middleware(RequestTimeLimit, seconds=limits.seconds)
     if token is not None:
         app.add_middleware(Token, token=token)
     paths = frozenset(getattr(route, "path", "") for route in app.routes)
@@ -285,23 +289,3 @@ def too_large(limits: Limits) -> Response:
     return error_response(
         f"a body has at most {limits.body_bytes} bytes; send fewer architectures at once", 413
     )
-
-
-def explain_mistake(_: Request, error: Exception) -> Response:
-    return error_response(str(error), 422)
-
-
-def explain_refusal(request: Request, error: Exception) -> Response:
-    """Says what is wrong with a path, a method or a content type."""
-    assert isinstance(error, HTTPException)
-    text = {
-        404: f"there is no {request.url.path}; see /docs",
-        405: f"{request.url.path} has no method {request.method}; see /docs",
-    }
-    message = text.get(error.status_code, str(error.detail))
-    return error_response(message, error.status_code, **dict(error.headers or {}))
-
-
-def explain_fault(_: Request, error: Exception) -> Response:
-    message = f"internal error: {type(error).__name__}; the log of the service has the details"
-    return error_response(message, 500)

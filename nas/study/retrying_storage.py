@@ -1,4 +1,4 @@
-"""Patient storage: a study in a database server that may be restarted under a running search.
+"""Retrying storage: a study in a database server that may be restarted under a running search.
 
 A call that loses its connection is made again until the server answers or a time limit is over.
 A call may have been done although its connection broke:
@@ -10,21 +10,19 @@ A call may have been done although its connection broke:
 """
 
 import logging
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from time import monotonic, sleep
 from typing import Any, TypeVar
 
+from optuna.distributions import BaseDistribution
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
-from optuna.storages import RDBStorage
-from optuna.trial import TrialState
+from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
+from optuna.study._frozen import FrozenStudy
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.pool import NullPool
-
-from nas.runs.redaction import without_passwords
 
 LIMIT_S = 60.0  # how long a lost server is waited for
-CONNECT_S = 10  # how long one attempt to connect may take
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 3.0
 # SQLSTATE classes and codes that pass: connection, server shut down or starting, deadlock.
 PASSING = ("08", "57P", "40", "53300")
@@ -42,56 +40,34 @@ class StorageLostError(StorageInternalError):
     """A server that did not answer again within the time limit."""
 
 
-class PatientStorage(RDBStorage):
-    """A database server whose restarts a search survives.
+class RetryingStorage(BaseStorage):
+    """A storage whose server may be restarted under a search.
 
     Args:
+        storage: What is asked.
+        address: Of it, for people.
         limit_s: How long a call is repeated, in seconds, before it fails.
         clock: Monotonic, in seconds.
     """
 
     def __init__(
         self,
-        url: str,
+        storage: BaseStorage,
+        address: str,
         *,
         limit_s: float = LIMIT_S,
         clock: Callable[[], float] = monotonic,
         pause: Callable[[float], None] = sleep,
     ) -> None:
-        self.limit_s = limit_s
+        self._storage = storage
+        self._address = address
+        self._limit_s = limit_s
         self._clock = clock
         self._pause = pause
-        self._lock = threading.Lock()
         self._lost_at: float | None = None
-        is_given = "connect_timeout" in url or not url.startswith("postgresql")
-        arguments = {} if is_given else {"connect_timeout": CONNECT_S}
-        # A connection a question: none is left open behind a search, or lost while it trains.
-        super().__init__(url, {"poolclass": NullPool, "connect_args": arguments})
 
-    def set_trial_state_values(
-        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
-    ) -> bool:
-        attempts = 0
-
-        def tell() -> bool:
-            nonlocal attempts
-            attempts += 1
-            try:
-                return RDBStorage.set_trial_state_values(self, trial_id, state, values)
-            except UpdateFinishedTrialError:
-                if attempts > 1 and self._stands_as(trial_id, state, values):
-                    return True
-                raise
-
-        return self._patiently(tell)
-
-    def _stands_as(self, trial_id: int, state: TrialState, values: Sequence[float] | None) -> bool:
-        trial = RDBStorage.get_trial(self, trial_id)
-        told = None if values is None else list(values)
-        return trial.state == state and trial.values == told
-
-    def _patiently(self, call: Callable[[], T]) -> T:
-        """Returns what ``call`` does, made again while the server is away.
+    def _retry(self, method: Callable[..., T], *given: Any) -> T:  # noqa: ANN401
+        """Returns what a call does, made again while the server is away.
 
         Raises:
             StorageLostError: If it stays away.
@@ -100,12 +76,12 @@ class PatientStorage(RDBStorage):
         pause_s = FIRST_PAUSE_S
         while True:
             try:
-                result = call()
+                result = method(*given)
             except (StorageInternalError, DBAPIError) as error:
                 waited_s = self._clock() - start
                 if not is_lost(error):
                     raise
-                if waited_s + pause_s > self.limit_s:
+                if waited_s + pause_s > self._limit_s:
                     raise StorageLostError(
                         f"{reason_of(error)}; it was tried for {waited_s:.0f} s"
                     ) from error
@@ -117,58 +93,108 @@ class PatientStorage(RDBStorage):
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
     def _note_lost(self, error: Exception) -> None:
-        with self._lock:
-            if self._lost_at is not None:
-                return
+        if self._lost_at is None:
             self._lost_at = self._clock()
-        log.warning(
-            "the study's storage %s does not answer (%s); trying for up to %g s",
-            without_passwords(str(self.url)),
-            reason_of(error),
-            self.limit_s,
-        )
+            log.warning(
+                "the study's storage %s does not answer (%s); trying for up to %g s",
+                *(self._address, reason_of(error), self._limit_s),
+            )
 
     def _note_found(self) -> None:
-        if self._lost_at is None:
-            return
-        with self._lock:
-            lost_at, self._lost_at = self._lost_at, None
+        lost_at, self._lost_at = self._lost_at, None
         if lost_at is not None:
             log.info("the study's storage answers again after %.1f s", self._clock() - lost_at)
 
+    def create_new_study(
+        self, directions: Sequence[StudyDirection], study_name: str | None = None
+    ) -> int:
+        return self._storage.create_new_study(directions, study_name)  # twice, it would be there
 
-def patient(name: str) -> Callable[..., Any]:
-    """Returns the storage's method of that name, made patient."""
-    method = getattr(RDBStorage, name)
+    def delete_study(self, study_id: int) -> None:
+        self._storage.delete_study(study_id)  # twice, it would be gone
 
-    def call(self: PatientStorage, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-        return self._patiently(lambda: method(self, *args, **kwargs))
+    def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:  # noqa: ANN401
+        self._retry(self._storage.set_study_user_attr, study_id, key, value)
 
-    call.__name__, call.__doc__ = name, method.__doc__
-    return call
+    def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:  # noqa: ANN401
+        self._retry(self._storage.set_study_system_attr, study_id, key, value)
 
+    def get_study_id_from_name(self, study_name: str) -> int:
+        return self._retry(self._storage.get_study_id_from_name, study_name)
 
-# What a study asks of its storage, also through Optuna's cache in front of it.
-for _name in (
-    "_create_new_trial",
-    "_get_trials",
-    "_set_trial_param",
-    "get_all_studies",
-    "get_study_directions",
-    "get_study_id_from_name",
-    "get_study_name_from_id",
-    "get_study_system_attrs",
-    "get_study_user_attrs",
-    "get_trial",
-    "get_trial_id_from_study_id_trial_number",
-    "set_study_system_attr",
-    "set_study_user_attr",
-    "set_trial_intermediate_value",
-    "set_trial_param",
-    "set_trial_system_attr",
-    "set_trial_user_attr",
-):
-    setattr(PatientStorage, _name, patient(_name))
+    def get_study_name_from_id(self, study_id: int) -> str:
+        return self._retry(self._storage.get_study_name_from_id, study_id)
+
+    def get_study_directions(self, study_id: int) -> list[StudyDirection]:
+        return self._retry(self._storage.get_study_directions, study_id)
+
+    def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
+        return self._retry(self._storage.get_study_user_attrs, study_id)
+
+    def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
+        return self._retry(self._storage.get_study_system_attrs, study_id)
+
+    def get_all_studies(self) -> list[FrozenStudy]:
+        return self._retry(self._storage.get_all_studies)
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        return self._retry(self._storage.create_new_trial, study_id, template_trial)
+
+    def set_trial_param(
+        self,
+        trial_id: int,
+        param_name: str,
+        param_value_internal: float,
+        distribution: BaseDistribution,
+    ) -> None:
+        given = (trial_id, param_name, param_value_internal, distribution)
+        self._retry(self._storage.set_trial_param, *given)
+
+    def set_trial_state_values(
+        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
+    ) -> bool:
+        attempts = 0
+
+        def tell() -> bool:
+            nonlocal attempts
+            attempts += 1
+            try:
+                return self._storage.set_trial_state_values(trial_id, state, values)
+            except UpdateFinishedTrialError:
+                trial = self._storage.get_trial(trial_id)
+                told = None if values is None else list(values)
+                if attempts > 1 and (trial.state, trial.values) == (state, told):
+                    return True  # by the attempt before, whose answer was lost
+                raise
+
+        return self._retry(tell)
+
+    def set_trial_intermediate_value(
+        self, trial_id: int, step: int, intermediate_value: float
+    ) -> None:
+        given = (trial_id, step, intermediate_value)
+        self._retry(self._storage.set_trial_intermediate_value, *given)
+
+    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:  # noqa: ANN401
+        self._retry(self._storage.set_trial_user_attr, trial_id, key, value)
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:  # noqa: ANN401
+        self._retry(self._storage.set_trial_system_attr, trial_id, key, value)
+
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        return self._retry(self._storage.get_trial, trial_id)
+
+    def get_trial_id_from_study_id_trial_number(self, study_id: int, trial_number: int) -> int:
+        get_id = self._storage.get_trial_id_from_study_id_trial_number
+        return self._retry(get_id, study_id, trial_number)
+
+    def get_all_trials(
+        self,
+        study_id: int,
+        deepcopy: bool = True,
+        states: Container[TrialState] | None = None,
+    ) -> list[FrozenTrial]:
+        return self._retry(self._storage.get_all_trials, study_id, deepcopy, states)
 
 
 def driver_error(error: BaseException | None) -> DBAPIError | None:

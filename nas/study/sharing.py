@@ -16,7 +16,8 @@ from optuna.trial import FrozenTrial, TrialState
 from nas.runs.evaluation import Evaluation
 from nas.study.attributes import known_evaluation
 from nas.study.claims import Count, Verdict, count, is_drawing, next_ticket, verdict
-from nas.study.drivers import Drivers, owner
+from nas.study.drivers import Drivers
+from nas.study.liveness import owner
 from nas.study.names import BASELINE, DRAWING, GIVEN_BACK, HASH, TICKET
 from nas.study.study import retake, tell_if_open
 

@@ -7,7 +7,7 @@ driver died.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,15 +17,14 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from nas.evaluation.feasibility import broken_rules, latency_rules
 from nas.problem.pareto import hypervolume
+from nas.problem.records import RunConfig
 from nas.problem.run_file import read_run_file
-from nas.runs.activity import Activity, is_alive, read_activities
 from nas.runs.evaluation import Evaluation
 from nas.runs.folder import open_run
-from nas.runs.lock import is_locked
 from nas.runs.redaction import without_passwords
-from nas.study.drivers import Distant, Listener, owner
-from nas.study.names import BEAT, DRIVER, LEFT
+from nas.study.liveness import Driver, Liveness, Sighting, Watch, liveness
 from nas.study.pace import Pace, pace_of
 from nas.study.results import RunResults, results_of_study
 from nas.study.retrying_storage import reason_of
@@ -33,8 +32,6 @@ from nas.study.storages import open_storage
 from search_spaces.graphs.errors import UserError
 
 STORAGE_LIMIT_S = 5.0  # how long a lost database is waited for
-BROKEN = r"(\w+ [<>]= \S+) (is violated|holds with probability) "
-HOW = {"is violated": "violated", "holds with probability": "likely violated"}
 State = Literal["searching", "died", "finished", "not running"]
 
 
@@ -59,14 +56,6 @@ class Counts:
     distant: int = 0
     abandoned: int = 0
     queued: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Driver:
-    """A driver of the run folder: alive, or dead without having left."""
-
-    alive: bool
-    activity: Activity
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +87,7 @@ class Status:
     pace: Pace
     seconds_left: float | None
     drivers: tuple[Driver, ...]
-    elsewhere: tuple[Distant, ...]
+    elsewhere: tuple[Sighting, ...]
     device: str
     measured: int
     best: tuple[Best, ...]
@@ -125,7 +114,7 @@ class StatusReader:
         self.config = read_run_file(self.run.config_file).config()
         self.storage: BaseStorage | None = None
         self._study: optuna.Study | None = None
-        self._listener = Listener()
+        self._watch = Watch()
 
     def study(self) -> optuna.Study | None:
         """Returns the run's study; None where the search has not made it yet."""
@@ -150,7 +139,7 @@ class StatusReader:
             study = self.study()
             if study is None:
                 empty = RunResults(self.run, self.config, (), 0, 0, 0)
-                return status_of(empty, (), {}, self._listener), empty
+                return status_of(empty, (), {}, self._watch), empty
             results = results_of_study(self.run, self.config, study)
             trials, beats = study.get_trials(deepcopy=False), study.user_attrs
         except (UserError, KeyboardInterrupt):
@@ -161,53 +150,34 @@ class StatusReader:
                 f"cannot read the study in {where}: {reason_of(error)}; check that it is there "
                 "and can be reached"
             ) from None
-        return status_of(results, trials, beats, self._listener), results
+        return status_of(results, trials, beats, self._watch), results
 
 
 def status_of(
     results: RunResults,
     trials: Sequence[FrozenTrial],
     attributes: dict[str, Any],
-    listener: Listener,
+    watch: Watch,
 ) -> Status:
     """Returns the status of a run.
 
     Args:
         trials: All of the study.
         attributes: The study's user attributes, the beats of its drivers among them.
-        listener: What has heard these beats before.
+        watch: What has seen these beats before.
     """
-    run, wanted = results.run, results.config.search.trials
-    drivers = tuple(Driver(is_alive(a), a) for a in read_activities(run))
-    alive = {driver.activity.driver for driver in drivers if driver.alive}
-    beats = {
-        k.removeprefix(BEAT): v for k, v in attributes.items() if k.startswith(BEAT) and v != LEFT
-    }
-    here = {driver.activity.driver for driver in drivers}
-    elsewhere = listener.listen({k: v for k, v in beats.items() if k not in here})
-    alive |= {distant.driver for distant in elsewhere if distant.is_alive}
-    unknown = {distant.driver for distant in elsewhere if distant.is_alive is None}
-    locked = is_locked(run)
+    wanted, done = results.config.search.trials, len(results.searched)
+    who = liveness(results.run, attributes, watch)
     running = [trial for trial in trials if trial.state == TrialState.RUNNING]
-    at_work = locked or not alive.isdisjoint(here)
-    tended = [
-        trial
-        for trial in running
-        # A trial that was just asked has no driver yet, nor has one of an older search.
-        if owner(trial) in alive
-        or (at_work and (not (drivers or elsewhere) or DRIVER not in trial.user_attrs))
-    ]
-    distant = sum(owner(trial) in unknown for trial in running)
-    abandoned = len(running) - len(tended) - distant
-    theirs = sum(owner(trial) in beats.keys() - here - alive for trial in running)
-    state = state_of(results, at_work, len(tended) + theirs < len(running), drivers)
+    tended = [who.tends(trial) for trial in running]
+    state = state_of(results, who, running)
+    busy = [trial for trial in running if who.tends(trial)]
     by_number = {trial.number: trial for trial in trials}
     searched = [by_number[trial.number] for trial in results.searched]
-    pace = pace_of(searched, tended if state == "searching" else (), datetime.now())
-    done = len(results.searched)
+    pace = pace_of(searched, busy if state == "searching" else (), datetime.now())
     front = results.front
     return Status(
-        run=run.path,
+        run=results.run.path,
         state=state,
         done=done,
         wanted=wanted,
@@ -217,15 +187,15 @@ def status_of(
             stopped=len(results.stopped),
             repeated=results.num_duplicates,
             interrupted=results.num_failed,
-            under_way=len(tended),
-            distant=distant,
-            abandoned=abandoned,
+            under_way=tended.count(True),
+            distant=tended.count(None),
+            abandoned=tended.count(False),
             queued=sum(trial.state == TrialState.WAITING for trial in trials),
         ),
         pace=pace,
         seconds_left=pace.seconds_for(max(0, wanted - done)),
-        drivers=drivers,
-        elsewhere=elsewhere,
+        drivers=who.here,
+        elsewhere=who.elsewhere,
         device=results.config.latency.device,
         measured=sum(is_measured(trial.evaluation) for trial in results.trials),
         best=best_of(results),
@@ -235,16 +205,15 @@ def status_of(
             if front
             else None
         ),
-        failures=causes(trial.evaluation for trial in results.infeasible),
+        failures=causes(results),
     )
 
 
-def state_of(
-    results: RunResults, at_work: bool, is_abandoned: bool, drivers: Sequence[Driver]
-) -> State:
-    if at_work:
+def state_of(results: RunResults, who: Liveness, running: Sequence[FrozenTrial]) -> State:
+    if who.is_at_work:
         return "searching"
-    if is_abandoned or any(not driver.alive for driver in drivers):
+    is_left = any(not (who.tends(trial) or who.is_elsewhere(trial)) for trial in running)
+    if is_left or any(not driver.alive for driver in who.here):
         return "died"
     return "finished" if results.is_over else "not running"
 
@@ -263,29 +232,31 @@ def best_of(results: RunResults) -> tuple[Best, ...]:
     return tuple(found)
 
 
-def causes(evaluations: Iterable[Evaluation]) -> tuple[tuple[str, int], ...]:
+def causes(results: RunResults) -> tuple[tuple[str, int], ...]:
     """Returns why architectures are infeasible and how many for each cause, most first."""
-    counted = Counter(cause_of(evaluation.reason or "unknown") for evaluation in evaluations)
+    config = results.config
+    counted = Counter(cause_of(config, trial.evaluation) for trial in results.infeasible)
     return tuple(sorted(counted.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
-def cause_of(reason: str) -> str:
-    """Returns a reason without what differs from candidate to candidate.
+def cause_of(config: RunConfig, evaluation: Evaluation) -> str:
+    """Returns why an architecture is infeasible, without what differs from one to the next."""
+    predicted = latency_rules(config) if evaluation.is_predicted else ()
+    broken = [
+        f"{rule} is {'likely ' * (rule in predicted)}violated"
+        for rule in broken_rules(config, evaluation.violations)
+    ]
+    return "; ".join(broken) or without_numbers(evaluation.reason or "unknown")
 
-    >>> cause_of("latency_ms <= 2 is violated by 3.41")
-    'latency_ms <= 2 is violated'
-    >>> cause_of("macs <= 1e+06 is violated by 2e+06; params <= 500 is violated by 812")
-    'macs <= 1e+06 is violated; params <= 500 is violated'
-    >>> cause_of("latency_ms <= 2 holds with probability 0.31, predicted 2.2 ms; it must with 0.9")
-    'latency_ms <= 2 is likely violated'
-    >>> cause_of("its worker process died 2 times (out of memory, or killed)")
+
+def without_numbers(reason: str) -> str:
+    """Returns why candidates fail, without what differs from one to the next.
+
+    >>> without_numbers("its worker process died 2 times (out of memory, or killed)")
     'its worker process died (out of memory, or killed)'
-    >>> cause_of("training diverged at epoch 3: loss 4.2e8 of 0a1b2c3d4e5f6789")
+    >>> without_numbers("training diverged at epoch 3: loss 4.2e8 of 0a1b2c3d4e5f6789")
     'training diverged at epoch N: loss N of HASH'
     """
-    rules = [re.match(BROKEN, part) for part in re.split(r"; (?=\w+ [<>]= )", reason)]
-    if rules[0] is not None:
-        return "; ".join(f"{m[1]} is {HOW[m[2]]}" for m in rules if m is not None)
     reason = re.sub(r" died \d+ times", " died", reason)
     reason = re.sub(r"\b(?=[0-9a-f]*\d)[0-9a-f]{12,}\b", "HASH", reason)
     return re.sub(r"(?<![\w.])[-+]?\d+(\.\d+)?(e[-+]?\d+)?(?!\w)", "N", reason)

@@ -15,7 +15,7 @@ from pathlib import Path
 from time import monotonic
 from typing import IO, Any
 
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage, get_storage
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock, get_lock_file
 from sqlalchemy.engine import make_url
@@ -23,13 +23,16 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.pool import NullPool
 
 from nas.runs.redaction import address_only, without_passwords
-from nas.study.retrying_storage import LIMIT_S, PatientStorage, reason_of
+from nas.study.retrying_storage import LIMIT_S, RetryingStorage, reason_of
 from search_spaces.graphs.errors import UserError
 
 JOURNAL = "journal:"
 SQLITE = "sqlite"
 KNOWN = "postgresql+psycopg://USER:PASSWORD@HOST/DATABASE, sqlite:///FILE, journal:PATH"
+CONNECT_S = 10  # how long one attempt to connect to a server may take
 SERVERS = ("postgresql", "mysql", "mariadb")
+# None is left open behind a search, or lost while it trains.
+ONE_CONNECTION_A_QUESTION: dict[str, Any] = {"poolclass": NullPool}
 
 _given: dict[str, str] = {}  # addresses with their passwords, by the address alone
 
@@ -131,6 +134,7 @@ class SystemLock(BaseJournalFileLock):
     def release(self) -> None:
         assert self._file is not None
         self._file.close()
+        self._file = None
 
 
 def ends_with_a_line(file: int) -> bool:
@@ -145,9 +149,7 @@ def open_file(url: str, make: bool) -> BaseStorage:
             "path is right, from the folder that the search was started in, and its disk mounted"
         )
     try:
-        # A connection a question: none is left open behind a search, or lost while it trains.
-        engine = {"poolclass": NullPool}
-        return RDBStorage(url, engine_kwargs=engine, skip_table_creation=not make)
+        return RDBStorage(url, ONE_CONNECTION_A_QUESTION, skip_table_creation=not make)
     except Exception as error:  # SQLAlchemy and SQLite have their own types
         remedy = (
             "check that the folder exists and the file may be written"
@@ -174,8 +176,11 @@ def file_of(url: str) -> Path | None:
 
 def open_database(url: str, limit_s: float) -> BaseStorage:
     start = monotonic()
+    is_given = "connect_timeout" in url or not url.startswith("postgresql")
+    arguments = {} if is_given else {"connect_timeout": CONNECT_S}
     try:
-        return PatientStorage(url, limit_s=limit_s)
+        database = RDBStorage(url, ONE_CONNECTION_A_QUESTION | {"connect_args": arguments})
+        return RetryingStorage(get_storage(database), without_passwords(url), limit_s=limit_s)
     except (ImportError, NoSuchModuleError) as error:
         raise UserError(
             f"cannot open study storage {without_passwords(url)}: its driver is missing "

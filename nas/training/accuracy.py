@@ -29,15 +29,13 @@ def logits(
     return torch.cat(outputs).float()
 
 
-def accuracy(
-    network: Interpreter | Model, split: TensorSplit, batch_size: int = EVALUATION_BATCH
-) -> float:
+def accuracy(network: Interpreter | Model, split: TensorSplit) -> float:
     """Returns the share of images whose largest output is their class, in 0..1.
 
     Raises:
         FloatingPointError: If an output is NaN or infinite.
     """
-    outputs = logits(network, split, batch_size)
+    outputs = logits(network, split)
     if not bool(outputs.isfinite().all()):
         raise FloatingPointError(f"{split.name}: the network gives NaN or infinite outputs")
     return float((outputs.argmax(1) == split.labels).float().mean())

@@ -16,8 +16,9 @@ from search_spaces.building.builder import GraphBuilder
 from search_spaces.building.choice import Choice
 from search_spaces.building.layer import Layer
 from search_spaces.building.rounding import make_divisible
+from search_spaces.graphs.activations import Activation
 from search_spaces.graphs.graph import Node
-from search_spaces.graphs.operators import Activation, Add, Concat
+from search_spaces.graphs.operators import Add, Concat
 
 
 @register_block("ghost")

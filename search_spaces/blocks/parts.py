@@ -4,8 +4,9 @@ from dataclasses import replace
 
 from search_spaces.building.builder import GraphBuilder
 from search_spaces.building.layer import Layer
+from search_spaces.graphs.activations import Activation
 from search_spaces.graphs.graph import Node
-from search_spaces.graphs.operators import Activation, Conv2d, GlobalAvgPool, Norm, Scale, Size
+from search_spaces.graphs.operators import Conv2d, GlobalAvgPool, Norm, Scale, Size
 from search_spaces.graphs.precision import depthwise_precision, grouped_precision
 
 

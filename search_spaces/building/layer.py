@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from math import floor, lcm
 
-from search_spaces.graphs.operators import Activation
+from search_spaces.graphs.activations import Activation
 from search_spaces.graphs.precision import FP32, Precision
 
 

@@ -11,33 +11,15 @@ Concatenation is free: its producers write into its map.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from math import prod
 from typing import Any
 
+from search_spaces.graphs import operators as ops
 from search_spaces.graphs.errors import UnsupportedOperatorError
 from search_spaces.graphs.formats import Formats
 from search_spaces.graphs.fusion import FusedKernel, fuse
 from search_spaces.graphs.graph import INPUT, Graph, Node
-from search_spaces.graphs.operators import (
-    OPERATOR_NAMES,
-    Activate,
-    Add,
-    AvgPool,
-    ChannelShuffle,
-    ChannelSplit,
-    Concat,
-    Conv2d,
-    Dropout,
-    GlobalAvgPool,
-    Linear,
-    Magnitude,
-    MaxPool,
-    Operator,
-    Quantize,
-    Scale,
-    Shape,
-)
 from search_spaces.graphs.precision import FP32, Precision
 
 
@@ -59,45 +41,37 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
-class NetworkCost:
+class NetworkCost(Cost):
     """The sum over kernels, and the peak of activation memory in bytes."""
 
-    params: int
-    macs: int
-    memory_access_bytes: int
-    weight_bytes: int
     peak_activation_bytes: int
 
 
-def conv2d_macs(op: Conv2d, inputs: tuple[Shape, ...], output: Shape) -> int:
+def conv2d_macs(op: ops.Conv2d, inputs: tuple[ops.Shape, ...], output: ops.Shape) -> int:
     kernel = op.kernel_size[0] * op.kernel_size[1] * (inputs[0][0] // op.groups)
     return kernel * prod(output)
 
 
-def linear_macs(op: Linear, inputs: tuple[Shape, ...], output: Shape) -> int:
+def linear_macs(op: ops.Linear, inputs: tuple[ops.Shape, ...], output: ops.Shape) -> int:
     return prod(inputs[0]) * op.out_features
 
 
-def no_macs(op: Operator, inputs: tuple[Shape, ...], output: Shape) -> int:
+def no_macs(op: ops.Operator, inputs: tuple[ops.Shape, ...], output: ops.Shape) -> int:
     """Element-wise and pooling operators multiply and accumulate nothing."""
     return 0
 
 
-MACS: dict[type, Callable[[Any, tuple[Shape, ...], Shape], int]] = {
-    Conv2d: conv2d_macs,
-    Linear: linear_macs,
-    Add: no_macs,
-    Concat: no_macs,
-    ChannelSplit: no_macs,
-    ChannelShuffle: no_macs,
-    Scale: no_macs,
-    Activate: no_macs,
-    MaxPool: no_macs,
-    AvgPool: no_macs,
-    GlobalAvgPool: no_macs,
-    Dropout: no_macs,
-    Quantize: no_macs,
-    Magnitude: no_macs,
+MACS: dict[type, Callable[[Any, tuple[ops.Shape, ...], ops.Shape], int]] = {
+    ops.Conv2d: conv2d_macs,
+    ops.Linear: linear_macs,
+    **dict.fromkeys(
+        (
+            *(ops.Add, ops.Concat, ops.ChannelSplit, ops.ChannelShuffle, ops.Scale, ops.Activate),
+            *(ops.MaxPool, ops.AvgPool, ops.GlobalAvgPool, ops.Dropout, ops.Quantize),
+            ops.Magnitude,
+        ),
+        no_macs,
+    ),
 }
 
 
@@ -114,7 +88,7 @@ def kernel_costs(graph: Graph) -> tuple[tuple[FusedKernel, Cost], ...]:
 def kernel_cost(graph: Graph, formats: Formats, kernel: FusedKernel) -> Cost:
     node = kernel.node
     if type(node.operator) not in MACS:
-        name = OPERATOR_NAMES.get(type(node.operator), type(node.operator).__name__)
+        name = ops.OPERATOR_NAMES.get(type(node.operator), type(node.operator).__name__)
         raise UnsupportedOperatorError(f"no cost is known for operator {name!r} ({node.name})")
     inputs = graph.input_shapes(node)
     quantizers = [graph.node(name) for name in kernel.quantizers]
@@ -130,7 +104,7 @@ def kernel_cost(graph: Graph, formats: Formats, kernel: FusedKernel) -> Cost:
 
 
 def written_in_place(kernel: FusedKernel) -> bool:
-    return isinstance(kernel.operator, Concat) and kernel.activation == "none"
+    return isinstance(kernel.operator, ops.Concat) and kernel.activation == "none"
 
 
 def count_node_params(graph: Graph, node: Node) -> int:
@@ -147,7 +121,7 @@ def weight_bytes(graph: Graph, node: Node) -> int:
     per output channel; a quantizer has its step, or a factor and a term per channel.
     """
     shapes = node.operator.array_shapes(*graph.input_shapes(node))
-    if isinstance(node.operator, Quantize):
+    if isinstance(node.operator, ops.Quantize):
         normed = node.operator.norm != "none"
         return 4 * (2 * node.shape[0] * normed if node.operator.bits == 1 else 1)
     if "weight" not in shapes:
@@ -161,7 +135,7 @@ def weight_bytes(graph: Graph, node: Node) -> int:
     )
 
 
-def precision_of(operator: Operator) -> Precision:
+def precision_of(operator: ops.Operator) -> Precision:
     precision: Precision = getattr(operator, "precision", FP32)
     return precision
 
@@ -202,10 +176,11 @@ def map_homes(graph: Graph, formats: Formats) -> dict[str, str]:
     home = {name: name for name in graph.shapes}
     placed: set[str] = set()
     for node in graph.nodes:
-        coded_by_maker = isinstance(node.operator, Quantize) and not formats.native[node.inputs[0]]
-        if isinstance(node.operator, Dropout | ChannelSplit) or coded_by_maker:
+        does = node.operator
+        coded_by_maker = isinstance(does, ops.Quantize) and not formats.native[node.inputs[0]]
+        if isinstance(does, ops.Dropout | ops.ChannelSplit) or coded_by_maker:
             home[node.name] = home[node.inputs[0]]
-        elif isinstance(node.operator, Concat) and node.operator.activation == "none":
+        elif isinstance(node.operator, ops.Concat) and node.operator.activation == "none":
             for name in node.inputs:
                 if name not in placed and home[name] == name and name != INPUT:
                     home[name] = node.name
@@ -232,10 +207,5 @@ def count_params(graph: Graph) -> int:
 def network_cost(graph: Graph) -> NetworkCost:
     """Returns the cost of one inference of ``graph``."""
     costs = [cost for _, cost in kernel_costs(graph)]
-    return NetworkCost(
-        params=sum(cost.params for cost in costs),
-        macs=sum(cost.macs for cost in costs),
-        memory_access_bytes=sum(cost.memory_access_bytes for cost in costs),
-        weight_bytes=sum(cost.weight_bytes for cost in costs),
-        peak_activation_bytes=peak_activation_bytes(graph),
-    )
+    sums = {item.name: sum(getattr(cost, item.name) for cost in costs) for item in fields(Cost)}
+    return NetworkCost(**sums, peak_activation_bytes=peak_activation_bytes(graph))

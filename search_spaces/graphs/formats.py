@@ -9,21 +9,13 @@ from collections.abc import Mapping
 from functools import cached_property
 from math import prod
 
+from search_spaces.graphs import operators as ops
 from search_spaces.graphs.graph import INPUT, Graph, Node
-from search_spaces.graphs.operators import (
-    ChannelShuffle,
-    ChannelSplit,
-    Concat,
-    Dropout,
-    MaxPool,
-    Operator,
-    Quantize,
-)
 
 REAL = ""  # the format of float32 numbers; the others are called like their quantizers
 REAL_BITS = 32
 WORD = 32  # channels of a word, in which codes of 1 and 2 bits are packed
-MOVES = (Concat, ChannelShuffle, ChannelSplit, MaxPool, Dropout)
+MOVES = (ops.Concat, ops.ChannelShuffle, ops.ChannelSplit, ops.MaxPool, ops.Dropout)
 
 
 def stored_bits(bits: int) -> int:
@@ -44,7 +36,7 @@ class Formats:
         for node in self.graph.nodes:
             sources = {native[name] for name in node.inputs}
             same = sources.pop() if len(sources) == 1 else None
-            if isinstance(node.operator, Quantize):
+            if isinstance(node.operator, ops.Quantize):
                 native[node.name] = node.name
             elif only_moves(node.operator) and same and self.carries(node, same):
                 native[node.name] = same
@@ -68,7 +60,7 @@ class Formats:
 
     def wishes(self, node: Node, kept: Mapping[str, None]) -> list[str]:
         """The formats in which ``node`` reads maps that are not codes already."""
-        if isinstance(node.operator, Quantize):
+        if isinstance(node.operator, ops.Quantize):
             return [node.name]
         if not only_moves(node.operator) or self.native[node.name]:
             return [REAL]
@@ -76,16 +68,17 @@ class Formats:
 
     def carries(self, node: Node, wish: str) -> bool:
         """Whether a node that only moves numbers can do so in this format."""
-        if wish == REAL or self.quantizer(wish).bits >= 4 or isinstance(node.operator, Dropout):
+        does = node.operator
+        if wish == REAL or self.quantizer(wish).bits >= 4 or isinstance(does, ops.Dropout):
             return True
         # Packed channels can be put side by side where none shares a word with another's.
-        return isinstance(node.operator, Concat) and all(
+        return isinstance(node.operator, ops.Concat) and all(
             shape[0] % WORD == 0 for shape in self.graph.input_shapes(node)
         )
 
-    def quantizer(self, name: str) -> Quantize:
+    def quantizer(self, name: str) -> ops.Quantize:
         operator = self.graph.node(name).operator
-        assert isinstance(operator, Quantize)
+        assert isinstance(operator, ops.Quantize)
         return operator
 
     def bits(self, name: str) -> int:
@@ -110,6 +103,6 @@ class Formats:
         return -(-prod(self.graph.shapes[name]) * bits // 8)
 
 
-def only_moves(operator: Operator) -> bool:
+def only_moves(operator: ops.Operator) -> bool:
     """Whether an operator gives numbers of its inputs, unchanged."""
     return isinstance(operator, MOVES) and getattr(operator, "activation", "none") == "none"

@@ -11,18 +11,9 @@ code speak of the same kernels:
 
 from dataclasses import dataclass
 
+from search_spaces.graphs import operators as ops
+from search_spaces.graphs.activations import Activation
 from search_spaces.graphs.graph import INPUT, Graph, Node
-from search_spaces.graphs.operators import (
-    Activation,
-    Add,
-    ChannelSplit,
-    Conv2d,
-    Dropout,
-    Linear,
-    Operator,
-    Quantize,
-    Shape,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +35,11 @@ class FusedKernel:
     inputs: tuple[str, ...]
     residual: str | None
     activation: Activation
-    shape: Shape
+    shape: ops.Shape
     quantizers: tuple[str, ...] = ()
 
     @property
-    def operator(self) -> Operator:
+    def operator(self) -> ops.Operator:
         return self.node.operator
 
 
@@ -63,7 +54,7 @@ def fuse(graph: Graph) -> tuple[FusedKernel, ...]:
     joined = joined_quantizers(graph)
     in_kernels = {name for names in joined.values() for name in names}
     for node in graph.nodes:
-        if isinstance(node.operator, Dropout | ChannelSplit) or node.name in taken_in:
+        if isinstance(node.operator, ops.Dropout | ops.ChannelSplit) or node.name in taken_in:
             continue
         if node.name in in_kernels:
             continue
@@ -89,10 +80,11 @@ def joined_quantizers(graph: Graph) -> dict[str, tuple[str, ...]]:
     """Returns, for each map that has any, the quantizers that its own kernel runs."""
     joined: dict[str, tuple[str, ...]] = {}
     for node in graph.nodes:
-        if not isinstance(node.operator, Quantize) or node.inputs[0] == INPUT:
+        if not isinstance(node.operator, ops.Quantize) or node.inputs[0] == INPUT:
             continue
         (name,) = node.inputs
-        if not isinstance(graph.node(name).operator, ChannelSplit | Dropout | Quantize):
+        does = graph.node(name).operator
+        if not isinstance(does, ops.ChannelSplit | ops.Dropout | ops.Quantize):
             joined[name] = (*joined.get(name, ()), node.name)
     return joined
 
@@ -101,7 +93,7 @@ def residual_sums(graph: Graph) -> list[tuple[Node, Node]]:
     """Returns each sum that joins a kernel, with the convolution or linear node it joins."""
     pairs = []
     for node in graph.nodes:
-        if not isinstance(node.operator, Add) or node.inputs[0] == node.inputs[1]:
+        if not isinstance(node.operator, ops.Add) or node.inputs[0] == node.inputs[1]:
             continue
         for name in reversed(node.inputs):
             if name != INPUT and can_take_in(graph, graph.node(name)):
@@ -112,12 +104,12 @@ def residual_sums(graph: Graph) -> list[tuple[Node, Node]]:
 
 def can_take_in(graph: Graph, node: Node) -> bool:
     return (
-        isinstance(node.operator, Conv2d | Linear)
+        isinstance(node.operator, ops.Conv2d | ops.Linear)
         and node.operator.activation == "none"
         and len(graph.consumers[node.name]) == 1
     )
 
 
-def activation_of(operator: Operator) -> Activation:
+def activation_of(operator: ops.Operator) -> Activation:
     activation: Activation = getattr(operator, "activation", "none")
     return activation

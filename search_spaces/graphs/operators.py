@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from math import ceil, floor
 from typing import Literal, Protocol, get_args
 
+from search_spaces.graphs.activations import Activation, known_activation
 from search_spaces.graphs.precision import BITS, DEPTHWISE_PRECISIONS, FP32, Precision
 
 Shape = tuple[int, int, int]  # (C, H, W)
 Size = tuple[int, int]  # (height, width)
-Activation = Literal["none", "relu", "relu6", "hardswish", "hardsigmoid"]
 Norm = Literal["none", "batch", "folded"]
 
-ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)
 NORM_ARRAYS = ("norm.weight", "norm.bias", "norm.mean", "norm.variance")
 FOLDED_ARRAYS = ("gain", "bias")
 
@@ -447,11 +446,6 @@ def at_least(least: int, name: str, *values: int) -> None:
     for value in values:
         if value < least:
             raise ValueError(f"{name} must be at least {least}, got {value}")
-
-
-def known_activation(name: str) -> None:
-    if name not in ACTIVATIONS:
-        raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {name!r}")
 
 
 def check_pool(kernel_size: Size, stride: Size, padding: Size) -> None:

@@ -6,8 +6,9 @@ from search_spaces.blocks.registry import Block
 from search_spaces.building.builder import GraphBuilder
 from search_spaces.building.layer import Layer
 from search_spaces.building.rounding import make_divisible
+from search_spaces.graphs.activations import Activation
 from search_spaces.graphs.graph import Graph, Node
-from search_spaces.graphs.operators import Activation, Conv2d, Dropout, GlobalAvgPool, Linear
+from search_spaces.graphs.operators import Conv2d, Dropout, GlobalAvgPool, Linear
 
 
 def image_input(in_channels: int, resolution: int) -> GraphBuilder:

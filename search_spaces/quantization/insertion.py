@@ -15,34 +15,20 @@ training, costs, kernels and export see the same codes:
 
 from dataclasses import replace
 
-from search_spaces.graphs.fusion import residual_sums
+from search_spaces.graphs import operators as ops
+from search_spaces.graphs.activations import ACTIVATIONS
+from search_spaces.graphs.fusion import activation_of, residual_sums
 from search_spaces.graphs.graph import INPUT, Graph, Node
-from search_spaces.graphs.operators import (
-    Activate,
-    Activation,
-    Add,
-    AvgPool,
-    ChannelShuffle,
-    ChannelSplit,
-    Concat,
-    Conv2d,
-    Dropout,
-    GlobalAvgPool,
-    Linear,
-    Magnitude,
-    MaxPool,
-    Quantize,
-    Scale,
-    Shape,
-)
 
-NONNEGATIVE: tuple[Activation, ...] = ("relu", "relu6", "hardsigmoid")
 KEEPS_SIGN = (
-    MaxPool, AvgPool, GlobalAvgPool, ChannelShuffle, ChannelSplit, Dropout, Concat, Add, Scale
-)  # fmt: skip
-READS_CODES = (Activate, Add, AvgPool, GlobalAvgPool, Scale)  # beside low-bit layers, in 8 bits
+    *(ops.MaxPool, ops.AvgPool, ops.GlobalAvgPool, ops.ChannelShuffle, ops.ChannelSplit),
+    *(ops.Dropout, ops.Concat, ops.Add, ops.Scale),
+)
+# What reads codes beside low-bit layers, in 8 bits.
+READS_CODES = (ops.Activate, ops.Add, ops.AvgPool, ops.GlobalAvgPool, ops.Scale)
 RESIDUAL_BITS = 8
-PASSES_ON = (Activate, Add, AvgPool, ChannelShuffle, Concat, MaxPool)  # what integer layers made
+# What passes on what integer layers made.
+PASSES_ON = (ops.Activate, ops.Add, ops.AvgPool, ops.ChannelShuffle, ops.Concat, ops.MaxPool)
 
 
 def add_quantizers(graph: Graph) -> Graph:
@@ -57,13 +43,13 @@ def without_quantizers(graph: Graph) -> Graph:
     made = {
         name
         for node in graph.nodes
-        if isinstance(node.operator, Conv2d) and node.operator.precision.magnitude_map
+        if isinstance(node.operator, ops.Conv2d) and node.operator.precision.magnitude_map
         for name in node.inputs[1:]
     }
     for node in graph.nodes:
-        if isinstance(node.operator, Quantize):
+        if isinstance(node.operator, ops.Quantize):
             same[node.name] = same.get(node.inputs[0], node.inputs[0])
-        elif node.name not in made and not isinstance(node.operator, Magnitude):
+        elif node.name not in made and not isinstance(node.operator, ops.Magnitude):
             inputs = tuple(same.get(name, name) for name in node.inputs if name not in made)
             nodes.append(replace(node, inputs=inputs))
     return Graph(graph.input_shape, tuple(nodes))
@@ -71,8 +57,8 @@ def without_quantizers(graph: Graph) -> Graph:
 
 def is_low_bit(node: Node) -> bool:
     """Whether a node computes on coded maps."""
-    operator = node.operator
-    return isinstance(operator, Conv2d | Linear) and operator.precision.activations != "real"
+    does = node.operator
+    return isinstance(does, ops.Conv2d | ops.Linear) and does.precision.activations != "real"
 
 
 class _Insertion:
@@ -82,9 +68,9 @@ class _Insertion:
         self.graph = graph
         # Read from the last node to the first: what each map is quantized to, by bits.
         self.bits: dict[str, set[int]] = {name: set() for name in graph.shapes}
-        self.coded = {n.name for n in graph.nodes if isinstance(n.operator, Quantize)}
+        self.coded = {n.name for n in graph.nodes if isinstance(n.operator, ops.Quantize)}
         self.nodes: list[Node] = []
-        self.shapes: dict[str, Shape] = {INPUT: graph.input_shape}
+        self.shapes: dict[str, ops.Shape] = {INPUT: graph.input_shape}
 
     def run(self) -> Graph:
         readers = [n for n in self.graph.nodes if is_low_bit(n) and not self.has_quantizer(n)]
@@ -137,7 +123,7 @@ class _Insertion:
         """What ``node`` reads in place of the map ``name``."""
         if is_low_bit(node) and not self.has_quantizer(node) and self.quantized_map(node) == name:
             return f"{name}.q{bits_of(node)}"
-        reads_codes = isinstance(node.operator, (*READS_CODES, ChannelSplit))
+        reads_codes = isinstance(node.operator, (*READS_CODES, ops.ChannelSplit))
         if reads_codes and RESIDUAL_BITS in self.bits[name]:
             return f"{name}.q{RESIDUAL_BITS}"
         return name
@@ -146,18 +132,18 @@ class _Insertion:
         """Adds the quantizers of a map that was just made."""
         for bits in sorted(self.bits[name], reverse=True):
             signed = not is_nonnegative(self.graph, name)
-            quantize = Quantize(bits, signed) if bits > 1 else Quantize(1, norm="batch")
+            quantize = ops.Quantize(bits, signed) if bits > 1 else ops.Quantize(1, norm="batch")
             self.put(Node(f"{name}.q{bits}", quantize, (name,), self.shapes[name]))
 
     def factor(self, node: Node) -> tuple[str, ...]:
         """Adds the nodes that make a layer's magnitude map, and returns its name."""
         operator = node.operator
-        if not isinstance(operator, Conv2d) or not operator.precision.magnitude_map:
+        if not isinstance(operator, ops.Conv2d) or not operator.precision.magnitude_map:
             return ()
         if len(node.inputs) == 2:
             return ()
-        mean = Magnitude()
-        window = AvgPool(operator.kernel_size, operator.stride, operator.pads)
+        mean = ops.Magnitude()
+        window = ops.AvgPool(operator.kernel_size, operator.stride, operator.pads)
         shape = mean.output_shape(self.shapes[node.inputs[0]])
         self.put(Node(f"{node.name}.magnitude", mean, node.inputs, shape))
         inputs = (f"{node.name}.magnitude",)
@@ -170,12 +156,12 @@ class _Insertion:
 
 
 def bits_of(node: Node) -> int:
-    assert isinstance(node.operator, Conv2d | Linear)
+    assert isinstance(node.operator, ops.Conv2d | ops.Linear)
     return node.operator.precision.activation_bits
 
 
 def is_view(node: Node) -> bool:
-    return isinstance(node.operator, ChannelSplit)
+    return isinstance(node.operator, ops.ChannelSplit)
 
 
 def is_nonnegative(graph: Graph, name: str) -> bool:
@@ -184,12 +170,13 @@ def is_nonnegative(graph: Graph, name: str) -> bool:
         return False
     node = graph.node(name)
     operator = node.operator
-    if isinstance(operator, Magnitude):
+    if isinstance(operator, ops.Magnitude):
         return True
-    if isinstance(operator, Quantize):
+    if isinstance(operator, ops.Quantize):
         return operator.lowest == 0
-    if getattr(operator, "activation", "none") in NONNEGATIVE:
+    activation = activation_of(operator)
+    if ACTIVATIONS[activation].nonnegative:
         return True
-    if not isinstance(operator, KEEPS_SIGN) or getattr(operator, "activation", "none") != "none":
+    if not isinstance(operator, KEEPS_SIGN) or activation != "none":
         return False
     return all(is_nonnegative(graph, source) for source in node.inputs)

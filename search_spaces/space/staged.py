@@ -16,9 +16,10 @@ from search_spaces.blocks.registry import Block, get_block
 from search_spaces.building.builder import GraphBuilder
 from search_spaces.building.choice import Choice, Pick, Value
 from search_spaces.building.layer import Layer
+from search_spaces.graphs.activations import Activation
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.graph import Graph, Node
-from search_spaces.graphs.operators import Activation, Conv2d, Dropout, GlobalAvgPool, Linear
+from search_spaces.graphs.operators import Conv2d, Dropout, GlobalAvgPool, Linear
 from search_spaces.graphs.precision import FP32, Precision, get_precision
 
 # Of the small networks that blocks are tried in: any groups up to 16 divide it, and its quarter.

@@ -14,12 +14,13 @@ import numpy as np
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from safetensors.numpy import load
 
 from nas.evaluation.early_stopping import Rungs
 from nas.evaluation.ray.remote_calls import ask
 from nas.problem.run_file import read_run_file
-from nas.runs.folder import DiskFullError, RunFolder
+from nas.runs.files import DiskFullError, arrays_bytes
+from nas.runs.folder import RunFolder
 from nas.training.checkpoints import FolderCheckpoints
 from nas.training.loop import TrainingResult
 from search_spaces.graphs.errors import UserError
@@ -138,8 +139,8 @@ def to_bytes(result: TrainingResult) -> bytes:
         "seconds": result.seconds,
         "finished": result.finished,
     }
-    arrays = {name: np.asarray(array, order="C") for name, array in result.model.arrays.items()}
-    return bytes(save(arrays | {ABOUT: np.frombuffer(json.dumps(about).encode(), np.uint8)}))
+    told = np.frombuffer(json.dumps(about).encode(), np.uint8)
+    return arrays_bytes({**result.model.arrays, ABOUT: told})
 
 
 def from_bytes(content: bytes, graph: Graph) -> TrainingResult:

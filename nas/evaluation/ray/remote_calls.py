@@ -13,7 +13,7 @@ from ray.exceptions import GetTimeoutError, RayTaskError
 from latency_models.devices.latency import DeviceBusyError, MeasurementError
 from nas.evaluation.evaluator import CANDIDATES_FAULT
 from nas.evaluation.workers import WorkerLostError
-from nas.runs.folder import DiskFullError
+from nas.runs.files import DiskFullError
 from nas.training.candidate import CandidateFailedError
 from search_spaces.graphs.errors import UnsupportedOperatorError, UserError
 

@@ -17,7 +17,7 @@ from nas.evaluation.ray.nodes.sources import survey
 from nas.evaluation.ray.remote_calls import UnfitNodeError, ask, outcome_of
 from nas.problem.records import RunConfig
 from nas.problem.search_problem import load_setting
-from nas.runs.folder import DiskFullError
+from nas.runs.files import DiskFullError
 from nas.runs.summary import data_summary
 from nas.training.candidate import CandidateTraining, LocalTraining, MayGoOn
 from nas.training.checkpoints import Checkpoints

@@ -1,12 +1,12 @@
 """Tune training: has candidates trained in the cluster, and tells whose fault a lost one is."""
 
 import logging
-import socket
 from collections.abc import Mapping
 from typing import Any
 
 import ray
 
+from nas.evaluation.ray.head_watch import answers
 from nas.evaluation.ray.keeper import from_bytes, trained_networks
 from nas.evaluation.ray.remote_calls import SilentClusterError, ask, value_of
 from nas.evaluation.ray.trainable import trial_config
@@ -19,8 +19,6 @@ from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.graph import Graph
 from search_spaces.space.architecture import graph_hash, to_json
 from search_spaces.space.space import Architecture
-
-PROBE_S = 2.0
 
 log = logging.getLogger("nas.search")
 
@@ -91,12 +89,8 @@ class TuneTraining:
 
 def is_there(node_id: str) -> bool:
     """Whether a node answers; Ray itself takes up to 15 s to notice that one does not."""
-    for node in ray.nodes():
-        if node["NodeID"] == node_id and node["Alive"]:
-            address = node["NodeManagerAddress"], node["NodeManagerPort"]
-            try:
-                with socket.create_connection(address, timeout=PROBE_S):
-                    return True
-            except OSError:
-                return False
-    return False
+    return any(
+        node["Alive"] and answers(f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}")
+        for node in ray.nodes()
+        if node["NodeID"] == node_id
+    )

@@ -81,7 +81,7 @@ def test_a_block_has_as_many_runs_as_fill_its_time(run_ms: float, runs: int) -> 
 @pytest.mark.parametrize(
     ("module", "message"),
     [
-        (FakeModule(20.0, clock=10.0), "took 20 ms by the board's clock"),
+        (FakeModule(500.0, clock=1000.0), "took 500 ms by the board's clock"),
         (FakeModule(0.0), "1 times of 1, or some not above 0"),
     ],
 )

@@ -19,7 +19,6 @@ from latency_models.boards.library_file import (
 from latency_models.compiler.library import (
     CompiledModel,
     compile_model,
-    kernel_times,
     load_compiled,
 )
 from latency_models.devices.cpu import Cpu, host_cpu, host_features
@@ -162,8 +161,6 @@ def test_a_network_for_another_architecture_does_not_run_here(for_arm: CompiledM
 def test_code_for_another_architecture_is_not_timed_here() -> None:
     with pytest.raises(UserError, match=r"code to be timed is for 'cortex-a76'"):
         compile_model(small_model(), ARM, tuned=True)
-    with pytest.raises(UserError, match=r"code to be timed is for 'cortex-a76'"):
-        kernel_times(small_model(), ARM)
 
 
 def test_a_missing_linker_is_named(for_arm: CompiledModel) -> None:

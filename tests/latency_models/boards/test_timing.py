@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from latency_models.boards.timing import MS, Reading, TimingPlan, time_call
+from latency_models.boards.timing import MS, TimedRuns, TimingPlan, time_call
 from latency_models.devices.latency import DeviceBusyError
 
 PLAN = TimingPlan(warmup_runs=2, min_runs=10, min_ms=50.0, window_ms=(4.0, 20.0), patience_s=5.0)
@@ -31,7 +31,7 @@ class Machine:
         self.waited_s += seconds
         self.now_ns += round(seconds * 1e9)
 
-    def time(self, idle_ms: float, plan: TimingPlan = PLAN, best: float | None = 0.5) -> Reading:
+    def time(self, idle_ms: float, plan: TimingPlan = PLAN, best: float | None = 0.5) -> TimedRuns:
         return time_call(
             self.work(idle_ms),
             self.work(0.5),

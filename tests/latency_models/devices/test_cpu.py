@@ -14,7 +14,7 @@ from latency_models.devices.cpu import (
     host_cpu,
     host_features,
 )
-from latency_models.devices.device import host_instruction_sets
+from latency_models.devices.host import host_instruction_sets
 from search_spaces.graphs.errors import UserError
 
 ARM = "aarch64-linux-gnu"

@@ -5,14 +5,12 @@ from pathlib import Path
 import pytest
 
 from latency_models.devices.device import (
-    FLAGS,
     Device,
-    cpu_name,
     cpu_of,
     get_device,
-    host_instruction_sets,
     list_devices,
 )
+from latency_models.devices.host import FLAGS, cpu_name, host_instruction_sets
 from search_spaces.graphs.errors import UserError
 
 REMOTE = "description = 'x'\nmcpu = 'cortex-a72'\n"

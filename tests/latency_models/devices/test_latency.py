@@ -39,6 +39,17 @@ def test_a_latency_survives_its_file(conditions: Conditions | None) -> None:
     assert from_json(json.loads(json.dumps(to_json(latency)))) == latency
 
 
+def test_that_a_prediction_extrapolates_stands_behind_the_models_name_in_files() -> None:
+    latency = Latency(4.0, 2.0, "predicted", model="learned", extrapolated=True)
+
+    data = to_json(latency)
+
+    assert data["model"] == latency.predicted_by == "learned (extrapolated)"
+    assert "extrapolated" not in data
+    assert from_json(data) == latency
+    assert to_json(replace(latency, extrapolated=False))["model"] == "learned"
+
+
 @pytest.mark.parametrize("bad", [0.0, -1.0, float("nan")])
 def test_a_latency_must_be_positive(bad: float) -> None:
     with pytest.raises(ValueError, match="must be positive"):

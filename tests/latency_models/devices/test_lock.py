@@ -9,6 +9,7 @@ from time import monotonic, sleep
 import pytest
 
 from latency_models.devices.lock import device_lock, making_way
+from tests.latency_models.parts.boards import wait_until
 
 HOLDER = """
 from time import sleep
@@ -38,18 +39,18 @@ def test_training_steps_stand_still_while_something_is_measured() -> None:
     workers = [threading.Thread(target=work) for _ in range(2)]
     for worker in workers:
         worker.start()
-    sleep(0.1)
+    wait_until(lambda: bool(steps))
     with device_lock():
         held = monotonic()
         sleep(0.2)
         let_go = monotonic()
-    sleep(0.1)
+    wait_until(lambda: steps[-1] > let_go)
     done.set()
     for worker in workers:
         worker.join(timeout=10)
 
     assert any(step < held for step in steps)
-    assert not [step for step in steps if held + 0.01 < step < let_go]
+    assert not [step for step in steps if held < step < let_go]
     assert any(step > let_go for step in steps)
 
 

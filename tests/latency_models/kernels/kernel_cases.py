@@ -21,7 +21,8 @@ from latency_models.kernels.integer_conv import IntegerConvKernel
 from latency_models.kernels.integer_depthwise import IntegerDepthwiseKernel
 from latency_models.kernels.sign_conv import SignConvKernel
 from latency_models.kernels.view import REAL, Form, View
-from search_spaces.graphs.operators import Activation, Size, window_size
+from search_spaces.graphs.activations import Activation
+from search_spaces.graphs.operators import Size, window_size
 from search_spaces.quantization.codes import weight_limits
 from tests.integer_oracle import activated
 from tests.latency_models.kernels.kernel_runs import assert_close, run_kernel

@@ -6,11 +6,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from latency_models.kernels.view import REAL, Form, View
-from search_spaces.graphs.operators import ACTIVATIONS, Shape, Size, window_size
+from search_spaces.graphs.activations import ACTIVATIONS
+from search_spaces.graphs.operators import Shape, Size, window_size
 from tests.latency_models.parts.processors import RUNNABLE_CPUS
 
 cpus = st.sampled_from(RUNNABLE_CPUS)
-activations = st.sampled_from(ACTIVATIONS)
+activations = st.sampled_from(tuple(ACTIVATIONS))
 seeds = st.integers(0, 1000)
 paddings = st.tuples(st.integers(0, 2), st.integers(0, 2))
 

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from latency_models.devices.cpu import Cpu
 from latency_models.kernels.epilogue import Epilogue, EpilogueValues
-from latency_models.kernels.plain import PlainKernel
-from latency_models.kernels.pointwise import MagnitudeKernel, PointwiseKernel
+from latency_models.kernels.plain import MagnitudeKernel, PlainKernel, PointwiseKernel
 from latency_models.kernels.pool import GlobalPoolKernel, PoolKernel
 from latency_models.kernels.view import REAL, Form, View
-from search_spaces.graphs.operators import Activation, Shape
+from search_spaces.graphs.activations import Activation
+from search_spaces.graphs.operators import Shape
 from tests.integer_oracle import activated
 from tests.latency_models.kernels.kernel_runs import assert_close, run_kernel
 from tests.latency_models.kernels.kernel_targets import (

@@ -11,7 +11,7 @@ from latency_models.devices.cpu import Cpu
 from latency_models.kernels.conv2d import Conv2dKernel
 from latency_models.kernels.depthwise import DepthwiseKernel
 from latency_models.kernels.epilogue import CodeStep, Epilogue, EpilogueValues, SignNorm
-from latency_models.kernels.pointwise import PointwiseKernel
+from latency_models.kernels.plain import PointwiseKernel
 from latency_models.kernels.view import REAL, Form, View
 from tests.integer_oracle import activated
 from tests.latency_models.kernels.kernel_cases import CASES, run_case

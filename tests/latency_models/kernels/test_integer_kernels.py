@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from latency_models.codegen.dot import LongVnniDot
 from latency_models.devices.cpu import Cpu, host_cpu
 from latency_models.kernels.epilogue import CodeStep, Epilogue, EpilogueValues
-from latency_models.kernels.integer_conv import IntegerConvKernel, estimated_cycles
+from latency_models.kernels.integer_conv import IntegerConvKernel
 from latency_models.kernels.integer_depthwise import IntegerDepthwiseKernel, row_plan
 from latency_models.kernels.view import REAL, Form, View
 from search_spaces.quantization.codes import weight_limits
@@ -294,19 +294,6 @@ def test_every_tap_of_a_window_is_in_one_place_of_one_quad(
         (m.row, tap, plan.quads[m.quad][place]) for m in plan.meetings for place, tap in m.taps
     )
     assert found == [(r, i, r * stride + i * dilation) for r in range(rows) for i in range(height)]
-
-
-@pytest.mark.parametrize("bits", [8, 4])
-def test_tiles_fit_the_registers_and_the_default_comes_first(bits: int) -> None:
-    kernel = integer_conv(64, 96, 28, bits=bits)
-    for unit in UNITS.values():
-        tiles = kernel.candidate_tiles(unit, 8)
-
-        assert tiles[0] == kernel.default_tile(unit)
-        assert len(set(tiles)) == 8
-        for tile in tiles:
-            assert tile.rows * tile.columns * tile.vectors < unit.registers
-            assert estimated_cycles(kernel, unit, tile) >= estimated_cycles(kernel, unit, tiles[0])
 
 
 # What the machine code is made of

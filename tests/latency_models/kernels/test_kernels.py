@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from latency_models.codegen.emitter import split_evenly
 from latency_models.devices.cpu import Cpu
-from latency_models.kernels.conv2d import Conv2dKernel, estimated_cycles
+from latency_models.kernels.conv2d import Conv2dKernel
 from latency_models.kernels.depthwise import DepthwiseKernel
 from latency_models.kernels.epilogue import Epilogue
 from latency_models.kernels.view import View
@@ -96,18 +96,6 @@ def test_a_depthwise_convolution_is_the_plain_sum(
 
 def real_conv(source: View, target: View, size: int = 1) -> Conv2dKernel:
     return Conv2dKernel(source, Epilogue((target,)), (size, size), padding=(size // 2,) * 2)
-
-
-def test_tiles_fit_the_registers_and_the_default_comes_first() -> None:
-    kernel = real_conv(View(64, 28, 28, 1), View(96, 28, 28), 3)
-    for unit in UNITS.values():
-        tiles = kernel.candidate_tiles(unit, 8)
-
-        assert tiles[0] == kernel.default_tile(unit)
-        assert len(set(tiles)) == 8
-        for tile in tiles:
-            assert tile.rows * tile.columns * tile.vectors < unit.registers
-            assert estimated_cycles(kernel, unit, tile) >= estimated_cycles(kernel, unit, tiles[0])
 
 
 @given(st.integers(1, 300), st.integers(1, 40))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from latency_models.devices.cpu import Cpu
 from latency_models.kernels.epilogue import Epilogue
-from latency_models.kernels.pointwise import MagnitudeKernel, PointwiseKernel
+from latency_models.kernels.plain import MagnitudeKernel, PointwiseKernel
 from latency_models.kernels.pool import CodePoolKernel, GlobalPoolKernel, PoolKernel
 from latency_models.kernels.view import Form, View
 from search_spaces.graphs.operators import Shape

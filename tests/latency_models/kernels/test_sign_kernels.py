@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from latency_models.devices.cpu import Cpu
 from latency_models.kernels.conv2d import Conv2dKernel
 from latency_models.kernels.epilogue import Epilogue, EpilogueValues
-from latency_models.kernels.sign_conv import SignConvKernel, estimated_cycles
+from latency_models.kernels.sign_conv import SignConvKernel
 from latency_models.kernels.view import View
 from tests.integer_oracle import activated
 from tests.latency_models.kernels.assembly import assembly, spills
@@ -105,18 +105,6 @@ def test_signs_take_a_32nd_of_the_bytes_of_numbers(unit: object) -> None:
     packed = kernel.pack(weights, unit, kernel.default_tile(unit))  # type: ignore[arg-type]
 
     assert packed.nbytes == weights.size // 8
-
-
-def test_tiles_fit_the_registers_and_the_default_comes_first() -> None:
-    kernel = sign_conv(64, 96, 28)
-    for unit in UNITS.values():
-        tiles = kernel.candidate_tiles(unit, 8)
-
-        assert tiles[0] == kernel.default_tile(unit)
-        assert len(set(tiles)) == 8
-        for tile in tiles:
-            assert tile.rows * tile.columns * tile.vectors < unit.registers
-            assert estimated_cycles(kernel, unit, tile) >= estimated_cycles(kernel, unit, tiles[0])
 
 
 MACHINES = [

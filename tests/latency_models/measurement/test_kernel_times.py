@@ -22,7 +22,12 @@ from latency_models.compiler.library import (
 from latency_models.compiler.lower import LoweredNetwork, lower
 from latency_models.compiler.plan import plan_kernels
 from latency_models.devices.cpu import Cpu, host_cpu
-from latency_models.measurement.kernel_times import SPAN_NS, entry_block, kernel_blocks
+from latency_models.measurement.kernel_times import (
+    SPAN_NS,
+    entry_block,
+    kernel_blocks,
+    kernel_times,
+)
 from search_spaces.building.builder import GraphBuilder
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.graph import Graph
@@ -110,6 +115,17 @@ def test_chosen_kernels_are_timed_in_their_order() -> None:
         block(0)
     first, second, again = (min(block(1e6)[0] for _ in range(5)) for block in blocks)
     assert second > 3 * max(first, again)
+
+
+def test_every_kernel_has_a_time() -> None:
+    model = weighted(small())
+    times = kernel_times(model, CPU, LocalBoard(), CHOOSE, repeat=1, min_repeat_ms=1)
+
+    kernels = plan_kernels(model.graph, CPU.vector_unit).kernels
+    assert [node for node, _, _ in times] == [kernel.node for kernel in kernels]
+    assert all(median_ms > 0 for _, median_ms, _ in times)
+    some = kernel_times(model, CPU, LocalBoard(), CHOOSE, {"heavy"}, repeat=1)
+    assert {node for node, _, _ in some} == {"heavy"}
 
 
 def test_no_kernel_gives_no_block() -> None:

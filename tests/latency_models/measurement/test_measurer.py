@@ -10,7 +10,7 @@ import pytest
 
 from latency_models.boards.timing import TimingPlan
 from latency_models.devices.device import Device, Runtime
-from latency_models.devices.latency import LatencySource, MeasurementError
+from latency_models.devices.latency import MeasurementError
 from latency_models.measurement.device_check import check_device, small_network
 from latency_models.measurement.measurer import Measurer
 from latency_models.onnx.model import onnx_model
@@ -35,9 +35,7 @@ def measurer(request: pytest.FixtureRequest) -> Iterator[Measurer]:
 
 
 def test_a_measured_latency_tells_its_conditions(measurer: Measurer) -> None:
-    model: LatencySource = measurer
-
-    latency = model.latency(GRAPH)
+    latency = measurer.latency(GRAPH)
 
     assert latency.source == "measured"
     assert latency.median_ms > 0

@@ -4,11 +4,10 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from threading import Timer
-from time import monotonic, sleep
 
 import numpy as np
 import pytest
@@ -24,6 +23,7 @@ from search_spaces.graphs.model import Array, random_model
 from search_spaces.graphs.operators import Conv2d, Linear
 from search_spaces.space.architecture import to_json
 from search_spaces.space.space import Architecture
+from tests.latency_models.parts.boards import wait_until
 from tests.latency_models.parts.cases import graph_of
 
 DEVICE = Device("bench", "ONNX Runtime starts faster than TVM", runtime="onnxruntime")
@@ -75,7 +75,7 @@ def test_a_killed_worker_costs_one_request(worker: WorkerProcess) -> None:
     worker.ask(compile_request(SMALL), limit_s=LIMIT_S)
     pid = worker.pid
     assert pid is not None
-    Timer(0.3, os.kill, (pid, signal.SIGKILL)).start()
+    Timer(1.0, os.kill, (pid, signal.SIGKILL)).start()
 
     with pytest.raises(MeasurementError, match="ended by signal SIGKILL") as caught:
         worker.ask(time_request(FOREVER), limit_s=LIMIT_S)
@@ -193,10 +193,3 @@ def is_alive(pid: int) -> bool:
     except FileNotFoundError:
         return False
     return status.rpartition(")")[2].split()[0] != "Z"
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = monotonic() + 20
-    while not condition():
-        assert monotonic() < deadline, "waited 20 s in vain"
-        sleep(0.02)

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from latency_models.boards.board import time_ms
-from latency_models.boards.remote import Link, open_board
+from latency_models.boards.remote import RemoteLink, open_board
 from latency_models.boards.remote_cpu import detect
 from latency_models.compiler.build import compile_kernels, kernel_module
 from latency_models.compiler.library import calls, compile_model, functions, shapes, tile_choice
@@ -146,7 +146,7 @@ def test_a_board_without_the_instructions_for_the_code_is_refused(server: Server
     device = Device("pi", "", other[0], triple=other[1], rpc=server.address)
 
     with pytest.raises(UserError, match=f"which the CPU at {server.address} does not have"):
-        Link(device).connect(LIMIT_S)
+        RemoteLink(device).connect(LIMIT_S)
 
 
 def test_tiles_are_not_tuned_elsewhere() -> None:
@@ -160,13 +160,16 @@ def test_tiles_are_not_tuned_elsewhere() -> None:
 
 
 def test_a_server_ends_a_session_that_takes_too_long_and_serves_the_next(server: Server) -> None:
-    device = device_at(server.address)
-    there = open_board(device, 1.0)
-    machine = open_machine(there, compile_model(MODEL, HOST).library_bytes())
-    machine.save_function("main", "timed", there.tensor(X[:1]), include_return=False)
-    with pytest.raises(RuntimeError, match="session has expired"):
+    device, library = device_at(server.address), compile_model(MODEL, HOST).library_bytes()
+
+    def run_for_long() -> None:
+        there = open_board(device, 1.0)
+        machine = open_machine(there, library)
+        machine.save_function("main", "timed", there.tensor(X[:1]), include_return=False)
         time_ms(there, machine, "timed", (), number=10**9)
-    del there, machine
+
+    with pytest.raises(RuntimeError, match="session has expired"):
+        run_for_long()
 
     assert open_board(device, LIMIT_S).mcpu == HOST.mcpu
 
@@ -187,7 +190,7 @@ def test_code_that_crashes_on_a_board_costs_one_measurement(server: Server) -> N
     worker = WorkerProcess(device, "tvm")
     try:
         worker.ask(compile_request(GRAPH), limit_s=LIMIT_S)
-        Timer(0.5, kill_sessions, (server,)).start()
+        Timer(0.5, kill_sessions, (worker, server)).start()
 
         with pytest.raises(MeasurementError, match=f"running it at {server.address}") as caught:
             worker.ask(time_request(FOREVER), limit_s=LIMIT_S)
@@ -199,7 +202,8 @@ def test_code_that_crashes_on_a_board_costs_one_measurement(server: Server) -> N
         worker.close()
 
 
-def kill_sessions(server: Server) -> None:
+def kill_sessions(worker: WorkerProcess, server: Server) -> None:
+    wait_until(lambda: bool(worker.cpu))  # it has connected
     for session in psutil.Process(server.pid).children():
         os.kill(session.pid, signal.SIGSEGV)
 

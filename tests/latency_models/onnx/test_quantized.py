@@ -16,12 +16,12 @@ from latency_models.onnx.model import onnx_model, written
 from latency_models.onnx.parity import ROUNDED_BIASES
 from latency_models.onnx.session import open_session, run_session
 from search_spaces.building.builder import GraphBuilder
+from search_spaces.graphs.activations import Activation
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.graph import Graph
 from search_spaces.graphs.model import Model, fold_batch_norm, random_model
 from search_spaces.graphs.operators import (
     Activate,
-    Activation,
     ChannelSplit,
     Conv2d,
     GlobalAvgPool,

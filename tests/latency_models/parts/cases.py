@@ -10,10 +10,10 @@ from dataclasses import replace
 from search_spaces.blocks import BLOCKS
 from search_spaces.building.builder import GraphBuilder
 from search_spaces.building.layer import Layer
+from search_spaces.graphs.activations import ACTIVATIONS
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.graph import Graph
 from search_spaces.graphs.operators import (
-    ACTIVATIONS,
     Activate,
     Add,
     AvgPool,

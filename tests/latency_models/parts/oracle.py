@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from search_spaces.graphs.operators import Activation, Size, window_size
+from search_spaces.graphs.activations import Activation
+from search_spaces.graphs.operators import Size, window_size
 
 Array = NDArray[np.float64]
 

@@ -15,7 +15,7 @@ from latency_models.devices.device import Runtime
 from latency_models.devices.latency import Conditions, Latency
 from latency_models.measurement.readings import Reading, append_readings
 from latency_models.prediction.fitting import ModelName, fit_latency_model
-from latency_models.prediction.kernel_table import kernel_table
+from latency_models.prediction.kernel_rows import rows_of
 from latency_models.prediction.model import LatencyModel
 from latency_models.prediction.onnx_features import describe
 from search_spaces.graphs.graph import Graph
@@ -162,7 +162,7 @@ def write_profile(
 
 def some_of(rows: Sequence[Reading]) -> list[Reading]:
     """Two of three, and those at the ends of their kind's sizes."""
-    table = kernel_table([describe(from_text(row.text), AVX2) for row in rows])
+    table = rows_of([describe(from_text(row.text), AVX2) for row in rows])
     kept = set(range(0, len(rows), 3)) | set(range(1, len(rows), 3))
     for kind in np.unique(table.kinds):
         own = np.flatnonzero(table.kinds == kind)

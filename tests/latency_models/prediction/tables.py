@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from latency_models.compiler.network_kernels import network_kernels
 from latency_models.devices.cpu import AVX2
 from latency_models.prediction.features import FEATURES, TERMS
-from latency_models.prediction.kernel_table import KernelTable, kernel_table
+from latency_models.prediction.kernel_rows import KernelRows, rows_of
 from latency_models.prediction.onnx_features import describe
 from search_spaces.space.space import sample
 from tests.search_spaces.quantization.coded import CODED
@@ -28,7 +28,7 @@ PRICES: Mapping[str, float] = {  # milliseconds of each, as a processor might as
 
 
 @cache
-def kernels(networks: int = 120, seed: int = 0) -> KernelTable:
+def kernels(networks: int = 120, seed: int = 0) -> KernelRows:
     """The distinct kernels of so many networks of every block and precision."""
     rng = Random(seed)
     found = {
@@ -36,10 +36,10 @@ def kernels(networks: int = 120, seed: int = 0) -> KernelTable:
         for _ in range(networks)
         for use in network_kernels(sample(CODED, rng).graph, "tvm", AVX2)
     }
-    return kernel_table([describe(kernel, AVX2) for kernel in found])
+    return rows_of([describe(kernel, AVX2) for kernel in found])
 
 
-def true_ms(table: KernelTable, noise: float = 0.0, seed: int = 0) -> Floats:
+def true_ms(table: KernelRows, noise: float = 0.0, seed: int = 0) -> Floats:
     """A sum of prices, for kernels whose last vector is not full a third more, and noise."""
     prices = np.array([PRICES.get(name, 0.0) for name in TERMS])
     rest = table.features[:, FEATURES.index("lane_rest")] > 0
@@ -48,7 +48,7 @@ def true_ms(table: KernelTable, noise: float = 0.0, seed: int = 0) -> Floats:
     return noisy
 
 
-def split(table: KernelTable, share: float = 0.75, seed: int = 1) -> tuple[Mask, Mask]:
+def split(table: KernelRows, share: float = 0.75, seed: int = 1) -> tuple[Mask, Mask]:
     """Masks of kernels to fit and to hold out."""
     known = np.random.default_rng(seed).random(len(table)) < share
     return known, ~known

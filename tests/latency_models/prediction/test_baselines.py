@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from latency_models.prediction.baselines import between, fit_lookup
-from latency_models.prediction.kernel_table import RANGED_AT
+from latency_models.prediction.kernel_rows import RANGED_AT
+from latency_models.prediction.learned import size_distances
 from tests.latency_models.prediction.tables import kernels, split, true_ms
 
 
@@ -35,7 +36,7 @@ def test_unseen_kernels_of_known_kinds_are_found_and_doubted() -> None:
 def test_nothing_inside_its_range_is_outside() -> None:
     table = kernels()
     model = fit_lookup(table, true_ms(table))
-    assert np.all(model.outside(table) == 0)
+    assert np.all(size_distances(model.sizes, table) == 0)
 
     middle = table.features.copy()
     for kind in np.unique(table.kinds):
@@ -43,7 +44,7 @@ def test_nothing_inside_its_range_is_outside() -> None:
         mean = table.features[own].mean(0)
         middle[np.ix_(own, np.array(RANGED_AT))] = mean[RANGED_AT]
     between_them = replace(table, features=middle)
-    assert np.all(model.outside(between_them) < 1e-9)
+    assert np.all(size_distances(model.sizes, between_them) < 1e-9)
     logarithms, doubts = model.predict(between_them)
     assert np.all(np.isfinite(logarithms))
     assert np.all(doubts > 0)
@@ -54,7 +55,7 @@ def test_a_kernel_beyond_its_range_says_how_far() -> None:
     model = fit_lookup(table, true_ms(table))
     far = table.features.copy()
     far[:, RANGED_AT] += 20.0
-    distances = model.outside(replace(table, features=far))
+    distances = size_distances(model.sizes, replace(table, features=far))
     assert np.all(distances > 5)
 
 

@@ -10,7 +10,7 @@ from latency_models.compiler.network_kernels import network_kernels
 from latency_models.devices.cpu import AVX2, AVX512, GENERIC, NEON, VectorUnit
 from latency_models.devices.device import RUNTIMES, Runtime
 from latency_models.prediction.features import FEATURES, TERMS, Description
-from latency_models.prediction.kernel_table import RANGED, kernel_table
+from latency_models.prediction.kernel_rows import RANGED, rows_of
 from latency_models.prediction.onnx_features import describe
 from search_spaces.building.builder import GraphBuilder
 from search_spaces.graphs.cost import kernel_costs
@@ -158,12 +158,12 @@ def test_kernels_that_are_not_equal_are_told_apart_by_numbers(unit: VectorUnit) 
 def test_a_table_has_a_row_for_each_kernel() -> None:
     uses = network_kernels(graphs()["squeezenet_1_1"], "tvm", AVX2)
     rows = [describe(use.kernel, AVX2) for use in uses]
-    table = kernel_table(rows)
+    table = rows_of(rows)
 
     assert len(table) == len(rows)
     assert table.features.shape == (len(rows), len(FEATURES))
     assert table.sizes.shape == (len(rows), len(RANGED))
     some = table.rows(np.array([2, 0]))
     assert list(some.kinds) == [rows[2].kind, rows[0].kind]
-    assert len(kernel_table([])) == 0
-    assert kernel_table([]).sizes.shape == (0, len(RANGED))
+    assert len(rows_of([])) == 0
+    assert rows_of([]).sizes.shape == (0, len(RANGED))

@@ -9,10 +9,10 @@ from latency_models.devices.cpu import AVX2
 from latency_models.measurement.readings import append_readings, read_readings
 from latency_models.prediction.fitting import (
     LEAST_KERNELS,
+    current,
     fit_doubts,
     fit_latency_model,
     known_under,
-    readings_now,
 )
 from search_spaces.graphs.errors import UserError
 from tests.latency_models.parts.profiles import (
@@ -34,7 +34,7 @@ def test_an_empty_profile_makes_no_model(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"has 0 readings .* needs {LEAST_KERNELS}; profile for"):
         fit_latency_model(tmp_path, AVX2)
     assert fit_doubts(tmp_path, AVX2) is None
-    assert len(readings_now(tmp_path)) == 0
+    assert len(current(tmp_path)[0]) == 0
 
 
 def test_failures_alone_make_no_model(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from latency_models.prediction.kernel_table import RANGED_AT, KernelTable
+from latency_models.prediction.kernel_rows import RANGED_AT, KernelRows
 from latency_models.prediction.learned import (
     LEAST_DOUBT,
     family_doubts,
@@ -18,7 +18,7 @@ from tests.latency_models.prediction.tables import Floats, kernels, split, true_
 NOISE = 0.02
 
 
-def missed_by(model: object, table: KernelTable, median_ms: Floats) -> tuple[Floats, Floats]:
+def missed_by(model: object, table: KernelRows, median_ms: Floats) -> tuple[Floats, Floats]:
     """Errors in log latency, and doubts."""
     logarithms, doubts = model.predict(table)  # type: ignore[attr-defined]
     return np.log(median_ms) - logarithms, doubts
@@ -96,14 +96,14 @@ def test_how_far_a_kernel_lies_outside_is_told() -> None:
     table = kernels()
     model = fit_learned(table, true_ms(table), num_folds=2)
 
-    assert np.all(model.outside(table) == 0)
+    assert np.all(size_distances(model.sizes, table) == 0)
     larger = table.features.copy()
     larger[:, RANGED_AT] += np.log(3.0)
-    outside = model.outside(replace(table, features=larger))
+    outside = size_distances(model.sizes, replace(table, features=larger))
     assert np.all(outside <= np.log(3.0) + 1e-9)
     assert outside.max() == pytest.approx(np.log(3.0))
     unknown = replace(table, kinds=np.full(len(table), "quantum 3x3"))
-    assert np.all(np.isinf(model.outside(unknown)))
+    assert np.all(np.isinf(size_distances(model.sizes, unknown)))
 
 
 def test_distance_is_that_of_the_worst_size() -> None:

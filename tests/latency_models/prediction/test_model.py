@@ -13,10 +13,10 @@ from latency_models.compiler.network_kernels import network_kernels
 from latency_models.devices.cpu import AVX2
 from latency_models.devices.device import RUNTIMES, Runtime
 from latency_models.devices.latency import NotProfiledError
-from latency_models.prediction.explanation import Explanation, KernelPrediction
 from latency_models.prediction.fitting import ModelName
-from latency_models.prediction.model import LatencyModel, profiled_devices
-from latency_models.prediction.model_file import FORMAT, VERSION
+from latency_models.prediction.model import LatencyModel
+from latency_models.prediction.model_file import FORMAT, VERSION, profiled_devices
+from latency_models.prediction.predictor import Explanation, KernelPrediction
 from search_spaces.building.builder import GraphBuilder
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.graph import Graph
@@ -186,7 +186,8 @@ def test_extrapolating_answers_with_a_wider_interval(
     latency, usual = model.latency(graph, extrapolate=True), model.latency(UNSEEN[0])
 
     assert latency.median_ms > 0
-    assert latency.model == f"{name} (extrapolated)"
+    assert (latency.model, latency.extrapolated) == (name, True)
+    assert not usual.extrapolated
     assert latency.interval is not None
     assert usual.interval is not None
     assert latency.interval.high_ms / latency.interval.low_ms > 1.5 * (

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from latency_models.prediction.baselines import fit_roofline_model
-from latency_models.prediction.kernel_table import KernelTable
+from latency_models.prediction.kernel_rows import KernelRows
 from latency_models.prediction.roofline import Roofline, fit_roofline
 from tests.latency_models.prediction.tables import kernels, split
 
 TRUE = Roofline({"fp32": 1e7, "w8a8": 3e7, "bwn": 2e7}, 5e6, 2e-5)
 
 
-def table() -> KernelTable:
+def table() -> KernelRows:
     """Kernels of these three precisions and of none, as many bound by either peak."""
     rng, num = np.random.default_rng(0), 600
     precisions = rng.choice([*TRUE.macs_per_ms, ""], num)

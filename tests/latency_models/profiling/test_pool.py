@@ -10,7 +10,7 @@ from latency_models.compiler.kernel_text import from_text
 from latency_models.compiler.network_kernels import network_kernels
 from latency_models.devices.cpu import AVX2
 from latency_models.devices.device import RUNTIMES, Runtime
-from latency_models.prediction.kernel_table import KernelTable, kernel_table
+from latency_models.prediction.kernel_rows import KernelRows, rows_of
 from latency_models.prediction.onnx_features import describe
 from latency_models.profiling.pool import MOST_AT_ONCE, Pool, Wanted
 from search_spaces.building.builder import GraphBuilder
@@ -73,7 +73,7 @@ def test_every_kind_is_met_early() -> None:
 def test_the_ends_of_a_kinds_sizes_come_first() -> None:
     whole = pool(60)
     kernels = list(whole.counts)
-    table = kernel_table([describe(kernel, AVX2) for kernel in kernels])
+    table = rows_of([describe(kernel, AVX2) for kernel in kernels])
     ends = set()
     for kind in np.unique(table.kinds):
         own = np.flatnonzero(table.kinds == kind)
@@ -107,7 +107,7 @@ def test_doubtful_kernels_are_wanted_more() -> None:
     whole = pool(60)
     first = list(whole.texts.values())
 
-    def doubts(table: KernelTable) -> np.ndarray:
+    def doubts(table: KernelRows) -> np.ndarray:
         return np.where(table.kinds == "conv2d 3x3 fp32", 100.0, 0.01)
 
     whole.assess(doubts)

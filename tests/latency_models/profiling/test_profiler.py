@@ -20,7 +20,7 @@ from latency_models.devices.latency import MeasurementError
 from latency_models.measurement.readings import read_readings
 from latency_models.prediction.fitting import fit_doubts, fit_latency_model
 from latency_models.profiling.pool import Doubts
-from latency_models.profiling.profiler import PAUSES_S, RETIMED, Draw, Profiler, Progress
+from latency_models.profiling.profiler import PAUSES_S, RETIMED, Draw, ProfileProgress, Profiler
 from search_spaces.building.builder import GraphBuilder
 from search_spaces.graphs.errors import UnsupportedOperatorError, UserError
 from search_spaces.graphs.graph import Graph
@@ -43,7 +43,7 @@ def profile(
     budget_s: float = 60.0,
     seed: int = 0,
     space: Draw = draw,
-    told: Callable[[Progress], None] = lambda progress: None,
+    told: Callable[[ProfileProgress], None] = lambda progress: None,
 ) -> Profiler:
     """A run of the profiler on a fake device; where the run fails, so does this."""
     timer = timer or FakeTimer()
@@ -69,7 +69,7 @@ def texts(folder: Path, what: Literal["kernels", "networks"]) -> list[str]:
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_kernels_and_networks_are_timed_in_turns(runtime: Runtime, tmp_path: Path) -> None:
-    timer, told = FakeTimer(runtime=runtime), list[Progress]()
+    timer, told = FakeTimer(runtime=runtime), list[ProfileProgress]()
 
     profiler = profile(tmp_path, timer, told=told.append)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from latency_models.devices.device import host_instruction_sets
+from latency_models.devices.host import host_instruction_sets
 from tests.latency_models.parts.boards import Server, closed_port
 from tests.nas.cli.test_commands import nas
 

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,6 +10,7 @@ from latency_models.devices.cpu import AVX2
 from latency_models.prediction.fitting import fit_latency_model
 from latency_models.prediction.model import LatencyModel
 from nas.cli.profile import seconds_of
+from nas.problem import yaml_text
 from search_spaces.graphs.errors import UserError
 from search_spaces.space.architecture import save_architecture
 from search_spaces.space.space import Architecture
@@ -24,7 +24,7 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Profiles and devices of these tests."""
     for name in ("PROFILES", "DEVICES", "CACHE"):
         monkeypatch.setenv(f"HWNAS_{name}", str(tmp_path / name.lower()))
-    (tmp_path / "space.yaml").write_text(yaml.safe_dump(SPACE))
+    (tmp_path / "space.yaml").write_text(yaml_text.dump(SPACE))
     return tmp_path
 
 

@@ -10,7 +10,7 @@ from nas.data.augmentation import Augmentation
 from nas.data.images import ImageData
 from nas.data.sources import make_source
 from nas.data.splits import Normalization, apportion, normalization, split
-from nas.data.tensors import check_input, network_inputs, place, place_split
+from nas.data.tensors import check_input, place, place_split
 from search_spaces.graphs.errors import UserError
 
 
@@ -179,20 +179,22 @@ class TestTensors:
         images = np.stack([pattern] * 2).astype(np.uint8)[..., None]
         data = ImageData("set", images, np.array([0, 1]), ("a", "b"))
 
-        small = network_inputs(data, Normalization((0.0,), (1.0,)), (1, 2, 2))
-        large = network_inputs(data, Normalization((0.0,), (1.0,)), (1, 16, 24))
+        split = place_split(data, Normalization((0.0,), (1.0,)))
+
+        small = split.inputs(slice(None), (1, 2, 2)).numpy()
+        large = split.inputs(slice(None), (1, 16, 24))
 
         assert small == pytest.approx(0.5, abs=0.02)
         assert large.shape == (2, 1, 16, 24)
 
-    def test_network_inputs_are_what_evaluation_sees(self) -> None:
+    def test_batches_are_the_inputs_in_order(self) -> None:
         data = self.colour()
         split = place_split(data, self.NORM)
 
         seen = torch.cat([x for x, _ in split.batches((3, 4, 4), 3)])
         labels = torch.cat([y for _, y in split.batches((3, 4, 4), 3)])
 
-        assert np.array_equal(network_inputs(data, self.NORM, (3, 4, 4)), seen.numpy())
+        assert torch.equal(split.inputs(slice(None), (3, 4, 4)), seen)
         assert labels.tolist() == data.labels.tolist()
 
     def test_augmentation_is_applied_before_normalising(self) -> None:

@@ -67,9 +67,10 @@ def test_every_format_is_shipped_and_is_what_was_trained(shipped: Shipped) -> No
     results, setting, report = shipped
     model = results.run.load_model(results.front[0].hash)
     assert {row.file for row in FORMATS.values()} <= report.files.keys()
-    assert set(report.parity.differences) == {row.file for row in FORMATS.values()}
-    assert max(report.parity.differences.values()) < 1e-4
-    assert report.test_accuracy == pytest.approx(accuracy(model, setting.tensors.test), abs=1e-7)
+    assert set(report.checks.parity.differences) == {row.file for row in FORMATS.values()}
+    assert max(report.checks.parity.differences.values()) < 1e-4
+    right = accuracy(model, setting.tensors.test)
+    assert report.checks.test_accuracy == pytest.approx(right, abs=1e-7)
 
 
 @pytest.mark.slow
@@ -100,11 +101,11 @@ def test_metadata_says_how_to_use_the_files_and_holds_their_checksums(shipped: S
     assert data["input"]["shape"] == [1, 8, 8]
     assert data["input"]["mean"] == list(setting.splits.normalization.mean)
     assert data["class_names"] == [str(digit) for digit in range(10)]
-    assert data["test"]["correct"] == report.test_correct
+    assert data["test"]["correct"] == report.checks.test_correct
     assert data["latency"]["searched"]["median_ms"] > 0
     assert data["latency"]["files"] == {}
     text = (report.folder / "README.md").read_text()
-    assert f"{report.test_correct} of {report.num_test} images" in text
+    assert f"{report.checks.test_correct} of {report.checks.num_test} images" in text
     assert len(text.splitlines()) < 40
 
 
@@ -126,12 +127,12 @@ def test_a_low_bit_network_is_shipped_with_what_its_codes_may_differ_by(
     proto = onnx.load(report.folder / "model.onnx")
     said = {item.key: item.value for item in proto.metadata_props}
     assert precision in json.loads(said["hwnas.precisions"]).values()
-    assert report.parity.limit > 1e-4
+    assert report.checks.parity.limit > 1e-4
     # The same weights, folded: a code on the border may move in the image that differs most.
-    assert report.parity.differences["model.safetensors"] < 1e-3
+    assert report.checks.parity.differences["model.safetensors"] < 1e-3
     data = json.loads((report.folder / "metadata.json").read_text())
-    assert data["test"]["files"] == report.file_correct
-    assert abs(report.file_correct["model.onnx"] - report.test_correct) <= 1
+    assert data["test"]["files"] == report.checks.file_correct
+    assert abs(report.checks.file_correct["model.onnx"] - report.checks.test_correct) <= 1
 
 
 def test_files_that_part_in_an_answer_are_told_apart() -> None:
@@ -229,7 +230,7 @@ def test_retrained_weights_are_shipped_where_asked_for(
         ship_onnx(tmp_path / "out", retrained=True)
     found = retrain(results, results.front[0], epochs=1, setting=setting)
     report = ship_onnx(tmp_path / "out", retrained=True)
-    assert report.test_accuracy == pytest.approx(found.test_accuracy, abs=1e-7)
+    assert report.checks.test_accuracy == pytest.approx(found.test_accuracy, abs=1e-7)
     assert report.validation_accuracy == found.validation_accuracy
     data = json.loads((report.folder / "metadata.json").read_text())
     assert data["weights"]["from"] == "retraining"

@@ -9,6 +9,7 @@ from typing import Any
 
 from latency_models.devices.latency import Interval, Latency, MeasurementError, NotProfiledError
 from latency_models.measurement.measurer import KernelLatency
+from latency_models.prediction.predictor import Explanation
 from nas.evaluation.instruments import Instruments
 from nas.problem.records import RunConfig
 from search_spaces.graphs.cost import network_cost
@@ -51,10 +52,18 @@ class MacsModel:
     def about(self) -> dict[str, Any]:
         return {"device": "host", "cpu": "Example CPU 9000", "networks": 24}
 
-    def latency(self, graph: Graph) -> Latency:
-        if self.unknown(graph):
+    def latency(self, graph: Graph, *, extrapolate: bool = False) -> Latency:
+        if self.unknown(graph) and not extrapolate:
             raise NotProfiledError("host has no profile of 'conv2d 3x3 fp32'; profile it")
         return predicted(network_cost(graph).macs * MS_PER_MAC * self.factor, self.width)
+
+    def latencies(
+        self, graphs: Sequence[Graph], *, extrapolate: bool = False
+    ) -> tuple[Latency, ...]:
+        return tuple(self.latency(graph, extrapolate=extrapolate) for graph in graphs)
+
+    def explain(self, graph: Graph, *, extrapolate: bool = False) -> Explanation:
+        return Explanation(self.latency(graph, extrapolate=extrapolate), (), 0.0)
 
     def refitted(self, networks: Sequence[tuple[Graph, Latency]]) -> "MacsModel":
         self.refits.append(len(networks))

@@ -5,8 +5,8 @@ from random import Random
 from typing import Any
 
 import pytest
-import yaml
 
+from nas.problem import yaml_text
 from nas.problem.drawing import drawing, read_space
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.operators import Linear
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[3]
 
 def written(folder: Path, data: object, name: str = "small.yaml") -> Path:
     path = folder / name
-    path.write_text(yaml.safe_dump(data))
+    path.write_text(yaml_text.dump(data))
     return path
 
 

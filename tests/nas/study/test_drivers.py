@@ -11,25 +11,17 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from nas.problem.metrics import METRICS
-from nas.runs.activity import host_of
 from nas.runs.folder import RunFolder, create_run
 from nas.study.claims import Count, count, verdict
-from nas.study.drivers import Drivers, Timing, Watch, predecessors
+from nas.study.drivers import Drivers, predecessors
+from nas.study.liveness import Timing
 from nas.study.names import BASELINE, BEAT, DRIVER, HASH, LEFT
 from nas.study.study import open_study
+from tests.nas.parts.clock import Clock
 from tests.nas.parts.postgres import until
 
 TWO = (METRICS["accuracy"], METRICS["macs"])
 FAST = Timing(beat_s=0.05, dead_after_s=30.0)
-
-
-class Clock:
-    """A monotonic clock that a test turns."""
-
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
@@ -45,28 +37,6 @@ def run(tmp_path: Path) -> RunFolder:
 @pytest.fixture
 def study() -> optuna.Study:
     return open_study("s", InMemoryStorage(), RandomSampler(seed=0), TWO)
-
-
-def test_a_sign_that_stands_still_for_too_long_is_dead(clock: Clock) -> None:
-    watch = Watch(30.0, 10.0, clock)
-    for beat in range(8):
-        assert watch.look({"alive": beat, "dead": 0}) == (set() if beat < 6 else {"dead"})
-        clock.now += 5.0
-
-
-def test_a_sign_that_moves_again_lives(clock: Clock) -> None:
-    watch = Watch(10.0, 10.0, clock)
-    watch.look({"a": 1})
-    clock.now += 10.0
-    assert watch.look({"a": 1}) == {"a"}
-    assert watch.look({"a": 2}) == set()
-
-
-def test_who_slept_calls_nobody_dead(clock: Clock) -> None:
-    watch = Watch(30.0, 10.0, clock)
-    watch.look({"a": 1})
-    clock.now += 3600.0
-    assert watch.look({"a": 1}) == set()
 
 
 @pytest.mark.parametrize("jump_s", [-1e6, 1e6])
@@ -143,10 +113,6 @@ def test_a_driver_whose_storage_hangs_can_leave(run: RunFolder) -> None:
     drivers = Drivers(stuck, run, "vm-1-aa", shared=False, timing=FAST)  # type: ignore[arg-type]
     with drivers:
         drivers.shared = True
-
-
-def test_a_name_tells_its_machine() -> None:
-    assert host_of("my-host.example-12-0a1b2c3d") == "my-host.example"
 
 
 def claims(*rows: tuple[str, str | None, bool]) -> list[FrozenTrial]:

@@ -16,7 +16,8 @@ from optuna.trial import TrialState
 
 from nas.problem.metrics import METRICS
 from nas.runs.folder import RunFolder
-from nas.study.drivers import Drivers, Timing
+from nas.study.drivers import Drivers
+from nas.study.liveness import Timing
 from nas.study.names import BASELINE, BEAT, DRAWING, DRIVER, HASH, TICKET
 from nas.study.sharing import Sharing
 from nas.study.study import open_study

@@ -13,35 +13,26 @@ import pytest
 from optuna.trial import TrialState
 from typer.testing import CliRunner
 
+from latency_models.devices.latency import Latency
 from nas.cli import app
-from nas.cli.status import distant_line
 from nas.problem.run_file import RunFile, to_yaml
 from nas.runs.activity import Activity, Task, new_driver, now, read_activities
 from nas.runs.evaluation import Evaluation
 from nas.runs.files import write_json
 from nas.runs.folder import RunFolder, create_run
 from nas.runs.lock import lock_run
-from nas.study.drivers import Distant, Listener
 from nas.study.names import BEAT, DRIVER
 from nas.study.pace import pace_of
 from nas.study.results import RunResults, load_results
-from nas.study.status import StatusReader
+from nas.study.status import StatusReader, cause_of
 from search_spaces.graphs.errors import UserError
+from tests.nas.parts.latencies import measured, predicted
 from tests.nas.parts.runs import make_run, open_run_study, run_file
 from tests.nas.parts.tiny import tiny
 from tests.nas.search.test_faults import searching, wait_for
 
 HOST = new_driver().rsplit("-", 2)[0]
 DEAD = "2025-01-01T00:00:00+00:00"
-
-
-class Clock:
-    """A monotonic clock that a test turns."""
-
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def said(*command: str) -> str:
@@ -84,6 +75,29 @@ def test_failures_are_counted_by_cause(tmp_path: Path) -> None:
     shown = said("status", str(results.run.path))
     assert "4  its worker process died" in shown
     assert "12 of 12 architectures" in shown
+
+
+@pytest.mark.parametrize(
+    ("violations", "latency", "cause"),
+    [
+        ({"latency_ms <= 2": 0.7}, measured(3.4), "latency_ms <= 2 is violated"),
+        ({"latency_ms <= 2": 0.1}, predicted(2.2), "latency_ms <= 2 is likely violated"),
+        (
+            {"macs <= 1e+06": 1.0, "latency_ms <= 2": -0.5, "params <= 500": 0.6},
+            predicted(1.0),
+            "macs <= 1e+06 is violated; params <= 500 is violated",
+        ),
+        ({"macs <= 1e+06": -0.5}, None, "training diverged in epoch N"),
+    ],
+)
+def test_the_cause_is_which_constraints_are_broken_or_the_reason_without_numbers(
+    violations: dict[str, float], latency: Latency | None, cause: str
+) -> None:
+    rules = ["macs <= 1e6", "latency_ms <= 2", "params <= 500"]
+    reason = "training diverged in epoch 3"
+    evaluation = Evaluation("h", "infeasible", reason, {}, violations, latency)
+
+    assert cause_of(tiny(constraints=rules).config(), evaluation) == cause
 
 
 def test_of_a_driver_that_died_it_is_said_when_and_at_what(tmp_path: Path) -> None:
@@ -132,34 +146,6 @@ def test_of_a_driver_with_another_run_folder_no_more_is_said_than_is_known(tmp_p
     with lock_run(results.run):
         locked, _ = StatusReader(results.run.path).read()
     assert (locked.state, locked.counts.distant, locked.counts.under_way) == ("searching", 1, 0)
-
-
-def test_who_beats_no_more_is_alive_no_more_and_its_trials_are_left() -> None:
-    clock = Clock()
-    listener = Listener(clock)
-    known = []
-    for look in range(10):
-        beats = {"dead": 3, "moves": look, "stops": min(look, 2)}
-        known.append({d.driver: (d.is_alive, d.silent_s) for d in listener.listen(beats)})
-        clock.now += 5.0
-
-    assert known[0] == dict.fromkeys(("dead", "moves", "stops"), (None, 0.0))
-    assert known[5] == {"dead": (None, 25.0), "moves": (True, 0.0), "stops": (True, 15.0)}
-    assert known[6]["dead"] == (False, 30.0)
-    assert known[9] == {"dead": (False, 45.0), "moves": (True, 0.0), "stops": (False, 35.0)}
-    assert distant_line(Distant("vm-1-aa", was_heard=True, silent_s=90.0)) == (
-        "driver vm-1-aa, with another run folder: nothing heard of it for 1 min 30 s; others take "
-        "over its trials"
-    )
-
-
-def test_who_slept_says_of_nobody_that_it_is_dead() -> None:
-    clock = Clock()
-    listener = Listener(clock)
-    listener.listen({"vm-1-aa": 1})
-    clock.now += 3600.0
-    (distant,) = listener.listen({"vm-1-aa": 1})
-    assert distant.is_alive is None
 
 
 def test_reading_writes_nothing(tmp_path: Path) -> None:

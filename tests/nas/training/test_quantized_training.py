@@ -24,18 +24,11 @@ from nas.training.loop import TrainingResult, calibration_images, train
 from nas.training.optimizer import SIGN_RATE, make_optimizer, set_learning_rate
 from nas.training.trainer import distance
 from search_spaces.building.builder import GraphBuilder
+from search_spaces.graphs.activations import Activation
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.graph import INPUT, Graph, Node
 from search_spaces.graphs.model import Model, fold_batch_norm, random_model
-from search_spaces.graphs.operators import (
-    Activation,
-    Add,
-    Conv2d,
-    GlobalAvgPool,
-    Linear,
-    Magnitude,
-    Quantize,
-)
+from search_spaces.graphs.operators import Add, Conv2d, GlobalAvgPool, Linear, Magnitude, Quantize
 from search_spaces.graphs.precision import FP32, PRECISIONS, Precision
 from search_spaces.quantization.codes import (
     is_coded,

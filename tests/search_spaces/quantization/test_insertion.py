@@ -16,10 +16,10 @@ from search_spaces.blocks.shuffle_v2 import ShuffleV2
 from search_spaces.blocks.skip import Skip
 from search_spaces.building.builder import GraphBuilder
 from search_spaces.building.layer import Layer
+from search_spaces.graphs.activations import Activation
 from search_spaces.graphs.cost import network_cost
 from search_spaces.graphs.graph import INPUT, Graph, Node
 from search_spaces.graphs.operators import (
-    Activation,
     Add,
     AvgPool,
     ChannelSplit,

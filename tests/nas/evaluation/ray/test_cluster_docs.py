@@ -13,7 +13,7 @@ import jsonschema  # type: ignore[import-untyped]
 import pytest
 import ray
 import typer
-import yaml
+from ruamel.yaml import YAML
 
 from nas.cli import app
 
@@ -72,7 +72,7 @@ def test_what_is_linked_is_there() -> None:
 
 
 def test_the_clusters_file_is_valid_by_rays_own_schema() -> None:
-    config = yaml.safe_load((FILES / "ray-up.yaml").read_text())
+    config = YAML(typ="safe").load((FILES / "ray-up.yaml").read_text())
     schema = Path(ray.__file__).parent / "autoscaler" / "ray-schema.json"
     jsonschema.validate(config, json.loads(schema.read_text()))
     starts = [
@@ -112,7 +112,7 @@ def test_the_slurm_script_is_sound() -> None:
 
 @pytest.fixture
 def manifests() -> dict[str, Any]:
-    return {m["kind"]: m for m in yaml.safe_load_all((FILES / "kuberay.yaml").read_text())}
+    return {m["kind"]: m for m in YAML(typ="safe").load_all((FILES / "kuberay.yaml").read_text())}
 
 
 def test_the_kubernetes_manifests_belong_together(manifests: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from nas.evaluation.ray.monitor import fitting
 from nas.evaluation.ray.remote_calls import outcome_of, value_of
 from nas.evaluation.ray.trainable import Shared, shared_config
 from nas.evaluation.ray.tune import Jobs, TrialLostError, TuneRun
-from nas.runs.folder import DiskFullError
+from nas.runs.files import DiskFullError
 from nas.training.candidate import CandidateFailedError
 from nas.training.loop import TrainingResult
 from nas.training.trainer import TrainingDivergedError

@@ -1,7 +1,7 @@
-"""Kernel table: kernels as rows of numbers, the form in which models fit and predict them."""
+"""Kernel rows: kernels as numbers, the form in which models fit and predict them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ RANGED_AT = [FEATURES.index(name) for name in RANGED]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class KernelTable:
+class KernelRows:
     """Kernels as rows; S of them.
 
     Attributes:
@@ -43,22 +43,14 @@ class KernelTable:
         """(S, R): the logarithms of what tells how large a kernel is."""
         return self.features[:, RANGED_AT]
 
-    def rows(self, where: NDArray[np.bool_] | NDArray[np.intp]) -> "KernelTable":
+    def rows(self, where: NDArray[np.bool_] | NDArray[np.intp]) -> "KernelRows":
         """Returns some of the rows."""
-        return KernelTable(
-            self.kinds[where],
-            self.families[where],
-            self.precisions[where],
-            self.macs[where],
-            self.moved_bytes[where],
-            self.terms[where],
-            self.features[where],
-        )
+        return KernelRows(*(getattr(self, column.name)[where] for column in fields(self)))
 
 
-def kernel_table(descriptions: Sequence[Description]) -> KernelTable:
+def rows_of(descriptions: Sequence[Description]) -> KernelRows:
     """Returns descriptions as a table."""
-    return KernelTable(
+    return KernelRows(
         np.array([each.kind for each in descriptions], np.str_),
         np.array([each.family for each in descriptions], np.str_),
         np.array([each.precision for each in descriptions], np.str_),
