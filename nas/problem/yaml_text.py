@@ -29,7 +29,7 @@ def reader_and_writer() -> YAML:
     yaml = YAML(typ="safe", pure=True)
     yaml.Constructor = Constructor
     yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = None  # the order stays
+    yaml.representer.sort_base_mapping_type_on_output = False
     return yaml
 
 
@@ -48,8 +48,8 @@ def load(text: str) -> Any:  # noqa: ANN401  (whatever it holds)
 def dump(data: Any) -> str:  # noqa: ANN401
     """Returns ``data`` as YAML, keys in their order.
 
-    >>> dump({"name": "1e3", "switch": "off"})
-    "name: '1e3'\\nswitch: off\\n"
+    >>> dump({"switch": "off", "name": "1e3"})
+    "switch: off\\nname: '1e3'\\n"
     """
     written = StringIO()
     reader_and_writer().dump(data, written)
