@@ -22,13 +22,13 @@ import tvm_ffi.libinfo
 from numpy.typing import NDArray
 
 from latency_models.devices.cpu import Cpu
+from tests.waiting import PATIENCE_S
 
 Array = NDArray[Any]
 ENTRY = "run"  # the only name that the main program calls
 EMULATOR, COMPILER, LINKER = "qemu-aarch64", "aarch64-linux-gnu-gcc", "aarch64-linux-gnu-ld"
 MAIN = Path(__file__).with_name("aarch64_main.c")
 CODES = {"f": 2, "u": 1, "i": 0}  # DLPack's names of types, by numpy's
-SECONDS = 60
 
 MISSING = [tool for tool in (EMULATOR, COMPILER, LINKER) if shutil.which(tool) is None]
 needs_emulator = pytest.mark.skipif(
@@ -84,7 +84,9 @@ def main_object() -> bytes:
 
 def checked(command: Sequence[str], given: bytes = b"") -> bytes:
     """Returns what a program writes; asserts that it ends well."""
-    done = subprocess.run(command, input=given, capture_output=True, timeout=SECONDS, check=False)
+    done = subprocess.run(
+        command, input=given, capture_output=True, timeout=PATIENCE_S, check=False
+    )
     end = signal.Signals(-done.returncode).name if done.returncode < 0 else done.returncode
     assert done.returncode == 0, (
         f"{Path(command[0]).name} ended with {end}: {message(done.stderr)}"

@@ -9,7 +9,7 @@ from time import monotonic, sleep
 import pytest
 
 from latency_models.devices.lock import device_lock, making_way
-from tests.latency_models.parts.boards import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 
 HOLDER = """
 from time import sleep
@@ -47,7 +47,7 @@ def test_training_steps_stand_still_while_something_is_measured() -> None:
     wait_until(lambda: steps[-1] > let_go)
     done.set()
     for worker in workers:
-        worker.join(timeout=10)
+        worker.join(timeout=PATIENCE_S)
 
     assert any(step < held for step in steps)
     assert not [step for step in steps if held < step < let_go]
@@ -67,7 +67,7 @@ def test_two_measurements_wait_for_each_other() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=10)
+        thread.join(timeout=PATIENCE_S)
 
     assert [line.split()[1] for line in order] == ["begins", "ends"] * 2
 
@@ -90,5 +90,5 @@ def test_the_lock_of_a_killed_process_is_free_again() -> None:
     holder.wait()
     holder.stdout.close()
 
-    assert entered.wait(20)
+    assert entered.wait(PATIENCE_S)
     waiting.join()

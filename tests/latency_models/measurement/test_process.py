@@ -23,13 +23,13 @@ from search_spaces.graphs.model import Array, random_model
 from search_spaces.graphs.operators import Conv2d, Linear
 from search_spaces.space.architecture import to_json
 from search_spaces.space.space import Architecture
-from tests.latency_models.parts.boards import wait_until
 from tests.latency_models.parts.cases import graph_of
+from tests.waiting import PATIENCE_S, wait_until
 
 DEVICE = Device("bench", "ONNX Runtime starts faster than TVM", runtime="onnxruntime")
 SMALL = graph_of((3, 8, 8), Conv2d(4, norm="none", bias=True))
 FOREVER = TimingPlan(min_ms=600_000, max_drift=1000)
-LIMIT_S = 60.0
+LIMIT_S = PATIENCE_S
 
 
 @pytest.fixture

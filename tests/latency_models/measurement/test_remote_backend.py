@@ -40,14 +40,14 @@ from tests.latency_models.parts.boards import (
     closed_port,
     tracked_board,
     tracker,
-    wait_until,
 )
+from tests.waiting import PATIENCE_S, wait_until
 
 HOST = host_cpu()
 GRAPH = small_network()
 MODEL = random_model(GRAPH, np.random.default_rng(0))
 X = np.random.default_rng(1).normal(size=(2, *GRAPH.input_shape)).astype(np.float32)
-LIMIT_S = 60.0
+LIMIT_S = PATIENCE_S
 KEY = "pi"
 MAGIC = 0xFF271  # what both ends of TVM's protocol say first
 ACCEPTED = struct.pack("<ii", MAGIC, 7) + b"server:"  # a server's greeting, with its name

@@ -7,15 +7,14 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from time import monotonic
 from types import TracebackType
 from typing import Self
 
+from tests.waiting import PATIENCE_S
+
 ROOT = Path(__file__).parents[3]
-START_S = 60.0
 SERVE = """
 from latency_models.boards.server import serve_board, serve_tracker
 def say(line): print(line, flush=True)
@@ -51,8 +50,8 @@ class Server:
     def line(self) -> str:
         """The next line that it prints."""
         assert self._process.stdout is not None
-        ready, _, _ = select.select([self._process.stdout], [], [], START_S)
-        assert ready, f"no line for {START_S:g} s"
+        ready, _, _ = select.select([self._process.stdout], [], [], PATIENCE_S)
+        assert ready, f"no line for {PATIENCE_S:g} s"
         return self._process.stdout.readline().decode().strip()
 
     def signal(self, number: int) -> None:
@@ -62,7 +61,7 @@ class Server:
 
     def wait(self) -> None:
         """Waits until it has ended by itself."""
-        self._process.wait(START_S)
+        self._process.wait(PATIENCE_S)
 
     def __enter__(self) -> Self:
         return self
@@ -138,10 +137,3 @@ def closed_port() -> str:
     """An address where nothing listens."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         return f"127.0.0.1:{listening.getsockname()[1]}"
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = monotonic() + START_S
-    while not condition():
-        assert monotonic() < deadline, f"waited {START_S:g} s in vain"
-        threading.Event().wait(0.02)

@@ -13,6 +13,7 @@ from search_spaces.networks import get_network
 from search_spaces.space.architecture import save_architecture
 from search_spaces.space.space import Architecture
 from tests.nas.parts.cpu_time import cpu_seconds_of_children
+from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parent.parent.parent.parent
 RUN_FILE = """\
@@ -37,7 +38,7 @@ def nas(*words: str, at: Path, code: int = 0) -> str:
         cwd=at,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
         env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"},
     )
     assert done.returncode == code, done.stdout + done.stderr

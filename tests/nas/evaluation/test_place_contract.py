@@ -19,6 +19,7 @@ from search_spaces.space.architecture import graph_hash
 from tests.nas.parts.contracts import QUICK, keeping
 from tests.nas.parts.latencies import fresh_stopwatch, true_ms
 from tests.nas.parts.tiny import tiny
+from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.usefixtures("cache_of_its_own")
 
@@ -111,7 +112,7 @@ def test_an_open_place_evaluates_candidates_and_measures_and_ends_what_it_starte
     run = create_run(tmp_path / "run", to_yaml(file))
 
     with place.open(config, run, place.prepare(config), None) as opened:
-        key = opened.workers.submit(QUICK).result(timeout=240)
+        key = opened.workers.submit(QUICK).result(timeout=PATIENCE_S)
         measured = opened.measurer.latency(QUICK.graph)
 
     evaluation = run.load_evaluation(key)

@@ -23,6 +23,7 @@ from search_spaces.space.architecture import graph_hash
 from search_spaces.space.space import Architecture
 from tests.nas.parts.runs import baseline
 from tests.nas.parts.tiny import tiny
+from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.usefixtures("cache_of_its_own")
 
@@ -58,7 +59,7 @@ def named(name: str, width: int = 4) -> Architecture:
 
 def outcome(future: "Future[str]") -> object:
     try:
-        return future.result(timeout=60)
+        return future.result(timeout=PATIENCE_S)
     except BrokenProcessPool:
         return "died"
 
@@ -67,7 +68,7 @@ def test_candidates_run_beside_each_other_where_ctrl_c_does_not_reach(
     workers: LocalWorkers,
 ) -> None:
     futures = [workers.submit(named("slow", width)) for width in (4, 8)]
-    results = [future.result(timeout=60) for future in futures]
+    results = [future.result(timeout=PATIENCE_S) for future in futures]
 
     assert len({result.partition(" ")[0] for result in results}) == 2
     assert all("SIGINT" in result for result in results)
@@ -94,7 +95,7 @@ def test_who_dies_takes_nobody_along_and_is_given_up_after_a_second_try(
 
 def test_an_error_of_a_worker_is_the_searchs_own(workers: LocalWorkers) -> None:
     with pytest.raises(UserError, match="the disk is full"):
-        workers.submit(named("wrong")).result(timeout=60)
+        workers.submit(named("wrong")).result(timeout=PATIENCE_S)
 
 
 def test_in_process_an_error_passes_through_at_once(run: RunFolder) -> None:

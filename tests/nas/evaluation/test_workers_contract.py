@@ -37,6 +37,7 @@ from tests.nas.parts.contracts import (
     open_fated,
 )
 from tests.nas.parts.tiny import tiny
+from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.usefixtures("cache_of_its_own")
 
@@ -108,7 +109,7 @@ def workers(name: str, run: RunFolder, digits_file: dict[str, Any]) -> Iterator[
 def outcome(workers: Workers, architecture: Architecture) -> object:
     """Returns the hash of what was evaluated, or the loss of its worker."""
     try:
-        return workers.submit(architecture).result(timeout=120)
+        return workers.submit(architecture).result(timeout=PATIENCE_S)
     except (WorkerLostError, BrokenProcessPool) as error:
         return error
 
@@ -122,7 +123,7 @@ def test_every_slot_takes_a_candidate_and_each_is_filed_under_its_hash(
     futures = [workers.submit(candidate) for candidate in candidates]
 
     for candidate, future in zip(candidates, futures, strict=True):
-        key = future.result(timeout=120)
+        key = future.result(timeout=PATIENCE_S)
         assert key == graph_hash(candidate.graph)
         evaluation = run.load_evaluation(key)
         assert evaluation is not None
@@ -133,7 +134,7 @@ def test_every_slot_takes_a_candidate_and_each_is_filed_under_its_hash(
 
 def test_what_is_wrong_with_the_search_ends_it(workers: Workers) -> None:
     with pytest.raises(UserError, match="the disk is full"):
-        workers.submit(WRONG).result(timeout=120)
+        workers.submit(WRONG).result(timeout=PATIENCE_S)
 
 
 def test_who_kills_its_worker_is_tried_again_and_then_given_up(

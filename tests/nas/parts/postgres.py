@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic, sleep
 
 import psutil
 import pytest
+
+from tests.waiting import PATIENCE_S
 
 SECRET = "s3cr3t-Pa55"
 
@@ -68,7 +69,7 @@ class Postgres:
                 process.send_signal(signal.SIGKILL)
             except psutil.NoSuchProcess:
                 continue
-        psutil.wait_procs(family, timeout=10)
+        psutil.wait_procs(family, timeout=PATIENCE_S)
 
     def stop(self) -> None:
         if (self.data / "postmaster.pid").exists() and psutil.pid_exists(self.pid):
@@ -104,12 +105,3 @@ def postgres_server() -> Iterator[Postgres]:
     finally:
         server.stop()
         subprocess.run(["rm", "-r", str(folder)], check=True)
-
-
-def until(holds: object, limit_s: float = 30.0) -> None:
-    """Waits until ``holds()`` is true."""
-    assert callable(holds)
-    deadline = monotonic() + limit_s
-    while not holds():
-        assert monotonic() < deadline, "waited in vain"
-        sleep(0.05)

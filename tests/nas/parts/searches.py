@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from nas.problem.run_file import RunFile, to_yaml
+from tests.waiting import PATIENCE_S
 
 # Drivers that notice within seconds that another one is dead.
 PROGRAM = """
@@ -88,5 +89,5 @@ def wait_for(process: "subprocess.Popen[str]", line: str, times: int = 1) -> Non
 
 
 def ended_well(process: "subprocess.Popen[str]") -> None:
-    said, wrong = process.communicate(timeout=60)
+    said, wrong = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, wrong) == (0, ""), said

@@ -26,6 +26,7 @@ from nas.serving.sockets import TOKEN, open_socket, read_token, url_of
 from search_spaces.graphs.cost import network_cost
 from search_spaces.graphs.graph import Graph
 from search_spaces.graphs.operators import Linear
+from tests.waiting import PATIENCE_S
 
 SLOW = 7
 UNKNOWN = 11
@@ -97,7 +98,7 @@ def served(
         yield process.stdout.readline().strip(), process
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(timeout=30)
+        process.wait(timeout=PATIENCE_S)
         process.stdout.close()  # type: ignore[union-attr]
 
 

@@ -29,6 +29,7 @@ from nas.study.results import RunResults, TrialResult
 from search_spaces.graphs.errors import UserError
 from tests.nas.parts.latencies import measured, predicted
 from tests.nas.parts.runs import SPACE, baseline, make_run, run_file
+from tests.waiting import PATIENCE_S
 
 BASELINES = {"tiny_net": baseline("tiny_net", 8), "small_net": baseline("small_net", 20)}
 CHROMIUM = next(
@@ -449,7 +450,7 @@ def test_a_browser_draws_every_chart_without_an_error(
         ],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
         check=True,
     )
     title = re.search(r"<title>\[(.*?)\]</title>", answer.stdout)

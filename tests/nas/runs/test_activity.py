@@ -15,6 +15,7 @@ from nas.runs.activity import (
     read_activities,
 )
 from nas.runs.folder import RunFolder
+from tests.waiting import PATIENCE_S
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def run(tmp_path: Path) -> RunFolder:
 
 
 def wait_for_tasks(run: RunFolder, names: list[str]) -> Activity:
-    deadline = monotonic() + 20
+    deadline = monotonic() + PATIENCE_S
     while True:
         for activity in read_activities(run):
             if sorted(task.name for task in activity.tasks) == names:

@@ -23,6 +23,7 @@ from search_spaces.space.architecture import graph_hash
 from search_spaces.space.space import Architecture
 from tests.nas.parts.disks import file_system
 from tests.nas.parts.runs import CONDITIONS, baseline
+from tests.waiting import PATIENCE_S
 
 
 @pytest.fixture
@@ -216,7 +217,7 @@ def test_a_lock_keeps_others_out_until_its_holder_dies(run: RunFolder) -> None:
     ready = context.Event()
     holder = context.Process(target=hold_lock, args=(run, ready))
     holder.start()
-    assert ready.wait(60)
+    assert ready.wait(PATIENCE_S)
 
     assert is_locked(run)
     with (

@@ -21,9 +21,10 @@ from nas.study.names import DRIVER, HASH
 from nas.study.results import RunResults, load_results
 from nas.study.storages import open_storage, remember_password
 from search_spaces.graphs.errors import UserError
-from tests.nas.parts.postgres import SECRET, Postgres, postgres_server, until
+from tests.nas.parts.postgres import SECRET, Postgres, postgres_server
 from tests.nas.parts.searches import driving, ended_well, wait_for
 from tests.nas.parts.tiny import tiny
+from tests.waiting import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.usefixtures("cache_of_its_own")
 Record = Callable[[str, object], None]  # pytest's record_property
@@ -199,7 +200,7 @@ def test_a_database_that_stays_away_ends_the_search_in_one_line(
         with driving(tmp_path, file, "new", storage_limit_s=1) as process:
             wait_for(process, "trial")
             server.kill()
-            _, wrong = process.communicate(timeout=60)
+            _, wrong = process.communicate(timeout=PATIENCE_S)
             assert process.returncode == 1
         assert len(wrong.splitlines()) == 1
         assert wrong.startswith(
@@ -348,7 +349,7 @@ def test_who_waits_for_others_can_be_interrupted(
     )
     with driving(tmp_path / "a", file, "new") as first:
         wait_for(first, "start")
-        until(lambda: "started" in (tmp_path / "a" / "tiny" / "run.json").read_text())
+        wait_until(lambda: "started" in (tmp_path / "a" / "tiny" / "run.json").read_text())
         sleep(1)
         with driving(tmp_path / "b", file, "join") as second:
             wait_for(second, "start")

@@ -21,6 +21,7 @@ from nas.study.results import RunResults
 from nas.study.status import StatusReader
 from search_spaces.graphs.errors import UserError
 from tests.nas.parts.runs import make_run, run_file
+from tests.waiting import PATIENCE_S
 
 pytest.importorskip("optuna_dashboard")
 from nas.serving.dashboard_server import Server, dashboard_app
@@ -172,7 +173,7 @@ def test_a_browser_shows_feasible_and_infeasible_trials_apart(
             ],
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=PATIENCE_S,
             check=True,
         )
     points = re.findall(r'<path class="point"[^>]*style="([^"]*)"', answer.stdout)

@@ -27,6 +27,7 @@ from search_spaces.graphs.operators import Conv2d, GlobalAvgPool, Linear
 from search_spaces.space.architecture import to_json
 from search_spaces.space.space import Architecture
 from tests.nas.parts.served import SLOW, UNKNOWN, ByMacs, served
+from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parent.parent.parent.parent
 SECRET = "a-token-that-only-these-tests-know"
@@ -214,7 +215,7 @@ def test_a_body_that_never_comes_is_503(client: httpx.Client) -> None:
     at = urlsplit(str(client.base_url))
     head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 
-    with socket.create_connection((at.hostname or "", at.port or 0), timeout=10) as slow:
+    with socket.create_connection((at.hostname or "", at.port or 0), timeout=PATIENCE_S) as slow:
         slow.sendall(head + b"Content-Length: 1000\r\n\r\n{")
         assert slow.recv(1000).startswith(b"HTTP/1.1 503")
 
@@ -314,11 +315,13 @@ def test_a_request_in_flight_is_answered_before_the_end(number: signal.Signals) 
         httpx.Client(base_url=url) as client,
     ):
         assert client.get("/health").status_code == 200
-        slow = threads.submit(client.post, "/predict", json=query(network(SLOW)), timeout=20)
+        slow = threads.submit(
+            client.post, "/predict", json=query(network(SLOW)), timeout=PATIENCE_S
+        )
         sleep(0.4)
         process.send_signal(number)
         assert slow.result().status_code == 200
-        assert process.wait(timeout=20) == 0
+        assert process.wait(timeout=PATIENCE_S) == 0
         with pytest.raises(httpx.ConnectError):
             httpx.get(f"{url}/health")
 

@@ -18,7 +18,7 @@ from nas.study.liveness import Timing
 from nas.study.names import BASELINE, BEAT, DRIVER, HASH, LEFT
 from nas.study.study import open_study
 from tests.nas.parts.clock import Clock
-from tests.nas.parts.postgres import until
+from tests.waiting import wait_until
 
 TWO = (METRICS["accuracy"], METRICS["macs"])
 FAST = Timing(beat_s=0.05, dead_after_s=30.0)
@@ -79,7 +79,7 @@ def test_trials_of_the_dead_the_departed_and_of_nobody_are_abandoned(
 def test_a_driver_beats_and_says_when_it_leaves(study: optuna.Study, run: RunFolder) -> None:
     with Drivers(study, run, "vm-1-aa", shared=True, timing=FAST):
         assert predecessors(run) == {"vm-1-aa"}
-        until(lambda: study.user_attrs[BEAT + "vm-1-aa"] > 1)
+        wait_until(lambda: study.user_attrs[BEAT + "vm-1-aa"] > 1)
 
     assert study.user_attrs[BEAT + "vm-1-aa"] == LEFT
     assert predecessors(run) == set()
@@ -92,7 +92,7 @@ def test_a_driver_alone_is_silent_until_another_one_comes(
         time.sleep(0.2)
         assert study.user_attrs == {}
         study.set_user_attr(BEAT + "vm-2-bb", 0)
-        until(lambda: BEAT + "vm-1-aa" in study.user_attrs)
+        wait_until(lambda: BEAT + "vm-1-aa" in study.user_attrs)
         assert drivers.shared
 
 

@@ -21,7 +21,7 @@ from nas.study.liveness import Timing
 from nas.study.names import BASELINE, BEAT, DRAWING, DRIVER, HASH, TICKET
 from nas.study.sharing import Sharing
 from nas.study.study import open_study
-from tests.nas.parts.postgres import until
+from tests.waiting import wait_until
 
 TWO = (METRICS["accuracy"], METRICS["macs"])
 STEPS = 200  # of all drivers together without one of the dead, after which it is dead
@@ -278,7 +278,7 @@ def test_a_search_that_is_stopped_waits_for_nobody_and_queues_its_trial(
 
     thread = threading.Thread(target=claim)
     thread.start()
-    until(lambda: study.get_trials()[mine.number].user_attrs.get(TICKET) == 1)
+    wait_until(lambda: study.get_trials()[mine.number].user_attrs.get(TICKET) == 1)
     time.sleep(0.2)
     assert found == []
     stop.set()

@@ -21,7 +21,7 @@ from nas.runs.activity import read_activities
 from nas.runs.folder import RunFolder
 from nas.study.results import RunResults, load_results
 from nas.study.storages import open_storage
-from tests.nas.parts.postgres import until
+from tests.waiting import wait_until
 
 OURS = ("ray::ResourceTrainable", "ray::Keeper", "ray::DeviceActor")
 
@@ -135,7 +135,7 @@ def left_of_us(cluster: LocalCluster) -> list[str]:
 
 def all_gone(cluster: LocalCluster) -> None:
     """Waits until no process of a search is left on the cluster."""
-    until(lambda: not left_of_us(cluster), 30)
+    wait_until(lambda: not left_of_us(cluster))
 
 
 def in_training(run: Path) -> set[str]:

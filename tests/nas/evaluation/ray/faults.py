@@ -7,9 +7,9 @@ from typing import Any
 
 from nas.problem.run_file import RunFile
 from tests.nas.evaluation.ray.driving import check_whole, doubled, in_training, told
-from tests.nas.parts.postgres import until
 from tests.nas.parts.searches import wait_for
 from tests.nas.parts.tiny import tiny
+from tests.waiting import wait_until
 
 Record = Callable[[str, object], None]  # pytest's record_property
 TRIALS = 6
@@ -59,5 +59,5 @@ def in_the_middle(process: "subprocess.Popen[str]", run: Path) -> dict[str, Any]
     """Waits until something is finished and something has just begun; returns what is told."""
     wait_for(process, "trial", 2)
     earlier = in_training(run)
-    until(lambda: bool(in_training(run) - earlier), 60)
+    wait_until(lambda: bool(in_training(run) - earlier))
     return told(run)

@@ -20,8 +20,8 @@ from tests.nas.evaluation.ray.driving import (
     refused,
 )
 from tests.nas.evaluation.ray.faults import Record, changed, in_the_middle, went_well
-from tests.nas.parts.postgres import until
 from tests.nas.parts.searches import wait_for
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("cache_of_its_own")]
 
@@ -44,7 +44,7 @@ def test_the_second_nodes_raylet_is_killed(
     longer = changed(file, training={"epochs": 1200})
     with driving(tmp_path, longer) as process:
         before = in_the_middle(process, run)
-        until(lambda: len(in_training(run)) == 2, 60)
+        wait_until(lambda: len(in_training(run)) == 2)
         raylet_of(cluster, "node-2").kill()
         ended_well(process, tmp_path)
 
@@ -74,7 +74,7 @@ def test_the_node_of_the_device_is_killed_while_it_measures(
     with driving(tmp_path, file, first_takes_s=600.0) as process:
         wait_for(process, "start")
         mark = tmp_path / "measuring"
-        until(lambda: mark.exists() and len(mark.read_text().split()) == 2, 60)
+        wait_until(lambda: mark.exists() and len(mark.read_text().split()) == 2)
         holder = psutil.Process(int(mark.read_text().split()[0]))
         raylets = {pid: name for name, pid in with_spare.raylets.items()}
         name = next(raylets[each.pid] for each in holder.parents() if each.pid in raylets)
@@ -115,7 +115,7 @@ def test_the_head_is_killed_while_nothing_but_a_measurement_runs(
 ) -> None:
     with driving(tmp_path, file, first_takes_s=600.0) as process:
         wait_for(process, "start")
-        until(lambda: (tmp_path / "measuring").exists(), 60)
+        wait_until(lambda: (tmp_path / "measuring").exists())
         (head,) = heads(cluster)
         head.kill()
         assert refused(process).startswith(f"the head of the cluster at {cluster.address} does ")

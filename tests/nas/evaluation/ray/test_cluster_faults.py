@@ -25,8 +25,8 @@ from tests.nas.evaluation.ray.driving import (
     workers_at,
 )
 from tests.nas.evaluation.ray.faults import TRIALS, Record, changed, in_the_middle, went_well
-from tests.nas.parts.postgres import until
 from tests.nas.parts.searches import wait_for
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("cache_of_its_own")]
 
@@ -53,7 +53,7 @@ def test_the_device_actor_is_killed_while_it_measures(
     with driving(tmp_path, file, first_takes_s=600.0) as process:
         wait_for(process, "start")
         mark = tmp_path / "measuring"
-        until(lambda: mark.exists() and len(mark.read_text().split()) == 2, 60)
+        wait_until(lambda: mark.exists() and len(mark.read_text().split()) == 2)
         before = told(run)
         os.kill(int(mark.read_text().split()[0]), signal.SIGKILL)
         ended_well(process, tmp_path)
@@ -171,7 +171,7 @@ def test_ctrl_c_once_finishes_what_runs_and_twice_stops_at_once(
     endless = endless.model_copy(update={"name": "endless"})
     with driving(tmp_path / "endless", endless) as process:
         wait_for(process, "start")
-        until(lambda: is_training(tmp_path / "endless" / "endless"), 60)
+        wait_until(lambda: is_training(tmp_path / "endless" / "endless"))
         os.killpg(process.pid, signal.SIGINT)
         sleep(1)
         assert process.poll() is None

@@ -20,9 +20,9 @@ from tests.nas.evaluation.ray.driving import (
     workers_at,
 )
 from tests.nas.evaluation.ray.faults import Record, changed, went_well
-from tests.nas.parts.postgres import until
 from tests.nas.parts.searches import wait_for
 from tests.nas.parts.tiny import tiny
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cache_of_its_own")]
 
@@ -35,7 +35,7 @@ def test_a_candidate_whose_worker_is_killed_goes_on_from_its_checkpoint(
     with driving(tmp_path, longer) as process:
         wait_for(process, "start")
         # Whichever worker is killed is in the middle of a training then.
-        until(lambda: len(in_training(run)) == 2, 60)
+        wait_until(lambda: len(in_training(run)) == 2)
         before = told(run)
         workers_at(two_nodes, "ray::ResourceTrainable.train")[0].kill()
         ended_well(process, tmp_path)

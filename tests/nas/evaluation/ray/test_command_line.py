@@ -17,8 +17,8 @@ from nas.problem.run_file import to_yaml
 from nas.study.results import load_results
 from tests.nas.evaluation.ray.driving import doubled, heads, told
 from tests.nas.evaluation.ray.faults import Record
-from tests.nas.parts.postgres import until
 from tests.nas.parts.tiny import tiny
+from tests.waiting import PATIENCE_S, wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("cache_of_its_own")]
 
@@ -49,12 +49,12 @@ def test_a_search_whose_node_and_driver_are_killed_has_one_front_and_one_report(
             driver = subprocess.Popen(
                 nas(*search), stdout=said, stderr=said, start_new_session=True
             )
-        until(lambda: (folder / "study.journal").exists() and len(told(folder)) > 3, 120)
+        wait_until(lambda: (folder / "study.journal").exists() and len(told(folder)) > 3)
         status = json.loads(run("status", str(folder), "--json"))
         assert "Ray cluster" in json.dumps(status)
         os.kill(state["nodes"][1]["raylet_pid"], signal.SIGKILL)
         seen = len(told(folder))
-        until(lambda: len(told(folder)) > seen + 2, 120)
+        wait_until(lambda: len(told(folder)) > seen + 2)
         before = told(folder)
         driver.kill()
         driver.wait()
@@ -93,9 +93,9 @@ def test_a_head_that_is_killed_ends_the_command_in_one_line(
             stderr=subprocess.PIPE,
             text=True,
         ) as driver:
-            until(lambda: any((folder / "activity").glob("*.json")), 120)
+            wait_until(lambda: any((folder / "activity").glob("*.json")))
             kill_head()
-            _, wrong = driver.communicate(timeout=60)
+            _, wrong = driver.communicate(timeout=PATIENCE_S)
     finally:
         run("cluster", "down")
 
