@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 export OMP_NUM_THREADS := 1
 
-.PHONY: demo test test-quick test-cluster test-aarch64 check format benchmarks clean
+.PHONY: demo test test-quick test-cluster test-aarch64 check sizes format benchmarks clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -28,10 +28,13 @@ test-quick: $(VENV)/installed  ## without the tests that take more than a few se
 test-aarch64: $(VENV)/installed  ## kernels and networks for 64-bit ARM, in an emulator
 	$(BIN)/python -m pytest -rs tests/latency_models/compiler/test_aarch64.py tests/latency_models/boards/test_library_file.py
 
-check: $(VENV)/installed  ## lint, format and types
+check: $(VENV)/installed sizes  ## lint, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy .
+
+sizes: $(VENV)/installed  ## files, lines, longest functions and widest folders of each package
+	$(BIN)/python scripts/sizes.py
 
 format: $(VENV)/installed
 	$(BIN)/ruff check --fix .
@@ -49,4 +52,4 @@ benchmarks: $(VENV)/installed  ## every benchmark, one after another
 	HWNAS_PROFILES=runs/latency_prediction $(BIN)/python -m benchmarks.latency_queries --device host --space benchmarks/spaces/mixed.yaml
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

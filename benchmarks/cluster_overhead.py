@@ -28,7 +28,7 @@ from nas.evaluation.instruments import Instruments
 from nas.evaluation.place import Place
 from nas.evaluation.ray.place import RayPlace
 from nas.problem.search_problem import load_setting
-from nas.search.run import search
+from nas.search.run import run_search
 
 CONFIG = Path("examples/digits.yaml")
 WARM_UP = 10  # trials
@@ -40,7 +40,7 @@ Run = Callable[[Path, WorkLog], None]
 def run_ours(folder: Path, log: WorkLog, place: Place, trials: int) -> None:
     file = measuring_nothing(CONFIG, trials, log.workers, "training.epochs=1")
     with environment_kept():  # a search on Ray sets Tune up for itself
-        results = search(file, folder, place=place)
+        results = run_search(file, folder, place=place)
     if len(results.searched) != trials:
         raise RuntimeError(f"{len(results.searched)} of {trials} trials were searched")
 

@@ -20,14 +20,13 @@ from nas.problem.records import RunConfig
 from nas.problem.run_file import RunFile, to_yaml
 from nas.problem.search_problem import load_setting
 from nas.runs.folder import RunFolder, create_run
-from nas.search.loop import SearchLoop, ignore_progress
+from nas.search.loop import SearchLoop
 from nas.search.resume import take_up_study
 from nas.study.drivers import alone
 from nas.training.candidate import CandidateTraining
 from nas.training.loop import TrainingResult
 from search_spaces.graphs.graph import Graph
 from search_spaces.space.architecture import from_json
-from search_spaces.space.space import Architecture
 
 Array = NDArray[np.float64]
 
@@ -94,12 +93,13 @@ class TimedLoop(SearchLoop):
     ask_s: list[float] = field(default_factory=list)
     tell_s: list[float] = field(default_factory=list)
 
-    def ask(self, networks: dict[str, Architecture]) -> None:
+    def ask(self) -> None:
         assert self.evaluations is not None
-        start, evaluated_s, count = perf_counter(), self.evaluations.whole_s, len(self.futures)
-        super().ask(networks)
+        start, evaluated_s = perf_counter(), self.evaluations.whole_s
+        count = len(self.under_way.futures)
+        super().ask()
         spent_s = perf_counter() - start - (self.evaluations.whole_s - evaluated_s)
-        if len(self.futures) > count:
+        if len(self.under_way.futures) > count:
             self.ask_s.append(spent_s)
         elif self.ask_s:  # a repeat is told at once, and is a cost of the candidates there are
             self.ask_s[-1] += spent_s
@@ -118,10 +118,8 @@ def record_driver_costs(file: RunFile, folder: Path) -> DriverCosts:
     study = take_up_study(config, run, setting)
     evaluations = TimedEvaluations(config, run)
     with LocalWorkers(1, InProcess, evaluations, run) as workers:
-        loop = TimedLoop(
-            *(config, run, setting, study, workers, ignore_progress, alone(study, run)),
-            evaluations=evaluations,
-        )
+        drivers = alone(study, run)
+        loop = TimedLoop(config, setting, drivers, workers, evaluations=evaluations)
         start_s = process_time()
         loop.run_all()
         cpu_s = process_time() - start_s - evaluations.training.cpu_s

@@ -24,7 +24,7 @@ from nas.problem.run_file import RunFile, read_run_file, to_yaml
 from nas.problem.search_problem import Setting, load_setting
 from nas.runs.evaluation import Evaluation
 from nas.runs.folder import RunFolder, create_run
-from nas.search.loop import SearchLoop, ignore_progress
+from nas.search.loop import SearchLoop
 from nas.search.resume import take_up_study
 from nas.study.drivers import alone
 from nas.study.storages import open_storage
@@ -54,13 +54,13 @@ class FreeEvaluator(Evaluator):
 
 def time_search(file: RunFile, setting: Setting, folder: Path) -> float:
     """Returns the seconds a trial of our loop, less what the stand-in took."""
-    config = replace(file.config(), baselines=())
+    config, setting = replace(file.config(), baselines=()), replace(setting, baselines={})
     run = create_run(folder, to_yaml(file))
     study = take_up_study(config, run, setting)
     training = LocalTraining(config, setting.tensors, FolderCheckpoints(run.checkpoints))
     evaluator = FreeEvaluator(config, training, None, run)
     with local_workers(config, run, evaluator) as workers:
-        loop = SearchLoop(config, run, setting, study, workers, ignore_progress, alone(study, run))
+        loop = SearchLoop(config, setting, alone(study, run), workers)
         start = perf_counter()
         loop.run_all()
         spent = perf_counter() - start - evaluator.stand_in_s

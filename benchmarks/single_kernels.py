@@ -13,7 +13,7 @@ from latency_models.compiler.build import Call as KernelCall
 from latency_models.compiler.build import compile_kernels, kernel_module
 from latency_models.compiler.lower import SPARE, as_bytes
 from latency_models.compiler.memory import MEMORIES, Address, aligned
-from latency_models.compiler.plan import Tile, TiledKernel
+from latency_models.compiler.plan import Tile
 from latency_models.compiler.tuning import ordinary_values, random_memory, random_weights
 from latency_models.devices.cpu import Cpu
 from latency_models.kernels.bit_conv import BitConvKernel
@@ -22,13 +22,14 @@ from latency_models.kernels.depthwise import DepthwiseKernel
 from latency_models.kernels.epilogue import Epilogue
 from latency_models.kernels.integer_conv import IntegerConvKernel
 from latency_models.kernels.integer_depthwise import IntegerDepthwiseKernel
-from latency_models.kernels.pointwise import PointwiseKernel
+from latency_models.kernels.kernel import TiledKernel
+from latency_models.kernels.plain import PointwiseKernel
 from latency_models.kernels.sign_conv import SignConvKernel
 from latency_models.kernels.view import REAL, Form, Kind, View
 from search_spaces.graphs.operators import Activation
 from search_spaces.graphs.precision import Precision
 
-Kernel = TiledKernel | PointwiseKernel
+Kernel = TiledKernel[Any] | PointwiseKernel
 PIXEL_BYTES = 4  # of a map of codes of up to four channels: the network's input
 
 
@@ -48,7 +49,7 @@ def source_view(shape: Shape, form: Form) -> View:
     return View(shape.in_channels, shape.size, shape.size, shape.padding, stride, planar, form)
 
 
-def convolution(shape: Shape, precision: Precision, target: Form) -> TiledKernel:
+def convolution(shape: Shape, precision: Precision, target: Form) -> TiledKernel[Any]:
     """The kernel of a layer that writes a map of one form."""
     form = form_of(precision)
     source = source_view(shape, form)

@@ -94,6 +94,10 @@ class SleepingPlace:
 
     training: SleepingTraining
 
+    @property
+    def is_here(self) -> bool:
+        return True
+
     def prepare(self, config: RunConfig, /) -> Setting:
         return load_setting(config)
 

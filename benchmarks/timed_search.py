@@ -16,7 +16,7 @@ from nas.evaluation.ray.place import RayPlace
 from nas.evaluation.ray.trainable import OpenTraining, Shared, open_training
 from nas.problem.run_file import RunFile
 from nas.search.loop import Progress
-from nas.search.run import search
+from nas.search.run import run_search
 from nas.training.candidate import CandidateTraining, MayGoOn
 from nas.training.checkpoints import Checkpoints
 from nas.training.loop import TrainingResult
@@ -106,7 +106,7 @@ def search_on_cluster(
 
     with own_cluster(folder / "cache", nodes, cpus) as cluster:
         place = RayPlace(cluster, Instruments(), open_training=opened)
-        results = search(file, folder, place=place, on_progress=note_cpu)
+        results = run_search(file, folder, place=place, on_progress=note_cpu)
     spells = log.spells()
     if not len(spells) == len(results.searched) == file.config().search.trials:
         raise RuntimeError(f"{len(spells)} trainings, {len(results.searched)} trials")

@@ -1,14 +1,31 @@
-"""Imports go left only, and nothing heavy is imported before it is needed."""
+"""Imports go left only, between packages and between rooms, and a folder fits the eye."""
 
 import ast
 import subprocess
 import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = ("search_spaces", "latency_models", "nas")
+# The rooms of each package: each may import those left of it.
+ROOMS = {
+    "search_spaces": ("graphs", "quantization", "building", "blocks", "networks", "space"),
+    "latency_models": (
+        *("devices", "onnx", "codegen", "kernels", "boards", "compiler"),
+        *("measurement", "prediction", "profiling", "transfer"),
+    ),
+    "nas": (
+        *("nn", "data", "problem", "runs", "training", "serving", "evaluation"),
+        *("evaluation.ray.nodes", "evaluation.ray", "study", "search", "export", "report", "cli"),
+    ),
+}
+WIDEST = 14  # entries that a folder shows
 # What each layer may import beside the standard library and the layers left of it.
 FITTING = ("pandas", "scipy", "sklearn")
 ALLOWED = {
@@ -28,6 +45,37 @@ def imported(path: Path) -> set[str]:
     return found
 
 
+@cache
+def modules() -> dict[str, Path]:
+    """The modules of the three packages and where they lie."""
+    found = {}
+    for layer in LAYERS:
+        for path in (ROOT / layer).rglob("*.py"):
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            found[name.removesuffix(".__init__")] = path
+    return found
+
+
+def named(module: str) -> Iterator[str]:
+    """The modules of ours that a module imports, wherever in it."""
+    for node in ast.walk(ast.parse(modules()[module].read_text())):
+        if isinstance(node, ast.Import):
+            names = [name.name for name in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            inner = [f"{node.module}.{name.name}" for name in node.names]
+            names = [name if name in modules() else node.module for name in inner]
+        else:
+            continue
+        yield from (name for name in names if name in modules())
+
+
+def room_of(module: str) -> str:
+    """The room that a module is in; "" for the package itself."""
+    layer, _, inside = module.partition(".")
+    rooms = [room for room in ROOMS[layer] if f"{inside}.".startswith(f"{room}.")]
+    return max(rooms, key=len, default="")
+
+
 @pytest.mark.parametrize("layer", LAYERS)
 def test_imports_go_left(layer: str) -> None:
     right = set(LAYERS[LAYERS.index(layer) + 1 :])
@@ -38,6 +86,72 @@ def test_imports_go_left(layer: str) -> None:
     }
 
     assert wrong == set()
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_imports_between_rooms_go_left(layer: str) -> None:
+    order = ROOMS[layer]
+    wrong = {
+        f"{module} imports {other}"
+        for module in modules()
+        if module.startswith(f"{layer}.") and (room := room_of(module))
+        for other in named(module)
+        if other.startswith(f"{layer}.")
+        and (there := room_of(other)) in order
+        and order.index(there) > order.index(room)
+    }
+
+    assert wrong == set()
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_every_folder_of_code_is_a_room_in_the_order(layer: str) -> None:
+    folders = {path.parent for name, path in modules().items() if name.startswith(f"{layer}.")}
+    inside = {".".join(folder.relative_to(ROOT / layer).parts) for folder in folders} - {""}
+
+    assert inside == set(ROOMS[layer])
+
+
+def test_no_file_needs_itself_through_others() -> None:
+    needs = {
+        module: {other for other in named(module) if other != module}
+        for module, path in modules().items()
+        if path.name != "__init__.py"
+    }
+
+    assert list(TopologicalSorter(needs).static_order())
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_folder_shows_no_more_than_fits_the_eye(layer: str) -> None:
+    shown = defaultdict(set)
+    for path in (ROOT / layer).rglob("*"):
+        if "__" not in path.name and "__pycache__" not in path.parts and path.suffix != ".typed":
+            shown[path.parent].add(path.name)
+
+    wide = {str(folder.relative_to(ROOT)): len(names) for folder, names in shown.items()}
+    assert {folder: count for folder, count in wide.items() if count > WIDEST} == {}
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_every_room_says_in_one_sentence_what_it_is(layer: str) -> None:
+    for room in ROOMS[layer]:
+        path = ROOT / layer / room.replace(".", "/") / "__init__.py"
+        said = ast.get_docstring(ast.parse(path.read_text()))
+
+        assert said is not None, f"{path} says nothing"
+        assert len(said.splitlines()) == 1, path
+        assert said.endswith("."), path
+
+
+def test_no_class_name_stands_twice() -> None:
+    places = defaultdict(list)
+    for module, path in modules().items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                places[node.name].append(module)
+
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}
 
 
 @pytest.mark.parametrize("layer", sorted(ALLOWED))
@@ -57,6 +171,8 @@ def test_a_layer_knows_only_its_libraries(layer: str) -> None:
     [
         ("nas.cli", {"torch", "tvm", "optuna", "onnxruntime", "sklearn", "pandas", "plotly"}),
         ("search_spaces.networks", {"torch", "tvm", "optuna", "pydantic", "onnx"}),
+        ("nas.problem.run_file", {"torch", "tvm", "onnxruntime"}),
+        ("nas.study.status", {"torch", "tvm", "onnxruntime"}),
         ("latency_models.measurement.measurer", {"torch", "tvm", "optuna", "pydantic"}),
         ("latency_models.prediction.model", {"torch", "tvm", "onnx", "onnxruntime", *FITTING}),
     ],

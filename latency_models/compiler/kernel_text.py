@@ -8,13 +8,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
-from typing import Any, get_args
+from typing import Any
 
 from latency_models.compiler.network_kernels import AnyKernel, CompiledKernel
-from latency_models.compiler.plan import Kernel
+from latency_models.compiler.plan import KERNELS
 from latency_models.kernels.epilogue import Epilogue
-from latency_models.kernels.pointwise import MagnitudeKernel, PointwiseKernel
-from latency_models.kernels.pool import GlobalPoolKernel, PoolKernel
+from latency_models.kernels.kernel import Kernel
 from latency_models.kernels.view import Form, View
 from latency_models.onnx.kernels import OnnxKernel
 from search_spaces.graphs.errors import UserError
@@ -25,11 +24,7 @@ ONNX = "OnnxKernel"
 DAMAGED = (ValueError, KeyError, TypeError, AttributeError, AssertionError, RecursionError)
 
 RECORDS: Mapping[str, type] = {
-    kind.__name__: kind
-    for kind in (
-        *(CompiledKernel, Epilogue, View, Form, *get_args(Kernel)),
-        *(PoolKernel, GlobalPoolKernel, PointwiseKernel, MagnitudeKernel),
-    )
+    kind.__name__: kind for kind in (CompiledKernel, Epilogue, View, Form, *KERNELS)
 }
 
 

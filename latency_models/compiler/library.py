@@ -30,8 +30,9 @@ from latency_models.boards.library_file import (
 from latency_models.compiler.build import PIPELINE, Call, kernel_module
 from latency_models.compiler.lower import LoweredNetwork, lower
 from latency_models.compiler.memory import ELEMENTS, Memory
-from latency_models.compiler.plan import Tile, TiledKernel
+from latency_models.compiler.plan import Tile
 from latency_models.devices.cpu import Cpu
+from latency_models.kernels.kernel import TiledKernel
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.model import Model
 
@@ -124,7 +125,7 @@ def metadata_of(network: LoweredNetwork, cpu: Cpu) -> Metadata:
     return Metadata.of(network.input_shape, network.output_shape, cpu)
 
 
-def tile_choice(cpu: Cpu, tuned: bool) -> Callable[[TiledKernel], Tile]:
+def tile_choice(cpu: Cpu, tuned: bool) -> Callable[[TiledKernel[Any]], Tile]:
     unit = cpu.vector_unit
     if not tuned:
         return lambda kernel: kernel.default_tile(unit)
@@ -188,11 +189,8 @@ def functions(
     for (kernel, tile), name in function_names(network).items():
         if only is not None and name not in only:
             continue
-        made[name] = (
-            kernel.function(unit, tile)  # type: ignore[arg-type]
-            if isinstance(kernel, TiledKernel)
-            else kernel.function(unit)
-        )
+        cut = (tile,) if isinstance(kernel, TiledKernel) else ()
+        made[name] = kernel.function(unit, *cut)
     return made
 
 

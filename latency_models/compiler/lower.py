@@ -10,16 +10,10 @@ from numpy.typing import NDArray
 from latency_models.compiler.memory import Address, Lifetime, aligned, plan_memory
 from latency_models.compiler.packing import Constants
 from latency_models.compiler.placement import RESULT
-from latency_models.compiler.plan import (
-    Kernel,
-    PlannedKernel,
-    Tile,
-    TiledKernel,
-    is_flat,
-    plan_kernels,
-)
-from latency_models.compiler.schedule import Work
+from latency_models.compiler.plan import PlannedKernel, Tile, is_flat, plan_kernels
+from latency_models.compiler.schedule import MapKey, Work
 from latency_models.devices.cpu import VectorUnit
+from latency_models.kernels.kernel import Kernel, TiledKernel
 from latency_models.kernels.layout import PlanarCodesKernel
 from latency_models.kernels.plain import PlainKernel
 from search_spaces.graphs.model import Model, fold_batch_norm
@@ -27,13 +21,13 @@ from search_spaces.graphs.operators import Linear, Shape
 
 Array = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
-TileChoice = Callable[[TiledKernel], Tile]
+TileChoice = Callable[[TiledKernel[Any]], Tile]
 
 SPARE = 256  # bytes after the workspace and the weights that a vector may read past their end
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class KernelCall:
     """One kernel call: what runs, for which node, on which memory."""
 
     kernel: Kernel
@@ -53,7 +47,7 @@ class LoweredNetwork:
         output_shape: (C, H, W); what a user gets is (C,) where H and W are 1.
     """
 
-    steps: tuple[Step, ...]
+    steps: tuple[KernelCall, ...]
     weights: Bytes
     workspace_size: int
     input_shape: Shape
@@ -93,10 +87,10 @@ def lower(
         UnsupportedOperatorError: If a node has an operator or a format without a kernel.
         UserError: If a step vanishes, or an integer sum could leave 32 bits.
     """
-    return _Lowering(fold_batch_norm(model), unit, choose_tile, apart, only).run()
+    return Lowering(fold_batch_norm(model), unit, choose_tile, apart, only).run()
 
 
-class _Lowering:
+class Lowering:
     """One network being lowered: its kernels are planned, then filled, then given memory."""
 
     def __init__(
@@ -111,7 +105,7 @@ class _Lowering:
         self.unit, self.choose_tile, self.apart, self.only = unit, choose_tile, apart, only
         self.plan = plan_kernels(model.graph, unit)
         self.places = self.plan.places
-        self.constants = Constants(model, self.plan.works)
+        self.constants = Constants(model, self.plan.schedule)
         self.weights: list[Bytes] = []
         self.weights_size = 0
 
@@ -123,7 +117,7 @@ class _Lowering:
         offsets, size = self.workspace()
         return LoweredNetwork(
             tuple(
-                Step(
+                KernelCall(
                     step.planned.kernel,
                     step.tile,
                     step.planned.node,
@@ -147,7 +141,7 @@ class _Lowering:
         if isinstance(kernel, TiledKernel):
             assert work is not None
             tile = self.choose_tile(kernel)
-            packed = kernel.pack(*self.numbers(work), self.unit, tile)  # type: ignore[arg-type, call-arg]
+            packed = kernel.pack(*self.numbers(work), self.unit, tile)
             blobs = {"weights": as_bytes(packed)} | self.epilogue_blobs(kernel, work)
         elif isinstance(kernel, PlainKernel):
             assert work is not None
@@ -172,7 +166,9 @@ class _Lowering:
             weight = weight.reshape(len(weight), -1, 1, 1)
         return weight, *rest
 
-    def epilogue_blobs(self, kernel: TiledKernel | PlainKernel, work: Work) -> dict[str, Bytes]:
+    def epilogue_blobs(
+        self, kernel: TiledKernel[Any] | PlainKernel, work: Work
+    ) -> dict[str, Bytes]:
         if not kernel.epilogue.has_constants:
             return {}
         values = self.constants.epilogue(work, scaled=kernel.epilogue.scaled)
@@ -189,9 +185,9 @@ class _Lowering:
 
     # Memory
 
-    def workspace(self) -> tuple[dict[str, int], int]:
+    def workspace(self) -> tuple[dict[MapKey, int], int]:
         """Where each buffer between the kernels begins, and how many bytes they take."""
-        lifetimes: dict[str, Lifetime] = {}
+        lifetimes: dict[MapKey, Lifetime] = {}
         for index, planned in enumerate(self.plan.kernels):
             for name in planned.maps.values():
                 if self.places.memory_of(name) != "workspace":
@@ -205,7 +201,7 @@ class _Lowering:
         plan = plan_memory(tuple(lifetimes.values()))
         return dict(zip(lifetimes, plan.offsets, strict=True)), plan.size
 
-    def addresses(self, step: Filled, offsets: Mapping[str, int]) -> tuple[Address, ...]:
+    def addresses(self, step: Filled, offsets: Mapping[MapKey, int]) -> tuple[Address, ...]:
         maps = step.planned.maps
         return tuple(
             self.address(maps[argument], offsets)
@@ -214,7 +210,7 @@ class _Lowering:
             for argument in step.planned.kernel.arguments
         )
 
-    def address(self, name: str, offsets: Mapping[str, int]) -> Address:
+    def address(self, name: MapKey, offsets: Mapping[MapKey, int]) -> Address:
         memory = self.places.memory_of(name)
         if memory == "input" or name == RESULT:
             return Address(memory, 0)

@@ -7,10 +7,12 @@ node as a small network (see ``onnx_kernels``).
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
-from latency_models.compiler.plan import Kernel, Tile, TiledKernel, plan_kernels
+from latency_models.compiler.plan import Tile, plan_kernels
 from latency_models.devices.cpu import VectorUnit
 from latency_models.devices.device import Runtime
+from latency_models.kernels.kernel import Kernel, TiledKernel
 from latency_models.onnx.kernels import OnnxKernel, layout_changes, onnx_kernels
 from search_spaces.graphs.graph import Graph
 
@@ -68,9 +70,10 @@ def compiled_kernels(graph: Graph, unit: VectorUnit) -> tuple[KernelUse, ...]:
 
 
 @lru_cache(maxsize=1 << 16)
-def default_tile(kernel: TiledKernel, unit: VectorUnit) -> Tile:
+def default_tile(kernel: TiledKernel[Any], unit: VectorUnit) -> Tile:
     """Returns the tile that a kernel is compiled with, unless tiles are tuned."""
-    return kernel.default_tile(unit)
+    tile: Tile = kernel.default_tile(unit)
+    return tile
 
 
 def cut_kernels(graph: Graph, unit: VectorUnit) -> tuple[KernelUse, ...]:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latency_models.compiler.schedule import Work, Works
+from latency_models.compiler.schedule import MapKey, Schedule, Work
 from latency_models.kernels.epilogue import CodeStep, EpilogueValues, SignNorm, TargetValues
 from search_spaces.graphs.model import Model
 from search_spaces.graphs.operators import Conv2d, Linear
@@ -17,8 +17,8 @@ Array = NDArray[np.float32]
 class Constants:
     """Reads the arrays of one deployed model for the works of its graph."""
 
-    def __init__(self, model: Model, works: Works) -> None:
-        self.model, self.works = model, works
+    def __init__(self, model: Model, schedule: Schedule) -> None:
+        self.model, self.schedule = model, schedule
 
     def weights(self, work: Work) -> tuple[NDArray[Any], ...]:
         """Integer codes alone, or real weights and biases."""
@@ -37,15 +37,15 @@ class Constants:
             scale = output_scale(self.model, self.model.graph.node(work.node))
             bias = self.model.arrays[f"{work.node}.bias"]
         residual = None
-        if work.residual and self.works.maps[work.residual].quantizer:
+        if work.residual and self.schedule.maps[work.residual].quantizer:
             residual = self.step(work.residual)
         return EpilogueValues(
             tuple(self.target(name) for name in work.targets), scale, bias, residual
         )
 
-    def target(self, name: str) -> TargetValues:
+    def target(self, name: MapKey) -> TargetValues:
         """What turns real numbers into those of a map."""
-        known = self.works.maps[name]
+        known = self.schedule.maps[name]
         if not known.quantizer:
             return None
         if known.form.bits > 1:
@@ -57,20 +57,20 @@ class Constants:
         gain, bias = (arrays[f"{known.quantizer}.{part}"] for part in ("gain", "bias"))
         return SignNorm(gain[own], bias[own])
 
-    def step(self, name: str) -> float:
+    def step(self, name: MapKey) -> float:
         """The step between two codes of a map; signs have none, they are numbers."""
-        if self.works.maps[name].form.bits == 1:
+        if self.schedule.maps[name].form.bits == 1:
             return 1.0
-        array = f"{self.works.maps[name].quantizer}.step"
+        array = f"{self.schedule.maps[name].quantizer}.step"
         step = self.model.arrays[array]
         check_step(array, step)
         return float(np.float32(step))
 
-    def steps(self, names: tuple[str, ...]) -> Array:
+    def steps(self, names: tuple[MapKey, ...]) -> Array:
         """The step of each map; 1 where it is real."""
-        known = [self.works.maps[name].quantizer for name in names]
+        known = [self.schedule.maps[name].quantizer for name in names]
         steps = [self.step(n) if q else 1.0 for n, q in zip(names, known, strict=True)]
         return np.array(steps, np.float32)
 
-    def inverse_step(self, name: str) -> Array:
+    def inverse_step(self, name: MapKey) -> Array:
         return np.array([CodeStep.of(self.step(name)).inverse], np.float32)

@@ -6,22 +6,28 @@ as wide as the widest padding among those who read it.
 """
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from latency_models.compiler.memory import Memory
-from latency_models.compiler.schedule import MOST_PLANAR_CHANNELS, InputCodes, Work, Works
+from latency_models.compiler.schedule import (
+    INPUT_MAP,
+    MOST_PLANAR_CHANNELS,
+    InputCodes,
+    MapKey,
+    Schedule,
+    Work,
+)
 from latency_models.kernels.view import View, elements_of
-from search_spaces.graphs.graph import INPUT
 from search_spaces.graphs.operators import AvgPool, Concat, Conv2d, Linear
 
-GIVEN, RESULT = "<input>", "<output>"  # the tensors that a caller gives and gets
+GIVEN, RESULT = MapKey("<input>"), MapKey("<output>")  # the tensors that a caller gives and gets
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Channels of a buffer: where a map lies. Buffers are named after the map that owns them."""
+class MapPlace:
+    """Channels of a buffer: where a map lies. A buffer is called like the map that owns it."""
 
-    buffer: str
+    buffer: MapKey
     first_channel: int
 
 
@@ -32,50 +38,51 @@ class Placement:
         planar_input: Whether the input stays NCHW.
     """
 
-    def __init__(self, works: Works) -> None:
-        self.works = works
-        self.homes = concat_homes(works)
-        self.planar_input = reads_planar(works)
+    def __init__(self, schedule: Schedule) -> None:
+        self.schedule = schedule
+        self.homes = concat_homes(schedule)
+        self.planar_input = reads_planar(schedule)
         self.wide = {  # codes of the input, four bytes to a pixel
-            work.targets[0] for work in works.works if isinstance(work.operator, InputCodes)
+            work.targets[0] for work in schedule.works if isinstance(work.operator, InputCodes)
         }
         self.halos = self.find_halos()
 
-    def place(self, name: str) -> Place:
+    def place(self, name: MapKey) -> MapPlace:
         """The buffer in which a map lies."""
         first = 0
         while True:
-            if name in self.works.views:
-                name, offset = self.works.views[name]
+            if name in self.schedule.views:
+                name, offset = self.schedule.views[name]
                 first += offset
             elif name in self.homes:
                 home = self.homes[name]
                 name, first = home.buffer, first + home.first_channel
             else:
-                return Place(name, first)
+                return MapPlace(name, first)
 
-    def view(self, name: str) -> View:
+    def view(self, name: MapKey) -> View:
         """How a kernel sees a map."""
         place = self.place(name)
-        if place.buffer == INPUT and self.planar_input:
+        if place.buffer == INPUT_MAP and self.planar_input:
             assert place.first_channel == 0
             return self.planar_view()
-        known = self.works.maps[name]
-        form = self.works.maps[place.buffer].form
+        known = self.schedule.maps[name]
+        form = self.schedule.maps[place.buffer].form
         halo = self.halos.get(place.buffer, 0)
         return View(*known.shape, halo, self.pixel_stride(place.buffer), form=form)
 
-    def pixel_stride(self, buffer: str) -> int:
-        known = self.works.maps[buffer]
+    def pixel_stride(self, buffer: MapKey) -> int:
+        known = self.schedule.maps[buffer]
         return 4 if buffer in self.wide else elements_of(known.form, known.shape[0])
 
     def planar_view(self) -> View:
-        return View(*self.works.graph.input_shape, halo=self.halos.get(INPUT, 0), planar=True)
+        shape, halo = self.schedule.graph.input_shape, self.halos.get(INPUT_MAP, 0)
+        return View(*shape, halo=halo, planar=True)
 
-    def find_halos(self) -> dict[str, int]:
+    def find_halos(self) -> dict[MapKey, int]:
         """The widest padding among those who read each buffer."""
-        halos: dict[str, int] = defaultdict(int)
-        for work in self.works.works:
+        halos: dict[MapKey, int] = defaultdict(int)
+        for work in self.schedule.works:
             operator = work.operator
             pads = (0, 0)
             if isinstance(operator, Conv2d):
@@ -87,89 +94,92 @@ class Placement:
                 halos[buffer] = max(halos[buffer], *pads)
         return halos
 
-    def buffer_view(self, buffer: str) -> View:
+    def buffer_view(self, buffer: MapKey) -> View:
         """The whole of a buffer."""
-        if buffer == INPUT and self.planar_input:
+        if buffer == INPUT_MAP and self.planar_input:
             return self.planar_view()
-        known = self.works.maps[buffer]
+        known = self.schedule.maps[buffer]
         halo = self.halos.get(buffer, 0)
         return View(*known.shape, halo, self.pixel_stride(buffer), form=known.form)
 
-    def byte_offset(self, name: str) -> int:
+    def byte_offset(self, name: MapKey) -> int:
         """Bytes from the first channel of a map's buffer to that of the map, at any pixel."""
         place = self.place(name)
         view = self.buffer_view(place.buffer)
         return view.offset_of(place.first_channel) * view.form.element_bytes
 
-    def is_written_in(self, name: str, concat: str, first_channel: int) -> bool:
+    def is_written_in(self, name: MapKey, concat: MapKey, first_channel: int) -> bool:
         """Whether a map is written into its place in a concatenation by its own kernel."""
-        return self.homes.get(name) == Place(concat, first_channel)
+        return self.homes.get(name) == MapPlace(concat, first_channel)
 
-    def add_part(self, concat: str, index: int, name: str, first_channel: int) -> str:
+    def add_part(self, concat: MapKey, index: int, name: MapKey, first_channel: int) -> MapKey:
         """Makes a map of the channels of ``concat`` that hold a copy of ``name``."""
-        part = f"{concat}<{index}>"
-        self.works.maps[part] = self.works.maps[name]
-        self.homes[part] = Place(concat, first_channel)
+        part = replace(concat, part=index)
+        self.schedule.maps[part] = self.schedule.maps[name]
+        self.homes[part] = MapPlace(concat, first_channel)
         return part
 
     def input_is_outside(self) -> bool:
         """Whether kernels read the caller's tensor itself."""
-        return self.planar_input and self.halos.get(INPUT, 0) == 0
+        return self.planar_input and self.halos.get(INPUT_MAP, 0) == 0
 
-    def output_buffer(self) -> str | None:
+    def output_buffer(self) -> MapKey | None:
         """The buffer that can be the output tensor itself, if there is one."""
-        name = self.works.output
-        same = self.place(name) == Place(name, 0) and self.works.maps[name].shape[1:] == (1, 1)
-        return name if same and name != INPUT and not self.halos.get(name, 0) else None
+        name = self.schedule.output
+        one_pixel = self.schedule.maps[name].shape[1:] == (1, 1)
+        same = one_pixel and self.place(name) == MapPlace(name, 0)
+        return name if same and name != INPUT_MAP and not self.halos.get(name, 0) else None
 
-    def memory_of(self, name: str) -> Memory:
+    def memory_of(self, name: MapKey) -> Memory:
         """The memory of the entry function that holds a map."""
-        if name == GIVEN or (self.buffer_of(name) == INPUT and self.input_is_outside()):
+        if name == GIVEN or (self.buffer_of(name) == INPUT_MAP and self.input_is_outside()):
             return "input"
         if name == RESULT or self.buffer_of(name) == self.output_buffer():
             return "output"
         return "workspace"
 
-    def buffer_of(self, name: str) -> str:
+    def buffer_of(self, name: MapKey) -> MapKey:
         """The buffer of a map; the caller's tensors are their own."""
         return name if name in (GIVEN, RESULT) else self.place(name).buffer
 
 
-def concat_homes(works: Works) -> dict[str, Place]:
+def concat_homes(schedule: Schedule) -> dict[MapKey, MapPlace]:
     """Returns, for each map that its kernel can write into a concatenation at once, where."""
     written = {
         name
-        for work in works.works
+        for work in schedule.works
         if not isinstance(work.operator, InputCodes)  # four bytes to a pixel
         for name in work.targets
     }
-    homes: dict[str, Place] = {}
-    for work in works.works:
+    homes: dict[MapKey, MapPlace] = {}
+    for work in schedule.works:
         if not isinstance(work.operator, Concat):
             continue
         (target,) = work.targets
         first = 0
         for name in work.inputs:
-            part, whole = name, works.maps[name].shape
-            while part in works.views and works.maps[works.views[part][0]].shape == whole:
-                part = works.views[part][0]  # behind a dropout
-            if part in written and part not in homes and part not in works.views:
-                homes[part] = Place(target, first)
+            part, whole = name, schedule.maps[name].shape
+            while part in schedule.views and schedule.maps[schedule.views[part][0]].shape == whole:
+                part = schedule.views[part][0]  # behind a dropout
+            if part in written and part not in homes and part not in schedule.views:
+                homes[part] = MapPlace(target, first)
             first += whole[0]
     return homes
 
 
-def reads_planar(works: Works) -> bool:
+def reads_planar(schedule: Schedule) -> bool:
     """Whether everyone who reads the input reads single numbers, so that it can stay NCHW."""
-    channels = works.graph.input_shape[0]
-    if any(base == INPUT for base, _ in works.views.values()):
+    channels = schedule.graph.input_shape[0]
+    if any(base == INPUT_MAP for base, _ in schedule.views.values()):
         return False
-    return all(reads_single_numbers(work, channels) for work in works.works if INPUT in work.reads)
+    return all(
+        reads_single_numbers(work, channels) for work in schedule.works if INPUT_MAP in work.reads
+    )
 
 
 def reads_single_numbers(work: Work, channels: int) -> bool:
     operator = work.operator
-    if work.residual == INPUT:
+    if work.residual == INPUT_MAP:
         return False
     if isinstance(operator, Linear):
         return True

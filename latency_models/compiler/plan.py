@@ -8,15 +8,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from latency_models.compiler.placement import GIVEN, RESULT, Placement
-from latency_models.compiler.schedule import Copy, InputCodes, Work, Works, plan_works
+from latency_models.compiler.schedule import (
+    INPUT_MAP,
+    Copy,
+    InputCodes,
+    MapKey,
+    Schedule,
+    Work,
+    make_schedule,
+)
 from latency_models.devices.cpu import VectorUnit
 from latency_models.kernels.bit_conv import BitConvKernel
 from latency_models.kernels.conv2d import Conv2dKernel
-from latency_models.kernels.convolution import ConvTile
+from latency_models.kernels.convolution import Convolution, ConvTile
 from latency_models.kernels.depthwise import DepthwiseKernel, DepthwiseTile
 from latency_models.kernels.epilogue import Epilogue
 from latency_models.kernels.integer_conv import IntegerConvKernel
 from latency_models.kernels.integer_depthwise import IntegerDepthwiseKernel
+from latency_models.kernels.kernel import Kernel
 from latency_models.kernels.layout import (
     BorderKernel,
     LayoutKernel,
@@ -24,8 +33,7 @@ from latency_models.kernels.layout import (
     PlaneBorderKernel,
     ShuffleKernel,
 )
-from latency_models.kernels.plain import PlainKernel
-from latency_models.kernels.pointwise import MagnitudeKernel, PointwiseKernel
+from latency_models.kernels.plain import MagnitudeKernel, PlainKernel, PointwiseKernel
 from latency_models.kernels.pool import CodePoolKernel, GlobalPoolKernel, PoolKernel
 from latency_models.kernels.sign_conv import SignConvKernel
 from latency_models.kernels.view import View
@@ -52,24 +60,12 @@ from search_spaces.graphs.operators import (
 from search_spaces.graphs.precision import Precision
 from search_spaces.quantization.codes import check_accumulators
 
-TiledKernel = (
-    Conv2dKernel
-    | DepthwiseKernel
-    | IntegerConvKernel
-    | IntegerDepthwiseKernel
-    | BitConvKernel
-    | SignConvKernel
+KERNELS: tuple[type[Kernel], ...] = (
+    *(Conv2dKernel, DepthwiseKernel, IntegerConvKernel, IntegerDepthwiseKernel, BitConvKernel),
+    *(SignConvKernel, PoolKernel, GlobalPoolKernel, PointwiseKernel, MagnitudeKernel),
+    *(CodePoolKernel, ShuffleKernel, LayoutKernel, PlanarCodesKernel, BorderKernel),
+    PlaneBorderKernel,
 )
-LooseKernel = (
-    PlainKernel
-    | CodePoolKernel
-    | ShuffleKernel
-    | LayoutKernel
-    | PlanarCodesKernel
-    | BorderKernel
-    | PlaneBorderKernel
-)
-Kernel = TiledKernel | LooseKernel
 Tile = ConvTile | DepthwiseTile | None
 Geometry = tuple[Size, Size, Size, Size, int]  # kernel, stride, padding, dilation, groups
 
@@ -87,7 +83,7 @@ class PlannedKernel:
 
     kernel: Kernel
     node: str
-    maps: Mapping[str, str]
+    maps: Mapping[str, MapKey]
     work: Work | None = None
     numbers: tuple[int, ...] = ()
 
@@ -97,7 +93,7 @@ class Plan:
     """The kernels of a network in an order in which they can run, and where its maps lie."""
 
     kernels: tuple[PlannedKernel, ...]
-    works: Works
+    schedule: Schedule
     places: Placement
 
 
@@ -110,7 +106,7 @@ def plan_kernels(graph: Graph, unit: VectorUnit) -> Plan:
     """
     check_supported(graph)
     check_accumulators(graph)
-    return _Planner(graph, unit).run()
+    return Planner(graph, unit).run()
 
 
 def check_supported(graph: Graph) -> None:
@@ -123,35 +119,35 @@ def check_supported(graph: Graph) -> None:
             )
 
 
-class _Planner:
+class Planner:
     """One network being planned: first places, then kernels."""
 
     def __init__(self, graph: Graph, unit: VectorUnit) -> None:
         self.graph = graph
-        self.works = plan_works(graph, unit.lanes)
-        self.places = Placement(self.works)
+        self.schedule = make_schedule(graph, unit.lanes)
+        self.places = Placement(self.schedule)
         self.view = self.places.view
         self.kernels: list[PlannedKernel] = []
-        self.bordered: set[str] = set()
+        self.bordered: set[MapKey] = set()
 
     def run(self) -> Plan:
         self.convert_input()
-        for work in self.works.works:
+        for work in self.schedule.works:
             PLAN[type(work.operator)](self, work)
         self.convert_output()
-        return Plan(tuple(self.kernels), self.works, self.places)
+        return Plan(tuple(self.kernels), self.schedule, self.places)
 
     # Kernels
 
     def add(
-        self, kernel: Kernel, node: str, maps: Mapping[str, str], work: Work | None = None
+        self, kernel: Kernel, node: str, maps: Mapping[str, MapKey], work: Work | None = None
     ) -> None:
         """Adds a kernel, after those that fill the borders of its maps."""
         for name in maps.values():
             self.add_border(name, node)
         self.kernels.append(PlannedKernel(kernel, node, maps, work))
 
-    def add_border(self, name: str, node: str) -> None:
+    def add_border(self, name: MapKey, node: str) -> None:
         """Fills the border of the buffer that ``name`` lies in, once, before it is first used."""
         if name in (GIVEN, RESULT):
             return
@@ -173,22 +169,24 @@ class _Planner:
 
     def convert_input(self) -> None:
         outside = View(*self.graph.input_shape, planar=True)
-        used = any(INPUT in work.reads for work in self.works.works)
-        used = used or any(base == INPUT for base, _ in self.works.views.values())
-        if used and self.view(INPUT) != outside:
-            kernel = LayoutKernel(outside, self.view(INPUT))
-            self.add(kernel, INPUT, {"source": GIVEN, "target": INPUT})
+        used = any(INPUT_MAP in work.reads for work in self.schedule.works)
+        used = used or any(base == INPUT_MAP for base, _ in self.schedule.views.values())
+        if used and self.view(INPUT_MAP) != outside:
+            kernel = LayoutKernel(outside, self.view(INPUT_MAP))
+            self.add(kernel, INPUT, {"source": GIVEN, "target": INPUT_MAP})
 
     def convert_output(self) -> None:
-        name = self.works.output
+        name = self.schedule.output
         if self.places.output_buffer() is None:
-            target = View(*self.works.maps[name].shape, planar=True)
+            target = View(*self.schedule.maps[name].shape, planar=True)
             kernel = LayoutKernel(self.view(name), target)
             self.add(kernel, self.graph.output.name, {"source": name, "target": RESULT})
 
     # Works
 
-    def epilogue(self, work: Work, *, scaled: bool = False, factor: str | None = None) -> Epilogue:
+    def epilogue(
+        self, work: Work, *, scaled: bool = False, factor: MapKey | None = None
+    ) -> Epilogue:
         return Epilogue(
             tuple(self.view(name) for name in work.targets),
             work.activation,
@@ -197,7 +195,7 @@ class _Planner:
             self.view(factor) if factor else None,
         )
 
-    def end_maps(self, work: Work) -> dict[str, str]:
+    def end_maps(self, work: Work) -> dict[str, MapKey]:
         """The maps behind an epilogue's arguments."""
         maps = {"residual": work.residual} if work.residual else {}
         return maps | {f"target{index}": name for index, name in enumerate(work.targets)}
@@ -281,13 +279,13 @@ class _Planner:
         first = 0
         for index, name in enumerate(work.inputs):
             base = name
-            while base in self.works.views and base not in self.places.homes:
-                base = self.works.views[base][0]
-            same = self.works.maps[base].shape == self.works.maps[name].shape
+            while base in self.schedule.views and base not in self.places.homes:
+                base = self.schedule.views[base][0]
+            same = self.schedule.maps[base].shape == self.schedule.maps[name].shape
             if not (same and self.places.is_written_in(base, whole, first)):
                 part = self.places.add_part(whole, index, name, first)
                 self.copy(Work(Copy(), work.node, (name,), (part,)))
-            first += self.works.maps[name].shape[0]
+            first += self.schedule.maps[name].shape[0]
 
     def copy(self, work: Work) -> None:
         self.pointwise(work)
@@ -305,7 +303,7 @@ def is_flat(source: View) -> bool:
 
 def convolution(
     precision: Precision, source: View, end: Epilogue, geometry: Geometry
-) -> TiledKernel:
+) -> Convolution:
     """The kernel of a convolution, by what its numbers are."""
     if precision.weights == "real":
         return Conv2dKernel(source, end, *geometry)
@@ -316,19 +314,19 @@ def convolution(
     return IntegerConvKernel(source, end, *geometry, precision.weight_bits)
 
 
-PLAN: dict[type, Callable[[_Planner, Work], None]] = {
-    Conv2d: _Planner.conv2d,
-    Linear: _Planner.linear,
-    MaxPool: _Planner.pool,
-    AvgPool: _Planner.pool,
-    GlobalAvgPool: _Planner.global_pool,
-    Add: _Planner.pointwise,
-    Scale: _Planner.pointwise,
-    Activate: _Planner.pointwise,
-    Copy: _Planner.copy,
-    InputCodes: _Planner.input_codes,
-    Magnitude: _Planner.magnitude,
-    ChannelShuffle: _Planner.channel_shuffle,
-    Concat: _Planner.concat,
+PLAN: dict[type, Callable[[Planner, Work], None]] = {
+    Conv2d: Planner.conv2d,
+    Linear: Planner.linear,
+    MaxPool: Planner.pool,
+    AvgPool: Planner.pool,
+    GlobalAvgPool: Planner.global_pool,
+    Add: Planner.pointwise,
+    Scale: Planner.pointwise,
+    Activate: Planner.pointwise,
+    Copy: Planner.copy,
+    InputCodes: Planner.input_codes,
+    Magnitude: Planner.magnitude,
+    ChannelShuffle: Planner.channel_shuffle,
+    Concat: Planner.concat,
 }
 SUPPORTED = frozenset(PLAN) | {Dropout, ChannelSplit, Quantize}

@@ -1,9 +1,8 @@
-"""Works: what a network's kernels do, before anything has a place in memory.
+"""Schedule: what a network's kernels do, before anything has a place in memory.
 
 A map may be kept in several formats (``search_spaces.graphs.formats``); each is a map of its own
-here, called like the node where it is real or codes to begin with, like the quantizer where a
-quantizer reads it, and ``map@quantizer`` elsewhere. A work computes one node and writes all
-formats of its result; concatenations and views only say where maps lie.
+here. A work computes one node and writes all formats of its result; concatenations and views only
+say where maps lie.
 """
 
 from collections.abc import Iterable, Mapping
@@ -47,6 +46,24 @@ class InputCodes:
 
 
 @dataclass(frozen=True, slots=True)
+class MapKey:
+    """Which map.
+
+    Attributes:
+        node: The node that gives it. What a quantizer gives is the quantizer's, whoever writes it.
+        format: The quantizer whose codes it holds, or `REAL`.
+        part: Of a concatenation, the operand of which a copy is kept; None is the whole map.
+    """
+
+    node: str
+    format: str = REAL
+    part: int | None = None
+
+
+INPUT_MAP = MapKey(INPUT)
+
+
+@dataclass(frozen=True, slots=True)
 class Map:
     """One map in one format.
 
@@ -74,53 +91,53 @@ class Work:
 
     operator: Operator | Copy | InputCodes
     node: str
-    inputs: tuple[str, ...]
-    targets: tuple[str, ...]
+    inputs: tuple[MapKey, ...]
+    targets: tuple[MapKey, ...]
     activation: Activation = "none"
-    residual: str | None = None
+    residual: MapKey | None = None
 
     @property
-    def reads(self) -> tuple[str, ...]:
+    def reads(self) -> tuple[MapKey, ...]:
         return self.inputs if self.residual is None else (*self.inputs, self.residual)
 
 
 @dataclass(slots=True)
-class Works:
+class Schedule:
     """The works of one network in an order in which they can run.
 
     Attributes:
-        maps: Every map by name.
-        views: Maps that are some channels of another: its name, and the first channel.
+        maps: Every map.
+        views: Maps that are some channels of another: which one, and the first channel.
         output: The map that the network gives.
     """
 
     graph: Graph
-    maps: dict[str, Map] = field(default_factory=dict)
-    views: dict[str, tuple[str, int]] = field(default_factory=dict)
+    maps: dict[MapKey, Map] = field(default_factory=dict)
+    views: dict[MapKey, tuple[MapKey, int]] = field(default_factory=dict)
     works: list[Work] = field(default_factory=list)
-    output: str = ""
+    output: MapKey = INPUT_MAP
 
 
-def plan_works(graph: Graph, lanes: int) -> Works:
+def make_schedule(graph: Graph, lanes: int) -> Schedule:
     """Returns the works of a deployed graph for vectors of so many lanes.
 
     Raises:
         UnsupportedOperatorError: If a node reads a format that it has no kernel for.
     """
-    return _Planner(push_activations(graph), lanes).run()
+    return Scheduler(push_activations(graph), lanes).run()
 
 
-class _Planner:
-    """One graph being planned."""
+class Scheduler:
+    """One graph being scheduled."""
 
     def __init__(self, graph: Graph, lanes: int) -> None:
         self.graph, self.lanes = graph, lanes
         self.formats = Formats(graph)
-        self.made = Works(graph)
+        self.made = Schedule(graph)
         # What is read first tells where in its quantizer's channels a map begins.
         self.first_channels = self.find_first_channels()
 
-    def run(self) -> Works:
+    def run(self) -> Schedule:
         self.plan_input()
         kernels = {kernel.output: kernel for kernel in fuse(self.graph)}
         for node in self.graph.nodes:
@@ -136,18 +153,20 @@ class _Planner:
         self.made.output = self.as_real(self.graph.output.name)
         return self.made
 
-    # Names and maps
+    # Maps
 
-    def name(self, name: str, wish: str) -> str:
-        """The name of a map in a format."""
-        if wish in (REAL, self.formats.native[name]):
-            return name
-        quantizes_it = self.graph.node(wish).inputs[0] == name
-        return wish if quantizes_it else f"{name}@{wish}"
+    def own(self, name: str) -> MapKey:
+        """A node's map as the node itself gives it."""
+        return MapKey(name, self.formats.native[name] or REAL)
 
-    def add_map(self, name: str, wish: str) -> str:
-        """Makes a map in a format, and returns its name."""
-        made = self.name(name, wish)
+    def key(self, name: str, wish: str) -> MapKey:
+        """A node's map in a format."""
+        quantized = wish != REAL and self.graph.node(wish).inputs[0] == name
+        return MapKey(wish if quantized else name, wish)
+
+    def add_map(self, name: str, wish: str) -> MapKey:
+        """Makes a map in a format, and returns its key."""
+        made = self.key(name, wish)
         shape = self.graph.shapes[name]
         if wish == REAL:
             self.made.maps[made] = Map(shape)
@@ -157,6 +176,15 @@ class _Planner:
             first = self.first_channels.get((name, wish), 0)
             self.made.maps[made] = Map(shape, form, wish, first)
         return made
+
+    def add_work(
+        self,
+        operator: Operator | Copy | InputCodes,
+        node: str,
+        inputs: Iterable[MapKey],
+        *targets: MapKey,
+    ) -> None:
+        self.made.works.append(Work(operator, node, tuple(inputs), targets))
 
     def find_first_channels(self) -> dict[tuple[str, str], int]:
         """Where the channels of maps that are written for a quantizer behind them begin in it."""
@@ -183,14 +211,11 @@ class _Planner:
                         channel += self.graph.shapes[name][0]
         return first
 
-    def as_real(self, name: str) -> str:
-        """The name of a map as real numbers; a map of codes is turned into them once."""
-        if not self.formats.native[name]:
-            return name
-        real = f"{name}@real"
-        if real not in self.made.maps:
-            self.made.maps[real] = Map(self.graph.shapes[name])
-            self.made.works.append(Work(Copy(), name, (name,), (real,)))
+    def as_real(self, name: str) -> MapKey:
+        """A node's map as real numbers; codes are turned into them once."""
+        real = MapKey(name)
+        if self.formats.native[name] and real not in self.made.maps:
+            self.add_work(Copy(), name, (self.own(name),), self.add_map(name, REAL))
         return real
 
     # Nodes
@@ -205,16 +230,16 @@ class _Planner:
             target = self.add_map(INPUT, wish)
             few = self.graph.input_shape[0] <= MOST_PLANAR_CHANNELS
             if few and self.made.maps[target].form.kind == "codes":
-                self.made.works.append(Work(InputCodes(), wish, (), (target,)))
+                self.add_work(InputCodes(), wish, (), target)
             else:
-                self.made.works.append(Work(Copy(), wish, (INPUT,), (target,)))
+                self.add_work(Copy(), wish, (INPUT_MAP,), target)
 
     def plan_quantize(self, node: Node) -> None:
         """Nothing where whoever makes the map writes the codes; a copy from other codes."""
         (source,) = node.inputs
         if self.formats.native[source]:
             target = self.add_map(node.name, node.name)
-            self.made.works.append(Work(Copy(), node.name, (source,), (target,)))
+            self.add_work(Copy(), node.name, (self.own(source),), target)
 
     def plan_view(self, node: Node) -> None:
         """Some channels of the map it reads, in every format that allows to look at them."""
@@ -223,15 +248,16 @@ class _Planner:
         copied = []
         for wish in self.formats.kept[node.name]:
             if self.formats.carries(node, wish):
-                base = self.as_real(source) if wish == REAL else self.name(source, wish)
+                base = self.as_real(source) if wish == REAL else self.key(source, wish)
                 self.made.views[self.add_map(node.name, wish)] = (base, first)
             else:
                 copied.append(wish)
         if copied:
-            if node.name not in self.made.maps:
+            whole = self.own(node.name)
+            if whole not in self.made.maps:
                 self.made.views[self.add_map(node.name, REAL)] = (self.as_real(source), first)
-            targets = tuple(self.add_map(node.name, wish) for wish in copied)
-            self.made.works.append(Work(Copy(), node.name, (node.name,), targets))
+            targets = [self.add_map(node.name, wish) for wish in copied]
+            self.add_work(Copy(), node.name, (whole,), *targets)
 
     def plan_move(self, node: Node) -> None:
         """A concatenation, shuffle or max pooling: once for each format it can run in."""
@@ -239,33 +265,31 @@ class _Planner:
         for wish in self.formats.kept[node.name]:
             if self.formats.carries(node, wish):
                 target = self.add_map(node.name, wish)
-                sources = tuple(self.part(node, name, wish) for name in node.inputs)
-                self.made.works.append(Work(node.operator, node.name, sources, (target,)))
+                sources = [self.part(name, wish) for name in node.inputs]
+                self.add_work(node.operator, node.name, sources, target)
             else:
                 uncarried.append(wish)
         if not uncarried:
             return
-        targets = tuple(self.add_map(node.name, wish) for wish in uncarried)
+        targets = [self.add_map(node.name, wish) for wish in uncarried]
         if isinstance(node.operator, MaxPool):
-            self.made.works.append(Work(node.operator, node.name, node.inputs, targets))
+            self.add_work(node.operator, node.name, map(self.own, node.inputs), *targets)
             return
-        if node.name not in self.made.maps:
+        whole = self.own(node.name)
+        if whole not in self.made.maps:
             self.add_map(node.name, REAL)
-            sources = tuple(self.as_real(name) for name in node.inputs)
-            self.made.works.append(Work(node.operator, node.name, sources, (node.name,)))
-        self.made.works.append(Work(Copy(), node.name, (node.name,), targets))
+            sources = [self.as_real(name) for name in node.inputs]
+            self.add_work(node.operator, node.name, sources, whole)
+        self.add_work(Copy(), node.name, (whole,), *targets)
 
-    def part(self, node: Node, name: str, wish: str) -> str:
+    def part(self, name: str, wish: str) -> MapKey:
         """The map that a node moves in a format; codes of another quantizer are converted."""
         native = self.formats.native[name]
-        if not native or native == wish:
-            return self.name(name, wish)
         if wish == REAL:
             return self.as_real(name)
-        made = f"{name}@{wish}"
-        if made not in self.made.maps:
-            self.add_map(name, wish)
-            self.made.works.append(Work(Copy(), name, (name,), (made,)))
+        made = self.key(name, wish)
+        if native and native != wish and made not in self.made.maps:
+            self.add_work(Copy(), name, (self.own(name),), self.add_map(name, wish))
         return made
 
     def plan_kernel(self, kernel: FusedKernel) -> None:
@@ -275,16 +299,17 @@ class _Planner:
         if isinstance(operator, Conv2d | Linear):
             coded = operator.precision.activations != "real"
             inputs = tuple(
-                name if coded and index == 0 else self.as_real(name)
+                self.own(name) if coded and index == 0 else self.as_real(name)
                 for index, name in enumerate(kernel.inputs)
             )
         else:
-            inputs = kernel.inputs
+            inputs = tuple(map(self.own, kernel.inputs))
             if isinstance(operator, AvgPool) and self.made.maps[inputs[0]].form.bits == 1:
-                inputs = (self.as_real(inputs[0]),)  # the border of signs is -1, an average's 0
-        residual = kernel.residual
+                # The border of signs is -1, an average's 0.
+                inputs = (self.as_real(inputs[0].node),)
+        residual = None if kernel.residual is None else self.own(kernel.residual)
         if residual is not None and self.made.maps[residual].form.kind == "planes":
-            residual = self.as_real(residual)
+            residual = self.as_real(residual.node)
         wishes = self.formats.kept[output]
         channels = self.graph.shapes[node.inputs[0]][0]
         direct = [wish for wish in wishes if self.can_write(operator, channels, wish)]
@@ -296,8 +321,8 @@ class _Planner:
             Work(operator, node.name, inputs, targets, kernel.activation, residual)
         )
         if later:
-            packed = tuple(self.add_map(output, wish) for wish in later)
-            self.made.works.append(Work(Copy(), output, (output,), packed))
+            packed = [self.add_map(output, wish) for wish in later]
+            self.add_work(Copy(), output, (self.own(output),), *packed)
 
     def can_write(self, operator: Operator, channels: int, wish: str) -> bool:
         """Whether a kernel's vectors of output channels begin where packed stores can."""

@@ -15,6 +15,7 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 import tvm
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 from latency_models.compiler.build import Call, compile_kernels, kernel_module
 from latency_models.compiler.lower import SPARE, as_bytes
 from latency_models.compiler.memory import Address, aligned
-from latency_models.compiler.plan import Tile, TiledKernel
+from latency_models.compiler.plan import Tile
 from latency_models.devices.cpu import Cpu
 from latency_models.devices.folders import cache_folder
 from latency_models.kernels.conv2d import Conv2dKernel
@@ -36,6 +37,7 @@ from latency_models.kernels.epilogue import (
     SignNorm,
     TargetValues,
 )
+from latency_models.kernels.kernel import TiledKernel
 from latency_models.kernels.sign_conv import SignConvKernel
 from search_spaces.quantization.codes import weight_limits
 
@@ -54,7 +56,7 @@ class Tuner:
         self._path = path or cache_folder() / "tiles.jsonl"
         self._known = read_tiles(self._path)
 
-    def best_tile(self, kernel: TiledKernel) -> Tile:
+    def best_tile(self, kernel: TiledKernel[Any]) -> Tile:
         """Returns the fastest of the kernel's candidate tiles; times them if nobody has yet."""
         candidates: tuple[Tile, ...] = kernel.candidate_tiles(self._unit, NUM_TILES)
         key = self._key(kernel)
@@ -71,11 +73,11 @@ class Tuner:
             del self._known[key]
             return self.best_tile(kernel)
 
-    def _key(self, kernel: TiledKernel) -> str:
+    def _key(self, kernel: TiledKernel[Any]) -> str:
         text = json.dumps([repr(kernel), asdict(self.cpu), tvm.__version__, kernels_version()])
         return hashlib.sha256(text.encode()).hexdigest()[:24]
 
-    def _fastest(self, kernel: TiledKernel, tiles: Sequence[Tile]) -> Tile:
+    def _fastest(self, kernel: TiledKernel[Any], tiles: Sequence[Tile]) -> Tile:
         if len(tiles) == 1:
             return tiles[0]
         times = time_calls(tile_calls(kernel, tiles, self.cpu))
@@ -83,7 +85,9 @@ class Tuner:
         return tiles[best] if times[best] < BETTER * times[0] else tiles[0]
 
 
-def tile_calls(kernel: TiledKernel, tiles: Sequence[Tile], cpu: Cpu) -> list[Callable[[], object]]:
+def tile_calls(
+    kernel: TiledKernel[Any], tiles: Sequence[Tile], cpu: Cpu
+) -> list[Callable[[], object]]:
     """Returns a call for each tile that runs the kernel once, all on the same random memory."""
     unit = cpu.vector_unit
     rng = np.random.default_rng(0)
@@ -93,7 +97,7 @@ def tile_calls(kernel: TiledKernel, tiles: Sequence[Tile], cpu: Cpu) -> list[Cal
     )
     numbers = random_weights(kernel, rng)
     weights = max(  # the tile may decide how much is packed
-        (as_bytes(kernel.pack(*numbers, unit, tile)) for tile in tiles),  # type: ignore[arg-type, call-arg]
+        (as_bytes(kernel.pack(*numbers, unit, tile)) for tile in tiles),
         key=len,
     )
     constants = as_bytes(
@@ -114,10 +118,7 @@ def tile_calls(kernel: TiledKernel, tiles: Sequence[Tile], cpu: Cpu) -> list[Cal
     memories = (one, blobs, workspace, one)
     names = [f"tile_{index}" for index in range(len(tiles))]
     module = kernel_module(
-        {
-            name: kernel.function(unit, tile)  # type: ignore[arg-type]
-            for name, tile in zip(names, tiles, strict=True)
-        },
+        {name: kernel.function(unit, tile) for name, tile in zip(names, tiles, strict=True)},
         {f"run_{name}": [Call(name, arguments)] for name in names},
         {
             "input": one.shape,
@@ -143,7 +144,7 @@ def random_memory(size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
 
 
 def random_weights(
-    kernel: TiledKernel, rng: np.random.Generator
+    kernel: TiledKernel[Any], rng: np.random.Generator
 ) -> tuple[NDArray[np.int8] | NDArray[np.float32], ...]:
     """Weights of the kernel's kind, and biases where it has its own."""
     groups = getattr(kernel, "groups", kernel.source.channels)

@@ -16,6 +16,7 @@ Zhou et al., "DoReFa-Net", 2016, https://arxiv.org/abs/1606.06160, section 2.1.
 complement.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -23,14 +24,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latency_models.codegen.bit_counting import Counter, Join, counter_kind, instruction
-from latency_models.codegen.emitter import Buffer, Expr, T, for_parts, split_evenly
+from latency_models.codegen.emitter import Buffer, Expr, T, for_parts
 from latency_models.devices.cpu import VectorUnit
 from latency_models.kernels.convolution import (
     Convolution,
     ConvolutionEmission,
     ConvTile,
-    cheapest,
 )
+from latency_models.kernels.kernel import TiledKernel
 from search_spaces.graphs.formats import WORD
 
 Codes = NDArray[np.int8]
@@ -40,7 +41,6 @@ FAR = 3  # loads in the time of one from beyond it
 UNROLLED = 96  # words of all cells and passes that are counted in straight code, about
 END_OPERATIONS = 6  # to end one vector of sums, about
 CROWDED = 0.005  # what a register costs that could hold a constant, or what is ahead
-COST_OF_BODIES = 0.01  # each tile size of a kernel is compiled code of its own
 LARGEST_SUM = 1 << 24  # float32 holds every whole number up to here
 
 
@@ -77,9 +77,10 @@ class BitConvKernel(Convolution):
     weight_bits: int = 1
 
     weights_type: ClassVar[str] = "uint32"
+    cost_of_bodies: ClassVar[float] = 0.01
 
     def __post_init__(self) -> None:
-        Convolution.__post_init__(self)
+        TiledKernel.__post_init__(self)
         assert self.source.form.kind == "planes", self
         assert self.epilogue.scaled, self
         assert self.groups == 1 or self.in_channels % WORD == 0, self
@@ -87,7 +88,6 @@ class BitConvKernel(Convolution):
         assert 6 * self.terms < LARGEST_SUM, self
 
     def instruction(self, unit: VectorUnit) -> str:
-        """What does the work: the name of one of the unit's instructions, or nothing."""
         return instruction(unit)
 
     @property
@@ -133,12 +133,8 @@ class BitConvKernel(Convolution):
         starts = np.zeros(self.padded_channels(unit), np.int32)
         starts[self.places(unit)] = self.starts(codes, planes) // self.left_undone
         parts = [starts.view(np.uint32)]
-        words = self.grouped_words(planes, unit)
-        for group in words:
-            for first, count, size in split_evenly(self.num_vectors(unit), tile.vectors):
-                blocks = group[first : first + count * size]
-                blocks = blocks.reshape(count, size, *blocks.shape[1:])  # n v V plane word kh kw
-                parts.append(blocks.transpose(0, 3, 5, 6, 4, 1, 2).ravel())
+        runs = self.blocks(self.grouped_words(planes, unit), unit, tile)  # n v V plane word kh kw
+        parts += [run.transpose(0, 3, 5, 6, 4, 1, 2).ravel() for run in runs]
         return np.concatenate(parts).view(np.uint8)
 
     def planes(self, codes: Codes) -> Codes:
@@ -172,21 +168,7 @@ class BitConvKernel(Convolution):
         return words.reshape(self.groups, -1, unit.lanes, *words.shape[1:])
 
     def function(self, unit: VectorUnit, tile: ConvTile) -> Any:  # noqa: ANN401
-        """Returns the kernel as a TVM function of ``arguments``."""
-        return _Emission(self, unit, tile).function()
-
-    def default_tile(self, unit: VectorUnit) -> ConvTile:
-        """Returns the tile that a simple count of cycles likes best."""
-        return cheapest(self.conv_tiles(unit), lambda tile: estimated_cycles(self, unit, tile))
-
-    def candidate_tiles(self, unit: VectorUnit, limit: int) -> tuple[ConvTile, ...]:
-        """Returns the ``limit`` tiles that are worth timing, the default one first."""
-        ranked = sorted(
-            self.conv_tiles(unit), key=lambda tile: (estimated_cycles(self, unit, tile), str(tile))
-        )
-        best = ranked[0]
-        other = ConvTile(best.rows, best.columns, best.vectors, not best.blocks_outside)
-        return tuple(dict.fromkeys((best, other, *ranked)))[:limit]
+        return BitConvEmission(self, unit, tile).function()
 
     def conv_tiles(self, unit: VectorUnit) -> list[ConvTile]:
         counter = counter_kind(unit, self.window)
@@ -202,36 +184,31 @@ class BitConvKernel(Convolution):
         least = 2 if unit.lanes < 8 and self.num_vectors(unit) > 1 else 1
         return [ConvTile(*shape, outside) for shape in shapes or [(1, 1, least)]]
 
+    def tile_cycles(self, unit: VectorUnit, tile: ConvTile) -> Callable[[int, int], float]:
+        """Returns what counts the cycles of one register tile of so many pixels and vectors.
 
-def estimated_cycles(kernel: BitConvKernel, unit: VectorUnit, tile: ConvTile) -> float:
-    """Returns a count of cycles to rank tiles by; it is no latency.
+        Two operations on 64 bytes are begun in a cycle or four on less, and half as many loads.
+        """
+        counter = counter_kind(unit, self.window)
+        rate = 2 if unit.lanes == 16 else 4
+        words = self.window * self.num_passes
+        vector_bytes = 4 * self.window * self.weight_bits * unit.lanes
+        num_vectors = self.num_vectors(unit)
 
-    Two operations on 64 bytes are begun in a cycle or four on less, and half as many loads.
-    """
-    height, width = kernel.map_size
-    counter = counter_kind(unit, kernel.window)
-    rate = 2 if unit.lanes == 16 else 4
-    window, num_vectors = kernel.window, kernel.num_vectors(unit)
-    words = window * kernel.num_passes
-    cycles, bodies = 0.0, 0
-    for _, rows_count, rows in split_evenly(height, tile.rows):
-        for _, columns_count, columns in split_evenly(width, tile.columns):
-            for _, blocks, size in split_evenly(num_vectors, tile.vectors):
-                cells = rows * columns * size
-                operations = cells * (words * counter.operations + END_OPERATIONS) + 2 * size
-                block = 4 * window * kernel.weight_bits * unit.lanes
-                block *= size if tile.blocks_outside else num_vectors
-                weights = size * (1 if block <= FAST_CACHE else FAR)
-                loaded = 2 * ((rows * columns + weights) * words + 3 * size + cells)
-                latency = 3 * words + 8
-                crowded = 1 + CROWDED * max(0, cells * counter.registers - unit.registers // 4)
-                each = max(operations / rate, loaded / rate, latency) * crowded + 4
-                bodies += 1
-                cycles += rows_count * columns_count * blocks * each
-    return cycles * (1 + COST_OF_BODIES * bodies)
+        def cycles(pixels: int, size: int) -> float:
+            cells = pixels * size
+            operations = cells * (words * counter.operations + END_OPERATIONS) + 2 * size
+            block = vector_bytes * (size if tile.blocks_outside else num_vectors)
+            weights = size * (1 if block <= FAST_CACHE else FAR)
+            loaded = 2 * ((pixels + weights) * words + 3 * size + cells)
+            latency = 3 * words + 8
+            crowded = 1 + CROWDED * max(0, cells * counter.registers - unit.registers // 4)
+            return max(operations / rate, loaded / rate, latency) * crowded + 4
+
+        return cycles
 
 
-class _Emission(ConvolutionEmission):
+class BitConvEmission(ConvolutionEmission):
     """One convolution being written."""
 
     kernel: BitConvKernel
@@ -286,7 +263,7 @@ class _Walk:
         weights: Of the block's first word.
     """
 
-    emission: _Emission
+    emission: BitConvEmission
     counter: Counter
     size: int
     offsets: list[int]

@@ -3,26 +3,25 @@
 While one block of large weights is at work, the next is prefetched.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from latency_models.codegen.emitter import Buffer, Expr, T, split_evenly
+from latency_models.codegen.emitter import Buffer, Expr, T
 from latency_models.devices.cpu import VectorUnit
 from latency_models.kernels.convolution import (
     Convolution,
     ConvolutionEmission,
     ConvTile,
-    cheapest,
 )
 
 Array = NDArray[np.float32]
 WEIGHTS_IN_CACHE = 1 << 19  # bytes of weights that may be read once for each tile of pixels
 FAST_CACHE = 24 << 10  # bytes of the first-level cache that a block's weights may take
 LINE = 16  # float32 numbers of a cache line
-COST_OF_BODIES = 0.03  # each tile size of a kernel is compiled code of its own
 ADD_LATENCY = 4  # cycles until a fused multiply-add can be added to
 
 
@@ -30,8 +29,9 @@ ADD_LATENCY = 4  # cycles until a fused multiply-add can be added to
 class Conv2dKernel(Convolution):
     """A convolution of real maps with real weights, the bias among the weights."""
 
+    cost_of_bodies: ClassVar[float] = 0.03
+
     def instruction(self, unit: VectorUnit) -> str:
-        """What does the work: the name of one of the unit's instructions, or nothing."""
         return "fma"
 
     @property
@@ -40,66 +40,37 @@ class Conv2dKernel(Convolution):
         return self.kernel_size[0] * self.kernel_size[1] * self.in_channels
 
     def pack(self, weight: Array, bias: Array, unit: VectorUnit, tile: ConvTile) -> Array:
-        """Returns weight (O, I / groups, kh, kw) and bias (O,) as the tile reads them, flat."""
+        """Returns what the kernel reads for weight (O, I / groups, kh, kw) and bias (O,), flat.
+
+        First the biases, then the weights in the order (group, block, kh, kw, I, vector, lane).
+        """
         biases = np.zeros(self.padded_channels(unit))
         biases[self.places(unit)] = bias
-        return np.concatenate([biases, pack_blocks(self, weight, unit, tile)]).astype(np.float32)
+        runs = self.blocks(self.grouped(weight, unit), unit, tile)  # n v V I kh kw
+        parts = [run.transpose(0, 4, 5, 3, 1, 2).ravel() for run in runs]
+        return np.concatenate([biases, *parts]).astype(np.float32)
 
     def function(self, unit: VectorUnit, tile: ConvTile) -> Any:  # noqa: ANN401
-        """Returns the kernel as a TVM function of ``arguments``."""
-        return _Emission(self, unit, tile).function()
-
-    def default_tile(self, unit: VectorUnit) -> ConvTile:
-        """Returns the tile that a simple count of cycles likes best."""
-        return cheapest(self.conv_tiles(unit), lambda tile: estimated_cycles(self, unit, tile))
-
-    def candidate_tiles(self, unit: VectorUnit, limit: int) -> tuple[ConvTile, ...]:
-        """Returns the ``limit`` tiles that are worth timing, the default one first."""
-        ranked = sorted(
-            self.conv_tiles(unit), key=lambda tile: (estimated_cycles(self, unit, tile), str(tile))
-        )
-        other_order = ConvTile(
-            ranked[0].rows, ranked[0].columns, ranked[0].vectors, not ranked[0].blocks_outside
-        )
-        return tuple(dict.fromkeys((ranked[0], other_order, *ranked)))[:limit]
+        return RealConvEmission(self, unit, tile).function()
 
     def conv_tiles(self, unit: VectorUnit) -> list[ConvTile]:
         room = unit.registers - (6 if unit.registers > 16 else 2)
         outside = 4 * self.window * self.padded_channels(unit) // self.groups > WEIGHTS_IN_CACHE
         return [ConvTile(*shape, outside) for shape in self.tiles(unit, room)]
 
+    def tile_cycles(self, unit: VectorUnit, tile: ConvTile) -> Callable[[int, int], float]:
+        window, lanes = self.window, unit.lanes
 
-def pack_blocks(
-    kernel: Convolution, weight: NDArray[Any], unit: VectorUnit, tile: ConvTile
-) -> NDArray[Any]:
-    """Returns weights in the order (group, block, kh, kw, I, vector, lane), flat."""
-    parts = []
-    for group in kernel.grouped(weight, unit):
-        for first, count, size in split_evenly(kernel.num_vectors(unit), tile.vectors):
-            blocks = group[first : first + count * size]
-            blocks = blocks.reshape(count, size, *blocks.shape[1:])
-            parts.append(blocks.transpose(0, 4, 5, 3, 1, 2).ravel())
-    return np.concatenate(parts)
+        def cycles(pixels: int, size: int) -> float:
+            near = window * size * lanes * 4 <= FAST_CACHE
+            load = 0.5 * pixels + size * (0.5 if near else 2.5)
+            step = max(pixels * size / 2, load, ADD_LATENCY)
+            return step * window + (2 * pixels * size + 15)
+
+        return cycles
 
 
-def estimated_cycles(kernel: Conv2dKernel, unit: VectorUnit, tile: ConvTile) -> float:
-    """Returns a count of cycles to rank tiles by; it is no latency."""
-    height, width = kernel.map_size
-    cycles, bodies = 0.0, 0
-    for _, rows_count, rows in split_evenly(height, tile.rows):
-        for _, columns_count, columns in split_evenly(width, tile.columns):
-            for _, blocks, size in split_evenly(kernel.num_vectors(unit), tile.vectors):
-                pixels = rows * columns
-                near = kernel.window * size * unit.lanes * 4 <= FAST_CACHE
-                load = 0.5 * pixels + size * (0.5 if near else 2.5)
-                step = max(pixels * size / 2, load, ADD_LATENCY)
-                overhead = 2 * pixels * size + 15
-                bodies += 1
-                cycles += rows_count * columns_count * blocks * (step * kernel.window + overhead)
-    return cycles * (1 + COST_OF_BODIES * bodies)
-
-
-class _Emission(ConvolutionEmission):
+class RealConvEmission(ConvolutionEmission):
     """One convolution being written."""
 
     kernel: Conv2dKernel

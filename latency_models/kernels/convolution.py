@@ -9,8 +9,8 @@ Letters: V lanes; a block is the vectors of output channels of one tile.
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -26,9 +26,8 @@ from latency_models.codegen.emitter import (
     split_evenly,
 )
 from latency_models.devices.cpu import VectorUnit
-from latency_models.kernels.epilogue import Epilogue
 from latency_models.kernels.epilogue_code import EpilogueEmission
-from latency_models.kernels.view import View
+from latency_models.kernels.kernel import TiledKernel
 from search_spaces.graphs.operators import Size
 
 
@@ -55,30 +54,13 @@ class ConvTile:
 
 
 @dataclass(frozen=True, slots=True)
-class Convolution:
+class Convolution(TiledKernel[ConvTile]):
     """A convolution between two views, ended by an epilogue."""
 
-    source: View
-    epilogue: Epilogue
     kernel_size: Size = (1, 1)
-    stride: Size = (1, 1)
-    padding: Size = (0, 0)
-    dilation: Size = (1, 1)
     groups: int = 1
 
-    weights_type: ClassVar[str] = "float32"
-
-    def __post_init__(self) -> None:
-        assert max(self.padding) <= self.source.halo or self.padding == (0, 0), self
-
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        return ("source", "weights", *self.epilogue.arguments)
-
-    @property
-    def target(self) -> View:
-        """The first target: all have one shape."""
-        return self.epilogue.targets[0]
+    cost_of_bodies: ClassVar[float]  # each tile size of a kernel is compiled code of its own
 
     @property
     def in_channels(self) -> int:
@@ -138,12 +120,48 @@ class Convolution:
             shapes = {shape for shape in shapes if begins_even(vectors, shape[2])}
         return sorted(shapes)
 
+    def blocks(
+        self, grouped: NDArray[Any], unit: VectorUnit, tile: ConvTile
+    ) -> Iterator[NDArray[Any]]:
+        """Cuts (groups, vectors, ...) into runs of equal blocks: (n, vectors of one, ...)."""
+        for group in grouped:
+            for first, count, size in split_evenly(self.num_vectors(unit), tile.vectors):
+                run = group[first : first + count * size]
+                yield run.reshape(count, size, *run.shape[1:])
 
-def cheapest(tiles: Sequence[ConvTile], cycles: Callable[[ConvTile], float]) -> ConvTile:
-    """Returns the tile of the fewest cycles; of equal ones, the first by its text."""
-    counts = [cycles(tile) for tile in tiles]
-    least = min(counts)
-    return min((t for t, count in zip(tiles, counts, strict=True) if count == least), key=str)
+    @abstractmethod
+    def conv_tiles(self, unit: VectorUnit) -> list[ConvTile]:
+        """Returns every tile that fits in the registers."""
+
+    @abstractmethod
+    def tile_cycles(self, unit: VectorUnit, tile: ConvTile) -> Callable[[int, int], float]:
+        """Returns what counts the cycles of one register tile of so many pixels and vectors."""
+
+    def estimated_cycles(self, unit: VectorUnit, tile: ConvTile) -> float:
+        """Returns a count of cycles of one group to rank tiles by; it is no latency."""
+        height, width = self.map_size
+        cycles_of = self.tile_cycles(unit, tile)
+        cycles, bodies = 0.0, 0
+        for _, rows_count, rows in split_evenly(height, tile.rows):
+            for _, columns_count, columns in split_evenly(width, tile.columns):
+                for _, blocks, size in split_evenly(self.num_vectors(unit), tile.vectors):
+                    bodies += 1
+                    each = cycles_of(rows * columns, size)
+                    cycles += rows_count * columns_count * blocks * each
+        return cycles * (1 + self.cost_of_bodies * bodies)
+
+    def default_tile(self, unit: VectorUnit) -> ConvTile:
+        """Returns the tile that a simple count of cycles likes best; of equals, by its text."""
+        counts = [(self.estimated_cycles(unit, tile), tile) for tile in self.conv_tiles(unit)]
+        least = min(count for count, _ in counts)
+        return min((tile for count, tile in counts if count == least), key=str)
+
+    def candidate_tiles(self, unit: VectorUnit, limit: int) -> tuple[ConvTile, ...]:
+        ranked = sorted(
+            self.conv_tiles(unit), key=lambda tile: (self.estimated_cycles(unit, tile), str(tile))
+        )
+        other_order = replace(ranked[0], blocks_outside=not ranked[0].blocks_outside)
+        return tuple(dict.fromkeys((ranked[0], other_order, *ranked)))[:limit]
 
 
 def begins_even(vectors: int, largest: int) -> bool:
@@ -166,10 +184,7 @@ class ConvolutionEmission:
 
     def function(self) -> Any:  # noqa: ANN401
         """Returns the kernel as a TVM function of its arguments."""
-        kernel = self.kernel
-        types = {"source": kernel.source.form.element, "weights": kernel.weights_type}
-        types |= kernel.epilogue.types(self.unit.lanes)
-        return emit_function(kernel.arguments, self.emit, types=types)
+        return emit_function(self.kernel.arguments, self.emit, types=self.kernel.types(self.unit))
 
     def emit(self, source: Buffer, weights: Buffer, *rest: Buffer) -> None:
         self.source, self.weights = source, weights

@@ -4,6 +4,7 @@ Vectors run over the channels; the pixels of a tile share the loaded inputs. The
 unrolled: a tile is one straight piece of code.
 """
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -21,9 +22,8 @@ from latency_models.codegen.emitter import (
     split_evenly,
 )
 from latency_models.devices.cpu import VectorUnit
-from latency_models.kernels.epilogue import Epilogue
 from latency_models.kernels.epilogue_code import EpilogueEmission
-from latency_models.kernels.view import View
+from latency_models.kernels.kernel import TiledKernel
 from search_spaces.graphs.operators import Size
 
 Array = NDArray[np.float32]
@@ -46,40 +46,74 @@ class DepthwiseTile:
 
 
 @dataclass(frozen=True, slots=True)
-class DepthwiseKernel:
-    """A depthwise convolution of real maps between views of as many channels."""
-
-    source: View
-    epilogue: Epilogue
-    kernel_size: Size
-    stride: Size = (1, 1)
-    padding: Size = (0, 0)
-    dilation: Size = (1, 1)
-
-    def instruction(self, unit: VectorUnit) -> str:
-        """What does the work: the name of one of the unit's instructions, or nothing."""
-        return "fma"
+class Depthwise(TiledKernel[DepthwiseTile]):
+    """A depthwise convolution between views of as many channels, ended by an epilogue."""
 
     def __post_init__(self) -> None:
-        assert not self.source.planar
+        TiledKernel.__post_init__(self)
         assert self.source.channels == self.target.channels
-        assert max(self.padding) <= self.source.halo or self.padding == (0, 0), self
-
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        return ("source", "weights", *self.epilogue.arguments)
-
-    @property
-    def target(self) -> View:
-        """The first target: all have one shape."""
-        return self.epilogue.targets[0]
 
     def padded_channels(self, unit: VectorUnit) -> int:
         return -(-self.source.channels // unit.lanes) * unit.lanes
 
     def places(self, unit: VectorUnit) -> NDArray[np.intp]:
-        """For each channel, its place among the padded ones."""
         return np.arange(self.source.channels)
+
+    @abstractmethod
+    def tile_sizes(self, unit: VectorUnit) -> tuple[Size, ...]:
+        """Rows and columns of the tiles that are worth timing on a large map, the best first."""
+
+    def default_tile(self, unit: VectorUnit) -> DepthwiseTile:
+        return self.candidate_tiles(unit, 1)[0]
+
+    def candidate_tiles(self, unit: VectorUnit, limit: int) -> tuple[DepthwiseTile, ...]:
+        width, height = self.target.width, self.target.height
+        sizes = self.tile_sizes(unit)
+        tiles = [DepthwiseTile(min(rows, height), min(cols, width)) for rows, cols in sizes]
+        return tuple(dict.fromkeys(tiles))[:limit]
+
+
+class DepthwiseEmission:
+    """A depthwise convolution being written; how sums are made is left to the kind of numbers."""
+
+    def __init__(self, kernel: Depthwise, unit: VectorUnit, tile: DepthwiseTile) -> None:
+        self.kernel, self.unit, self.tile = kernel, unit, tile
+        self.vectors = Vectors(unit)
+        self.columns = split_evenly(kernel.target.width, tile.columns)
+
+    def function(self) -> Any:  # noqa: ANN401
+        """Returns the kernel as a TVM function of its arguments."""
+        return emit_function(self.kernel.arguments, self.emit, types=self.kernel.types(self.unit))
+
+    def emit(self, source: Buffer, weights: Buffer, *rest: Buffer) -> None:
+        self.source, self.weights = source, weights
+        kernel = self.kernel
+        padded = kernel.padded_channels(self.unit)
+        self.end = EpilogueEmission(kernel.epilogue, self.vectors, padded, rest)
+        rows = split_evenly(kernel.target.height, self.tile.rows)
+        for_parts(rows, lambda y, num_rows, _: self.row(y, num_rows))
+
+    @abstractmethod
+    def row(self, y: Expr, rows: int) -> None:
+        """Writes one row of tiles of so many output rows."""
+
+    def origin(self, y: Expr, x: Expr) -> Expr:
+        """Offset in the source of the first pixel that a tile reads."""
+        kernel, view = self.kernel, self.kernel.source
+        top = (y * kernel.stride[0] - kernel.padding[0]) * view.row_stride
+        return top + (x * kernel.stride[1] - kernel.padding[1]) * view.pixel_stride
+
+
+@dataclass(frozen=True, slots=True)
+class DepthwiseKernel(Depthwise):
+    """A depthwise convolution of real maps with real weights, the bias among the weights."""
+
+    def __post_init__(self) -> None:
+        Depthwise.__post_init__(self)
+        assert not self.source.planar
+
+    def instruction(self, unit: VectorUnit) -> str:
+        return "fma"
 
     def pack(self, weight: Array, bias: Array, unit: VectorUnit, tile: DepthwiseTile) -> Array:
         """Returns weight (C, 1, kh, kw) and bias (C,) as the kernel reads them, flat.
@@ -95,47 +129,24 @@ class DepthwiseKernel:
         return packed.reshape(blocks, lanes, 1 + window).transpose(0, 2, 1).ravel()
 
     def function(self, unit: VectorUnit, tile: DepthwiseTile) -> Any:  # noqa: ANN401
-        """Returns the kernel as a TVM function of ``arguments``."""
-        types = self.epilogue.types(unit.lanes)
-        return emit_function(self.arguments, _Emission(self, unit, tile).emit, types=types)
+        return RealDepthwiseEmission(self, unit, tile).function()
 
-    def default_tile(self, unit: VectorUnit) -> DepthwiseTile:
-        return self.candidate_tiles(unit, 1)[0]
-
-    def candidate_tiles(self, unit: VectorUnit, limit: int) -> tuple[DepthwiseTile, ...]:
-        """Returns the ``limit`` tiles that are worth timing, the default one first."""
-        width, height = self.target.width, self.target.height
-        wide = unit.registers > 16
-        small = self.kernel_size[0] * self.kernel_size[1] <= 9
-        sizes = ((1, 8), (2, 7), (2, 4), (1, 4), (1, 14)) if wide else ((1, 4), (2, 2), (1, 6))
-        if wide and small and self.stride == (1, 1):
-            sizes = ((2, 7), (1, 8), (2, 4), (4, 4), (1, 14))
-        tiles = [DepthwiseTile(min(rows, height), min(cols, width)) for rows, cols in sizes]
-        return tuple(dict.fromkeys(tiles))[:limit]
+    def tile_sizes(self, unit: VectorUnit) -> tuple[Size, ...]:
+        if unit.registers <= 16:
+            return (1, 4), (2, 2), (1, 6)
+        if self.kernel_size[0] * self.kernel_size[1] <= 9 and self.stride == (1, 1):
+            return (2, 7), (1, 8), (2, 4), (4, 4), (1, 14)
+        return (1, 8), (2, 7), (2, 4), (1, 4), (1, 14)
 
 
-class _Emission:
-    """One depthwise convolution being written."""
+class RealDepthwiseEmission(DepthwiseEmission):
+    """One depthwise convolution of real numbers being written."""
 
-    def __init__(self, kernel: DepthwiseKernel, unit: VectorUnit, tile: DepthwiseTile) -> None:
-        self.kernel, self.unit, self.tile = kernel, unit, tile
-        self.lanes = unit.lanes
-        self.vectors = Vectors(unit)
+    def row(self, y: Expr, rows: int) -> None:
+        def channels(channel: Expr, valid: Expr | None) -> None:
+            for_parts(self.columns, lambda x, n, _: self.block(y, rows, x, n, channel, valid))
 
-    def emit(self, source: Buffer, weights: Buffer, *rest: Buffer) -> None:
-        self.source, self.weights = source, weights
-        kernel, view = self.kernel, self.kernel.target
-        padded = kernel.padded_channels(self.unit)
-        self.end = EpilogueEmission(kernel.epilogue, self.vectors, padded, rest)
-        columns = split_evenly(view.width, self.tile.columns)
-
-        def row(y: Expr, rows: int) -> None:
-            def channels(channel: Expr, valid: Expr | None) -> None:
-                for_parts(columns, lambda x, n, _: self.block(y, rows, x, n, channel, valid))
-
-            self.vectors.for_channels(kernel.source.channels, channels)
-
-        for_parts(split_evenly(view.height, self.tile.rows), lambda y, rows, _: row(y, rows))
+        self.vectors.for_channels(self.kernel.source.channels, channels)
 
     def block(
         self, y: Expr, rows: int, x: Expr, columns: int, channel: Expr, valid: Expr | None
@@ -146,19 +157,13 @@ class _Emission:
         packed = T.bind(channel * (1 + height * width))
         bias = v.load(self.weights, packed)
         taps = {
-            (i, j): v.load(self.weights, packed + (1 + i * width + j) * self.lanes)
+            (i, j): v.load(self.weights, packed + (1 + i * width + j) * v.lanes)
             for i in range(height)
             for j in range(width)
         }
         sums = self.sums(rows, columns, bias, taps, T.bind(self.origin(y, x) + channel))
         results = {pixel: [value] for pixel, value in sums.items()}
         self.end.finish(y, x, results, channel, channel, valid)
-
-    def origin(self, y: Expr, x: Expr) -> Expr:
-        """Offset in the source of the first pixel that a tile reads."""
-        kernel, view = self.kernel, self.kernel.source
-        top = (y * kernel.stride[0] - kernel.padding[0]) * view.row_stride
-        return top + (x * kernel.stride[1] - kernel.padding[1]) * view.pixel_stride
 
     def sums(
         self, rows: int, columns: int, bias: Expr, taps: dict[tuple[int, int], Expr], origin: Expr

@@ -9,6 +9,7 @@ only the end is filled up with weights of zero to a whole step.
 Letters: V lanes, R runs (rows of the window, or its pixels), S steps of a run.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -16,21 +17,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latency_models.codegen.dot import STEP, Dot, dot_kind, instruction
-from latency_models.codegen.emitter import Buffer, Expr, T, split_evenly
+from latency_models.codegen.emitter import Buffer, Expr, T
 from latency_models.devices.cpu import VectorUnit
 from latency_models.kernels.convolution import (
     Convolution,
     ConvolutionEmission,
     ConvTile,
-    cheapest,
 )
+from latency_models.kernels.kernel import TiledKernel
 
 Bytes = NDArray[np.uint8]
 Codes = NDArray[np.int8]
 WEIGHTS_IN_CACHE = 1 << 19  # bytes of weights that may be read once for each tile of pixels
 LINE = 64  # bytes of a cache line
 FAST_CACHE = 24 << 10  # bytes of the first-level cache that a block's weights may take
-COST_OF_BODIES = 0.005  # each tile size of a kernel is compiled code of its own
 ADD_LATENCY = 10  # cycles until a sum can be added to, times the additions of one cycle
 
 
@@ -47,15 +47,15 @@ class IntegerConvKernel(Convolution):
     weight_bits: int = 8
 
     weights_type: ClassVar[str] = "uint8"
+    cost_of_bodies: ClassVar[float] = 0.005
 
     def __post_init__(self) -> None:
-        Convolution.__post_init__(self)
+        TiledKernel.__post_init__(self)
         assert self.source.form.kind == "codes", self
         assert self.epilogue.scaled, self
         assert self.weight_bits in (4, 8), self
 
     def instruction(self, unit: VectorUnit) -> str:
-        """What does the work: the name of one of the unit's instructions, or nothing."""
         return instruction(unit)
 
     @property
@@ -94,14 +94,10 @@ class IntegerConvKernel(Convolution):
         starts = np.zeros(self.padded_channels(unit), np.int64)
         sums = codes.astype(np.int64).reshape(len(codes), -1).sum(1)
         starts[self.places(unit)] = (kind.bias - self.source.form.zero) * sums
-        parts = [(starts << self.shift(unit)).astype(np.int32).view(np.uint8)]
-        for group in self.run_weights(self.grouped(codes, unit)):
-            for first, count, size in split_evenly(self.num_vectors(unit), tile.vectors):
-                blocks = group[first : first + count * size]
-                blocks = blocks.reshape(count, size, *blocks.shape[1:])  # n v V R S 4
-                order = (0, 3, 4, 1, 2, 5) if kind.lane_first else (0, 3, 4, 1, 5, 2)
-                parts.append(self.in_bytes(blocks.transpose(order)))
-        return np.concatenate(parts)
+        parts: list[Bytes] = [(starts << self.shift(unit)).astype(np.int32).view(np.uint8)]
+        order = (0, 3, 4, 1, 2, 5) if kind.lane_first else (0, 3, 4, 1, 5, 2)
+        runs = self.blocks(self.run_weights(self.grouped(codes, unit)), unit, tile)  # n v V R S 4
+        return np.concatenate([*parts, *(self.in_bytes(run.transpose(order)) for run in runs)])
 
     def run_weights(self, grouped: Codes) -> Codes:
         """Weights (groups, vectors, V, I, kh, kw) as (groups, vectors, V, R, S, 4)."""
@@ -134,21 +130,7 @@ class IntegerConvKernel(Convolution):
         return dot_kind(unit, 8 * self.source.form.highest * terms if self.weight_bits == 4 else 0)
 
     def function(self, unit: VectorUnit, tile: ConvTile) -> Any:  # noqa: ANN401
-        """Returns the kernel as a TVM function of ``arguments``."""
-        return _Emission(self, unit, tile).function()
-
-    def default_tile(self, unit: VectorUnit) -> ConvTile:
-        """Returns the tile that a simple count of cycles likes best."""
-        return cheapest(self.conv_tiles(unit), lambda tile: estimated_cycles(self, unit, tile))
-
-    def candidate_tiles(self, unit: VectorUnit, limit: int) -> tuple[ConvTile, ...]:
-        """Returns the ``limit`` tiles that are worth timing, the default one first."""
-        ranked = sorted(
-            self.conv_tiles(unit), key=lambda tile: (estimated_cycles(self, unit, tile), str(tile))
-        )
-        best = ranked[0]
-        other = ConvTile(best.rows, best.columns, best.vectors, not best.blocks_outside)
-        return tuple(dict.fromkeys((best, other, *ranked)))[:limit]
+        return IntegerConvEmission(self, unit, tile).function()
 
     def conv_tiles(self, unit: VectorUnit) -> list[ConvTile]:
         kind = self.dot(unit)
@@ -162,31 +144,27 @@ class IntegerConvKernel(Convolution):
         ]
         return [ConvTile(*shape, outside) for shape in shapes or [(1, 1, 1)]]
 
+    def tile_cycles(self, unit: VectorUnit, tile: ConvTile) -> Callable[[int, int], float]:
+        """Returns what counts the cycles of one register tile of so many pixels and vectors.
 
-def estimated_cycles(kernel: IntegerConvKernel, unit: VectorUnit, tile: ConvTile) -> float:
-    """Returns a count of cycles to rank tiles by; it is no latency.
+        A processor that looks far ahead ends one tile while it begins the next, unless that is
+        large.
+        """
+        kind = self.dot(unit)
+        steps = self.runs[0] * self.runs[1] * self.steps
+        lane_bytes = self.block_bytes * unit.lanes
 
-    A processor that looks far ahead ends one tile while it begins the next, unless that is large.
-    """
-    height, width = kernel.map_size
-    kind = kernel.dot(unit)
-    steps = kernel.runs[0] * kernel.runs[1] * kernel.steps
-    lane_bytes, num_vectors = kernel.block_bytes * unit.lanes, kernel.num_vectors(unit)
-    cycles, bodies = 0.0, 0
-    for _, rows_count, rows in split_evenly(height, tile.rows):
-        for _, columns_count, columns in split_evenly(width, tile.columns):
-            for _, blocks, size in split_evenly(num_vectors, tile.vectors):
-                sums, operands = rows * columns * size, rows * columns + size
-                near = lane_bytes * size <= FAST_CACHE
-                step = max(sums * kind.cycles + operands * (kind.unpack_cycles + 0.2), ADD_LATENCY)
-                step += 0 if near else size / 4
-                bodies += 1
-                ends = (4 + sums / 2) * sums
-                cycles += rows_count * columns_count * blocks * (step * steps + ends)
-    return cycles * (1 + COST_OF_BODIES * bodies)
+        def cycles(pixels: int, size: int) -> float:
+            sums, operands = pixels * size, pixels + size
+            near = lane_bytes * size <= FAST_CACHE
+            step = max(sums * kind.cycles + operands * (kind.unpack_cycles + 0.2), ADD_LATENCY)
+            step += 0 if near else size / 4
+            return step * steps + (4 + sums / 2) * sums
+
+        return cycles
 
 
-class _Emission(ConvolutionEmission):
+class IntegerConvEmission(ConvolutionEmission):
     """One convolution being written."""
 
     kernel: IntegerConvKernel

@@ -11,27 +11,15 @@ Letters: C channels, V lanes, R output rows of a tile, Q quads of input rows.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from latency_models.codegen.dot import STEP, Dot, Operand, dot_kind, instruction
-from latency_models.codegen.emitter import (
-    Buffer,
-    Expr,
-    T,
-    Vectors,
-    emit_function,
-    for_parts,
-    split_evenly,
-    tirx,
-)
+from latency_models.codegen.emitter import Expr, T, for_parts, split_evenly, tirx
 from latency_models.devices.cpu import VectorUnit
-from latency_models.kernels.depthwise import DepthwiseTile
-from latency_models.kernels.epilogue import Epilogue
-from latency_models.kernels.epilogue_code import EpilogueEmission
-from latency_models.kernels.view import View
+from latency_models.kernels.depthwise import Depthwise, DepthwiseEmission, DepthwiseTile
 from search_spaces.graphs.operators import Size
 
 Bytes = NDArray[np.uint8]
@@ -39,44 +27,21 @@ Codes = NDArray[np.int8]
 
 
 @dataclass(frozen=True, slots=True)
-class IntegerDepthwiseKernel:
+class IntegerDepthwiseKernel(Depthwise):
     """A depthwise convolution of codes with coded weights; its epilogue scales int32 sums.
 
     Some bytes after a pixel's channels are read, and what comes of them is not written.
     """
 
-    source: View
-    epilogue: Epilogue
-    kernel_size: Size
-    stride: Size = (1, 1)
-    padding: Size = (0, 0)
-    dilation: Size = (1, 1)
+    weights_type: ClassVar[str] = "uint8"
 
     def __post_init__(self) -> None:
+        Depthwise.__post_init__(self)
         assert self.source.form.kind == "codes", self
         assert self.epilogue.scaled, self
-        assert self.source.channels == self.target.channels
-        assert max(self.padding) <= self.source.halo or self.padding == (0, 0), self
 
     def instruction(self, unit: VectorUnit) -> str:
-        """What does the work: the name of one of the unit's instructions, or nothing."""
         return instruction(unit)
-
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        return ("source", "weights", *self.epilogue.arguments)
-
-    @property
-    def target(self) -> View:
-        """The first target: all have one shape."""
-        return self.epilogue.targets[0]
-
-    def padded_channels(self, unit: VectorUnit) -> int:
-        return -(-self.source.channels // unit.lanes) * unit.lanes
-
-    def places(self, unit: VectorUnit) -> NDArray[np.intp]:
-        """For each channel, its place among the padded ones."""
-        return np.arange(self.source.channels)
 
     def plan(self, rows: int) -> "RowPlan":
         return row_plan(rows, self.kernel_size[0], self.stride[0], self.dilation[0])
@@ -108,24 +73,14 @@ class IntegerDepthwiseKernel:
         return np.concatenate(parts, axis=1).ravel()
 
     def function(self, unit: VectorUnit, tile: DepthwiseTile) -> Any:  # noqa: ANN401
-        """Returns the kernel as a TVM function of ``arguments``."""
-        types = {"source": "uint8", "weights": "uint8"} | self.epilogue.types(unit.lanes)
-        return emit_function(self.arguments, _Emission(self, unit, tile).emit, types=types)
+        return IntegerDepthwiseEmission(self, unit, tile).function()
 
-    def default_tile(self, unit: VectorUnit) -> DepthwiseTile:
-        return self.candidate_tiles(unit, 1)[0]
-
-    def candidate_tiles(self, unit: VectorUnit, limit: int) -> tuple[DepthwiseTile, ...]:
-        """Returns the ``limit`` tiles that are worth timing, the default one first."""
-        width, height = self.target.width, self.target.height
+    def tile_sizes(self, unit: VectorUnit) -> tuple[Size, ...]:
         if dot_kind(unit).registers == 1:
-            sizes = ((2, 4), (2, 7), (1, 8), (2, 3), (1, 14), (1, 4), (4, 4))
-        elif self.kernel_size[0] <= 3:  # wide tiles make up for making operands of the weights
-            sizes = ((2, 7), (2, 4), (1, 8), (1, 14), (2, 6), (2, 3), (1, 4))
-        else:
-            sizes = ((1, 8), (1, 14), (2, 7), (2, 4), (1, 6), (4, 4), (1, 4))
-        tiles = [DepthwiseTile(min(rows, height), min(cols, width)) for rows, cols in sizes]
-        return tuple(dict.fromkeys(tiles))[:limit]
+            return (2, 4), (2, 7), (1, 8), (2, 3), (1, 14), (1, 4), (4, 4)
+        if self.kernel_size[0] <= 3:  # wide tiles make up for making operands of the weights
+            return (2, 7), (2, 4), (1, 8), (1, 14), (2, 6), (2, 3), (1, 4)
+        return (1, 8), (1, 14), (2, 7), (2, 4), (1, 6), (4, 4), (1, 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,14 +122,15 @@ def row_plan(rows: int, height: int, stride: int, dilation: int) -> RowPlan:
     return RowPlan(rows, quads, tuple(meetings))
 
 
-class _Emission:
-    """One depthwise convolution being written."""
+class IntegerDepthwiseEmission(DepthwiseEmission):
+    """One depthwise convolution of codes being written."""
+
+    kernel: IntegerDepthwiseKernel
 
     def __init__(
         self, kernel: IntegerDepthwiseKernel, unit: VectorUnit, tile: DepthwiseTile
     ) -> None:
-        self.kernel, self.unit, self.tile = kernel, unit, tile
-        self.vectors = Vectors(unit)
+        super().__init__(kernel, unit, tile)
         self.dot: Dot = dot_kind(unit)(self.vectors)
         each = [len(plan.meetings) * kernel.kernel_size[1] for plan in kernel.plans(tile)]
         self.before = {  # bytes of a vector's weights before those of each height of a tile
@@ -183,24 +139,16 @@ class _Emission:
         }
         self.vector_bytes = 4 * unit.lanes + sum(each) * self.dot.bytes
 
-    def emit(self, source: Buffer, weights: Buffer, *rest: Buffer) -> None:
-        self.source, self.weights = source, weights
-        kernel, view = self.kernel, self.kernel.target
-        padded = kernel.padded_channels(self.unit)
-        self.end = EpilogueEmission(kernel.epilogue, self.vectors, padded, rest)
-        columns = split_evenly(view.width, self.tile.columns)
+    def row(self, y: Expr, rows: int) -> None:
+        plan = self.kernel.plan(rows)
 
-        def tile(y: Expr, plan: RowPlan, x: Expr, width: int) -> None:
+        def tile(x: Expr, width: int) -> None:
             def channels(channel: Expr, valid: Expr | None) -> None:
                 self.block(y, plan, x, width, channel, valid)
 
-            self.vectors.for_channels(kernel.source.channels, channels)
+            self.vectors.for_channels(self.kernel.source.channels, channels)
 
-        def row(y: Expr, rows: int) -> None:
-            plan = kernel.plan(rows)
-            for_parts(columns, lambda x, width, _: tile(y, plan, x, width))
-
-        for_parts(split_evenly(view.height, self.tile.rows), lambda y, rows, _: row(y, rows))
+        for_parts(self.columns, lambda x, width, _: tile(x, width))
 
     def block(
         self, y: Expr, plan: RowPlan, x: Expr, columns: int, channel: Expr, valid: Expr | None
@@ -247,9 +195,3 @@ class _Emission:
         order = [k * lanes + lane for lane in range(lanes) for k in range(STEP)]
         joined = tirx.Shuffle(vectors, order)
         return self.dot.codes(T.bind(T.reinterpret(f"int32x{lanes}", joined)))
-
-    def origin(self, y: Expr, x: Expr) -> Expr:
-        """Offset in the source of the first pixel that a tile reads."""
-        kernel, view = self.kernel, self.kernel.source
-        top = (y * kernel.stride[0] - kernel.padding[0]) * view.row_stride
-        return top + (x * kernel.stride[1] - kernel.padding[1]) * view.pixel_stride

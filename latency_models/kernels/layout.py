@@ -6,32 +6,22 @@ from typing import Any
 from latency_models.codegen.emitter import Buffer, Expr, T, Vectors, emit_function
 from latency_models.devices.cpu import VectorUnit
 from latency_models.kernels.epilogue import ROUNDER
+from latency_models.kernels.kernel import MovingKernel, UntiledKernel
 from latency_models.kernels.view import View
 from search_spaces.graphs.formats import WORD
 
 
 @dataclass(frozen=True, slots=True)
-class ShuffleKernel:
+class ShuffleKernel(MovingKernel):
     """Channels seen as (groups, n) and transposed to (n, groups)."""
 
-    source: View
-    target: View
     groups: int
-
-    def instruction(self, unit: VectorUnit) -> str:
-        """What does the work: the name of one of the unit's instructions, or nothing."""
-        return ""
 
     def __post_init__(self) -> None:
         assert self.source.form == self.target.form
         assert self.source.form.kind != "planes"
 
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        return ("source", "target")
-
     def function(self, unit: VectorUnit) -> Any:  # noqa: ANN401
-        """Returns the kernel as a TVM function of ``arguments``."""
         each = self.source.channels // self.groups
 
         def emit(source: Buffer, target: Buffer) -> None:
@@ -46,22 +36,10 @@ class ShuffleKernel:
 
 
 @dataclass(frozen=True, slots=True)
-class LayoutKernel:
+class LayoutKernel(MovingKernel):
     """Copies between planar maps (NCHW) and maps of adjacent channels (NHWC), or adds a border."""
 
-    source: View
-    target: View
-
-    def instruction(self, unit: VectorUnit) -> str:
-        """What does the work: the name of one of the unit's instructions, or nothing."""
-        return ""
-
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        return ("source", "target")
-
     def function(self, unit: VectorUnit) -> Any:  # noqa: ANN401
-        """Returns the kernel as a TVM function of ``arguments``."""
         v = Vectors(unit)
 
         def emit(source: Buffer, target: Buffer) -> None:
@@ -119,7 +97,7 @@ class LayoutKernel:
 
 
 @dataclass(frozen=True, slots=True)
-class PlanarCodesKernel:
+class PlanarCodesKernel(UntiledKernel):
     """Turns a planar real map of at most four channels into codes, four bytes to a pixel.
 
     A byte that is no channel is never read but with a weight of zero.
@@ -127,10 +105,6 @@ class PlanarCodesKernel:
 
     source: View
     target: View
-
-    def instruction(self, unit: VectorUnit) -> str:
-        """What does the work: the name of one of the unit's instructions, or nothing."""
-        return ""
 
     def __post_init__(self) -> None:
         assert self.source.planar
@@ -186,12 +160,8 @@ class PlanarCodesKernel:
 
 
 @dataclass(frozen=True, slots=True)
-class BorderKernel:
+class BorderKernel(UntiledKernel):
     """Fills the border of a map with one byte; one function for all maps, told its runs."""
-
-    def instruction(self, unit: VectorUnit) -> str:
-        """What does the work: the name of one of the unit's instructions, or nothing."""
-        return ""
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -250,21 +220,16 @@ class BorderKernel:
 
 
 @dataclass(frozen=True, slots=True)
-class PlaneBorderKernel:
+class PlaneBorderKernel(UntiledKernel):
     """Writes the code of zero to the border of a packed map, where that is not all zero bits."""
 
     target: View
-
-    def instruction(self, unit: VectorUnit) -> str:
-        """What does the work: the name of one of the unit's instructions, or nothing."""
-        return ""
 
     @property
     def arguments(self) -> tuple[str, ...]:
         return ("target",)
 
     def function(self, unit: VectorUnit) -> Any:  # noqa: ANN401
-        """Returns the kernel as a TVM function of ``arguments``."""
         view = self.target
         last = view.channels % WORD
 

@@ -1,13 +1,14 @@
 """Kernels without weights that compute real numbers: a vector of channels of a pixel at a time.
 
 What they read may be real or codes, which become real numbers as they are loaded; what they write
-is up to their epilogue.
+is up to their epilogue. Here are those that treat each number alone (copy, sum, gate, activation),
+and magnitudes.
 """
 
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ from latency_models.codegen.emitter import (
 from latency_models.devices.cpu import VectorUnit
 from latency_models.kernels.epilogue import Epilogue
 from latency_models.kernels.epilogue_code import EpilogueEmission
+from latency_models.kernels.kernel import UntiledKernel
 from latency_models.kernels.view import View
 from search_spaces.graphs.formats import WORD
 from search_spaces.graphs.operators import Size
@@ -32,7 +34,7 @@ Steps = tuple[float, ...]  # one for each source; 1 where it is real
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class MapReader:
     """A map as a plain kernel reads it: vectors of real numbers."""
 
     view: View
@@ -56,7 +58,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class PlainKernel:
+class PlainKernel(UntiledKernel):
     """A kernel whose result at a pixel is a function of its sources there and around.
 
     Attributes:
@@ -65,10 +67,6 @@ class PlainKernel:
 
     sources: tuple[View, ...]
     epilogue: Epilogue
-
-    def instruction(self, unit: VectorUnit) -> str:
-        """What does the work: the name of one of the unit's instructions, or nothing."""
-        return ""
 
     def __post_init__(self) -> None:
         assert not any(view.planar for view in self.sources), self
@@ -110,7 +108,6 @@ class PlainKernel:
         return np.arange(self.target.channels)
 
     def function(self, unit: VectorUnit) -> Any:  # noqa: ANN401
-        """Returns the kernel as a TVM function of ``arguments``."""
         v = Vectors(unit)
 
         def emit(*buffers: Buffer) -> None:
@@ -122,7 +119,7 @@ class PlainKernel:
             ):
                 coded = view.form.kind != "real"
                 step = v.load_spread(buffers[count], T.int32(index)) if coded else None
-                sources.append(Source(view, buffer, step, v))
+                sources.append(MapReader(view, buffer, step, v))
             end = EpilogueEmission(self.epilogue, v, self.padded_channels(unit), rest)
 
             def pixels(y: Expr, x: Expr, count: int) -> None:
@@ -145,5 +142,62 @@ class PlainKernel:
         v.for_channels(self.target.channels, body)
 
     @abstractmethod
-    def value(self, v: Vectors, sources: list[Source], y: Expr, x: Expr, channel: Expr) -> Expr:
+    def value(self, v: Vectors, sources: list[MapReader], y: Expr, x: Expr, channel: Expr) -> Expr:
         """The result of a vector of channels at the target's pixel (y, x)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PointwiseKernel(PlainKernel):
+    """The first source, or its sum with the second, or its product with a gate per channel.
+
+    The epilogue's activation follows; a copy with targets of codes is a quantizer on its own.
+    """
+
+    kind: Literal["copy", "add", "scale"] = "copy"
+
+    @property
+    def map_size(self) -> Size:
+        """Rows and columns to loop over; one long row where no row has a border."""
+        maps = self.sources if self.kind == "add" else self.sources[:1]
+        height, width = self.target.height, self.target.width
+        if any(view.halo for view in (*maps, *self.epilogue.views)):
+            return height, width
+        return 1, height * width
+
+    @property
+    def pixels(self) -> int:
+        """A few where most of what is loaded are thresholds; else one, in the order of memory."""
+        return 4 if self.epilogue.by_threshold else 1
+
+    def value(self, v: Vectors, sources: list[MapReader], y: Expr, x: Expr, channel: Expr) -> Expr:
+        value = sources[0].at(y, x, channel)
+        if self.kind == "add":
+            return v.rounded(value + sources[1].at(y, x, channel))
+        if self.kind == "scale":
+            return v.rounded(value * sources[1].at(T.int32(0), T.int32(0), channel))
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class MagnitudeKernel(PlainKernel):
+    """Mean of |x| over the channels of each pixel: a map of one channel."""
+
+    def value(self, v: Vectors, sources: list[MapReader], y: Expr, x: Expr, channel: Expr) -> Expr:
+        channels = self.source.channels
+        whole, rest = divmod(channels, v.lanes)
+        total = v.register()
+        v.put(total, v.constant(0))
+        if whole:
+            with T.serial(whole) as block:
+                numbers = sources[0].at(y, x, block * v.lanes)
+                v.put(total, v.get(total) + T.max(numbers, v.constant(0) - numbers))
+        sums = [total[lane] for lane in range(v.lanes)]
+        if rest:
+            numbers = v.register()
+            last = sources[0].at(y, x, T.int32(whole * v.lanes))
+            v.put(numbers, T.max(last, v.constant(0) - last))
+            sums += [numbers[lane] for lane in range(rest)]
+        while len(sums) > 1:
+            pairs = [sums[i] + sums[i + 1] for i in range(0, len(sums) - 1, 2)]
+            sums = pairs + sums[len(pairs) * 2 :]
+        return v.rounded(T.broadcast(sums[0] * T.float32(1 / channels), v.lanes))

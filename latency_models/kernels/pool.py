@@ -5,8 +5,8 @@ from typing import Any, ClassVar, Literal
 
 from latency_models.codegen.emitter import Buffer, Expr, T, Vectors, emit_function
 from latency_models.devices.cpu import VectorUnit
-from latency_models.kernels.plain import PlainKernel, Source
-from latency_models.kernels.view import View
+from latency_models.kernels.kernel import MovingKernel
+from latency_models.kernels.plain import MapReader, PlainKernel
 from search_spaces.graphs.operators import Size
 
 
@@ -23,7 +23,7 @@ class PoolKernel(PlainKernel):
     stride: Size = (1, 1)
     padding: Size = (0, 0)
 
-    def value(self, v: Vectors, sources: list[Source], y: Expr, x: Expr, channel: Expr) -> Expr:
+    def value(self, v: Vectors, sources: list[MapReader], y: Expr, x: Expr, channel: Expr) -> Expr:
         height, width = self.kernel_size
         average = self.kind == "average"
         if average and self.padding != (0, 0):
@@ -53,11 +53,9 @@ def inside(kernel: "PoolKernel | CodePoolKernel", y: Expr, x: Expr, i: Expr, j: 
 
 
 @dataclass(frozen=True, slots=True)
-class CodePoolKernel:
+class CodePoolKernel(MovingKernel):
     """Max pooling of codes as they are: the largest code stands for the largest number."""
 
-    source: View
-    target: View
     kernel_size: Size
     stride: Size
     padding: Size = (0, 0)
@@ -68,16 +66,7 @@ class CodePoolKernel:
         assert self.source.form == self.target.form
         assert self.source.form.kind == "codes"
 
-    def instruction(self, unit: VectorUnit) -> str:
-        """What does the work: the name of one of the unit's instructions, or nothing."""
-        return ""
-
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        return ("source", "target")
-
     def function(self, unit: VectorUnit) -> Any:  # noqa: ANN401
-        """Returns the kernel as a TVM function of ``arguments``."""
         lanes, channels = 4 * unit.lanes, self.source.channels
         height, width = self.kernel_size
 
@@ -112,7 +101,7 @@ class CodePoolKernel:
 class GlobalPoolKernel(PlainKernel):
     """The mean of each channel: a map of one pixel."""
 
-    def value(self, v: Vectors, sources: list[Source], y: Expr, x: Expr, channel: Expr) -> Expr:
+    def value(self, v: Vectors, sources: list[MapReader], y: Expr, x: Expr, channel: Expr) -> Expr:
         view = self.source
         total = v.register()
         v.put(total, v.constant(0))

@@ -9,6 +9,7 @@ real convolution, and the weights take a 32nd of its memory.
 (Binary-Weight-Networks).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import gcd
 from typing import Any, ClassVar
@@ -16,20 +17,19 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from latency_models.codegen.emitter import Buffer, Expr, T, split_evenly
+from latency_models.codegen.emitter import Buffer, Expr, T
 from latency_models.devices.cpu import VectorUnit
 from latency_models.kernels.convolution import (
     Convolution,
     ConvolutionEmission,
     ConvTile,
-    cheapest,
 )
+from latency_models.kernels.kernel import TiledKernel
 from latency_models.kernels.view import View
 from search_spaces.graphs.formats import WORD
 
 Codes = NDArray[np.int8]
 WEIGHTS_IN_CACHE = 1 << 18  # bytes of weights that may be read once for each tile of pixels
-COST_OF_BODIES = 0.03  # each tile size of a kernel is compiled code of its own
 ADD_LATENCY = 4  # cycles until a fused multiply-add can be added to
 WAYS, WAY_BYTES = 8, 4096  # of a first-level cache
 SIGN_BIT = 1 << 31
@@ -41,14 +41,14 @@ class SignConvKernel(Convolution):
     """A convolution of real maps with signs; its epilogue scales float32 sums."""
 
     weights_type: ClassVar[str] = "uint32"
+    cost_of_bodies: ClassVar[float] = 0.03
 
     def __post_init__(self) -> None:
-        Convolution.__post_init__(self)
+        TiledKernel.__post_init__(self)
         assert self.source.form.kind == "real", self
         assert self.epilogue.scaled, self
 
     def instruction(self, unit: VectorUnit) -> str:
-        """What does the work: the name of one of the unit's instructions, or nothing."""
         return "fma"
 
     @property
@@ -73,30 +73,13 @@ class SignConvKernel(Convolution):
         shifts = np.arange(WORD, dtype=np.uint32)[::-1, None, None]
         words = np.zeros((self.padded_channels(unit), self.words, *window), np.uint32)
         words[self.places(unit)] = (bits << shifts).sum(2, dtype=np.uint32)
-        parts = []
-        for group in words.reshape(self.groups, -1, unit.lanes, *words.shape[1:]):
-            for first, count, size in split_evenly(self.num_vectors(unit), tile.vectors):
-                blocks = group[first : first + count * size]
-                blocks = blocks.reshape(count, size, *blocks.shape[1:])  # n v V word kh kw
-                parts.append(blocks.transpose(0, 4, 5, 3, 1, 2).ravel())
+        grouped = words.reshape(self.groups, -1, unit.lanes, *words.shape[1:])
+        runs = self.blocks(grouped, unit, tile)  # n v V word kh kw
+        parts = [run.transpose(0, 4, 5, 3, 1, 2).ravel() for run in runs]
         return np.concatenate(parts).view(np.uint8)
 
     def function(self, unit: VectorUnit, tile: ConvTile) -> Any:  # noqa: ANN401
-        """Returns the kernel as a TVM function of ``arguments``."""
-        return _Emission(self, unit, tile).function()
-
-    def default_tile(self, unit: VectorUnit) -> ConvTile:
-        """Returns the tile that a simple count of cycles likes best."""
-        return cheapest(self.conv_tiles(unit), lambda tile: estimated_cycles(self, unit, tile))
-
-    def candidate_tiles(self, unit: VectorUnit, limit: int) -> tuple[ConvTile, ...]:
-        """Returns the ``limit`` tiles that are worth timing, the default one first."""
-        ranked = sorted(
-            self.conv_tiles(unit), key=lambda tile: (estimated_cycles(self, unit, tile), str(tile))
-        )
-        best = ranked[0]
-        other = ConvTile(best.rows, best.columns, best.vectors, not best.blocks_outside)
-        return tuple(dict.fromkeys((best, other, *ranked)))[:limit]
+        return SignConvEmission(self, unit, tile).function()
 
     def conv_tiles(self, unit: VectorUnit) -> list[ConvTile]:
         room = unit.registers - (5 if unit.registers > 16 else 2)
@@ -110,24 +93,19 @@ class SignConvKernel(Convolution):
         outside = weights > WEIGHTS_IN_CACHE
         return [ConvTile(*shape, outside) for shape in shapes or [(1, 1, least)]]
 
+    def tile_cycles(self, unit: VectorUnit, tile: ConvTile) -> Callable[[int, int], float]:
+        taps = self.kernel_size[0] * self.kernel_size[1] * self.in_channels
+        logic = 1.0 if unit.name == "avx512" else 1.5  # to make a vector of signs
+        most = cached_pixels(self.source)
 
-def estimated_cycles(kernel: SignConvKernel, unit: VectorUnit, tile: ConvTile) -> float:
-    """Returns a count of cycles to rank tiles by; it is no latency."""
-    height, width = kernel.map_size
-    taps = kernel.kernel_size[0] * kernel.kernel_size[1] * kernel.in_channels
-    logic = 1.0 if unit.name == "avx512" else 1.5  # to make a vector of signs
-    cycles, bodies = 0.0, 0
-    for _, rows_count, rows in split_evenly(height, tile.rows):
-        for _, columns_count, columns in split_evenly(width, tile.columns):
-            for _, blocks, size in split_evenly(kernel.num_vectors(unit), tile.vectors):
-                pixels = rows * columns
-                cells = pixels * size
-                step = max(cells / 2 + size * logic / 2, 0.5 * pixels, ADD_LATENCY)
-                if pixels > cached_pixels(kernel.source):
-                    step += pixels / 2
-                bodies += 1
-                cycles += rows_count * columns_count * blocks * (step * taps + 2 * cells + 15)
-    return cycles * (1 + COST_OF_BODIES * bodies)
+        def cycles(pixels: int, size: int) -> float:
+            cells = pixels * size
+            step = max(cells / 2 + size * logic / 2, 0.5 * pixels, ADD_LATENCY)
+            if pixels > most:
+                step += pixels / 2
+            return step * taps + 2 * cells + 15
+
+        return cycles
 
 
 def cached_pixels(source: View) -> int:
@@ -135,7 +113,7 @@ def cached_pixels(source: View) -> int:
     return WAYS * WAY_BYTES // gcd(WAY_BYTES, 4 * source.pixel_stride)
 
 
-class _Emission(ConvolutionEmission):
+class SignConvEmission(ConvolutionEmission):
     """One convolution being written."""
 
     kernel: SignConvKernel

@@ -59,7 +59,7 @@ class Description:
 
 
 @dataclass(slots=True)
-class Work:
+class KernelWork:
     """Amounts of work of one kernel, as they are counted."""
 
     unit: VectorUnit
@@ -147,8 +147,8 @@ def map_bytes(view: View) -> float:
     return prod(view.shape) * bits / 8
 
 
-def new_work(unit: VectorUnit) -> Work:
-    return Work(unit, dict.fromkeys(TERMS, 0.0), dict.fromkeys(FEATURES, 0.0))
+def new_work(unit: VectorUnit) -> KernelWork:
+    return KernelWork(unit, dict.fromkeys(TERMS, 0.0), dict.fromkeys(FEATURES, 0.0))
 
 
 def window_text(size: tuple[int, int]) -> str:

@@ -1,7 +1,6 @@
 """Compiled work: what kernels of ours do, with the tiles that they are compiled with."""
 
 from collections.abc import Callable, Mapping
-from importlib import import_module
 from math import prod
 from typing import Any
 
@@ -19,19 +18,18 @@ from latency_models.kernels.layout import (
     PlaneBorderKernel,
     ShuffleKernel,
 )
-from latency_models.kernels.plain import PlainKernel
-from latency_models.kernels.pointwise import MagnitudeKernel, PointwiseKernel
+from latency_models.kernels.plain import MagnitudeKernel, PlainKernel, PointwiseKernel
 from latency_models.kernels.pool import CodePoolKernel, GlobalPoolKernel, PoolKernel
 from latency_models.kernels.sign_conv import SignConvKernel
-from latency_models.prediction.features import VARIANTS, Description, Work, log, window_text
+from latency_models.prediction.features import VARIANTS, Description, KernelWork, log, window_text
 
 
-def describe_convolution(kernel: Convolution, work: Work) -> Description:
+def describe_convolution(kernel: Convolution, work: KernelWork) -> Description:
     unit, tile = work.unit, default_tile(kernel, work.unit)
     assert isinstance(tile, ConvTile)
     precision, weight_bits = convolution_precision(kernel)
     source, target, window = kernel.source, kernel.target, prod(kernel.kernel_size)
-    cycles = import_module(type(kernel).__module__).estimated_cycles(kernel, unit, tile)
+    cycles = kernel.estimated_cycles(unit, tile)
     sums = target.height * target.width * kernel.groups * kernel.num_vectors(unit)
     macs = prod(target.shape) * kernel.in_channels * window
     work.add_views((source,), kernel.epilogue.targets)
@@ -86,7 +84,7 @@ def convolution_precision(kernel: Convolution) -> tuple[str, int]:
 
 
 def describe_depthwise(
-    kernel: DepthwiseKernel | IntegerDepthwiseKernel, work: Work
+    kernel: DepthwiseKernel | IntegerDepthwiseKernel, work: KernelWork
 ) -> Description:
     unit, tile = work.unit, default_tile(kernel, work.unit)
     assert isinstance(tile, DepthwiseTile)
@@ -116,7 +114,7 @@ def describe_depthwise(
     return work.described(kind, type(kernel).__name__, precision, prod(target.shape) * window)
 
 
-def describe_plain(kernel: PlainKernel, work: Work) -> Description:
+def describe_plain(kernel: PlainKernel, work: KernelWork) -> Description:
     target = kernel.target
     vectors = target.height * target.width * (work_vectors(kernel, work.unit))
     window, names = 1, [FORM_NAMES[kernel.source.form.kind]]
@@ -152,7 +150,7 @@ def work_vectors(kernel: PlainKernel, unit: VectorUnit) -> int:
 
 
 def describe_moving(
-    kernel: CodePoolKernel | ShuffleKernel | LayoutKernel | PlanarCodesKernel, work: Work
+    kernel: CodePoolKernel | ShuffleKernel | LayoutKernel | PlanarCodesKernel, work: KernelWork
 ) -> Description:
     target, lanes = kernel.target, work.unit.lanes
     window = prod(kernel.kernel_size) if isinstance(kernel, CodePoolKernel) else 1
@@ -187,7 +185,7 @@ MOVING: Mapping[type, str] = {
 }
 
 
-def describe_border(numbers: tuple[int, ...], work: Work) -> Description:
+def describe_border(numbers: tuple[int, ...], work: KernelWork) -> Description:
     planes, rows, _, _, before, _, _, sides, _, after = numbers
     filled = planes * (before + after + rows * sides)
     work.terms["cycles"] = planes * (2 + rows)
@@ -197,7 +195,7 @@ def describe_border(numbers: tuple[int, ...], work: Work) -> Description:
     return work.described("border", "BorderKernel", "", 0.0)
 
 
-def describe_plane_border(kernel: PlaneBorderKernel, work: Work) -> Description:
+def describe_plane_border(kernel: PlaneBorderKernel, work: KernelWork) -> Description:
     view = kernel.target
     around = 2 * view.halo * (view.height + view.width + 2 * view.halo)
     work.add_views((), (view,))
@@ -206,7 +204,7 @@ def describe_plane_border(kernel: PlaneBorderKernel, work: Work) -> Description:
     return work.described("border of bits", "PlaneBorderKernel", "", 0.0)
 
 
-DESCRIBE: Mapping[type, Callable[[Any, Work], Description]] = {
+DESCRIBE: Mapping[type, Callable[[Any, KernelWork], Description]] = {
     **dict.fromkeys(
         (Conv2dKernel, IntegerConvKernel, BitConvKernel, SignConvKernel), describe_convolution
     ),

@@ -14,7 +14,7 @@ from latency_models.kernels.layout import (
 from latency_models.onnx.kernels import OnnxKernel
 from latency_models.prediction.features import (
     Description,
-    Work,
+    KernelWork,
     activation_cost,
     log,
     new_work,
@@ -25,7 +25,7 @@ from search_spaces.graphs.cost import MACS
 from search_spaces.graphs.operators import OPERATOR_NAMES, Conv2d, Quantize
 
 
-def describe_onnx(kernel: OnnxKernel, work: Work) -> Description:
+def describe_onnx(kernel: OnnxKernel, work: KernelWork) -> Description:
     """One operator of ONNX Runtime, whose tiles are its own: shapes, and what is quantized."""
     graph, operator = kernel.graph, kernel.operator
     node = graph.node("kernel")

@@ -31,14 +31,14 @@ def export_command(
     ] = False,
 ) -> None:
     """Write the picked network as files, each checked against what was searched."""
-    from nas.export.write import export
+    from nas.export.write import export_network
     from nas.study.results import load_results
 
     results = load_results(run)
     trial = results.pick(pick, max_latency_ms)
     names = tuple(name.strip() for name in formats.split(",") if name.strip())
     with console.status(f"exporting {trial.name}") as status:
-        report = export(
+        report = export_network(
             results,
             trial,
             to,

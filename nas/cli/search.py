@@ -119,7 +119,7 @@ def watched_search(
     )
 
     from nas.search.loop import Progress as TrialDone
-    from nas.search.run import search
+    from nas.search.run import run_search
 
     bar = Progress(
         TextColumn("{task.description}"),
@@ -141,7 +141,7 @@ def watched_search(
         bar.console.print(line(progress))
 
     try:
-        return search(
+        return run_search(
             *(file, runs),
             resume=resume,
             join=join,

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from nas.data.augmentation import Augmentation, augment
+from nas.data.augmentation import Augmentation
 from nas.data.images import ImageData
 from nas.data.splits import Normalization, Splits
+from nas.data.transforms import augment
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.operators import Shape
 
@@ -84,6 +85,21 @@ class TensorSplits:
     train: TensorSplit
     validation: TensorSplit
     test: TensorSplit
+
+
+def training_device(name: str) -> torch.device:
+    """Returns the device that a configuration means; ``auto`` is CUDA where there is one.
+
+    Raises:
+        UserError: If it says ``cuda`` and torch sees none.
+    """
+    has_cuda = torch.cuda.is_available()
+    if name == "cuda" and not has_cuda:
+        raise UserError(
+            f"training device must be there, got 'cuda' and torch {torch.__version__} sees no "
+            "CUDA device; install a CUDA build of torch or set device to cpu"
+        )
+    return torch.device("cuda" if has_cuda and name != "cpu" else "cpu")
 
 
 def place(splits: Splits, device: torch.device | str = "cpu") -> TensorSplits:

@@ -27,14 +27,22 @@ class OpenPlace:
         workers: Evaluate candidates and file what they find in the run folder.
         measurer: Measures the final front, and kernels where useless precisions are looked for;
             idle until it is asked.
+        description: Where candidates are evaluated, for people; workers that are `Watched` say
+            more.
     """
 
     workers: Workers
     measurer: NetworkTimer
+    description: str = "elsewhere"
 
 
 class Place(Protocol):
     """Where candidates are evaluated."""
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this machine measures, where the run's device is no remote one."""
+        ...
 
     def prepare(self, config: RunConfig, /) -> Setting:
         """Loads what the search works on, and sees to it that the place can work on the same.
@@ -70,6 +78,10 @@ class LocalPlace:
 
     instruments: Instruments
 
+    @property
+    def is_here(self) -> bool:
+        return True
+
     def prepare(self, config: RunConfig, /) -> Setting:
         return load_setting(config)
 
@@ -86,4 +98,6 @@ class LocalPlace:
                 training = local_training(config, run, setting)
                 evaluator = Evaluator(config, training, source, run)
             local = local_workers(config, run, evaluator, self.instruments)
-            yield OpenPlace(resources.enter_context(local), measurer)
+            count = config.search.workers
+            description = "this process" if count == 1 else f"{count} processes"
+            yield OpenPlace(resources.enter_context(local), measurer, description)

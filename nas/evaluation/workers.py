@@ -22,7 +22,7 @@ from nas.evaluation.evaluator import Evaluator
 from nas.evaluation.instruments import Instruments, make_source, needs_latency
 from nas.problem.records import RunConfig
 from nas.problem.run_file import read_run_file
-from nas.problem.search_problem import Setting, baseline_hashes, load_setting
+from nas.problem.search_problem import Setting, load_setting
 from nas.runs.evaluation import Evaluation
 from nas.runs.folder import RunFolder
 from nas.training.candidate import LocalTraining
@@ -246,7 +246,7 @@ def open_evaluator(run: RunFolder, instruments: Instruments) -> Evaluator:
 
 def local_training(config: RunConfig, run: RunFolder, setting: Setting) -> LocalTraining:
     """Returns what trains in this process, with the checkpoints and the rungs of the run."""
-    rungs = Rungs(run, config, baseline_hashes(config, setting.space))
+    rungs = Rungs(run, config, setting.baseline_hashes)
 
     def may_go_on(key: str, values: Mapping[str, float], report: EpochReport) -> bool:
         return rungs.may_go_on(key, values, report.epoch, report.validation_accuracy)

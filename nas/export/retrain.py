@@ -17,8 +17,8 @@ from safetensors.numpy import save as safetensors_bytes
 
 from nas.data.images import ImageData
 from nas.data.splits import Splits
-from nas.data.tensors import place
-from nas.problem.records import TrainingConfig, training_device
+from nas.data.tensors import place, training_device
+from nas.problem.records import TrainingConfig
 from nas.problem.search_problem import Setting, load_setting
 from nas.runs.files import write_json, write_whole
 from nas.runs.folder import RunFolder

@@ -4,7 +4,6 @@ Right files of a low-bit network differ about as little; ``onnx.parity`` has the
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -13,6 +12,7 @@ from latency_models.onnx.parity import FEW, MANY, ROUNDED_BIASES, Bounds, bounds
 from nas.data.tensors import TensorSplit
 from nas.nn.interpreter import from_model
 from nas.nn.layers import Context
+from nas.nn.quantized_layers import quantize
 from nas.training.accuracy import logits
 from search_spaces.graphs.graph import Graph
 from search_spaces.graphs.model import Array, Model
@@ -55,19 +55,14 @@ def nudged_logits(
         shift: What each channel of an 8-bit map is moved by before it is quantized, up or down,
             as a share of the step.
     """
-    network = from_model(model).to(split.device)
     generator = torch.Generator(split.device).manual_seed(seed)
-    network._steps = tuple(
-        replace(step, layer=nudging(step.layer, share, shift, generator))
-        if isinstance(step.node.operator, Quantize)
-        else step
-        for step in network._steps
-    )
-    return logits(network, split).cpu().numpy()
+    quantizers = (node for node in model.graph.nodes if isinstance(node.operator, Quantize))
+    layers = {node.name: nudging(share, shift, generator) for node in quantizers}
+    return logits(from_model(model, layers).to(split.device), split).cpu().numpy()
 
 
 def nudging(
-    layer: Callable[..., Tensor], share: float, shift: float, generator: torch.Generator
+    share: float, shift: float, generator: torch.Generator
 ) -> Callable[[Quantize, Context, Tensor], Tensor]:
     """Returns a quantizer that moves codes; those at an end of their range stay within it."""
     signs: list[Tensor] = []  # the direction of each channel, the same for all images
@@ -80,7 +75,7 @@ def nudging(
             if not signs:
                 signs.append(draw((x.shape[1], 1, 1), x).sub(0.5).sign())
             x = x + shift * context.arrays["step"] * signs[0]
-        codes = layer(op, context, x)
+        codes = quantize(op, context, x)
         drawn = draw(tuple(codes.shape), x)
         if op.bits == 1:
             return torch.where(drawn < share, -codes, codes)

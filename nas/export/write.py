@@ -61,7 +61,7 @@ class ExportReport:
         return self.test_correct / self.num_test
 
 
-def export(
+def export_network(
     results: RunResults,
     trial: TrialResult,
     to: Path,

@@ -219,15 +219,14 @@ def first_array(name: str, shape: tuple[int, ...]) -> Array:
 
 def with_measured_norms(model: Model, images: Tensor) -> Model:
     """Returns the model with the statistics of norms around few bits set by the images."""
-    names = frozenset(node.name for node in model.graph.nodes if is_measured(node))
+    names = {node.name for node in model.graph.nodes if is_measured(node)}
     if not names:
         return model
     module = from_model(model).to(images.device)
-    module.measured = names
     with torch.no_grad():
         for index, batch in enumerate(images.tensor_split(ceil(len(images) / BATCH))):
             module.norm_momentum = 1 / (index + 1)  # their mean, each batch counting the same
-            module(batch)
+            module.run(batch, measured=names)
     return to_model(module)
 
 

@@ -7,8 +7,9 @@ and buffers carry the names of the graph's arrays, so ``state_dict`` and the arr
 Shape letters: B batch, C channels, H and W spatial size, O output channels.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -23,8 +24,10 @@ from search_spaces.graphs.model import Array, Model
 from search_spaces.graphs.operators import Conv2d, Linear, Operator, Quantize
 from search_spaces.quantization.codes import check_steps, coded_operator, input_quantizer, is_coded
 
-LAYERS: dict[type[Operator], Callable[..., Tensor]] = REAL_LAYERS | {Quantize: quantize}
-CODED_LAYERS: dict[type[Operator], Callable[..., Tensor]] = {
+LayerFunction = Callable[..., Tensor]  # of an operator, its context and its input maps
+
+LAYERS: dict[type[Operator], LayerFunction] = REAL_LAYERS | {Quantize: quantize}
+CODED_LAYERS: dict[type[Operator], LayerFunction] = {
     Conv2d: coded_conv2d,
     Linear: coded_linear,
 }
@@ -40,7 +43,7 @@ class Step:
     """
 
     node: Node
-    layer: Callable[..., Tensor]
+    layer: LayerFunction
     arrays: Arrays
     quantizer: Arrays | None
     last_read: tuple[str, ...]
@@ -51,9 +54,7 @@ class Interpreter(Arrays):
 
     Args:
         generator: Where the first weights come from; None takes torch's own.
-
-    Attributes:
-        measured: Nodes whose batch norms see their own batches in evaluation too.
+        layers: What nodes are run by, by name, in place of what their operators are.
 
     Raises:
         UnsupportedOperatorError: If the graph has an operator that torch training does not run;
@@ -66,17 +67,17 @@ class Interpreter(Arrays):
         *,
         norm_momentum: float = 0.1,
         generator: torch.Generator | None = None,
+        layers: Mapping[str, LayerFunction] = MappingProxyType({}),
     ) -> None:
         super().__init__()
         self.graph = graph
         self.norm_momentum = norm_momentum
-        self.measured: frozenset[str] = frozenset()
         for name, shape in graph.array_shapes().items():
             path, _, array = name.rpartition(".")
             self.below(path).register(array, shape)
         for quantizer in self.quantizers():
             quantizer.has_step = False
-        self._steps = self._plan()
+        self._steps = self._plan(layers)
         initialise(graph, self.state_dict(keep_vars=True), generator)
 
     def quantizers(self) -> list[Arrays]:
@@ -86,14 +87,15 @@ class Interpreter(Arrays):
             self.below(name) for name, op in operators if isinstance(op, Quantize) and op.bits > 1
         ]
 
-    def _plan(self) -> tuple[Step, ...]:
+    def _plan(self, layers: Mapping[str, LayerFunction]) -> tuple[Step, ...]:
         last_reader = {name: nodes[-1] for name, nodes in self.graph.consumers.items() if nodes}
         steps = []
         for node in self.graph.nodes:
             has_arrays = node.operator.array_shapes(*self.graph.input_shapes(node))
             holder = self.below(node.name) if has_arrays else self
             done = tuple(name for name in dict.fromkeys(node.inputs) if last_reader[name] is node)
-            steps.append(Step(node, layer_of(node), holder, self._quantizer(node), done))
+            layer = layers.get(node.name) or layer_of(node)
+            steps.append(Step(node, layer, holder, self._quantizer(node), done))
         return tuple(steps)
 
     def _quantizer(self, node: Node) -> Arrays | None:
@@ -105,15 +107,20 @@ class Interpreter(Arrays):
         """Maps ``(B, C, H, W)`` to the output map; one of size 1x1 comes as ``(B, C)``."""
         return self.run(x)[self.graph.output.name]
 
-    def run(self, x: Tensor, *, keep_maps: bool = False) -> dict[str, Tensor]:
+    def run(
+        self, x: Tensor, *, keep_maps: bool = False, measured: Container[str] = ()
+    ) -> dict[str, Tensor]:
         """Returns the maps by node name: all of them, or those that nobody reads.
 
         A map is let go after its last reader, so memory holds what is still to be read.
+
+        Args:
+            measured: Nodes whose batch norms see their own batches in evaluation too.
         """
         maps = {INPUT: x}
         for step in self._steps:
             node = step.node
-            training = self.training or node.name in self.measured
+            training = self.training or node.name in measured
             context = Context(node.name, step.arrays, training, self.norm_momentum, step.quantizer)
             maps[node.name] = step.layer(
                 node.operator, context, *(maps[name] for name in node.inputs)
@@ -127,7 +134,7 @@ class Interpreter(Arrays):
         return maps
 
 
-def layer_of(node: Node) -> Callable[..., Tensor]:
+def layer_of(node: Node) -> LayerFunction:
     operator = node.operator
     if type(operator) not in LAYERS:
         raise UnsupportedOperatorError(
@@ -166,8 +173,10 @@ def to_model(module: Interpreter) -> Model:
     return Model(module.graph, model_arrays(module))
 
 
-def from_model(model: Model) -> Interpreter:
+def from_model(
+    model: Model, layers: Mapping[str, LayerFunction] = MappingProxyType({})
+) -> Interpreter:
     """Returns a module in evaluation mode that holds the model's arrays."""
-    module = Interpreter(model.graph)
+    module = Interpreter(model.graph, layers=layers)
     load_arrays(module, model.arrays)
     return module.eval()

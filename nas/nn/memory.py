@@ -8,14 +8,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
-import torch
 
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.graph import Graph, Node
 from search_spaces.graphs.operators import Conv2d, Linear, Quantize
 from search_spaces.quantization.codes import is_coded
+
+if TYPE_CHECKING:  # for the annotations: who reads data or configurations needs no torch
+    import torch
 
 CGROUP = Path("/sys/fs/cgroup")
 
@@ -71,7 +74,7 @@ def maps_kept(graph: Graph, node: Node) -> int:
     return 0
 
 
-def check_memory(graph: Graph, batch_size: int, device: torch.device) -> None:
+def check_memory(graph: Graph, batch_size: int, device: "torch.device") -> None:
     needed = training_bytes(graph, batch_size)
     if device.type == "cpu" and needed > (free := free_bytes()):
         raise CandidateTooLargeError(
@@ -86,7 +89,7 @@ def refusing_too_large(graph: Graph) -> Iterator[None]:
     """Turns a failed allocation inside into ``CandidateTooLargeError``."""
     try:
         yield
-    except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError) as error:
         text = str(error)
         if isinstance(error, RuntimeError) and not out_of_memory(error):
             raise
@@ -99,4 +102,6 @@ def refusing_too_large(graph: Graph) -> Iterator[None]:
 
 def out_of_memory(error: RuntimeError) -> bool:
     """Returns whether torch failed to allocate; its CPU allocator has no error of its own."""
+    import torch
+
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

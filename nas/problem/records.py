@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-import torch
-
 from latency_models.devices.device import Runtime
 from nas.data.augmentation import Augmentation
 from nas.problem.metrics import Constraint, Metric
@@ -96,21 +94,6 @@ class TrainingConfig:
 def check_training(name: str, value: object, holds: bool, rule: str) -> None:
     if not holds:
         raise UserError(f"training {name} must be {rule}, got {value}")
-
-
-def training_device(name: DeviceName) -> torch.device:
-    """Returns the device that a configuration means; ``auto`` is CUDA where there is one.
-
-    Raises:
-        UserError: If it says ``cuda`` and torch sees none.
-    """
-    has_cuda = torch.cuda.is_available()
-    if name == "cuda" and not has_cuda:
-        raise UserError(
-            f"training device must be there, got 'cuda' and torch {torch.__version__} sees no "
-            "CUDA device; install a CUDA build of torch or set device to cpu"
-        )
-    return torch.device("cuda" if has_cuda and name != "cpu" else "cpu")
 
 
 LatencySourceName = Literal["measured", "predicted", "hybrid"]

@@ -97,6 +97,8 @@ def networks(value: object) -> object:
 
 
 class RunFile(Strict):
+    """A run file: everything that a search is told, with defaults where it says nothing."""
+
     name: Annotated[str, AfterValidator(folder_name)]
     data: DataFile = DataFile()
     space: SpaceFile

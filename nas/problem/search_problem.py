@@ -1,13 +1,14 @@
 """Setting: the data, the space and the baselines that a configuration means, loaded once."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
 
 from nas.data.sources import make_source
 from nas.data.splits import Splits, split
-from nas.data.tensors import TensorSplits, place
-from nas.problem.records import BaselineConfig, RunConfig, training_device
+from nas.data.tensors import TensorSplits, place, training_device
+from nas.problem.records import BaselineConfig, RunConfig
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.precision import FP32, get_precision
 from search_spaces.networks import get_network
@@ -25,18 +26,27 @@ class Setting:
     Attributes:
         space: The space for the channels and classes of the data.
         tensors: The splits on the training device.
+        baselines: The published networks to start from, by name; those inside the space with
+            genes.
     """
 
     splits: Splits
     tensors: TensorSplits
     space: StagedSpace
+    baselines: Mapping[str, Architecture]
+
+    @property
+    def baseline_hashes(self) -> frozenset[str]:
+        """Hashes of the baselines' graphs: what is compared with is trained to the end."""
+        return frozenset(graph_hash(network.graph) for network in self.baselines.values())
 
 
 def load_setting(config: RunConfig) -> Setting:
     """Loads the data and fits the space to it.
 
     Raises:
-        UserError: If the data cannot be read or split.
+        UserError: If the data cannot be read or split, or a baseline cannot have the resolution
+            or width that it is to have.
     """
     torch.set_num_threads(1)  # small networks lose by more, and one thread repeats exactly
     data, official_test = make_source(config.data.kind, **config.data.settings).load()
@@ -48,29 +58,17 @@ def load_setting(config: RunConfig) -> Setting:
         test=config.data.test,
         train=config.data.train,
     )
+    space = space_for(config, data.image_shape[0], data.num_classes)
     return Setting(
         splits,
         place(splits, training_device(config.training.device)),
-        space_for(config, data.image_shape[0], data.num_classes),
+        space,
+        {baseline_name(item): baseline(item, space) for item in config.baselines},
     )
 
 
 def space_for(config: RunConfig, in_channels: int, num_classes: int) -> StagedSpace:
     return replace(config.space, in_channels=in_channels, num_classes=num_classes)
-
-
-def baselines(config: RunConfig, space: StagedSpace) -> dict[str, Architecture]:
-    """Returns the published networks to start from, by name; those inside the space with genes.
-
-    Raises:
-        UserError: If a network cannot have the asked resolution or width.
-    """
-    return {baseline_name(item): baseline(item, space) for item in config.baselines}
-
-
-def baseline_hashes(config: RunConfig, space: StagedSpace) -> frozenset[str]:
-    """Returns the hashes of the baselines' graphs: what is compared with is trained to the end."""
-    return frozenset(graph_hash(each.graph) for each in baselines(config, space).values())
 
 
 def baseline(item: BaselineConfig, space: StagedSpace) -> Architecture:

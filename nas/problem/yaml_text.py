@@ -44,17 +44,16 @@ class Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+for tag, pattern, first in PLAIN:
+    Loader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{tag}", re.compile(f"^(?:{pattern})$"), list(first)
+    )
+
+
 class Dumper(yaml.SafeDumper):
     """Writes YAML, with quotes around text that ``Loader`` would take for something else."""
 
-    yaml_implicit_resolvers = {}  # noqa: RUF012
-
-
-for kind in (Loader, Dumper):
-    for tag, pattern, first in PLAIN:
-        kind.add_implicit_resolver(
-            f"tag:yaml.org,2002:{tag}", re.compile(f"^(?:{pattern})$"), list(first)
-        )
+    yaml_implicit_resolvers = Loader.yaml_implicit_resolvers
 
 
 def load(text: str) -> Any:  # noqa: ANN401  (whatever it holds)

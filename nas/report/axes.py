@@ -68,7 +68,7 @@ def planes(metrics: Sequence[Metric]) -> tuple[Plane, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Scale:
+class AxisScale:
     """Values along an axis; ``low`` and ``high`` are the ends, with some room."""
 
     low: float
@@ -76,7 +76,7 @@ class Scale:
     logarithmic: bool
 
     @classmethod
-    def around(cls, values: Sequence[float], metric: Metric, room: float = 0.08) -> "Scale":
+    def around(cls, values: Sequence[float], metric: Metric, room: float = 0.08) -> "AxisScale":
         """Returns the scale that shows ``values``: costs by their logarithm.
 
         A value alone stands in the middle.
@@ -99,9 +99,9 @@ class Scale:
     def ticks(self, most: int = 7) -> tuple[float, ...]:
         """Returns round values within the scale, as many as fit and at most ``most``.
 
-        >>> Scale(-1.0, 1.0, logarithmic=True).ticks()
+        >>> AxisScale(-1.0, 1.0, logarithmic=True).ticks()
         (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-        >>> Scale(0.9, 0.99, logarithmic=False).ticks()
+        >>> AxisScale(0.9, 0.99, logarithmic=False).ticks()
         (0.9, 0.92, 0.94, 0.96, 0.98)
         """
         if self.logarithmic:

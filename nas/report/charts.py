@@ -10,7 +10,15 @@ import plotly.graph_objects as go
 from nas.problem.formatting import milliseconds
 from nas.problem.metrics import METRICS, Metric
 from nas.problem.pareto import hypervolume, hypervolume_history
-from nas.report.axes import Box, Plane, Point, Scale, boxes_of_line, boxes_of_points, place_labels
+from nas.report.axes import (
+    AxisScale,
+    Box,
+    Plane,
+    Point,
+    boxes_of_line,
+    boxes_of_points,
+    place_labels,
+)
 from nas.report.html import value_of
 from nas.report.importance import Importance
 from nas.study.results import RunResults, TrialResult
@@ -115,8 +123,8 @@ def add_baselines(figure: go.Figure, results: RunResults, plane: Plane) -> None:
 def label_sides(results: RunResults, baselines: Sequence[TrialResult], plane: Plane) -> list[str]:
     """Returns on which side of its point each baseline's name stands."""
     points = plane.points(results.feasible)
-    horizontal = Scale.around([x for x, _ in points], plane.x)
-    vertical = Scale.around([y for _, y in points], plane.y)
+    horizontal = AxisScale.around([x for x, _ in points], plane.x)
+    vertical = AxisScale.around([y for _, y in points], plane.y)
     width, height = TYPICAL_SIZE
 
     def pixels(point: Point) -> Point:
@@ -150,7 +158,7 @@ def add_infeasible(figure: go.Figure, results: RunResults, plane: Plane) -> None
     if not half_known or not results.feasible:
         return
     heights = [plane.point(trial)[1] for trial in results.feasible]
-    edge = Scale.around(heights, plane.y).value(0.0 if plane.y.sign < 0 else 1.0)
+    edge = AxisScale.around(heights, plane.y).value(0.0 if plane.y.sign < 0 else 1.0)
     figure.add_scatter(
         name=f"infeasible, no {plane.y.title}",
         x=[trial.evaluation.values[plane.x.name] for trial in half_known],

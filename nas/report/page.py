@@ -56,7 +56,7 @@ def report_html(results: RunResults, chosen: TrialResult | None = None) -> str:
         sections.provenance(results),
         tag("footer", "Written by hwnas ", sections.version_of(results), "."),
     )
-    assets = files("nas.report")
+    assets = files("nas.report") / "assets"
     return "\n".join(
         (
             "<!doctype html>",

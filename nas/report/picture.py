@@ -7,10 +7,10 @@ from pathlib import Path
 from nas.problem.formatting import scaled
 from nas.problem.metrics import Metric
 from nas.report.axes import (
+    AxisScale,
     Box,
     Plane,
     Point,
-    Scale,
     boxes_of_line,
     boxes_of_points,
     place_labels,
@@ -99,8 +99,8 @@ class Canvas:
 
     def __init__(self, plane: Plane, points: Sequence[Point]) -> None:
         self.plane = plane
-        self.horizontal = Scale.around([x for x, _ in points], plane.x)
-        self.vertical = Scale.around([y for _, y in points], plane.y)
+        self.horizontal = AxisScale.around([x for x, _ in points], plane.x)
+        self.vertical = AxisScale.around([y for _, y in points], plane.y)
 
     def pixels(self, point: Point) -> Point:
         """Returns where ``point`` is drawn."""

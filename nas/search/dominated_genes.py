@@ -181,20 +181,6 @@ def bits(name: str) -> int:
     return PRECISIONS[name].weight_bits + PRECISIONS[name].activation_bits
 
 
-def to_attribute(made: tuple[Replacement, ...]) -> list[dict[str, Any]]:
-    """Returns replacements as a trial keeps them."""
-    return [
-        {
-            "gene": each.gene,
-            "before": each.before,
-            "after": each.after,
-            "saved_ms": each.saved_ms,
-            "saved_bytes": each.saved_bytes,
-        }
-        for each in made
-    ]
-
-
 class ReplacingSampler(BaseSampler):
     """Asks ``inner`` for an architecture and answers with what replaces it.
 

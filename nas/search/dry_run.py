@@ -16,7 +16,7 @@ from nas.evaluation.instruments import Instruments, make_source, needs_latency, 
 from nas.problem.formatting import in_words, milliseconds
 from nas.problem.records import RunConfig
 from nas.problem.run_file import RunFile, to_yaml
-from nas.problem.search_problem import Setting, baselines, load_setting
+from nas.problem.search_problem import Setting, load_setting
 from nas.runs.evaluation import Evaluation
 from nas.runs.folder import RunFolder, create_run
 from nas.training.candidate import LocalTraining
@@ -45,7 +45,7 @@ def dry_run(file: RunFile, *, say: Say = print) -> Evaluation:
         f"{len(setting.splits.test)} test images of {setting.splits.train.num_classes} classes"
     )
     clock.done(f"space: {in_words(count_architectures(setting.space))} architectures")
-    clock.done(f"baselines: {', '.join(baselines(config, setting.space)) or 'none'}")
+    clock.done(f"baselines: {', '.join(setting.baselines) or 'none'}")
     architecture = sample(setting.space, Random(config.search.seed))
     with TemporaryDirectory() as folder:
         run = create_run(Path(folder) / config.name, to_yaml(file))

@@ -5,38 +5,35 @@ It alone talks to the study; workers only evaluate.
 
 import json
 import logging
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from threading import Event
 from time import sleep
 from typing import Any
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
-from nas.evaluation.workers import WorkerLostError, Workers
+from nas.evaluation.workers import Workers
 from nas.problem.records import RunConfig
-from nas.problem.search_problem import Setting, baselines
+from nas.problem.search_problem import Setting
 from nas.runs.activity import ActivityLog
 from nas.runs.evaluation import Evaluation
 from nas.runs.folder import RunFolder
-from nas.search.dominated_genes import ReplacingSampler, to_attribute
 from nas.search.evolution import SpaceUsedUpError
+from nas.search.proposer import Proposer
+from nas.search.under_way import UnderWay, name_of
 from nas.study.attributes import carry
+from nas.study.claims import count
 from nas.study.drivers import Drivers
-from nas.study.names import BASELINE, DRIVER, EPOCHS, EVALUATION, HASH, REPLACED
+from nas.study.names import BASELINE, DRIVER, EPOCHS, EVALUATION, HASH
 from nas.study.sharing import Sharing
-from nas.study.study import suggest, tell_if_open
-from search_spaces.graphs.errors import UserError
+from nas.study.study import tell_if_open
 from search_spaces.space.architecture import graph_hash
-from search_spaces.space.space import Architecture, decide, restore
+from search_spaces.space.space import Architecture
 
-INFRASTRUCTURE_TRIES = 10  # how often a candidate may lose its worker by nobody's fault
 PATIENCE = 100  # repeated proposals in a row after which a space counts as used up
 
 log = logging.getLogger("nas.search")
@@ -66,83 +63,82 @@ def ignore_progress(progress: Progress) -> None:
 
 
 @dataclass(slots=True)
-class Pending:
-    """Trials of one architecture that wait for its evaluation.
+class SearchLoop:
+    """Asks, submits, tells until enough distinct architectures are evaluated.
 
     Attributes:
-        tries_lost: How often its worker was lost by no fault of its own.
+        drivers: This driver's view of the study and of all that search in it.
+        activity: Where others may read what is under way.
+        stop: Once it is set, nothing new is begun.
+        told: Hashes of all that is evaluated.
+        done: How many of them were searched: no baselines.
+        repeats: Proposals in a row that were known already.
+        used_up: Whether nothing is left to propose.
     """
 
-    architecture: Architecture
-    trials: list[optuna.Trial]
-    tries_lost: int = 0
-
-
-@dataclass(slots=True)
-class SearchLoop:
-    """Asks, submits, tells until enough distinct architectures are evaluated."""
-
     config: RunConfig
-    run: RunFolder
     setting: Setting
-    study: optuna.Study
-    workers: Workers
-    on_progress: OnProgress
     drivers: Drivers
-    stopping: bool = False
+    workers: Workers
+    on_progress: OnProgress = ignore_progress
+    activity: ActivityLog | None = None
+    stop: Event = field(default_factory=Event)
     told: set[str] = field(default_factory=set)
     done: int = 0
-    pending: dict[str, Pending] = field(default_factory=dict)
-    futures: "dict[Future[str], str]" = field(default_factory=dict)
     repeats: int = 0
     used_up: bool = False
-    activity: ActivityLog | None = None
+    proposer: Proposer = field(init=False)
     sharing: Sharing = field(init=False)
+    under_way: UnderWay = field(init=False)
 
     def __post_init__(self) -> None:
-        self.sharing = Sharing(self.study, self.drivers, self.wanted, lambda: self.stopping)
+        self.proposer = Proposer(self.setting, self.study)
+        self.sharing = Sharing(self.study, self.drivers, self.wanted, self.stop.is_set)
+        self.under_way = UnderWay(self.workers, self.run, self.activity)
 
-    def run_all(self) -> None:
-        networks = baselines(self.config, self.setting.space)
-        lost = self.count_finished(networks)
-        while True:
-            while not self.stopping and len(self.futures) < self.workers.slots:
-                if lost:
-                    self.submit(lost.pop())
-                elif self.more():
-                    self.ask(networks)
-                else:
-                    break
-            if self.futures:
-                # Not for good: room in a cluster comes and goes, and so do other drivers.
-                poll_s = self.drivers.timing.poll_s
-                for future in wait(self.futures, poll_s, FIRST_COMPLETED).done:
-                    self.finish(future)
-            elif self.stopping or not self.sharing.is_waiting_for_others(self.done):
-                return
-            else:
-                sleep(self.drivers.timing.poll_s)
+    @property
+    def study(self) -> optuna.Study:
+        return self.drivers.study
 
-    def count_finished(self, networks: dict[str, Architecture]) -> list[Architecture]:
-        """Learns from the study what is evaluated; returns those whose evaluation is lost."""
-        trials = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        given = {trial.user_attrs[HASH] for trial in trials if BASELINE in trial.user_attrs}
-        self.told = {trial.user_attrs[HASH] for trial in trials}
-        self.done = len(self.told - given)
-        by_hash = {trial.user_attrs[HASH]: trial for trial in trials}
-        return [
-            self.decided(trial, networks)
-            for key, trial in by_hash.items()
-            if EVALUATION not in trial.user_attrs and self.run.load_evaluation(key) is None
-        ]
-
-    def decided(self, trial: FrozenTrial, networks: dict[str, Architecture]) -> Architecture:
-        name = trial.user_attrs.get(BASELINE)
-        return networks[name] if name is not None else restore(self.setting.space, trial.params)
+    @property
+    def run(self) -> RunFolder:
+        return self.drivers.run
 
     @property
     def wanted(self) -> int:
         return self.config.search.trials
+
+    def run_all(self) -> None:
+        poll_s = self.drivers.timing.poll_s
+        lost = self.count_finished()
+        while True:
+            while not self.stop.is_set() and self.under_way.has_room:
+                if lost:
+                    self.under_way.submit(lost.pop())
+                elif self.more():
+                    self.ask()
+                else:
+                    break
+            if self.under_way.futures:
+                # Not for good: room in a cluster comes and goes, and so do other drivers.
+                for future in self.under_way.finished(poll_s):
+                    self.finish(future)
+            elif self.stop.is_set() or not self.sharing.is_waiting_for_others(self.done):
+                return
+            else:
+                sleep(poll_s)
+
+    def count_finished(self) -> list[Architecture]:
+        """Learns from the study what is evaluated; returns those whose evaluation is lost."""
+        trials = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        counted = count(trials)
+        self.told, self.done = set(counted.told), counted.done
+        by_hash = {trial.user_attrs[HASH]: trial for trial in trials}
+        return [
+            self.proposer.decided(trial)
+            for key, trial in by_hash.items()
+            if EVALUATION not in trial.user_attrs and self.run.load_evaluation(key) is None
+        ]
 
     def more(self) -> bool:
         """Whether to ask for another trial: some are queued, or too few are done or under way."""
@@ -151,30 +147,21 @@ class SearchLoop:
             log.warning("%d proposals in a row were known already; stopping", self.repeats)
         elsewhere = 0
         if self.drivers.notice_others():
-            counted = self.sharing.catch_up(self.ours)
+            counted = self.sharing.catch_up(self.under_way.numbers)
             self.told, self.done = set(counted.told), counted.done
             elsewhere = counted.under_way
-        under_way = elsewhere + sum(
-            any(BASELINE not in trial.user_attrs for trial in pending.trials)
-            for pending in self.pending.values()
-        )
-        if self.done + under_way < self.wanted and not self.used_up:
+        if self.done + elsewhere + self.under_way.num_searched < self.wanted and not self.used_up:
             return True
         return bool(self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
 
-    @property
-    def ours(self) -> set[int]:
-        """Numbers of the trials that wait for an evaluation of this driver."""
-        return {trial.number for pending in self.pending.values() for trial in pending.trials}
-
-    def ask(self, networks: dict[str, Architecture]) -> None:
+    def ask(self) -> None:
         trial = self.study.ask()
         try:
-            self.take(trial, networks)
+            self.take(trial)
         except UpdateFinishedTrialError:
             log.warning("trial %d was taken over by another driver", trial.number)
 
-    def take(self, trial: optuna.Trial, networks: dict[str, Architecture]) -> None:
+    def take(self, trial: optuna.Trial) -> None:
         """Decides a trial and has it evaluated, where that is for this driver to do.
 
         Raises:
@@ -182,21 +169,22 @@ class SearchLoop:
         """
         trial.set_user_attr(DRIVER, self.drivers.me)
         try:
-            architecture = self.decide(trial, networks)
+            architecture, notes = self.proposer.propose(trial)
         except SpaceUsedUpError as error:
             tell_if_open(self.study, trial, state=TrialState.FAIL)
             self.used_up = True
             log.warning("%s", error)
             return
-        self.note_replacements(trial)
+        for name, value in notes.items():
+            trial.set_user_attr(name, value)
         key = graph_hash(architecture.graph)
-        if key in self.pending:
+        if key in self.under_way.candidates:
             trial.set_user_attr(HASH, key)
-            self.pending[key].trials.append(trial)
+            self.under_way.candidates[key].trials.append(trial)
             self.repeats += 1
             return
         evaluation = self.run.load_evaluation(key)
-        ruling = self.sharing.claim(trial, key, self.ours)
+        ruling = self.sharing.claim(trial, key, self.under_way.numbers)
         if ruling.outcome != "mine":
             self.sharing.give_back(trial, ruling.outcome)
             self.repeats += ruling.outcome == "under way elsewhere"
@@ -205,76 +193,17 @@ class SearchLoop:
         if evaluation is not None:
             self.tell(trial, evaluation)
             return
-        self.submit(architecture, trial)
-
-    def note_replacements(self, trial: optuna.Trial) -> None:
-        """Keeps with a trial which genes of its proposal were useless."""
-        if not isinstance(self.study.sampler, ReplacingSampler):
-            return
-        made = self.study.sampler.replacements.get(trial.number, ())
-        for replacement in made:
-            log.info("trial %d: %s", trial.number, replacement)
-        if made:
-            trial.set_user_attr(REPLACED, to_attribute(made))
-
-    def submit(self, architecture: Architecture, *trials: optuna.Trial) -> None:
-        key = graph_hash(architecture.graph)
-        self.pending[key] = Pending(architecture, list(trials))
-        if self.activity is not None:
-            self.activity.set_slots(self.workers.slots)
-            self.activity.began(key, names_of(trials))
-        self.futures[self.workers.submit(architecture)] = key
-
-    def decide(self, trial: optuna.Trial, networks: dict[str, Architecture]) -> Architecture:
-        name = trial.user_attrs.get(BASELINE)
-        if name is not None and not networks[name].genes:
-            return networks[name]
-        return decide(self.setting.space, suggest(trial))
+        self.under_way.submit(architecture, trial)
 
     def finish(self, future: "Future[str]") -> None:
-        key = self.futures.pop(future)
-        pending = self.pending[key]
-        try:
-            future.result()
-        except (BrokenProcessPool, WorkerLostError) as error:
-            if self.tries_again(key, pending, error):
-                self.futures[self.workers.submit(pending.architecture)] = key
-                return
-        evaluation = self.run.load_evaluation(key)
+        candidate = self.under_way.end(future)
+        if candidate is None:
+            return
+        evaluation = self.run.load_evaluation(candidate.key)
         if evaluation is None:
-            raise AssertionError(f"the worker filed no evaluation of {key}")
-        del self.pending[key]
-        if self.activity is not None:
-            self.activity.ended(key)
-        for trial in pending.trials:
+            raise AssertionError(f"the worker filed no evaluation of {candidate.key}")
+        for trial in candidate.trials:
             self.tell(trial, evaluation)
-
-    def tries_again(self, key: str, pending: Pending, error: Exception) -> bool:
-        """Whether an architecture whose worker was lost is to be submitted again.
-
-        One that has no other try is filed as infeasible.
-
-        Raises:
-            UserError: If its workers are lost again and again by no fault of its own.
-        """
-        its_fault = not isinstance(error, WorkerLostError) or error.is_candidates_fault
-        reason = str(error) if isinstance(error, WorkerLostError) else "its process died"
-        log.warning("the worker of %s was lost: %s", key, reason)
-        if self.run.load_evaluation(key) is not None:  # it was lost afterwards
-            return False
-        if its_fault:
-            if self.workers.has_another_try(pending.architecture):
-                return True
-            self.workers.give_up(pending.architecture)
-            return False
-        pending.tries_lost += 1
-        if pending.tries_lost >= INFRASTRUCTURE_TRIES:
-            raise UserError(
-                f"the worker of {key} was lost {INFRASTRUCTURE_TRIES} times by no fault of its "
-                f"own (last: {reason}); what is finished is kept; put it right and go on with "
-                "--resume"
-            )
-        return True
 
     def tell(self, trial: optuna.Trial, evaluation: Evaluation) -> None:
         try:
@@ -297,24 +226,18 @@ class SearchLoop:
             trial.set_constraint("runs", 1.0)
         trial.set_user_attr(EPOCHS, evaluation.epochs)  # the fidelity of the accuracy
         values = [evaluation.values.get(m.name, m.worst) for m in self.config.objectives]
-        fresh = evaluation.hash not in self.told
-        if fresh and self.config.search.storage is not None:
+        is_new = evaluation.hash not in self.told
+        if is_new and self.config.search.storage is not None:
             carry(trial, self.run, evaluation)
         if not tell_if_open(self.study, trial, values):
             raise UpdateFinishedTrialError
         self.told.add(evaluation.hash)
         if BASELINE not in trial.user_attrs:
-            self.repeats = 0 if fresh else self.repeats + 1
-            self.done += fresh
-        if fresh:
-            name = trial.user_attrs.get(BASELINE, f"trial {trial.number}")
-            log.info("%s %s", name, json.dumps(summary(evaluation)))
-            self.on_progress(Progress(self.done, self.wanted, name, evaluation))
-
-
-def names_of(trials: Sequence[optuna.Trial]) -> str:
-    """Returns what people call the trials of one architecture; "" for none."""
-    return ", ".join(t.user_attrs.get(BASELINE, f"trial {t.number}") for t in trials)
+            self.repeats = 0 if is_new else self.repeats + 1
+            self.done += is_new
+        if is_new:
+            log.info("%s %s", name_of(trial), json.dumps(summary(evaluation)))
+            self.on_progress(Progress(self.done, self.wanted, name_of(trial), evaluation))
 
 
 def summary(evaluation: Evaluation) -> dict[str, Any]:
@@ -325,23 +248,3 @@ def summary(evaluation: Evaluation) -> dict[str, Any]:
         "values": dict(evaluation.values),
         "seconds": {phase: round(s, 3) for phase, s in evaluation.seconds.items()},
     }
-
-
-@contextmanager
-def stopping_gently(loop: SearchLoop) -> Iterator[None]:
-    """Makes the first interrupt finish what is running, and a second one stop at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def handle(number: int, frame: object) -> None:
-        if loop.stopping:
-            raise KeyboardInterrupt
-        loop.stopping = True
-        log.info("interrupted: finishing what is running")
-
-    before = signal.signal(signal.SIGINT, handle)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -24,7 +24,7 @@ from nas.evaluation.instruments import needs_latency
 from nas.problem import yaml_text
 from nas.problem.records import RunConfig
 from nas.problem.run_file import RunFile, differences, to_yaml
-from nas.problem.search_problem import Setting, baselines
+from nas.problem.search_problem import Setting
 from nas.runs.folder import RunFolder
 from nas.runs.provenance import versions
 from nas.runs.summary import data_summary
@@ -87,7 +87,7 @@ def take_up_study(
     study.sampler = sampler(begun=begun)
     if is_alone and (retaken := take_up(study, run, is_shared=url is not None)):
         log.info("taking up %d interrupted trials", retaken)
-    queue_baselines(config, study, setting)
+    queue_baselines(study, setting)
     return study
 
 
@@ -116,12 +116,12 @@ def take_up(study: optuna.Study, run: RunFolder, *, is_shared: bool) -> int:
     return retaken
 
 
-def queue_baselines(config: RunConfig, study: optuna.Study, setting: Setting) -> None:
+def queue_baselines(study: optuna.Study, setting: Setting) -> None:
     """Queues the baselines that the study does not have yet."""
     trials = study.get_trials(deepcopy=False)
-    known = {t.user_attrs.get(BASELINE) for t in trials if t.state != TrialState.FAIL}
-    for name, architecture in baselines(config, setting.space).items():
-        if name not in known:
+    queued = {t.user_attrs.get(BASELINE) for t in trials if t.state != TrialState.FAIL}
+    for name, architecture in setting.baselines.items():
+        if name not in queued:
             study.enqueue_trial(dict(architecture.genes), user_attrs={BASELINE: name})
 
 

@@ -6,35 +6,36 @@ no finished work.
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import optuna
-from optuna.exceptions import StorageInternalError
 
 from latency_models.devices.device import get_device
 from latency_models.prediction.predictor import Predictor
 from nas.evaluation.instruments import Instruments
 from nas.evaluation.kernel_table import KernelTable, KernelTimer
+from nas.evaluation.latency import NetworkTimer
 from nas.evaluation.place import LocalPlace, Place
 from nas.problem import yaml_text
 from nas.problem.records import RunConfig
 from nas.problem.run_file import RunFile, differences, read_run_file, to_yaml
-from nas.problem.search_problem import Setting, baselines
+from nas.problem.search_problem import Setting
 from nas.runs.activity import ActivityLog, Watched, forget_activities, new_driver
-from nas.runs.files import DiskFullError, is_full, read_json, remove_parts, write_json, write_whole
+from nas.runs.files import read_json, remove_parts, write_json, write_whole
 from nas.runs.folder import RunFolder, create_run, has_run, open_run, refuse_other_run
-from nas.runs.lock import is_locked, lock_run
+from nas.runs.lock import RunLock, is_locked, lock_run
 from nas.runs.redaction import address_only, without_passwords
 from nas.runs.summary import check_same_data, data_summary
 from nas.search.dominated_genes import ReplacingSampler, UselessGenes, why_not
+from nas.search.failures import logging_to, naming_lost_storage
 from nas.search.final_front import measure_front
-from nas.search.loop import OnProgress, SearchLoop, ignore_progress, stopping_gently
+from nas.search.interrupts import stopping_gently
+from nas.search.loop import OnProgress, SearchLoop, ignore_progress
 from nas.search.resume import MAY_CHANGE, take_up_study, terms_of
 from nas.study.drivers import Drivers, Timing
 from nas.study.results import RunResults, publish_measured, results_of_study
-from nas.study.retrying_storage import StorageLostError, reason_of
 from nas.study.storages import open_storage, remember_password
 from nas.study.study import refuse_other_study
 from search_spaces.graphs.errors import UserError
@@ -47,7 +48,29 @@ def do_nothing() -> None:
     """For searches whose start nobody waits for."""
 
 
-def search(
+@dataclass(frozen=True, slots=True)
+class CheckedSearch:
+    """A search whose every input is known to be right.
+
+    Attributes:
+        file: What it does, without the password of its storage: it may be written down.
+        run: Its folder, which may not be there yet.
+        model: Predicts latencies, where the configuration asks for that.
+        is_new: Whether nobody else may have made the study.
+        join: Whether others may search in the same folder or study already.
+    """
+
+    file: RunFile
+    config: RunConfig
+    run: RunFolder
+    setting: Setting
+    model: Predictor | None
+    is_new: bool
+    join: bool
+    timing: Timing
+
+
+def run_search(
     file: RunFile,
     runs: Path,
     *,
@@ -77,71 +100,111 @@ def search(
             one is needed, the folder holds another run, the study is another run's or cannot be
             reached, or the disk is full; nothing that was finished is lost.
     """
-    config = file.config()
+    remember_password(file.search.storage)
+    file = without_password(file)  # from here on, as it may be written down
+    run, config = RunFolder(runs / file.name), file.config()
+    check_run(file, run.path, resume, join)
     instruments = instruments or Instruments()
     place = place or LocalPlace(instruments)
-    path = runs / config.name
-    remember_password(config.search.storage)
-    file = without_password(file)  # from here on, as it may be written down
-    config = file.config()
-    check_run(file, path, resume, join)
     setting = place.prepare(config)
-    baselines(config, setting.space)
     get_device(config.latency.device)
     model = instruments.needed_model(config)
     # Nothing is written before all that was given is known to be right.
-    is_new = not has_run(path)
-    if is_new and not join:
-        refuse_other_study(config.name, config.search.storage, RunFolder(path).journal)
+    is_new = not has_run(run.path) and not join
+    check_study(config, run, is_new)
+    search = CheckedSearch(file, config, run, setting, model, is_new, join, timing)
+    with (
+        opened_run(search) as lock,
+        opened_study(search, lock, place.is_here) as drivers,
+        opened_loop(search, drivers, place, on_progress) as (loop, measurer),
+    ):
+        on_start()
+        return carry_out(loop, measurer)
+
+
+def check_study(config: RunConfig, run: RunFolder, is_new: bool) -> None:
+    """Makes sure that the study can be had.
+
+    Raises:
+        UserError: If it is another run's, or its storage cannot be reached.
+    """
+    if is_new:
+        refuse_other_study(config.name, config.search.storage, run.journal)
     elif config.search.storage is not None:
-        open_storage(config.search.storage, RunFolder(path).journal)
-    with ExitStack() as resources:
-        run = RunFolder(path)
-        resources.enter_context(naming_lost_storage(config, run))
-        lock = resources.enter_context(lock_run(run, join=join))
-        run = open_run(path) if has_run(path) else create_run(path, to_yaml(file))
+        open_storage(config.search.storage, run.journal)
+
+
+@contextmanager
+def opened_run(search: CheckedSearch) -> Iterator[RunLock]:
+    """Locks the run's folder, makes it where there is none, and writes the log into it."""
+    run = search.run
+    with naming_lost_storage(search.config, run), lock_run(run, join=search.join) as lock:
+        if has_run(run.path):
+            open_run(run.path)
+        else:
+            create_run(run.path, to_yaml(search.file))
         if lock.is_alone:
-            tidy_up(run, file)
-        resources.enter_context(logging_to(run.log_file))
-        note_data(run, setting)
-        me = new_driver()
-        study = take_up_study(
-            config,
-            run,
-            setting,
-            me=me,
-            is_alone=lock.is_alone,
-            is_new=is_new and not join,
-            terms=terms_of(file, config, setting, is_here=isinstance(place, LocalPlace)),
-            join=join,
-            storage_limit_s=timing.storage_limit_s,
-        )
-        shared = config.search.storage is not None or not lock.is_alone
-        drivers = resources.enter_context(Drivers(study, run, me, shared, timing))
+            tidy_up(run, search.file)
+        with logging_to(run.log_file):
+            note_data(run, search.setting)
+            yield lock
+
+
+@contextmanager
+def opened_study(search: CheckedSearch, lock: RunLock, is_here: bool) -> Iterator[Drivers]:
+    """Takes up the study, and lets others join from then on."""
+    config, run, me = search.config, search.run, new_driver()
+    study = take_up_study(
+        config,
+        run,
+        search.setting,
+        me=me,
+        is_alone=lock.is_alone,
+        is_new=search.is_new,
+        terms=terms_of(search.file, config, search.setting, is_here=is_here),
+        join=search.join,
+        storage_limit_s=search.timing.storage_limit_s,
+    )
+    shared = config.search.storage is not None or not lock.is_alone
+    with Drivers(study, run, me, shared, search.timing) as drivers:
         lock.share()
-        if model is not None:
-            note_model(run, model)
-        found = resources.enter_context(place.open(config, run, setting, model))
-        activity = resources.enter_context(ActivityLog(run, about_place(place, config), me))
+        yield drivers
+
+
+@contextmanager
+def opened_loop(
+    search: CheckedSearch, drivers: Drivers, place: Place, on_progress: OnProgress
+) -> Iterator[tuple[SearchLoop, NetworkTimer]]:
+    """Opens the place; yields the loop over trials, and what measures the final front."""
+    config, run, setting, model = search.config, search.run, search.setting, search.model
+    if model is not None:
+        note_model(run, model)
+    with (
+        place.open(config, run, setting, model) as found,
+        ActivityLog(run, found.description, drivers.me) as activity,
+    ):
         if isinstance(found.workers, Watched):
             found.workers.watch(activity)
         if reason := why_not(config):
             log.info("useless precisions are not looked for: %s", reason)
         else:
-            avoid_useless(study, setting, found.measurer, run)
-        loop = SearchLoop(config, run, setting, study, found.workers, on_progress, drivers)
-        loop.activity = activity
-        on_start()
+            avoid_useless(drivers.study, setting, found.measurer, run)
+        loop = SearchLoop(config, setting, drivers, found.workers, on_progress, activity)
+        yield loop, found.measurer
 
-        def read_results() -> RunResults:
-            return results_of_study(run, config, study)
 
-        with stopping_gently(loop):
-            loop.run_all()
-            measure_front(read_results, found.measurer, lambda: loop.stopping)
-        if config.search.storage is not None:
-            publish_measured(read_results(), study)
-        return replace(read_results(), used_up=loop.used_up)
+def carry_out(loop: SearchLoop, measurer: NetworkTimer) -> RunResults:
+    """Searches until all is evaluated, measures the front, and returns what was found."""
+
+    def read_results() -> RunResults:
+        return results_of_study(loop.run, loop.config, loop.study)
+
+    with stopping_gently(loop.stop):
+        loop.run_all()
+        measure_front(read_results, measurer, loop.stop.is_set)
+    if loop.config.search.storage is not None:
+        publish_measured(read_results(), loop.study)
+    return replace(read_results(), used_up=loop.used_up)
 
 
 def tidy_up(run: RunFolder, file: RunFile) -> None:
@@ -162,14 +225,6 @@ def note_data(run: RunFolder, setting: Setting) -> None:
     """
     check_same_data(run.data_file, setting.splits)
     write_json(run.data_file, data_summary(setting.splits))
-
-
-def about_place(place: Place, config: RunConfig) -> str:
-    """Returns in words where candidates are evaluated."""
-    if not isinstance(place, LocalPlace):
-        return "elsewhere"  # workers that are `Watched` say more
-    workers = config.search.workers
-    return "this process" if workers == 1 else f"{workers} processes"
 
 
 def note_model(run: RunFolder, model: Predictor) -> None:
@@ -226,46 +281,3 @@ def check_run(file: RunFile, path: Path, resume: bool, join: bool) -> None:
             f"these values (the run's own are in {run.config_file}), or start anew with "
             "--set name=NAME"
         )
-
-
-class RunLog(logging.FileHandler):
-    """A log whose failures are the search's."""
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (logging's name)
-        raise
-
-
-@contextmanager
-def naming_lost_storage(config: RunConfig, run: RunFolder) -> Iterator[None]:
-    """Turns a full disk and a lost database into errors that say how to go on."""
-    try:
-        yield
-    except StorageInternalError as error:
-        lost = isinstance(error, StorageLostError)
-        reason = str(error) if lost else reason_of(error)
-        raise UserError(
-            f"the study's storage {without_passwords(config.search.storage or str(run.journal))} "
-            f"failed ({reason}); what is finished is kept; put it right and go on with --resume"
-        ) from error
-    except OSError as error:
-        if is_full(error):
-            raise DiskFullError(
-                f"the disk is full: cannot write to {run.path}; everything finished so far is "
-                "kept; free some space and go on with --resume"
-            ) from error
-        raise
-
-
-@contextmanager
-def logging_to(path: Path) -> Iterator[None]:
-    """Writes the search's log to a file of the run, each line with its time."""
-    handler = RunLog(path)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    log.setLevel(logging.INFO)
-    log.propagate = False
-    log.addHandler(handler)
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)
-        handler.close()

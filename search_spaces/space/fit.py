@@ -30,7 +30,7 @@ Genes = Mapping[str, Value]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Frontier:
     """How far a network is explained.
 
     Attributes:
@@ -42,7 +42,7 @@ class Place:
     output: int
 
 
-Reached = dict[Place, Genes]  # each place with one way of getting there
+Reached = dict[Frontier, Genes]  # each place with one way of getting there
 
 
 def wiring(graph: Graph) -> list[tuple[Operator, tuple[int, ...]]]:
@@ -51,7 +51,7 @@ def wiring(graph: Graph) -> list[tuple[Operator, tuple[int, ...]]]:
     return [(node.operator, tuple(at[name] for name in node.inputs)) for node in graph.nodes]
 
 
-class Target:
+class SoughtNetwork:
     """The network that is sought, its wiring by position."""
 
     def __init__(self, graph: Graph) -> None:
@@ -60,10 +60,10 @@ class Target:
         }
         self.nodes = wiring(graph)
 
-    def shape(self, place: Place) -> Shape:
+    def shape(self, place: Frontier) -> Shape:
         return self.shapes[place.output]
 
-    def after(self, place: Place, net: GraphBuilder, output: Node) -> Place | None:
+    def after(self, place: Frontier, net: GraphBuilder, output: Node) -> Frontier | None:
         """Returns the place after the nodes of ``net``; None if the network goes on otherwise."""
         known = {INPUT: place.output}
         for index, node in enumerate(net.nodes, start=place.position):
@@ -71,7 +71,7 @@ class Target:
             if index >= len(self.nodes) or self.nodes[index] != (node.operator, inputs):
                 return None
             known[node.name] = index
-        return Place(place.position + len(net.nodes), known[output.name])
+        return Frontier(place.position + len(net.nodes), known[output.name])
 
 
 def fit(space: StagedSpace, graph: Graph) -> Architecture | None:
@@ -83,7 +83,7 @@ def fit(space: StagedSpace, graph: Graph) -> Architecture | None:
     channels, height, width = graph.input_shape
     if channels != space.in_channels or height != width or height not in space.resolutions:
         return None
-    target = Target(without_quantizers(graph))
+    target = SoughtNetwork(without_quantizers(graph))
     for activation in space.activations:
         outside = chosen("resolution", height, space.resolutions)
         outside |= chosen("activation", activation, space.activations)
@@ -102,16 +102,16 @@ def chosen(name: str, value: Value, values: tuple[Value, ...]) -> dict[str, Valu
 
 
 def through_stem(
-    space: StagedSpace, target: Target, activation: Activation, genes: Genes
+    space: StagedSpace, target: SoughtNetwork, activation: Activation, genes: Genes
 ) -> Reached:
     stem, reached = space.stem, Reached()
     for width, kernel, stride, precision in product(
         stem.widths, stem.kernel_sizes, stem.strides, stem.precisions
     ):
-        net = GraphBuilder(target.shape(Place(0, -1)))
+        net = GraphBuilder(target.shape(Frontier(0, -1)))
         conv = stem.conv2d(width, kernel, stride, activation, get_precision(precision))
         x = net.add("stem", conv, net.input)
-        place = target.after(Place(0, -1), net, x)
+        place = target.after(Frontier(0, -1), net, x)
         if place is not None:
             own = chosen("stem.width", width, stem.widths)
             own |= chosen("stem.kernel_size", kernel, stem.kernel_sizes)
@@ -122,7 +122,7 @@ def through_stem(
 
 
 def through_stage(
-    target: Target, reached: Reached, at: str, stage: Stage, plain: Layer
+    target: SoughtNetwork, reached: Reached, at: str, stage: Stage, plain: Layer
 ) -> Reached:
     after = Reached()
     for width, stride in product(stage.widths, stage.strides):
@@ -145,7 +145,7 @@ def through_stage(
 
 
 def through_layer(
-    target: Target, reached: Reached, at: str, stage: Stage, index: int, layer: Layer
+    target: SoughtNetwork, reached: Reached, at: str, stage: Stage, index: int, layer: Layer
 ) -> Reached:
     options, after = layer_options(stage, index), Reached()
     names = tuple(option.name for option in options)
@@ -182,7 +182,7 @@ def fillings(
 
 
 def through_head(
-    space: StagedSpace, target: Target, reached: Reached, activation: Activation
+    space: StagedSpace, target: SoughtNetwork, reached: Reached, activation: Activation
 ) -> Iterator[Genes]:
     head = space.head
     for (place, genes), width, precision in product(reached.items(), head.widths, head.precisions):

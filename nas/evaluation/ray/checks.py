@@ -11,7 +11,7 @@ from typing import Any
 
 from nas.evaluation.ray.connection import Cluster
 from nas.evaluation.ray.nodes import sources
-from nas.evaluation.ray.nodes.probe import Node
+from nas.evaluation.ray.nodes.probe import ClusterNode
 from nas.problem.records import RunConfig
 from search_spaces.graphs.errors import UserError
 
@@ -83,11 +83,11 @@ def without_secrets(config: RunConfig) -> RunConfig:
 
 
 def ask_nodes(
-    nodes: tuple[Node, ...],
+    nodes: tuple[ClusterNode, ...],
     work: Callable[..., dict[str, Any]],
     given: tuple[Any, ...],
-    judge: Callable[[Node, dict[str, Any]], None],
-) -> tuple[Node, ...]:
+    judge: Callable[[ClusterNode, dict[str, Any]], None],
+) -> tuple[ClusterNode, ...]:
     """Has every node do some work at the same time, and judges what each found.
 
     Returns:
@@ -118,7 +118,7 @@ def ask_nodes(
     return tuple(alive)
 
 
-def answer_of(node: Node, answer: Any) -> dict[str, Any]:  # noqa: ANN401  (Ray's reference)
+def answer_of(node: ClusterNode, answer: Any) -> dict[str, Any]:  # noqa: ANN401  (Ray's reference)
     import ray
     from ray import exceptions
 
@@ -142,7 +142,7 @@ def answer_of(node: Node, answer: Any) -> dict[str, Any]:  # noqa: ANN401  (Ray'
         ) from None
 
 
-def is_alive(node: Node) -> bool:
+def is_alive(node: ClusterNode) -> bool:
     import ray
 
     return any(found["Alive"] for found in ray.nodes() if found["NodeID"] == node.node_id)
@@ -156,7 +156,7 @@ def by_value(work: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any
     return work
 
 
-def same(node: Node, here: Mapping[str, str], there: Mapping[str, str]) -> None:
+def same(node: ClusterNode, here: Mapping[str, str], there: Mapping[str, str]) -> None:
     """Raises UserError if a node's Python or packages differ from those here."""
     for name, mine in here.items():
         theirs = there.get(name, "not installed")
@@ -192,7 +192,7 @@ def loaded_fingerprints(config: RunConfig, folder: str) -> dict[str, Any]:
         return {"error": " ".join(str(error).split())}
 
 
-def same_data(node: Node, found: Mapping[str, Any], here: Mapping[str, str]) -> None:
+def same_data(node: ClusterNode, found: Mapping[str, Any], here: Mapping[str, str]) -> None:
     """Raises UserError if a node has no data, or other data."""
     if "error" in found:
         raise UserError(
@@ -208,5 +208,5 @@ def same_data(node: Node, found: Mapping[str, Any], here: Mapping[str, str]) -> 
             )
 
 
-def named(node: Node) -> str:
+def named(node: ClusterNode) -> str:
     return node.name if node.name == node.host else f"{node.name} ({node.host})"

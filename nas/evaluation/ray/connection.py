@@ -8,19 +8,26 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from latency_models.devices.device import is_loopback, parse_address
 from nas.evaluation.ray.head_watch import answers
 from nas.evaluation.ray.nodes import local_cluster
-from nas.evaluation.ray.nodes.loopback import for_ray
-from nas.evaluation.ray.nodes.probe import Head, Node, ask_head, reach
+from nas.evaluation.ray.nodes.probe import ClusterHead, ClusterNode, ask_head, reach
+from nas.evaluation.ray.nodes.ray_private import (
+    address_found_here,
+    for_ray,
+    quietly,
+    read_variables_again,
+)
 from nas.evaluation.ray.nodes.sources import is_checkout, source_root
-from nas.evaluation.ray.ray_private import access, put, quietly, users_access
 from search_spaces.graphs.errors import UserError
 
 AUTO = "auto"
 NAMESPACE = "hwnas"
 DEBUGGER = "PYTHONBREAKPOINT"
+MODE, TOKEN, TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 START_ONE = "start one with 'nas cluster up --nodes 2', or give the address of its head, HOST:PORT"
 
 
@@ -38,11 +45,11 @@ class Cluster:
     address: str
     where: str
     this_node_id: str
-    nodes: tuple[Node, ...]
+    nodes: tuple[ClusterNode, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class ClusterAddress:
     """Where to connect, and how.
 
     Attributes:
@@ -87,7 +94,7 @@ def connected(address: str) -> Iterator[Cluster]:
                 ray.shutdown()
 
 
-def find(address: str) -> Target:
+def find(address: str) -> ClusterAddress:
     """Returns where the cluster is.
 
     Raises:
@@ -96,27 +103,75 @@ def find(address: str) -> Target:
     local = local_cluster.running()
     if local is not None and address in (AUTO, local.address):
         where = f"local cluster of {len(local.raylets)} nodes at {local.address}"
-        return Target(local.address, where, local.environment, local.source)
+        return ClusterAddress(local.address, where, local.environment, local.source)
     if address == AUTO:
         address = found_by_ray()
     reach(address)
-    return Target(address, f"Ray cluster at {address}", users_access(address))
+    return ClusterAddress(address, f"Ray cluster at {address}", users_access(address))
 
 
 def found_by_ray() -> str:
-    from ray._private.services import get_ray_address_from_environment
-
     given = os.environ.get("RAY_ADDRESS", "")
-    try:
-        found = given if given not in ("", AUTO) else get_ray_address_from_environment(AUTO, None)
-    except ConnectionError:
-        found = None
+    found = given if given not in ("", AUTO) else address_found_here()
     if not found or found == "local":
         raise UserError(f"no Ray cluster is found from here; {START_ONE}")
-    return str(found)
+    return found
 
 
-def check_versions(address: str, head: Head) -> None:
+def users_access(address: str) -> dict[str, str]:
+    """Returns Ray's variables for a cluster of the user's own, by where Ray looks for a token.
+
+    Raises:
+        UserError: If there is no token and others can reach the cluster, or a token's file cannot
+            be read.
+    """
+    if os.environ.get(TOKEN):
+        return {MODE: "token", TOKEN: os.environ[TOKEN]}
+    given = os.environ.get(TOKEN_PATH)
+    path = Path(given) if given else Path.home() / ".ray" / "auth_token"
+    try:
+        if path.read_text().strip():
+            return {MODE: "token", TOKEN_PATH: str(path)}
+    except (OSError, UnicodeDecodeError) as error:
+        if given:
+            reason = getattr(error, "strerror", None) or "it is no text"
+            raise UserError(
+                f"cannot read the cluster's token in {path} ({TOKEN_PATH}): {reason}"
+            ) from None
+    if given:
+        raise UserError(f"the cluster's token in {path} ({TOKEN_PATH}) is empty")
+    if not is_loopback(parse_address(address)[0]):
+        raise UserError(
+            f"the cluster at {address} can be reached by other machines, and there is no token "
+            f"for it; start its nodes with {MODE}=token, and set {TOKEN_PATH} to the token's file "
+            "here (see docs/cluster.md)"
+        )
+    return {MODE: "disabled"}
+
+
+@contextmanager
+def access(variables: Mapping[str, str]) -> Iterator[None]:
+    """Lets Ray in this process connect as ``variables`` say; sets them back afterwards."""
+    names = (MODE, TOKEN, TOKEN_PATH)
+    before = {name: os.environ.get(name) for name in names}
+    put({name: variables.get(name) for name in names})
+    try:
+        read_variables_again()
+        yield
+    finally:
+        put(before)
+        read_variables_again()
+
+
+def put(values: Mapping[str, str | None]) -> None:
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+def check_versions(address: str, head: ClusterHead) -> None:
     """Raises UserError if the head runs another Ray or Python, which Ray does not bridge."""
     import ray
 
@@ -133,7 +188,7 @@ def check_versions(address: str, head: Head) -> None:
         )
 
 
-def check_is_here(address: str, head: Head) -> None:
+def check_is_here(address: str, head: ClusterHead) -> None:
     """Raises UserError if no live node of the cluster is on this machine."""
     if not any(node.is_here and node.is_alive for node in head.nodes):
         raise UserError(
@@ -142,7 +197,7 @@ def check_is_here(address: str, head: Head) -> None:
         )
 
 
-def connect(target: Target) -> None:
+def connect(target: ClusterAddress) -> None:
     import ray
     from ray.exceptions import RayError
 
@@ -168,7 +223,7 @@ def connect(target: Target) -> None:
         ) from None
 
 
-def runtime_env(target: Target) -> dict[str, Any]:
+def runtime_env(target: ClusterAddress) -> dict[str, Any]:
     """Returns where workers find hwnas, if this process has it from a source checkout.
 
     A folder's path costs nothing, works on this machine and wherever the checkout is mounted, and

@@ -163,7 +163,7 @@ class RemoteMeasurer:
         away_since = None
         while True:
             actor = self.actor()
-            watched = Watched()
+            watched = ActorWatch()
             try:
                 return self.answer(
                     actor, getattr(actor, method).remote(self.config, *given), watched
@@ -190,7 +190,7 @@ class RemoteMeasurer:
                 raise self.unreachable()
             self.ending.wait(PAUSE_S)
 
-    def answer(self, actor: Any, reference: Any, watched: "Watched") -> Outcome:  # noqa: ANN401
+    def answer(self, actor: Any, reference: Any, watched: "ActorWatch") -> Outcome:  # noqa: ANN401
         """Returns the actor's answer; one that hangs is killed, which raises `RayActorError`."""
         limit_s = SLACK * self.config.latency.time_limit_s + LEAST_S
         since = monotonic()
@@ -240,7 +240,7 @@ class RemoteMeasurer:
                 self._actor = None
 
 
-class Watched:
+class ActorWatch:
     """What was seen of an actor while its answer was awaited.
 
     Attributes:

@@ -34,7 +34,7 @@ from nas.evaluation.ray.training import TuneTraining
 from nas.evaluation.ray.tune import TuneRun
 from nas.evaluation.workers import ATTEMPTS, WorkerLostError, give_up
 from nas.problem.records import RunConfig
-from nas.problem.search_problem import Setting, baseline_hashes, load_setting
+from nas.problem.search_problem import Setting, load_setting
 from nas.runs.activity import ActivityLog
 from nas.runs.evaluation import Evaluation
 from nas.runs.folder import RunFolder
@@ -63,6 +63,10 @@ class RayPlace:
     checkpoint_every_s: float = CHECKPOINT_EVERY_S
     open_training: OpenTraining = open_training
 
+    @property
+    def is_here(self) -> bool:
+        return False
+
     def prepare(self, config: RunConfig, /) -> Setting:
         """Loads the data here, on the CPU, and sees to it that every node has the same."""
         here = replace(config, training=replace(config.training, device="cpu"))
@@ -78,7 +82,7 @@ class RayPlace:
         ending = Ending()
         node_id = self.cluster.this_node_id
         measurer = RemoteMeasurer(config, node_id, self.instruments, ending)
-        keeper = start_keeper(run, node_id, baseline_hashes(config, setting.space))
+        keeper = start_keeper(run, node_id, setting.baseline_hashes)
         shared = Shared(
             config=shared_config(config),
             keeper=keeper,

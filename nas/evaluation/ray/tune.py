@@ -23,13 +23,12 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
+from nas.evaluation.ray.nodes.ray_private import keep_actors
 from nas.evaluation.ray.trainable import CandidateTrainable, Shared
 from search_spaces.graphs.errors import UserError
 
 PREFIX = "hwnas-tune-"  # of Tune's temporary folders; the driver's process follows
 STARTS = 5  # how often in a row Tune as a whole may fail
-MOST_ACTORS = 1_000_000
-KEEPS = "_hwnas_keeps_actors"  # mark on a controller whose cache was enlarged
 SETTINGS = {  # of Tune, which reads them from the environment of the driver
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
@@ -146,17 +145,10 @@ class QueueSearcher(Searcher):  # type: ignore[misc]  # Ray has no types
 
 
 class KeepingActors(FIFOScheduler):  # type: ignore[misc]
-    """Runs trials as they come, and lets Tune keep every actor for the next one.
-
-    By itself it keeps as many idle actors as trials wait, so of trainings that end at the same
-    moment most lose theirs, and starting one anew takes seconds.
-    """
+    """Runs trials as they come, and lets Tune keep every actor for the next one."""
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:  # noqa: ANN401
-        cache = getattr(tune_controller, "_actor_cache", None)
-        if cache is not None and not getattr(tune_controller, KEEPS, False):
-            cache.increase_max(trial.placement_group_factory, by=MOST_ACTORS)
-            setattr(tune_controller, KEEPS, True)
+        keep_actors(tune_controller, trial.placement_group_factory)
         super().on_trial_add(tune_controller, trial)
 
 

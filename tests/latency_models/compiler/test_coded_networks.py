@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from latency_models.compiler.library import compile_model
-from latency_models.devices.cpu import Cpu, host_cpu, host_features
+from latency_models.devices.cpu import Cpu, host_cpu
 from search_spaces.blocks import BLOCKS
 from search_spaces.building.builder import GraphBuilder
 from search_spaces.building.layer import Layer
@@ -17,6 +17,7 @@ from search_spaces.graphs.model import Model, fold_batch_norm, random_model
 from search_spaces.graphs.operators import Conv2d, GlobalAvgPool, Linear
 from search_spaces.graphs.precision import PRECISIONS, W8A8, Precision
 from tests.integer_oracle import run as oracle
+from tests.latency_models.parts.processors import skip_unless_it_runs
 
 CODED = [p for p in PRECISIONS.values() if p.activations != "real"]
 WITH_WEIGHTS = sorted(set(BLOCKS) - {"skip"})
@@ -108,8 +109,7 @@ def test_a_block_at_a_precision_gives_the_numbers_of_the_oracle(
 )
 def test_a_mixed_network_gives_the_same_numbers_on_older_processors(name: str, mcpu: str) -> None:
     cpu = Cpu(mcpu)
-    if not cpu.features <= host_features():
-        pytest.skip(f"this machine has not all instructions of {mcpu}")
+    skip_unless_it_runs(cpu)
 
     result, wanted = outputs(*mixed_model(name), cpu)
 

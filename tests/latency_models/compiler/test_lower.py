@@ -10,7 +10,7 @@ from latency_models.devices.cpu import AVX512
 from latency_models.kernels.conv2d import Conv2dKernel
 from latency_models.kernels.depthwise import DepthwiseKernel
 from latency_models.kernels.layout import BorderKernel, LayoutKernel
-from latency_models.kernels.pointwise import PointwiseKernel
+from latency_models.kernels.plain import PointwiseKernel
 from search_spaces.blocks import BLOCKS
 from search_spaces.building.builder import GraphBuilder
 from search_spaces.building.layer import Layer

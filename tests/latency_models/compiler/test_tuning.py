@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from latency_models.compiler.plan import TiledKernel
 from latency_models.compiler.tuning import Tuner, read_tiles
 from latency_models.devices.cpu import host_cpu
 from latency_models.kernels.bit_conv import BitConvKernel
@@ -13,6 +13,7 @@ from latency_models.kernels.conv2d import Conv2dKernel
 from latency_models.kernels.depthwise import DepthwiseKernel
 from latency_models.kernels.epilogue import Epilogue
 from latency_models.kernels.integer_conv import IntegerConvKernel
+from latency_models.kernels.kernel import TiledKernel
 from latency_models.kernels.sign_conv import SignConvKernel
 from latency_models.kernels.view import Form, View
 
@@ -34,7 +35,9 @@ SIGNS = SignConvKernel(View(16, 7, 7), replace(END, scaled=True))
 @pytest.mark.parametrize(
     "kernel", [CONV, DEPTHWISE, INTEGER, BITS, SIGNS], ids=lambda kernel: type(kernel).__name__
 )
-def test_the_best_tile_is_a_candidate_and_is_kept(kernel: TiledKernel, tmp_path: Path) -> None:
+def test_the_best_tile_is_a_candidate_and_is_kept(
+    kernel: TiledKernel[Any], tmp_path: Path
+) -> None:
     path = tmp_path / "cache" / "tiles.jsonl"
     unit = host_cpu().vector_unit
 

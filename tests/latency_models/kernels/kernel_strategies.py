@@ -5,15 +5,11 @@ from dataclasses import dataclass
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from latency_models.devices.cpu import Cpu, host_cpu
 from latency_models.kernels.view import REAL, Form, View
 from search_spaces.graphs.operators import ACTIVATIONS, Shape, Size, window_size
+from tests.latency_models.parts.processors import RUNNABLE_CPUS
 
-CPUS = (host_cpu(), Cpu("skylake-avx512"), Cpu("x86-64-v3"), Cpu("x86-64"))
-REAL_CPUS = (CPUS[0], *CPUS[2:])  # the other differs only in how it multiplies integers
-UNITS = {cpu: cpu.vector_unit for cpu in CPUS}
-
-cpus = st.sampled_from(CPUS)
+cpus = st.sampled_from(RUNNABLE_CPUS)
 activations = st.sampled_from(ACTIVATIONS)
 seeds = st.integers(0, 1000)
 paddings = st.tuples(st.integers(0, 2), st.integers(0, 2))

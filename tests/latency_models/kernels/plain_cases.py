@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from latency_models.devices.cpu import Cpu
 from latency_models.kernels.epilogue import Epilogue, EpilogueValues
-from latency_models.kernels.plain import PlainKernel
-from latency_models.kernels.pointwise import MagnitudeKernel, PointwiseKernel
+from latency_models.kernels.plain import MagnitudeKernel, PlainKernel, PointwiseKernel
 from latency_models.kernels.pool import GlobalPoolKernel, PoolKernel
 from latency_models.kernels.view import REAL, Form, View
 from search_spaces.graphs.operators import Activation, Shape

@@ -17,7 +17,7 @@ from latency_models.codegen.bit_counting import (
     counter_kind,
 )
 from latency_models.devices.cpu import AVX2, AVX512, GENERIC, NEON, Cpu, VectorUnit
-from latency_models.kernels.bit_conv import BitConvKernel, estimated_cycles
+from latency_models.kernels.bit_conv import BitConvKernel
 from latency_models.kernels.epilogue import Epilogue
 from latency_models.kernels.view import REAL, Form, View
 from search_spaces.graphs.operators import Activation, Shape
@@ -33,8 +33,6 @@ from tests.latency_models.kernels.bit_runs import (
 )
 from tests.latency_models.kernels.kernel_cases import CASES, run_case
 from tests.latency_models.kernels.kernel_strategies import (
-    CPUS,
-    UNITS,
     activations,
     cpus,
     examples,
@@ -49,6 +47,7 @@ from tests.latency_models.kernels.kernel_targets import (
     SIGNS,
     UNSIGNED,
 )
+from tests.latency_models.parts.processors import CPUS, UNITS
 
 runs_here = pytest.mark.skipif(platform.machine() != "x86_64", reason="runs x86 code")
 BIT_CASES = [name for name, case in CASES.items() if case.kind is BitConvKernel]
@@ -253,7 +252,7 @@ def test_tiles_fit_the_registers_and_the_default_comes_first(kind: str) -> None:
         assert len(set(tiles)) == 8
         for tile in tiles:
             assert tile.rows * tile.columns * tile.vectors < unit.registers
-            assert estimated_cycles(kernel, unit, tile) >= estimated_cycles(kernel, unit, tiles[0])
+            assert kernel.estimated_cycles(unit, tile) >= kernel.estimated_cycles(unit, tiles[0])
 
 
 # What the machine code is made of

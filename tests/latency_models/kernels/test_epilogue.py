@@ -11,19 +11,12 @@ from latency_models.devices.cpu import Cpu
 from latency_models.kernels.conv2d import Conv2dKernel
 from latency_models.kernels.depthwise import DepthwiseKernel
 from latency_models.kernels.epilogue import CodeStep, Epilogue, EpilogueValues, SignNorm
-from latency_models.kernels.pointwise import PointwiseKernel
+from latency_models.kernels.plain import PointwiseKernel
 from latency_models.kernels.view import REAL, Form, View
 from tests.integer_oracle import activated
 from tests.latency_models.kernels.kernel_cases import CASES, run_case
 from tests.latency_models.kernels.kernel_runs import Array, run_kernel
-from tests.latency_models.kernels.kernel_strategies import (
-    REAL_CPUS,
-    UNITS,
-    activations,
-    cpus,
-    examples,
-    seeds,
-)
+from tests.latency_models.kernels.kernel_strategies import activations, cpus, examples, seeds
 from tests.latency_models.kernels.kernel_targets import (
     NIBBLES,
     PAIRS,
@@ -33,6 +26,7 @@ from tests.latency_models.kernels.kernel_targets import (
     SIGNS,
     UNSIGNED,
 )
+from tests.latency_models.parts.processors import REAL_CPUS, UNITS
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="runs x86 code")
 F = np.float32

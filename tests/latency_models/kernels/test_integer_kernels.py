@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from latency_models.codegen.dot import LongVnniDot
 from latency_models.devices.cpu import Cpu, host_cpu
 from latency_models.kernels.epilogue import CodeStep, Epilogue, EpilogueValues
-from latency_models.kernels.integer_conv import IntegerConvKernel, estimated_cycles
+from latency_models.kernels.integer_conv import IntegerConvKernel
 from latency_models.kernels.integer_depthwise import IntegerDepthwiseKernel, row_plan
 from latency_models.kernels.view import REAL, Form, View
 from search_spaces.quantization.codes import weight_limits
@@ -22,8 +22,6 @@ from tests.latency_models.kernels.assembly import assembly, spills
 from tests.latency_models.kernels.kernel_cases import CASES, run_case
 from tests.latency_models.kernels.kernel_runs import run_kernel
 from tests.latency_models.kernels.kernel_strategies import (
-    CPUS,
-    UNITS,
     activations,
     cpus,
     examples,
@@ -33,6 +31,7 @@ from tests.latency_models.kernels.kernel_strategies import (
 )
 from tests.latency_models.kernels.kernel_targets import NIBBLES, SIGNED, UNSIGNED
 from tests.latency_models.parts import oracle
+from tests.latency_models.parts.processors import CPUS, UNITS
 
 runs_here = pytest.mark.skipif(platform.machine() != "x86_64", reason="runs x86 code")
 IntegerConvolution = IntegerConvKernel | IntegerDepthwiseKernel
@@ -307,7 +306,7 @@ def test_tiles_fit_the_registers_and_the_default_comes_first(bits: int) -> None:
         assert len(set(tiles)) == 8
         for tile in tiles:
             assert tile.rows * tile.columns * tile.vectors < unit.registers
-            assert estimated_cycles(kernel, unit, tile) >= estimated_cycles(kernel, unit, tiles[0])
+            assert kernel.estimated_cycles(unit, tile) >= kernel.estimated_cycles(unit, tiles[0])
 
 
 # What the machine code is made of

@@ -10,14 +10,13 @@ from hypothesis import strategies as st
 
 from latency_models.codegen.emitter import split_evenly
 from latency_models.devices.cpu import Cpu
-from latency_models.kernels.conv2d import Conv2dKernel, estimated_cycles
+from latency_models.kernels.conv2d import Conv2dKernel
 from latency_models.kernels.depthwise import DepthwiseKernel
 from latency_models.kernels.epilogue import Epilogue
 from latency_models.kernels.view import View
 from tests.latency_models.kernels.assembly import assembly, spills
 from tests.latency_models.kernels.kernel_runs import assert_close, run_kernel
 from tests.latency_models.kernels.kernel_strategies import (
-    UNITS,
     activations,
     cpus,
     examples,
@@ -26,6 +25,7 @@ from tests.latency_models.kernels.kernel_strategies import (
     views,
 )
 from tests.latency_models.parts import oracle
+from tests.latency_models.parts.processors import UNITS
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="runs x86 code")
 RealConvolution = Conv2dKernel | DepthwiseKernel
@@ -107,7 +107,7 @@ def test_tiles_fit_the_registers_and_the_default_comes_first() -> None:
         assert len(set(tiles)) == 8
         for tile in tiles:
             assert tile.rows * tile.columns * tile.vectors < unit.registers
-            assert estimated_cycles(kernel, unit, tile) >= estimated_cycles(kernel, unit, tiles[0])
+            assert kernel.estimated_cycles(unit, tile) >= kernel.estimated_cycles(unit, tiles[0])
 
 
 @given(st.integers(1, 300), st.integers(1, 40))

@@ -25,9 +25,9 @@ from tests.latency_models.kernels.kernel_runs import (
     run_memory,
     write,
 )
-from tests.latency_models.kernels.kernel_strategies import REAL_CPUS, UNITS
 from tests.latency_models.kernels.kernel_targets import SIGNED, SIGNED_PAIRS, UNSIGNED, values_of
 from tests.latency_models.parts import oracle
+from tests.latency_models.parts.processors import REAL_CPUS, UNITS
 
 pytestmark = [
     pytest.mark.skipif(platform.machine() != "x86_64", reason="runs x86 code"),

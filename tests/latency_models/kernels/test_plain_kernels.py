@@ -10,13 +10,12 @@ from hypothesis import strategies as st
 
 from latency_models.devices.cpu import Cpu
 from latency_models.kernels.epilogue import Epilogue
-from latency_models.kernels.pointwise import MagnitudeKernel, PointwiseKernel
+from latency_models.kernels.plain import MagnitudeKernel, PointwiseKernel
 from latency_models.kernels.pool import CodePoolKernel, GlobalPoolKernel, PoolKernel
 from latency_models.kernels.view import Form, View
 from search_spaces.graphs.operators import Shape
 from tests.latency_models.kernels.kernel_runs import Array, assert_close, run_kernel
 from tests.latency_models.kernels.kernel_strategies import (
-    REAL_CPUS,
     activations,
     cpus,
     examples,
@@ -26,6 +25,7 @@ from tests.latency_models.kernels.kernel_strategies import (
 from tests.latency_models.kernels.kernel_targets import NIBBLES, SIGNED
 from tests.latency_models.kernels.plain_cases import PLAIN_CASES, run_plain_case
 from tests.latency_models.parts import oracle
+from tests.latency_models.parts.processors import REAL_CPUS
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="runs x86 code")
 

@@ -13,22 +13,22 @@ from hypothesis import strategies as st
 from latency_models.devices.cpu import Cpu
 from latency_models.kernels.conv2d import Conv2dKernel
 from latency_models.kernels.epilogue import Epilogue, EpilogueValues
-from latency_models.kernels.sign_conv import SignConvKernel, estimated_cycles
+from latency_models.kernels.sign_conv import SignConvKernel
 from latency_models.kernels.view import View
 from tests.integer_oracle import activated
 from tests.latency_models.kernels.assembly import assembly, spills
 from tests.latency_models.kernels.kernel_cases import CASES, run_case
 from tests.latency_models.kernels.kernel_runs import run_kernel
 from tests.latency_models.kernels.kernel_strategies import (
-    REAL_CPUS,
-    UNITS,
     activations,
+    cpus,
     examples,
     geometries,
     seeds,
     views,
 )
 from tests.latency_models.parts import oracle
+from tests.latency_models.parts.processors import REAL_CPUS, UNITS
 
 runs_here = pytest.mark.skipif(platform.machine() != "x86_64", reason="runs x86 code")
 SIGN_CASES = [name for name, case in CASES.items() if case.kind is SignConvKernel]
@@ -64,7 +64,7 @@ def convolutions(draw: st.DrawFn) -> SignConvKernel:
 
 
 @runs_here
-@given(convolutions(), st.sampled_from(REAL_CPUS), st.integers(0, 7), seeds)
+@given(convolutions(), cpus, st.integers(0, 7), seeds)
 @examples(24)
 def test_a_convolution_with_signs_is_the_plain_sum(
     kernel: SignConvKernel, cpu: Cpu, choice: int, seed: int
@@ -116,7 +116,7 @@ def test_tiles_fit_the_registers_and_the_default_comes_first() -> None:
         assert len(set(tiles)) == 8
         for tile in tiles:
             assert tile.rows * tile.columns * tile.vectors < unit.registers
-            assert estimated_cycles(kernel, unit, tile) >= estimated_cycles(kernel, unit, tiles[0])
+            assert kernel.estimated_cycles(unit, tile) >= kernel.estimated_cycles(unit, tiles[0])
 
 
 MACHINES = [

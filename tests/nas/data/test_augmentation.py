@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from nas.data.augmentation import Augmentation, Padding, augment, gathered
+from nas.data.augmentation import Augmentation, Padding
+from nas.data.transforms import augment, gathered
 from search_spaces.graphs.errors import UserError
 
 

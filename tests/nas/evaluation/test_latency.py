@@ -46,7 +46,7 @@ from nas.runs.folder import RunFolder, create_run
 from nas.search.dominated_genes import why_not
 from nas.search.final_front import measure_front
 from nas.search.loop import Progress
-from nas.search.run import search
+from nas.search.run import run_search
 from nas.study.prediction_quality import in_one_line, latency_quality
 from nas.study.results import RunResults, load_results
 from search_spaces.graphs.errors import UserError
@@ -364,7 +364,7 @@ def test_a_hybrid_search_measures_what_matters_and_nothing_else(tmp_path: Path) 
     file = searching("hybrid", baselines=["lenet_300_100"], search={"trials": 20})
     (rule,) = file.config().constraints
 
-    results = search(file, tmp_path, instruments=instruments(model, stopwatch))
+    results = run_search(file, tmp_path, instruments=instruments(model, stopwatch))
 
     check_front(results, stopwatch)
     assert model.refits == [5, 10, 15][: len(model.refits)]
@@ -392,7 +392,7 @@ def test_a_hybrid_search_measures_what_matters_and_nothing_else(tmp_path: Path) 
 def test_a_search_by_prediction_measures_only_its_final_front(tmp_path: Path) -> None:
     stopwatch = Stopwatch()
 
-    results = search(
+    results = run_search(
         searching("predicted"), tmp_path, instruments=instruments(stopwatch=stopwatch)
     )
 
@@ -409,7 +409,7 @@ def test_a_search_by_measurement_loads_no_model(tmp_path: Path) -> None:
 
     given = Instruments(instruments(stopwatch=(stopwatch := Stopwatch())).measurer, no_model)
 
-    results = search(searching("measured", search={"trials": 4}), tmp_path, instruments=given)
+    results = run_search(searching("measured", search={"trials": 4}), tmp_path, instruments=given)
 
     assert len(stopwatch.measured) == 4
     assert not results.run.latency_model_file.exists()
@@ -421,7 +421,7 @@ def test_what_was_never_profiled_is_infeasible_or_measured(tmp_path: Path, sourc
     model = MacsModel(unknown=lambda graph: len(graph.nodes) > 5)
     file = searching(source, constraints=[], search={"trials": 8, "sampler": "random"})
 
-    results = search(file, tmp_path, instruments=instruments(model))
+    results = run_search(file, tmp_path, instruments=instruments(model))
 
     unknown = [t for t in results.trials if t.evaluation.predicted is None]
     assert 0 < len(unknown) < 8
@@ -441,7 +441,7 @@ def test_a_front_that_breaks_the_budget_makes_way_until_all_of_it_is_measured(
     """The model promises half of the true latency, with much confidence."""
     model, stopwatch = MacsModel(factor=0.5, width=1.01), Stopwatch()
 
-    results = search(
+    results = run_search(
         searching("predicted", search={"trials": 20}),
         tmp_path,
         instruments=instruments(model, stopwatch),
@@ -463,7 +463,7 @@ def test_a_front_that_cannot_be_measured_is_infeasible(tmp_path: Path) -> None:
     crashed = MeasurementError("crashed", "the worker crashed")
     stopwatch = Stopwatch(failing=lambda graph: crashed)
 
-    results = search(
+    results = run_search(
         searching("predicted", search={"trials": 4}),
         tmp_path,
         instruments=instruments(stopwatch=stopwatch),
@@ -485,16 +485,16 @@ def test_a_search_that_is_stopped_goes_on_as_if_it_had_not_been(
     def given() -> Instruments:
         return instruments(MacsModel(factor=1.3))
 
-    whole = search(file, tmp_path / "whole", instruments=given())
+    whole = run_search(file, tmp_path / "whole", instruments=given())
     for number in (6, 13):
         stop = stopping_after(number, how)
         if how is fail:
             with pytest.raises(RuntimeError, match="the power went"):
-                search(file, tmp_path, resume=True, on_progress=stop, instruments=given())
+                run_search(file, tmp_path, resume=True, on_progress=stop, instruments=given())
         else:
-            search(file, tmp_path, resume=True, on_progress=stop, instruments=given())
+            run_search(file, tmp_path, resume=True, on_progress=stop, instruments=given())
 
-    results = search(file, tmp_path, resume=True, instruments=given())
+    results = run_search(file, tmp_path, resume=True, instruments=given())
 
     assert found(results) == found(whole)
     assert not results.predicted_front
@@ -506,12 +506,14 @@ def test_an_interrupted_search_says_which_latencies_are_predicted_and_measures_t
     file = searching("predicted")
     given = instruments(stopwatch=(stopwatch := Stopwatch()))
 
-    stopped = search(file, tmp_path, on_progress=stopping_after(12, interrupt), instruments=given)
+    stopped = run_search(
+        file, tmp_path, on_progress=stopping_after(12, interrupt), instruments=given
+    )
 
     assert stopwatch.measured == []
     rows = front_json(stopped)["front"]
     assert {row["latency_source"] for row in rows} == {"predicted"}
-    results = search(file, tmp_path, resume=True, instruments=given)
+    results = run_search(file, tmp_path, resume=True, instruments=given)
     check_front(results, stopwatch)
     rows = front_json(results)["front"]
     assert {row["latency_source"] for row in rows} == {"measured"}
@@ -526,12 +528,12 @@ def test_a_machine_that_stays_busy_ends_the_search_and_costs_no_candidate(tmp_pa
     given = instruments(stopwatch=stopwatch)
 
     with pytest.raises(MeasurementError, match="too busy"):
-        search(searching("predicted"), tmp_path, instruments=given)
+        run_search(searching("predicted"), tmp_path, instruments=given)
 
     busy.clear()
     stopwatch.measured.clear()
     check_front(
-        search(searching("predicted"), tmp_path, resume=True, instruments=given), stopwatch
+        run_search(searching("predicted"), tmp_path, resume=True, instruments=given), stopwatch
     )
 
 
@@ -544,17 +546,17 @@ def test_a_front_measured_by_half_is_measured_to_the_end_and_nothing_twice(tmp_p
 
     stopwatch = Stopwatch(failing)
     given = instruments(MacsModel(factor=0.7), stopwatch)
-    whole = search(
+    whole = run_search(
         searching("predicted"), tmp_path / "whole", instruments=instruments(MacsModel(factor=0.7))
     )
     with pytest.raises(MeasurementError, match="the board is away"):
-        search(searching("predicted"), tmp_path, instruments=given)
+        run_search(searching("predicted"), tmp_path, instruments=given)
     (done,) = [t for t in load_results(tmp_path / "tiny").trials if not t.evaluation.is_predicted]
     assert done.hash == stopwatch.measured[0]
 
     busy.clear()
     stopwatch.measured.pop()  # the one that failed
-    results = search(searching("predicted"), tmp_path, resume=True, instruments=given)
+    results = run_search(searching("predicted"), tmp_path, resume=True, instruments=given)
 
     check_front(results, stopwatch)
     assert found(results) == found(whole)
@@ -565,7 +567,9 @@ def test_a_device_without_a_model_is_named_before_anything_is_written(tmp_path: 
         raise UserError("device 'host' has no latency model")
 
     with pytest.raises(UserError, match="has no latency model"):
-        search(searching("hybrid"), tmp_path, instruments=Instruments(fresh_stopwatch, no_model))
+        run_search(
+            searching("hybrid"), tmp_path, instruments=Instruments(fresh_stopwatch, no_model)
+        )
 
     assert list(tmp_path.iterdir()) == []
 
@@ -606,7 +610,7 @@ def test_the_example_is_valid() -> None:
 def test_status_and_front_mark_what_is_predicted(tmp_path: Path) -> None:
     file = searching("predicted")
     stop = stopping_after(12, interrupt)
-    search(file, tmp_path, on_progress=stop, instruments=instruments())
+    run_search(file, tmp_path, on_progress=stop, instruments=instruments())
     run = str(tmp_path / "tiny")
 
     status = CliRunner().invoke(app, ["status", run], catch_exceptions=False).output
@@ -617,7 +621,7 @@ def test_status_and_front_mark_what_is_predicted(tmp_path: Path) -> None:
     assert f"{count} of the front to be measured by --resume" in status
     assert front.count("~") == count
 
-    search(file, tmp_path, resume=True, instruments=instruments())
+    run_search(file, tmp_path, resume=True, instruments=instruments())
 
     status = CliRunner().invoke(app, ["status", run], catch_exceptions=False).output
     assert "accepted by prediction violate the budget when measured" in status
@@ -630,7 +634,7 @@ def test_two_workers_learn_from_each_others_measurements(
 ) -> None:
     file = searching("hybrid", data=digits_file, search={"trials": 14, "workers": 2})
 
-    results = search(file, tmp_path, instruments=Instruments(fresh_stopwatch, fresh_model))
+    results = run_search(file, tmp_path, instruments=Instruments(fresh_stopwatch, fresh_model))
 
     assert len(results.searched) == 14
     assert results.front
@@ -655,7 +659,7 @@ def test_a_device_that_was_never_profiled_is_named_with_the_remedy(
     )
 
     with pytest.raises(UserError, match=message):
-        search(searching("hybrid"), tmp_path / "runs")
+        run_search(searching("hybrid"), tmp_path / "runs")
 
     assert not (tmp_path / "runs").exists()
 
@@ -673,7 +677,7 @@ def test_a_model_of_networks_that_are_run_otherwise_is_refused(
     make_profile(profiles, "host", factor=1.0)
 
     with pytest.raises(UserError, match=message):
-        search(searching("hybrid", latency=latency | {"source": "hybrid"}), tmp_path / "runs")
+        run_search(searching("hybrid", latency=latency | {"source": "hybrid"}), tmp_path / "runs")
 
 
 def test_a_search_predicts_with_the_model_on_file(tmp_path: Path, profiles: Path) -> None:
@@ -682,7 +686,7 @@ def test_a_search_predicts_with_the_model_on_file(tmp_path: Path, profiles: Path
     given = Instruments(instruments(stopwatch=(stopwatch := Stopwatch())).measurer)
     file = searching("hybrid", constraints=[], search={"trials": 4})
 
-    results = search(file, tmp_path / "runs", instruments=given)
+    results = run_search(file, tmp_path / "runs", instruments=given)
 
     assert results.front
     assert not results.predicted_front
@@ -727,7 +731,7 @@ def test_a_search_of_a_profiled_space_predicts_well_and_learns(
     stopwatch = Formula()
     given = Instruments(instruments(stopwatch=stopwatch).measurer)
 
-    results = search(file, tmp_path / "runs", instruments=given)
+    results = run_search(file, tmp_path / "runs", instruments=given)
 
     assert results.front
     assert not results.predicted_front
@@ -747,10 +751,10 @@ import sys
 from pathlib import Path
 from nas.evaluation.instruments import Instruments
 from nas.problem.run_file import read_run_file
-from nas.search.run import search
+from nas.search.run import run_search
 from tests.nas.parts.latencies import fresh_model, fresh_stopwatch
 
-search(
+run_search(
     read_run_file(Path(sys.argv[1])),
     Path(sys.argv[2]),
     resume=True,
@@ -767,7 +771,7 @@ def test_a_killed_search_loses_nothing_and_goes_on_alike(
 ) -> None:
     file = searching(source, data=digits_file, search={"trials": 16})
     given = Instruments(fresh_stopwatch, fresh_model)
-    whole = search(file, tmp_path / "whole", instruments=given)
+    whole = run_search(file, tmp_path / "whole", instruments=given)
     program, config = tmp_path / "program.py", tmp_path / "run.yaml"
     program.write_text(PROGRAM)
     config.write_text(to_yaml(file))
@@ -782,7 +786,7 @@ def test_a_killed_search_loses_nothing_and_goes_on_alike(
             next(line for line in process.stdout if line.strip() == done)
             process.kill()
 
-    results = search(file, tmp_path, resume=True, instruments=given)
+    results = run_search(file, tmp_path, resume=True, instruments=given)
 
     assert found(results) == found(whole)
     assert not results.predicted_front

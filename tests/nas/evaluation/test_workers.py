@@ -16,7 +16,7 @@ import pytest
 from nas.evaluation.workers import InOtherProcess, InProcess, LocalWorkers, die_with
 from nas.runs.folder import RunFolder, create_run
 from nas.search.loop import Progress
-from nas.search.run import search
+from nas.search.run import run_search
 from nas.study.results import RunResults
 from search_spaces.graphs.errors import UserError
 from search_spaces.space.architecture import graph_hash
@@ -148,13 +148,13 @@ def test_two_workers_find_so_many_distinct_architectures_though_one_is_killed(
     before = children()
     file = tiny(data=digits_file, search={"trials": 8, "workers": 2}, baselines=["lenet_300_100"])
 
-    results = search(file, tmp_path, on_progress=killing_once())
+    results = run_search(file, tmp_path, on_progress=killing_once())
 
     check(results, 8)
     assert results.num_failed == 0
     assert children() == before
     check(
-        search(
+        run_search(
             tiny(data=digits_file, search={"trials": 9}, baselines=["lenet_300_100"]),
             tmp_path,
             resume=True,

@@ -63,7 +63,7 @@ def test_the_share_of_codes_that_moves_is_the_one_asked_for(quantizer: Quantize)
     x = torch.rand(4, 8, 40, 40) * 2 - (1 if quantizer.lowest else 0)
     context = Context("node", from_model(model).below("node"), False, 0.1, None)
 
-    run = nudging(quantize, 0.1, 0.0, torch.Generator().manual_seed(0))
+    run = nudging(0.1, 0.0, torch.Generator().manual_seed(0))
     with torch.no_grad():
         moved = (run(quantizer, context, x) - quantize(quantizer, context, x)).abs().numpy()
 
@@ -77,7 +77,7 @@ def test_a_shift_moves_its_share_of_the_codes_the_same_way_in_a_channel() -> Non
     x = torch.rand(4, 8, 40, 40) + 0.5
     context = Context("node", from_model(model).below("node"), False, 0.1, None)
 
-    run = nudging(quantize, 0.0, 0.1, torch.Generator().manual_seed(0))
+    run = nudging(0.0, 0.1, torch.Generator().manual_seed(0))
     with torch.no_grad():
         moves = (run(Quantize(8), context, x) - quantize(Quantize(8), context, x)).sign().numpy()
 

@@ -25,7 +25,7 @@ from nas.export.describe import files_correct
 from nas.export.formats import FORMATS, Shipment, check_compiler, get_formats
 from nas.export.retrain import retrain
 from nas.export.verify import CheckReport, check_labels, environment
-from nas.export.write import ExportReport, export
+from nas.export.write import ExportReport, export_network
 from nas.problem.search_problem import Setting
 from nas.study.results import RunResults
 from nas.training.accuracy import accuracy, logits
@@ -47,7 +47,7 @@ def shipped(
 ) -> Shipped:
     results, setting = trained
     to = tmp_path_factory.mktemp("exports") / "knee"
-    report = export(results, results.front[0], to, setting=setting, measure=False)
+    report = export_network(results, results.front[0], to, setting=setting, measure=False)
     return results, setting, report
 
 
@@ -57,7 +57,7 @@ def ship_onnx(trained: tuple[RunResults, Setting]) -> Callable[..., ExportReport
 
     def ship(to: Path, **options: object) -> ExportReport:
         given = {"measure": False, **options}
-        return export(results, results.front[0], to, ["onnx"], setting=setting, **given)  # type: ignore[arg-type]
+        return export_network(results, results.front[0], to, ["onnx"], setting=setting, **given)  # type: ignore[arg-type]
 
     return ship
 
@@ -117,7 +117,7 @@ def test_a_low_bit_network_is_shipped_with_what_its_codes_may_differ_by(
     results, setting = make_trained_run(tmp_path, space=space)
     trial = results.front[0]
 
-    report = export(
+    report = export_network(
         results, trial, tmp_path / "out", ["onnx", "torch"], setting=setting, measure=False
     )
 
@@ -239,13 +239,13 @@ def test_data_that_has_changed_since_the_search_is_refused(tmp_path: Path) -> No
     data["fingerprints"]["test"] = "0" * 64
     results.run.data_file.write_text(json.dumps(data))
     with pytest.raises(UserError, match="the test images differ from those that the search saw"):
-        export(results, results.front[0], tmp_path / "out", setting=setting)
+        export_network(results, results.front[0], tmp_path / "out", setting=setting)
 
 
 def test_a_network_that_was_never_trained_is_refused(tmp_path: Path) -> None:
     results = make_run(tmp_path, trials=1)
     with pytest.raises(UserError, match="was not trained"):
-        export(results, results.trials[0], tmp_path / "out")
+        export_network(results, results.trials[0], tmp_path / "out")
 
 
 def test_an_unknown_format_lists_the_known_ones() -> None:

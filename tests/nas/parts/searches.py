@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from nas.study.drivers import Timing
 from nas.problem.run_file import read_run_file
-from nas.search.run import search
+from nas.search.run import run_search
 from search_spaces.graphs.errors import UserError
 
 def tell(progress):
@@ -25,7 +25,7 @@ if __name__ == "__main__":
     config, runs, how, storage_limit_s = sys.argv[1:]
     timing = Timing(0.2, 2.0, 0.2, float(storage_limit_s))
     try:
-        results = search(
+        results = run_search(
             read_run_file(Path(config)), Path(runs), resume=how == "resume", join=how == "join",
             on_start=lambda: print("start", flush=True), on_progress=tell, timing=timing,
         )

@@ -8,7 +8,7 @@ import pytest
 from nas.nn.interpreter import from_model
 from nas.problem.search_problem import load_setting
 from nas.report.finish import finish_run, front_json
-from nas.search.run import search
+from nas.search.run import run_search
 from nas.training.accuracy import accuracy
 from search_spaces.graphs.errors import UserError
 from tests.nas.parts.tiny import tiny
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("cache_of_its_own")
 
 
 def test_the_front_file_holds_the_test_accuracy_of_the_files_weights(tmp_path: Path) -> None:
-    results = search(tiny(baselines=["lenet_300_100"]), tmp_path)
+    results = run_search(tiny(baselines=["lenet_300_100"]), tmp_path)
     assert "test_accuracy" not in json.dumps(front_json(results))
 
     finish_run(results)
@@ -37,7 +37,7 @@ def test_the_front_file_holds_the_test_accuracy_of_the_files_weights(tmp_path: P
 
 
 def test_a_trials_accuracy_is_that_of_its_weights_on_the_validation_images(tmp_path: Path) -> None:
-    results = search(tiny(), tmp_path)
+    results = run_search(tiny(), tmp_path)
     validation = load_setting(results.config).tensors.validation
 
     for trial in results.trials:
@@ -46,7 +46,7 @@ def test_a_trials_accuracy_is_that_of_its_weights_on_the_validation_images(tmp_p
 
 
 def test_a_run_without_a_front_is_finished_too(tmp_path: Path) -> None:
-    results = search(tiny(constraints=["macs <= 1"], search={"trials": 2}), tmp_path)
+    results = run_search(tiny(constraints=["macs <= 1"], search={"trials": 2}), tmp_path)
 
     finish_run(results)
 
@@ -56,7 +56,7 @@ def test_a_run_without_a_front_is_finished_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"front": [3]}'])
 def test_a_damaged_front_file_is_named(tmp_path: Path, content: str) -> None:
-    results = search(tiny(search={"trials": 1}), tmp_path)
+    results = run_search(tiny(search={"trials": 1}), tmp_path)
     results.run.front_file.write_text(content)
 
     with pytest.raises(UserError, match=r"front\.json is damaged .*'nas search --resume'"):

@@ -16,7 +16,7 @@ import pytest
 from latency_models.devices.latency import Latency
 from latency_models.measurement.layer_table import layer_rows
 from nas.problem.metrics import METRICS
-from nas.report.axes import Box, Plane, Scale, place_labels, planes
+from nas.report.axes import AxisScale, Box, Plane, place_labels, planes
 from nas.report.comparison import baseline_rows, best_baseline, dominates, infeasible_reasons
 from nas.report.importance import gene_importance, trials_needed
 from nas.report.kernel_times import kernel_times_file
@@ -381,7 +381,7 @@ def test_a_staircase_goes_the_right_way_for_every_pair_of_directions(results: Ru
 
 def test_ticks_are_round_and_inside() -> None:
     for values in ([0.0123, 0.0124], [1.0, 1e6], [5.0], [0.9, 5.0], [2e6, 9e7]):
-        scale = Scale.around(values, METRICS["latency_ms"])
+        scale = AxisScale.around(values, METRICS["latency_ms"])
         ticks = scale.ticks()
         assert 1 <= len(ticks) <= 7
         assert all(0 <= scale.share(tick) <= 1 for tick in ticks)

@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
+from threading import Event
 from typing import Any
 
 import optuna
@@ -20,9 +21,10 @@ from nas.evaluation.workers import local_workers
 from nas.problem.records import SAMPLERS
 from nas.problem.run_file import RunFile, to_yaml
 from nas.problem.search_problem import load_setting
-from nas.runs.folder import RunFolder, create_run, has_run, open_run
+from nas.runs.folder import create_run, has_run, open_run
 from nas.search.dominated_genes import UselessGenes, is_higher, why_not
-from nas.search.loop import SearchLoop, ignore_progress
+from nas.search.loop import Progress, SearchLoop
+from nas.search.proposer import Proposer
 from nas.search.resume import take_up_study
 from nas.search.run import avoid_useless
 from nas.study.drivers import alone
@@ -326,7 +328,7 @@ def mixed(**changes: Any) -> RunFile:  # noqa: ANN401
 def searched(
     folder: Path, file: RunFile, timer: KernelTimer | None, *, stop_after: int = 10**9
 ) -> RunResults:
-    """Searches as `nas.search.run.search` does, with times of kernels from ``timer``."""
+    """Searches as `nas.search.run.run_search` does, with times of kernels from ``timer``."""
     config = file.config()
     path = folder / config.name
     run = open_run(path) if has_run(path) else create_run(path, to_yaml(file))
@@ -337,9 +339,14 @@ def searched(
     training = LocalTraining(config, setting.tensors, FolderCheckpoints(run.checkpoints))
     evaluator = Evaluator(config, training, None, run)
     with local_workers(config, run, evaluator) as workers:
-        loop = SearchLoop(config, run, setting, study, workers, ignore_progress, alone(study, run))
-        loop.on_progress = lambda progress: setattr(loop, "stopping", progress.done >= stop_after)
-        loop.run_all()
+        stop = Event()
+
+        def stop_in_time(progress: Progress) -> None:
+            if progress.done >= stop_after:
+                stop.set()
+
+        drivers = alone(study, run)
+        SearchLoop(config, setting, drivers, workers, stop_in_time, stop=stop).run_all()
     return results_of(run, config, study.get_trials(deepcopy=False))
 
 
@@ -432,28 +439,18 @@ def test_baselines_of_the_space_are_not_changed(tmp_path: Path) -> None:
     genes = dict(first_with(setting.space, "w4a4").genes)
     study.enqueue_trial(genes, user_attrs={"baseline": "given"})
 
-    loop = SearchLoop(
-        config, run, setting, study, no_workers(run), ignore_progress, alone(study, run)
-    )
-    trial = study.ask()
+    setting = replace(setting, baselines={"given": restore(setting.space, genes)})
 
-    assert loop.decide(trial, {"given": restore(setting.space, genes)}).genes == tuple(
-        genes.items()
-    )
+    architecture, notes = Proposer(setting, study).propose(study.ask())
+
+    assert architecture.genes == tuple(genes.items())
+    assert notes == {}
     assert timer.asked == []
 
 
 def first_with(space: StagedSpace, precision: str) -> Architecture:
     drawn = (sample(space, Random(seed)) for seed in range(1000))
     return next(a for a in drawn if precision in dict(a.genes).values())
-
-
-def no_workers(run: RunFolder) -> Any:  # noqa: ANN401
-    from concurrent.futures import ThreadPoolExecutor
-
-    from nas.evaluation.workers import LocalWorkers
-
-    return LocalWorkers(1, lambda: ThreadPoolExecutor(1), lambda data: "", run)
 
 
 def test_a_run_says_why_it_looks_for_nothing() -> None:

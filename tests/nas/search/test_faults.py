@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 
 from nas.problem.run_file import RunFile
 from nas.runs.files import DiskFullError
-from nas.search.run import search
+from nas.search.run import run_search
 from nas.study.results import RunResults, load_results
 from nas.study.storages import open_storage
 from tests.nas.parts.searches import running
@@ -27,7 +27,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from nas.problem.run_file import read_run_file
-from nas.search.run import search
+from nas.search.run import run_search
 
 def tell(progress):
     print(progress.done, flush=True)
@@ -35,7 +35,7 @@ def tell(progress):
 if __name__ == "__main__":
     file = read_run_file(Path(sys.argv[1]))
     start = lambda: print("start", flush=True)
-    search(file, Path(sys.argv[2]), resume=True, on_start=start, on_progress=tell)
+    run_search(file, Path(sys.argv[2]), resume=True, on_start=start, on_progress=tell)
     print("end", flush=True)
 """
 
@@ -110,10 +110,10 @@ def test_kill_9_again_and_again_loses_nothing_and_doubles_nothing(
     assert kills >= 2
     assert 0 < len(told) < 101
 
-    results = search(file, tmp_path, resume=True)
+    results = run_search(file, tmp_path, resume=True)
 
     check_whole(results, 100)
-    whole = search(file, tmp_path / "whole")
+    whole = run_search(file, tmp_path / "whole")
     assert [trial.genes for trial in results.trials] == [trial.genes for trial in whole.trials]
     assert [trial.evaluation.values for trial in results.trials] == [
         trial.evaluation.values for trial in whole.trials
@@ -132,7 +132,7 @@ def test_workers_die_with_a_search_that_is_killed_and_it_resumes(
         process.kill()
     assert ended(family)
 
-    results = search(
+    results = run_search(
         tiny(data=digits_file, search={"trials": 10}, training={"epochs": 60}),
         tmp_path,
         resume=True,
@@ -185,12 +185,12 @@ def test_one_ctrl_c_lets_running_trials_end_and_a_second_stops_them(
 def test_a_full_disk_ends_the_search_in_one_line_and_loses_nothing(small_disk: Path) -> None:
     file = tiny(search={"trials": 30})
     with pytest.raises(DiskFullError, match=r"the disk is full: .*go on with --resume"):
-        search(file, small_disk)
+        run_search(file, small_disk)
     told = finished(small_disk / "tiny")
     assert 0 < len(told) < 30
 
     subprocess.run(["mount", "-o", "remount,size=20m", str(small_disk)], check=True)
-    results = search(file, small_disk, resume=True)
+    results = run_search(file, small_disk, resume=True)
 
     check_whole(results, 30)
     assert told.items() <= finished(small_disk / "tiny").items()
@@ -200,13 +200,13 @@ def test_a_full_disk_ends_the_search_in_one_line_and_loses_nothing(small_disk: P
 def test_the_disk_may_be_full_at_any_file(small_disk: Path, pages: int) -> None:
     """The journal and the log, which are written bit by bit, meet the end of the disk too."""
     file = tiny(search={"trials": 6})
-    search(tiny(search={"trials": 3}), small_disk)
+    run_search(tiny(search={"trials": 3}), small_disk)
     free = os.statvfs(small_disk)
     filler = small_disk / "filler"
     filler.write_bytes(bytes((free.f_bavail - pages) * free.f_bsize))
 
     with pytest.raises(DiskFullError, match=r"the disk is full: .*go on with --resume"):
-        search(file, small_disk, resume=True)
+        run_search(file, small_disk, resume=True)
     filler.unlink()
 
-    check_whole(search(file, small_disk, resume=True), 6)
+    check_whole(run_search(file, small_disk, resume=True), 6)

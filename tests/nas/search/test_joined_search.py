@@ -16,7 +16,7 @@ from nas.problem.run_file import RunFile, to_yaml
 from nas.report.finish import finish_run
 from nas.runs.folder import RunFolder
 from nas.runs.lock import is_locked
-from nas.search.run import search
+from nas.search.run import run_search
 from nas.study.names import DRIVER, HASH
 from nas.study.results import RunResults, load_results
 from nas.study.storages import open_storage, remember_password
@@ -118,7 +118,7 @@ def test_two_drivers_share_a_folder_and_a_third_is_refused(
         wait_for(first, "start")
         for resume in (False, True):
             with pytest.raises(UserError, match=r"is being searched by process.*join it with"):
-                search(file, tmp_path, resume=resume)
+                run_search(file, tmp_path, resume=resume)
         with driving(tmp_path, file, "join") as second:
             wait_for(second, "trial")
             second.kill()
@@ -230,7 +230,7 @@ def test_no_byte_of_a_run_holds_the_password_and_a_resumed_run_may_do_without(
 ) -> None:
     with postgres_server() as server:
         secret = SECRET
-        results = search(tiny(search={"storage": server.url, "trials": 2}), tmp_path)
+        results = run_search(tiny(search={"storage": server.url, "trials": 2}), tmp_path)
         finish_run(results)
 
         assert no_file_holds(secret, results.run.path)
@@ -239,11 +239,11 @@ def test_no_byte_of_a_run_holds_the_password_and_a_resumed_run_may_do_without(
         address = server.url.replace(f":{secret}", "")
         assert address in results.run.config_file.read_text()
         monkeypatch.setenv("PGPASSWORD", secret)
-        again = search(tiny(search={"storage": address, "trials": 3}), tmp_path, resume=True)
+        again = run_search(tiny(search={"storage": address, "trials": 3}), tmp_path, resume=True)
         check_whole(again, 3)
         wrong = server.url.replace(secret, "wrong")
         with pytest.raises(UserError, match=r"check that the user and password are right") as told:
-            search(tiny(search={"storage": wrong, "trials": 3}), tmp_path, resume=True)
+            run_search(tiny(search={"storage": wrong, "trials": 3}), tmp_path, resume=True)
         assert len(str(told.value).splitlines()) == 1
         remember_password(server.url)
 
@@ -296,43 +296,43 @@ def test_who_searches_on_other_terms_may_not_join(
     tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
     url = f"journal:{tmp_path}/shared.journal"
-    search(tiny(search={"storage": url, "trials": 2}), tmp_path / "a")
+    run_search(tiny(search={"storage": url, "trials": 2}), tmp_path / "a")
     changes["search"] = changes.get("search", {}) | {"storage": url}
 
     with pytest.raises(UserError, match=rf"is searched on other terms \({message}") as told:
-        search(tiny(**changes), tmp_path / "b", join=True)
+        run_search(tiny(**changes), tmp_path / "b", join=True)
 
     assert len(str(told.value).splitlines()) == 1
 
 
 def test_who_joins_goes_on_with_what_others_found(tmp_path: Path) -> None:
     url = f"journal:{tmp_path}/shared.journal"
-    first = search(tiny(search={"storage": url, "trials": 3}), tmp_path / "a")
+    first = run_search(tiny(search={"storage": url, "trials": 3}), tmp_path / "a")
 
-    results = search(tiny(search={"storage": url, "trials": 5}), tmp_path / "b", join=True)
+    results = run_search(tiny(search={"storage": url, "trials": 5}), tmp_path / "b", join=True)
 
     check_whole(results, 5)
     assert results.trials[:3] == first.trials
     evaluated = {path.stem for path in (results.run.path / "evaluations").iterdir()}
     assert evaluated == {trial.hash for trial in results.trials[3:]}
     with pytest.raises(UserError, match=r"of another run; .*or take part in it with --join"):
-        search(tiny(search={"storage": url, "trials": 5}), tmp_path / "c")
+        run_search(tiny(search={"storage": url, "trials": 5}), tmp_path / "c")
     assert not (tmp_path / "c").exists()
 
 
 def test_one_may_join_before_there_is_anything_to_join(tmp_path: Path) -> None:
-    check_whole(search(tiny(search={"trials": 3}), tmp_path, join=True), 3)
+    check_whole(run_search(tiny(search={"trials": 3}), tmp_path, join=True), 3)
 
 
 def test_a_shared_journal_that_ends_in_the_middle_of_a_line_is_mended(tmp_path: Path) -> None:
     journal = tmp_path / "shared.journal"
     file = tiny(search={"storage": f"journal:{journal}", "trials": 2})
-    search(file, tmp_path)
+    run_search(file, tmp_path)
     with journal.open("ab") as half:
         half.write(b'{"op_code":5,"worker_id":"a3')
 
     more = tiny(search={"storage": f"journal:{journal}", "trials": 3})
-    check_whole(search(more, tmp_path, resume=True), 3)
+    check_whole(run_search(more, tmp_path, resume=True), 3)
 
 
 @pytest.mark.slow

@@ -21,12 +21,12 @@ from nas.evaluation.workers import WorkerLostError, Workers
 from nas.problem import yaml_text
 from nas.problem.records import SAMPLERS, RunConfig
 from nas.problem.run_file import RunFile
-from nas.problem.search_problem import Setting, baselines, load_setting
+from nas.problem.search_problem import Setting, load_setting
 from nas.runs.evaluation import Evaluation
 from nas.runs.folder import RunFolder
 from nas.runs.lock import lock_run
 from nas.search.loop import Progress
-from nas.search.run import search
+from nas.search.run import run_search
 from nas.study.names import HASH
 from nas.study.results import RunResults, load_results
 from nas.study.storages import open_storage
@@ -85,7 +85,7 @@ def fail() -> None:
 def test_a_search_ends_with_so_many_distinct_architectures(tmp_path: Path) -> None:
     seen: list[Progress] = []
 
-    results = search(tiny(), tmp_path, on_progress=seen.append)
+    results = run_search(tiny(), tmp_path, on_progress=seen.append)
 
     check_whole(results, 6)
     assert [progress.done for progress in seen] == [1, 2, 3, 4, 5, 6]
@@ -97,7 +97,7 @@ def test_a_search_ends_with_so_many_distinct_architectures(tmp_path: Path) -> No
 def test_baselines_come_first_and_are_not_counted(tmp_path: Path) -> None:
     networks = [{"network": "lenet5", "resolution": 16}, "lenet_300_100"]
 
-    results = search(tiny(baselines=networks), tmp_path)
+    results = run_search(tiny(baselines=networks), tmp_path)
 
     check_whole(results, 6)
     assert [trial.name for trial in results.trials[:2]] == ["lenet5 @16", "lenet_300_100"]
@@ -120,10 +120,10 @@ def test_a_baseline_inside_the_space_is_a_parent_and_never_proposed_again(tmp_pa
         space=space, baselines=[{"network": "mobilenet_v1", "width": 0.25}], search={"trials": 2}
     )
     setting = load_setting(file.config())
-    (network,) = baselines(file.config(), setting.space).values()
+    (network,) = setting.baselines.values()
     assert network.genes
 
-    results = search(file, tmp_path)
+    results = run_search(file, tmp_path)
 
     assert dict(results.baselines[0].genes) == dict(network.genes)
     check_whole(results, 2)
@@ -135,7 +135,7 @@ def test_equal_architectures_are_trained_once_and_told_alike(tmp_path: Path) -> 
     stage |= {"blocks": ["inverted_residual"], "prune_ratio": [0.0, 0.01]}
     space = SPACE | {"stages": [stage], "stem": {"width": 4, "stride": 2}}
 
-    results = search(tiny(space=space, search={"trials": 12, "sampler": "random"}), tmp_path)
+    results = run_search(tiny(space=space, search={"trials": 12, "sampler": "random"}), tmp_path)
 
     check_whole(results, 12)
     assert results.num_duplicates > 0
@@ -151,7 +151,7 @@ def test_equal_architectures_are_trained_once_and_told_alike(tmp_path: Path) -> 
 def test_the_same_seed_and_one_worker_give_the_same_trials(tmp_path: Path, sampler: str) -> None:
     def run(folder: str, seed: int) -> list[tuple[object, ...]]:
         file = tiny(search={"trials": 8, "sampler": sampler, "seed": seed})
-        return found(search(file, tmp_path / folder))
+        return found(run_search(file, tmp_path / folder))
 
     assert run("one", 1) == run("again", 1)
     assert run("other", 2) != run("one again", 1)
@@ -162,7 +162,7 @@ def test_cheap_constraints_are_checked_before_training(tmp_path: Path) -> None:
         constraints=["macs <= 7000"], search={"sampler": "random"}, baselines=["lenet_300_100"]
     )
 
-    results = search(file, tmp_path)
+    results = run_search(file, tmp_path)
 
     check_whole(results, 6)
     too_large = [trial for trial in results.trials if trial.evaluation.values["macs"] > 7000]
@@ -177,13 +177,13 @@ def test_cheap_constraints_are_checked_before_training(tmp_path: Path) -> None:
 
 
 def test_evolution_proposes_nothing_that_a_cheap_constraint_forbids(tmp_path: Path) -> None:
-    results = search(tiny(constraints=["macs <= 10000"]), tmp_path)
+    results = run_search(tiny(constraints=["macs <= 10000"]), tmp_path)
 
     assert all(trial.evaluation.feasible for trial in results.searched)
 
 
 def test_a_bound_on_accuracy_is_checked_after_training(tmp_path: Path) -> None:
-    results = search(tiny(constraints=["accuracy >= 0.999"]), tmp_path)
+    results = run_search(tiny(constraints=["accuracy >= 0.999"]), tmp_path)
 
     check_whole(results, 6)
     assert results.front == ()
@@ -195,7 +195,7 @@ def test_a_bound_on_accuracy_is_checked_after_training(tmp_path: Path) -> None:
 def test_training_that_diverges_makes_a_candidate_infeasible(tmp_path: Path) -> None:
     training = {"learning_rate": 1e30, "optimizer": "sgd", "warmup_epochs": 0, "epochs": 2}
 
-    results = search(tiny(training=training, search={"trials": 3}), tmp_path)
+    results = run_search(tiny(training=training, search={"trials": 3}), tmp_path)
 
     check_whole(results, 3)
     for trial in results.trials:
@@ -208,7 +208,7 @@ def test_a_candidate_that_does_not_fit_in_memory_is_infeasible(tmp_path: Path) -
     stage = STAGE | {"depth": 1, "width": [8, 10**10]}
     file = tiny(space={"stages": [stage]}, search={"trials": 8, "sampler": "random"})
 
-    results = search(file, tmp_path)
+    results = run_search(file, tmp_path)
 
     check_whole(results, 8)
     large = [trial for trial in results.trials if trial.evaluation.values["params"] > 1e7]
@@ -218,7 +218,7 @@ def test_a_candidate_that_does_not_fit_in_memory_is_infeasible(tmp_path: Path) -
 
 
 def test_a_candidate_that_trains_for_too_long_is_infeasible(tmp_path: Path) -> None:
-    results = search(tiny(search={"trials": 2, "training_limit_s": 1e-6}), tmp_path)
+    results = run_search(tiny(search={"trials": 2, "training_limit_s": 1e-6}), tmp_path)
 
     check_whole(results, 2)
     for trial in results.trials:
@@ -229,7 +229,7 @@ def test_a_candidate_that_trains_for_too_long_is_infeasible(tmp_path: Path) -> N
 def test_a_space_that_is_used_up_ends_the_search_with_a_warning(tmp_path: Path) -> None:
     space = {"stem": {"width": 8, "stride": 2}, "stages": [STAGE | {"depth": 1, "width": [8, 16]}]}
 
-    results = search(tiny(space=space, search={"trials": 50}), tmp_path)
+    results = run_search(tiny(space=space, search={"trials": 50}), tmp_path)
 
     check_whole(results, 8)
     log = results.run.log_file.read_text()
@@ -243,7 +243,7 @@ def test_other_samplers_stop_when_they_only_repeat_themselves(
 ) -> None:
     space = {"stem": {"width": 8, "stride": 2}, "stages": [STAGE | {"depth": 1, "width": 8}]}
 
-    results = search(tiny(space=space, search={"trials": 50, "sampler": sampler}), tmp_path)
+    results = run_search(tiny(space=space, search={"trials": 50, "sampler": sampler}), tmp_path)
 
     check_whole(results, 4)
     assert results.run.log_file.read_text().count("WARNING 100 proposals in a row") == 1
@@ -254,17 +254,17 @@ def test_a_search_that_is_stopped_goes_on_as_if_it_had_not_been(
     tmp_path: Path, how: Callable[[], None]
 ) -> None:
     file = tiny(search={"trials": 9}, baselines=["lenet_300_100"])
-    whole = search(file, tmp_path / "whole")
+    whole = run_search(file, tmp_path / "whole")
 
     for number in (3, 5):
         stop = stopping_after(number, how)
         if how is fail:
             with pytest.raises(RuntimeError, match="the power went"):
-                search(file, tmp_path, resume=True, on_progress=stop)
+                run_search(file, tmp_path, resume=True, on_progress=stop)
         else:
-            partly = search(file, tmp_path, resume=True, on_progress=stop)
+            partly = run_search(file, tmp_path, resume=True, on_progress=stop)
             assert len(partly.searched) == number
-    results = search(file, tmp_path, resume=True)
+    results = run_search(file, tmp_path, resume=True)
 
     check_whole(results, 9)
     assert found(results) == found(whole)
@@ -275,20 +275,20 @@ def test_a_resumed_search_proposes_new_architectures(tmp_path: Path, sampler: st
     def file(trials: int) -> RunFile:
         return tiny(search={"trials": trials, "sampler": sampler})
 
-    search(file(8), tmp_path)
+    run_search(file(8), tmp_path)
 
-    results = search(file(16), tmp_path, resume=True)
+    results = run_search(file(16), tmp_path, resume=True)
 
     check_whole(results, 16)
     assert results.num_duplicates < 16
 
 
 def test_a_finished_search_is_left_as_it_is(tmp_path: Path) -> None:
-    first = search(tiny(), tmp_path)
+    first = run_search(tiny(), tmp_path)
     journal = first.run.journal.read_bytes()
     seen: list[Progress] = []
 
-    again = search(tiny(), tmp_path, resume=True, on_progress=seen.append)
+    again = run_search(tiny(), tmp_path, resume=True, on_progress=seen.append)
 
     assert found(again) == found(first)
     assert seen == []
@@ -297,8 +297,8 @@ def test_a_finished_search_is_left_as_it_is(tmp_path: Path) -> None:
 
 
 def test_a_trial_that_was_killed_under_way_is_taken_up_again(tmp_path: Path) -> None:
-    whole = search(tiny(search={"trials": 9}), tmp_path / "whole")
-    partly = search(tiny(search={"trials": 4}), tmp_path)
+    whole = run_search(tiny(search={"trials": 9}), tmp_path / "whole")
+    partly = run_search(tiny(search={"trials": 4}), tmp_path)
     killed = whole.trials[4]
     storage = open_storage(None, partly.run.journal)
     (study,) = storage.get_all_studies()
@@ -310,7 +310,7 @@ def test_a_trial_that_was_killed_under_way_is_taken_up_again(tmp_path: Path) -> 
         storage.set_trial_param(trial, name, distribution.to_internal_repr(value), distribution)
     assert load_results(tmp_path / "tiny").num_running == 1
 
-    results = search(tiny(search={"trials": 9}), tmp_path, resume=True)
+    results = run_search(tiny(search={"trials": 9}), tmp_path, resume=True)
 
     check_whole(results, 9)
     assert found(results) == found(whole)
@@ -318,9 +318,9 @@ def test_a_trial_that_was_killed_under_way_is_taken_up_again(tmp_path: Path) -> 
 
 
 def test_an_evaluation_that_was_filed_but_not_told_is_not_made_again(tmp_path: Path) -> None:
-    whole = search(tiny(), tmp_path / "whole")
+    whole = run_search(tiny(), tmp_path / "whole")
     marked = whole.trials[3]
-    partly = search(tiny(search={"trials": 3}), tmp_path)
+    partly = run_search(tiny(search={"trials": 3}), tmp_path)
     for folder in ("architectures", "evaluations", "weights"):
         (source,) = (whole.run.path / folder).glob(f"{marked.hash}.*")
         (partly.run.path / folder / source.name).write_bytes(source.read_bytes())
@@ -328,7 +328,7 @@ def test_an_evaluation_that_was_filed_but_not_told_is_not_made_again(tmp_path: P
     data["seconds"] = {"training": 12345.0}
     partly.run.evaluation_file(marked.hash).write_text(json.dumps(data))
 
-    results = search(tiny(), tmp_path, resume=True)
+    results = run_search(tiny(), tmp_path, resume=True)
 
     check_whole(results, 6)
     assert results.trials[3].evaluation.seconds == {"training": 12345.0}
@@ -336,27 +336,27 @@ def test_an_evaluation_that_was_filed_but_not_told_is_not_made_again(tmp_path: P
 
 def test_what_a_run_has_lost_is_evaluated_again(tmp_path: Path) -> None:
     file = tiny(baselines=["lenet_300_100"])
-    first = search(file, tmp_path)
+    first = run_search(file, tmp_path)
     for trial in (first.trials[0], first.trials[2]):
         first.run.evaluation_file(trial.hash).unlink()
     with pytest.raises(UserError, match=r"is missing; restore it, or go on with --resume"):
         load_results(first.run.path)
 
-    again = search(file, tmp_path, resume=True)
+    again = run_search(file, tmp_path, resume=True)
 
     assert found(again) == found(first)
 
 
 def test_a_damaged_evaluation_is_named_and_may_be_deleted(tmp_path: Path) -> None:
-    first = search(tiny(), tmp_path)
+    first = run_search(tiny(), tmp_path)
     path = first.run.evaluation_file(first.trials[1].hash)
     path.write_text(path.read_text()[:40])
 
     with pytest.raises(UserError, match=r"is damaged .*; delete it and go on with --resume"):
-        search(tiny(), tmp_path, resume=True)
+        run_search(tiny(), tmp_path, resume=True)
     path.unlink()
 
-    assert found(search(tiny(), tmp_path, resume=True)) == found(first)
+    assert found(run_search(tiny(), tmp_path, resume=True)) == found(first)
 
 
 @pytest.mark.parametrize(
@@ -374,37 +374,37 @@ def test_a_damaged_evaluation_is_named_and_may_be_deleted(tmp_path: Path) -> Non
 def test_a_resumed_search_must_mean_the_same(
     tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
-    before = search(tiny(search={"trials": 2}), tmp_path).run.config_file.read_text()
+    before = run_search(tiny(search={"trials": 2}), tmp_path).run.config_file.read_text()
 
     with pytest.raises(UserError, match=message):
-        search(tiny(**changes), tmp_path, resume=True)
+        run_search(tiny(**changes), tmp_path, resume=True)
 
     assert (tmp_path / "tiny" / "config.yaml").read_text() == before
 
 
 def test_a_run_from_before_a_key_was_there_is_resumed_at_its_default(tmp_path: Path) -> None:
-    first = search(tiny(search={"trials": 2}), tmp_path)
+    first = run_search(tiny(search={"trials": 2}), tmp_path)
     data = yaml_text.load(first.run.config_file.read_text())
     del data["search"]["avoid_useless"], data["space"]["stem"]["precision"]
     first.run.config_file.write_text(yaml_text.dump(data))
 
-    check_whole(search(tiny(search={"trials": 3}), tmp_path, resume=True), 3)
+    check_whole(run_search(tiny(search={"trials": 3}), tmp_path, resume=True), 3)
 
 
 def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
-    first = search(tiny(), tmp_path)
+    first = run_search(tiny(), tmp_path)
 
     with pytest.raises(UserError, match="already holds a run; continue it with --resume"):
-        search(tiny(), tmp_path)
+        run_search(tiny(), tmp_path)
 
     assert found(load_results(first.run.path)) == found(first)
 
 
 def test_a_second_search_in_the_same_folder_is_refused(tmp_path: Path) -> None:
-    run = search(tiny(search={"trials": 2}), tmp_path).run
+    run = run_search(tiny(search={"trials": 2}), tmp_path).run
 
     with lock_run(run), pytest.raises(UserError, match=f"searched by process {os.getpid()}"):
-        search(tiny(), tmp_path, resume=True)
+        run_search(tiny(), tmp_path, resume=True)
 
 
 def test_a_wrong_configuration_leaves_no_run_behind(tmp_path: Path) -> None:
@@ -415,7 +415,7 @@ def test_a_wrong_configuration_leaves_no_run_behind(tmp_path: Path) -> None:
         ({"baselines": [{"network": "vgg16", "resolution": 8}]}, "vgg16 @8"),
     ):
         with pytest.raises(UserError, match=message):
-            search(tiny(**changes), tmp_path)
+            run_search(tiny(**changes), tmp_path)
 
     assert list(tmp_path.iterdir()) == []
 
@@ -423,26 +423,26 @@ def test_a_wrong_configuration_leaves_no_run_behind(tmp_path: Path) -> None:
 def test_a_run_that_was_killed_while_it_was_made_can_be_resumed(tmp_path: Path) -> None:
     (tmp_path / "tiny" / "evaluations").mkdir(parents=True)
 
-    check_whole(search(tiny(), tmp_path, resume=True), 6)
+    check_whole(run_search(tiny(), tmp_path, resume=True), 6)
 
 
 def test_a_half_written_line_of_the_journal_is_cut_off(tmp_path: Path) -> None:
-    partly = search(tiny(search={"trials": 3}), tmp_path)
+    partly = run_search(tiny(search={"trials": 3}), tmp_path)
     with partly.run.journal.open("ab") as file:
         file.write(b'{"op_code":5,"worker_id":"a3')
     (tmp_path / "tiny" / "study.journal.lock").symlink_to(partly.run.journal)
 
     assert found(load_results(partly.run.path)) == found(partly)
-    check_whole(search(tiny(), tmp_path, resume=True), 6)
+    check_whole(run_search(tiny(), tmp_path, resume=True), 6)
 
 
 def test_the_study_may_live_in_sqlite(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/studies.db"
     file = tiny(search={"storage": url})
 
-    partly = search(file, tmp_path / "a", on_progress=stopping_after(3, interrupt))
+    partly = run_search(file, tmp_path / "a", on_progress=stopping_after(3, interrupt))
     assert len(partly.searched) == 3
-    results = search(file, tmp_path / "a", resume=True)
+    results = run_search(file, tmp_path / "a", resume=True)
 
     check_whole(results, 6)
     assert not results.run.journal.exists()
@@ -457,15 +457,15 @@ def test_a_database_that_is_lost_on_the_way_is_one_line(tmp_path: Path) -> None:
         database.write_bytes(b"nonsense" * 1000)
 
     with pytest.raises(UserError, match=r"the study's storage sqlite:.* failed \(.*--resume"):
-        search(file, tmp_path, on_progress=stopping_after(2, lose))
+        run_search(file, tmp_path, on_progress=stopping_after(2, lose))
 
 
 def test_two_runs_do_not_share_a_study(tmp_path: Path) -> None:
     file = tiny(search={"storage": f"sqlite:///{tmp_path}/studies.db"})
-    first = search(file, tmp_path / "a")
+    first = run_search(file, tmp_path / "a")
 
     with pytest.raises(UserError, match="holds a study 'tiny' of another run; choose another nam"):
-        search(file, tmp_path / "b")
+        run_search(file, tmp_path / "b")
 
     assert not (tmp_path / "b").exists()
     assert found(load_results(first.run.path)) == found(first)
@@ -473,9 +473,9 @@ def test_two_runs_do_not_share_a_study(tmp_path: Path) -> None:
 
 def test_trials_are_finished_or_failed_but_never_forgotten(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError):
-        search(tiny(), tmp_path, on_progress=stopping_after(2, fail))
+        run_search(tiny(), tmp_path, on_progress=stopping_after(2, fail))
 
-    results = search(tiny(), tmp_path, resume=True)
+    results = run_search(tiny(), tmp_path, resume=True)
 
     states = [trial.state for trial in all_trials(results)]
     assert set(states) <= {TrialState.COMPLETE, TrialState.FAIL}
@@ -483,11 +483,11 @@ def test_trials_are_finished_or_failed_but_never_forgotten(tmp_path: Path) -> No
 
 
 def test_files_that_a_killed_search_was_writing_are_removed(tmp_path: Path) -> None:
-    run = search(tiny(search={"trials": 2}), tmp_path).run
+    run = run_search(tiny(search={"trials": 2}), tmp_path).run
     left = run.path / "evaluations" / ".abc.json.123.part"
     left.write_text("{")
 
-    search(tiny(), tmp_path, resume=True)
+    run_search(tiny(), tmp_path, resume=True)
 
     assert not left.exists()
     assert isinstance(run, RunFolder)
@@ -529,6 +529,10 @@ class LosingPlace:
     is_candidates_fault: bool
     here: LocalPlace = field(default_factory=lambda: LocalPlace(Instruments()))
 
+    @property
+    def is_here(self) -> bool:
+        return self.here.is_here
+
     def prepare(self, config: RunConfig, /) -> Setting:
         return self.here.prepare(config)
 
@@ -542,7 +546,7 @@ class LosingPlace:
 
 
 def test_workers_that_are_lost_by_nobodys_fault_cost_a_candidate_nothing(tmp_path: Path) -> None:
-    results = search(tiny(search={"trials": 3}), tmp_path, place=LosingPlace(9, False))
+    results = run_search(tiny(search={"trials": 3}), tmp_path, place=LosingPlace(9, False))
 
     check_whole(results, 3)
     assert len(results.feasible) == 3
@@ -551,13 +555,13 @@ def test_workers_that_are_lost_by_nobodys_fault_cost_a_candidate_nothing(tmp_pat
 
 def test_a_place_that_loses_every_worker_ends_the_search_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"lost 10 times by no fault of its own \(last: its node"):
-        search(tiny(search={"trials": 3}), tmp_path, place=LosingPlace(10, False))
+        run_search(tiny(search={"trials": 3}), tmp_path, place=LosingPlace(10, False))
 
-    check_whole(search(tiny(search={"trials": 3}), tmp_path, resume=True), 3)
+    check_whole(run_search(tiny(search={"trials": 3}), tmp_path, resume=True), 3)
 
 
 def test_a_candidate_that_loses_its_workers_twice_is_infeasible(tmp_path: Path) -> None:
-    results = search(tiny(search={"trials": 3}), tmp_path, place=LosingPlace(2, True))
+    results = run_search(tiny(search={"trials": 3}), tmp_path, place=LosingPlace(2, True))
 
     check_whole(results, 3)
     assert results.feasible == ()

@@ -33,7 +33,7 @@ from nas.runs.evaluation import Evaluation
 from nas.runs.folder import RunFolder
 from nas.search.evolution import best_trials
 from nas.search.loop import Progress
-from nas.search.run import search
+from nas.search.run import run_search
 from nas.study.results import RunResults
 from nas.study.stopping import count_rungs, in_one_line, why_unfinished
 from nas.training.candidate import LocalTraining
@@ -277,7 +277,7 @@ def test_a_search_stops_what_is_outrun_and_counts_it(tmp_path: Path) -> None:
         search={"trials": 12, "early_stopping": {"grace_epochs": 1, "reduction": 3}},
     )
 
-    results = search(file, tmp_path, place=RungPlace(Instruments()))
+    results = run_search(file, tmp_path, place=RungPlace(Instruments()))
 
     assert len(results.searched) == 12
     assert results.stopped
@@ -294,5 +294,5 @@ def test_a_search_stops_what_is_outrun_and_counts_it(tmp_path: Path) -> None:
         untrained = 1 - evaluation.epochs / 4
         is_stopped = trial in results.stopped
         assert frozen.constraints == ({"fully trained": untrained} if is_stopped else {})
-    again = search(file, tmp_path, resume=True, place=RungPlace(Instruments()))
+    again = run_search(file, tmp_path, resume=True, place=RungPlace(Instruments()))
     assert again.trials == results.trials

@@ -15,7 +15,7 @@ from nas.problem.records import SAMPLERS
 from nas.runs.redaction import address_only, without_passwords
 from nas.search.evolution import ArchiveEvolutionSampler
 from nas.search.loop import Progress
-from nas.search.run import search
+from nas.search.run import run_search
 from nas.search.samplers import make_sampler
 from nas.study.names import BASELINE, HASH
 from nas.study.results import load_results
@@ -248,10 +248,10 @@ def test_the_study_may_live_in_postgresql(postgres: str, tmp_path: Path) -> None
             raise RuntimeError("the power went")
 
     with pytest.raises(RuntimeError):
-        search(file, tmp_path, on_progress=fail)
-    results = search(file, tmp_path, resume=True)
+        run_search(file, tmp_path, on_progress=fail)
+    results = run_search(file, tmp_path, resume=True)
 
     assert len({trial.hash for trial in results.searched}) == 6
     assert load_results(results.run.path).trials == results.trials
     with pytest.raises(UserError, match="holds a study 'tiny' of another run"):
-        search(file, tmp_path / "other")
+        run_search(file, tmp_path / "other")

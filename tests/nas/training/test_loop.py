@@ -13,10 +13,10 @@ import torch
 from nas.data.augmentation import Augmentation
 from nas.data.sources import make_source
 from nas.data.splits import split
-from nas.data.tensors import TensorSplit, TensorSplits, place
+from nas.data.tensors import TensorSplit, TensorSplits, place, training_device
 from nas.nn.interpreter import Interpreter, from_model
 from nas.nn.memory import CandidateTooLargeError, free_bytes, refusing_too_large, training_bytes
-from nas.problem.records import TrainingConfig, training_device
+from nas.problem.records import TrainingConfig
 from nas.training.accuracy import accuracy, logits
 from nas.training.loop import EpochReport, go_on, train
 from nas.training.optimizer import learning_rate, make_optimizer, set_learning_rate

@@ -1,7 +1,7 @@
 """Local cluster: several Ray nodes on this machine, for trying things.
 
 Only this machine and user can use it: every node listens at loopback alone (see
-`nas.evaluation.ray.nodes.loopback`) and asks for a token that only a private file holds.
+`nas.evaluation.ray.nodes.ray_private`) and asks for a token that only a private file holds.
 """
 
 import fcntl
@@ -23,9 +23,9 @@ from pathlib import Path
 import psutil
 
 from latency_models.devices.folders import cache_folder
-from nas.evaluation.ray.nodes.loopback import HOOK, for_ray
-from nas.evaluation.ray.nodes.probe import Head, ask_head
+from nas.evaluation.ray.nodes.probe import ClusterHead, ask_head
 from nas.evaluation.ray.nodes.processes import MARK, end_processes, find_processes
+from nas.evaluation.ray.nodes.ray_private import HOOK, for_ray
 from nas.evaluation.ray.nodes.sources import source_root
 from search_spaces.graphs.errors import UserError
 
@@ -78,7 +78,7 @@ class LocalCluster:
         """By which Ray may connect."""
         return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.token_file)}
 
-    def head(self) -> Head:
+    def head(self) -> ClusterHead:
         return ask_head(self.address, self.environment)
 
 

@@ -17,7 +17,7 @@ from time import monotonic, sleep
 from typing import IO, Any
 
 from latency_models.devices.device import parse_address
-from nas.evaluation.ray.nodes.loopback import for_ray
+from nas.evaluation.ray.nodes.ray_private import for_ray, look_at_head
 from search_spaces.graphs.errors import UserError
 
 CONNECT_LIMIT_S = 5.0
@@ -27,7 +27,7 @@ REFUSED = ("InvalidAuthToken", "Unauthenticated", "AuthenticationError")
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class ClusterNode:
     """A node of a cluster.
 
     Attributes:
@@ -49,7 +49,7 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class ClusterHead:
     """What the head of a cluster tells.
 
     Attributes:
@@ -58,7 +58,7 @@ class Head:
     """
 
     versions: Mapping[str, str]
-    nodes: tuple[Node, ...]
+    nodes: tuple[ClusterNode, ...]
 
 
 class AccessError(UserError):
@@ -86,7 +86,7 @@ def reach(address: str) -> None:
         ) from None
 
 
-def ask_head(address: str, environment: Mapping[str, str]) -> Head:
+def ask_head(address: str, environment: Mapping[str, str]) -> ClusterHead:
     """Returns what the head at an address tells, within `ANSWER_LIMIT_S`.
 
     Args:
@@ -144,35 +144,9 @@ def refused(address: str) -> AccessError:
     )
 
 
-def head_of(data: Mapping[str, Any]) -> Head:
-    return Head(data["versions"], tuple(Node(**node) for node in data["nodes"]))
-
-
-def look(address: str) -> dict[str, Any]:
-    """Returns a `Head` as JSON-ready data; runs in the child."""
-    from ray._common.usage.usage_lib import get_cluster_metadata
-    from ray._private.services import find_node_ids
-    from ray._raylet import GcsClient  # type: ignore[attr-defined]
-
-    client = GcsClient(address=address)
-    about = get_cluster_metadata(client) or {}
-    here = find_node_ids()
-    infos = sorted(client.get_all_node_info().items(), key=lambda item: item[1].start_time_ms)
-    nodes = [
-        {
-            "node_id": key.hex(),
-            "name": info.node_name or info.node_manager_address,
-            "host": info.node_manager_address,
-            "is_alive": info.state == 0,
-            "is_head": info.is_head_node,
-            "is_here": key.hex() in here,
-            "resources": dict(info.resources_total),
-        }
-        for key, info in infos
-    ]
-    versions = {"ray": about.get("ray_version", ""), "python": about.get("python_version", "")}
-    return {"versions": versions, "nodes": nodes}
+def head_of(data: Mapping[str, Any]) -> ClusterHead:
+    return ClusterHead(data["versions"], tuple(ClusterNode(**node) for node in data["nodes"]))
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(look(sys.argv[1])) + "\n")
+    sys.stdout.write(json.dumps(look_at_head(sys.argv[1])) + "\n")

@@ -34,7 +34,7 @@ from nas.evaluation.ray.place import RayPlace
 from nas.study.drivers import Timing
 from nas.evaluation.instruments import Instruments
 from nas.problem.run_file import read_run_file
-from nas.search.run import search
+from nas.search.run import run_search
 from search_spaces.graphs.errors import UserError
 from tests.nas.evaluation.ray.instruments import Slow
 
@@ -46,7 +46,7 @@ if __name__ == "__main__":
     instruments = Instruments(Slow(**json.loads(slow)))
     try:
         with connected("auto") as cluster:
-            results = search(
+            results = run_search(
                 read_run_file(Path(config)), Path(runs), resume=how == "resume",
                 join=how == "join", timing=Timing(0.2, 2.0, 0.2, 30.0),
                 place=RayPlace(cluster, instruments, checkpoint_every_s=0.2),

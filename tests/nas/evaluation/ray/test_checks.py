@@ -23,7 +23,7 @@ from nas.evaluation.ray.checks import (
 from nas.evaluation.ray.connection import Cluster, connected
 from nas.evaluation.ray.nodes import local_cluster, sources
 from nas.evaluation.ray.nodes.local_cluster import LocalCluster, NodeSize
-from nas.evaluation.ray.nodes.probe import Node
+from nas.evaluation.ray.nodes.probe import ClusterNode
 from nas.problem.records import RunConfig
 from nas.problem.search_problem import load_setting
 from nas.runs.summary import data_summary
@@ -33,8 +33,8 @@ from tests.nas.parts.tiny import tiny
 pytestmark = [pytest.mark.slow]
 
 
-def node(name: str = "node-1", cpus: float = 1.0, gpus: float = 0.0) -> Node:
-    return Node("ab" * 28, name, "127.0.0.1", True, False, True, {"CPU": cpus, "GPU": gpus})
+def node(name: str = "node-1", cpus: float = 1.0, gpus: float = 0.0) -> ClusterNode:
+    return ClusterNode("ab" * 28, name, "127.0.0.1", True, False, True, {"CPU": cpus, "GPU": gpus})
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_a_node_with_another_copy_is_named(two_nodes: LocalCluster, config: RunC
 def test_a_node_with_other_sources_is_named(two_nodes: LocalCluster) -> None:
     other = sources.survey() | {"source of hwnas": "0123456789ab"}
 
-    def judge(asked: Node, there: dict[str, Any]) -> None:
+    def judge(asked: ClusterNode, there: dict[str, Any]) -> None:
         same(asked, other, there)
 
     said = r"another source of hwnas .*0123456789ab here"

@@ -8,7 +8,7 @@ import pytest
 
 from nas.evaluation.ray.nodes.local_cluster import LocalCluster
 from nas.problem.run_file import RunFile
-from nas.search.run import search
+from nas.search.run import run_search
 from tests.nas.evaluation.ray.driving import (
     all_gone,
     check_whole,
@@ -57,7 +57,7 @@ def test_what_a_cluster_finds_is_what_this_machine_finds(
         ended_well(process, tmp_path)
     there = check_whole(tmp_path / "tiny", 4)
 
-    here = search(file, tmp_path / "here")
+    here = run_search(file, tmp_path / "here")
 
     values = {trial.hash: dict(trial.evaluation.values) for trial in here.trials}
     shared = [trial for trial in there.trials if trial.hash in values]

@@ -15,19 +15,19 @@ import psutil
 import pytest
 
 from nas.evaluation.ray.connection import (
-    Target,
+    ClusterAddress,
     check_is_here,
     check_versions,
     connected,
     find,
     runtime_env,
+    users_access,
 )
 from nas.evaluation.ray.nodes import local_cluster
 from nas.evaluation.ray.nodes.local_cluster import LocalCluster
-from nas.evaluation.ray.nodes.loopback import for_ray
 from nas.evaluation.ray.nodes.probe import ask_head
+from nas.evaluation.ray.nodes.ray_private import for_ray
 from nas.evaluation.ray.nodes.sources import source_root
-from nas.evaluation.ray.ray_private import users_access
 from search_spaces.graphs.errors import UserError
 
 pytestmark = [pytest.mark.slow]
@@ -192,7 +192,7 @@ def test_a_machine_that_is_no_node_is_told_to_join(two_nodes: LocalCluster) -> N
 
 def test_nodes_that_have_this_checkout_need_no_environment(two_nodes: LocalCluster) -> None:
     assert runtime_env(find("auto")) == {}
-    elsewhere = Target("10.0.0.2:6379", "", {})
+    elsewhere = ClusterAddress("10.0.0.2:6379", "", {})
     assert runtime_env(elsewhere) == {"env_vars": {"PYTHONPATH": str(source_root())}}
 
 
@@ -222,11 +222,8 @@ def test_a_cluster_without_tokens_on_this_machine_is_used_with_or_without_one(
 def test_no_cluster_at_all_says_how_to_start_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def nothing(address: str, temp: None) -> str:
-        raise ConnectionError
-
     # Others may run Ray on this machine.
-    monkeypatch.setattr("ray._private.services.get_ray_address_from_environment", nothing)
+    monkeypatch.setattr("nas.evaluation.ray.connection.address_found_here", lambda: None)
     assert "start one with 'nas cluster up --nodes 2'" in refusal("auto")
 
 

@@ -1,0 +1,54 @@
+"""Proposer: which architecture a trial is to be, and what is to be noted about that."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from nas.problem.search_problem import Setting
+from nas.search.dominated_genes import ReplacingSampler
+from nas.study.names import BASELINE, REPLACED
+from nas.study.study import suggest
+from search_spaces.space.space import Architecture, decide, restore
+
+log = logging.getLogger("nas.search")
+
+
+@dataclass(frozen=True, slots=True)
+class Proposer:
+    """Decides trials of a study, by its sampler or as they were queued."""
+
+    setting: Setting
+    study: optuna.Study
+
+    def propose(self, trial: optuna.Trial) -> tuple[Architecture, Mapping[str, Any]]:
+        """Returns the architecture that a trial is, and attributes that it is to keep.
+
+        Raises:
+            SpaceUsedUpError: If nothing is left to propose.
+        """
+        name = trial.user_attrs.get(BASELINE)
+        if name is not None and not self.setting.baselines[name].genes:
+            return self.setting.baselines[name], {}
+        architecture = decide(self.setting.space, suggest(trial))
+        return architecture, self.notes(trial.number)
+
+    def notes(self, number: int) -> Mapping[str, Any]:
+        """Returns which genes of a proposal were useless, as its trial keeps them."""
+        sampler = self.study.sampler
+        if not isinstance(sampler, ReplacingSampler) or number not in sampler.replacements:
+            return {}
+        replacements = sampler.replacements[number]
+        for replacement in replacements:
+            log.info("trial %d: %s", number, replacement)
+        return {REPLACED: [asdict(r) for r in replacements]} if replacements else {}
+
+    def decided(self, trial: FrozenTrial) -> Architecture:
+        """Returns the architecture that a finished trial was."""
+        name = trial.user_attrs.get(BASELINE)
+        if name is not None:
+            return self.setting.baselines[name]
+        return restore(self.setting.space, trial.params)
