@@ -42,8 +42,9 @@ def profiled(
             report = profile_device(
                 device, draw, budget_s=8.0, on_progress=told.append, folder=folder, seed=seed
             )
-            return device, folder, report, told
-    raise AssertionError("too few kernels were timed in 96 s")
+            if report.model.about["networks"] > 1:
+                return device, folder, report, told
+    raise AssertionError("too few kernels and networks were timed in 96 s")
 
 
 @pytest.mark.slow
@@ -54,7 +55,6 @@ def test_unseen_networks_take_about_what_is_predicted(
     assert report.path == folder / "host" / "model.npz"
     assert profiled_devices(folder) == ("host",)
     assert report.model.about["kernels"] > 10
-    assert report.model.about["networks"] > 1
     assert report.failures == 0
     assert (told[-1].kernels, told[-1].networks) == (report.kernels, report.networks)
     kernels = read_readings(folder / "host", "kernels")
