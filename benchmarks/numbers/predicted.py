@@ -76,7 +76,13 @@ def in_short(latency: Latency) -> Figure:
     within = latency.interval
     assert within is not None
     bounds = [within.low_ms, within.high_ms, within.probability]
-    return [latency.median_ms, latency.spread_ms, *bounds, latency.model, digest(to_json(latency))]
+    return [
+        latency.median_ms,
+        latency.spread_ms,
+        *bounds,
+        latency.predicted_by,
+        digest(to_json(latency)),
+    ]
 
 
 def about(explanation: Explanation) -> Figure:

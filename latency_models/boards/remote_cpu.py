@@ -13,8 +13,13 @@ LIMIT_S = 60.0  # most of it to import TVM
 UNKNOWN = "unknown"
 
 
-def detect(name: str, *, rpc: str = "", tracker: str = "", key: str = "") -> tuple[str, str]:
+def detect(
+    name: str, *, rpc: str = "", tracker: str = "", key: str = "", limit_s: float = LIMIT_S
+) -> tuple[str, str]:
     """Returns LLVM's names of the CPU and, where it is not this machine's, of the platform.
+
+    Args:
+        limit_s: After so long there is no answer.
 
     Raises:
         UserError: If the device cannot be reached, or does not tell.
@@ -29,12 +34,12 @@ def detect(name: str, *, rpc: str = "", tracker: str = "", key: str = "") -> tup
     ]
     try:
         result = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=LIMIT_S
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=limit_s
         )
         answer = json.loads(result.stdout)
     except subprocess.TimeoutExpired:
         raise UserError(
-            f"{name} ({device.where}) does not answer for {LIMIT_S:g} s; look whether its server "
+            f"{name} ({device.where}) does not answer for {limit_s:g} s; look whether its server "
             "hangs or serves somebody else"
         ) from None
     except ValueError:

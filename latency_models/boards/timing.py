@@ -63,34 +63,6 @@ class TimedRuns:
         return self.reference_ms / self.best_reference_ms
 
 
-def time_call(
-    call: Call,
-    reference: Call,
-    best_reference_ms: float | None,
-    plan: TimingPlan,
-    *,
-    clock: Clock = perf_counter_ns,
-    wait: Callable[[float], None] = sleep,
-) -> TimedRuns:
-    """Returns the timed runs of ``call``; both calls must block until their work is done.
-
-    Args:
-        best_reference_ms: Best time of the reference kernel on this machine; None finds it now.
-        clock: Monotonic, in nanoseconds.
-
-    Raises:
-        DeviceBusyError: If too few blocks counted while ``plan.patience_s`` passed.
-    """
-    return time_blocks(
-        block_of(call, clock),
-        block_of(reference, clock),
-        best_reference_ms,
-        plan,
-        clock=clock,
-        wait=wait,
-    )
-
-
 def time_blocks(
     block: Block,
     reference: Block,
@@ -100,9 +72,14 @@ def time_blocks(
     clock: Clock = perf_counter_ns,
     wait: Callable[[float], None] = sleep,
 ) -> TimedRuns:
-    """Returns the timed runs of ``block``, as `time_call`: the clock of runs may be elsewhere.
+    """Returns the timed runs of ``block``, whose clock may be elsewhere.
 
-    Raises: as `time_call`.
+    Args:
+        best_reference_ms: Best time of the reference kernel on this machine; None finds it now.
+        clock: Monotonic, in nanoseconds.
+
+    Raises:
+        DeviceBusyError: If too few blocks counted while ``plan.patience_s`` passed.
     """
     for _ in range(plan.warmup_runs):
         block(0)

@@ -66,17 +66,6 @@ class CompiledModel:
         machine, tensor = self._machine["main"], tvm.runtime.tensor(self._input(x))
         return lambda: machine(tensor)
 
-    def time_ms(self, repeat: int = 10, min_repeat_ms: int = 20) -> list[float]:
-        """Returns the milliseconds of one inference, ``repeat`` times, on an ordinary input."""
-        rng = np.random.default_rng(0)
-        x = tvm.runtime.tensor(
-            self._input(rng.normal(size=self.metadata.input_shape).astype(np.float32))
-        )
-        timer = self._machine.time_evaluator(
-            "main", tvm.cpu(), number=1, repeat=repeat, min_repeat_ms=min_repeat_ms
-        )
-        return [1e3 * seconds for seconds in timer(x).results]
-
     def assembly(self) -> str:
         """Returns the code of a model that was compiled here; "" where it came from a file."""
         parts: list[Any] = list(getattr(self._library, "mod", self._library).imports)

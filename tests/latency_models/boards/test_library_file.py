@@ -153,8 +153,6 @@ def test_a_network_is_exported_for_another_architecture(
 def test_a_network_for_another_architecture_does_not_run_here(for_arm: CompiledModel) -> None:
     with pytest.raises(UserError, match=r"'cortex-a76' \(aarch64-linux-gnu\) and this machine is"):
         for_arm.run(np.zeros((1, 5, 5), np.float32))
-    with pytest.raises(UserError, match=r"the model is for 'cortex-a76'"):
-        for_arm.time_ms()
 
 
 @on_x86

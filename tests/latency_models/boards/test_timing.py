@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from latency_models.boards.timing import MS, TimedRuns, TimingPlan, time_call
+from latency_models.boards.timing import MS, TimedRuns, TimingPlan, block_of, time_blocks
 from latency_models.devices.latency import DeviceBusyError
 
 PLAN = TimingPlan(warmup_runs=2, min_runs=10, min_ms=50.0, window_ms=(4.0, 20.0), patience_s=5.0)
@@ -32,14 +32,11 @@ class Machine:
         self.now_ns += round(seconds * 1e9)
 
     def time(self, idle_ms: float, plan: TimingPlan = PLAN, best: float | None = 0.5) -> TimedRuns:
-        return time_call(
-            self.work(idle_ms),
-            self.work(0.5),
-            best,
-            plan,
-            clock=lambda: self.now_ns,
-            wait=self.wait,
-        )
+        block, reference = (block_of(self.work(ms), self.clock) for ms in (idle_ms, 0.5))
+        return time_blocks(block, reference, best, plan, clock=self.clock, wait=self.wait)
+
+    def clock(self) -> int:
+        return self.now_ns
 
 
 def test_an_idle_machine_is_read_at_once() -> None:

@@ -136,7 +136,8 @@ def test_networks_kernels_and_files_are_measured_on_a_board(
 
 @pytest.mark.slow
 def test_a_board_tells_its_cpu(server: Server) -> None:
-    assert detect("pi", rpc=server.address) == (HOST.mcpu, "")
+    # Most of the time is the import of TVM, which takes long where the machine is busy.
+    assert detect("pi", rpc=server.address, limit_s=600) == (HOST.mcpu, "")
 
 
 def test_a_board_without_the_instructions_for_the_code_is_refused(server: Server) -> None:

@@ -37,13 +37,14 @@ def profiled(
     folder, told = tmp_path_factory.mktemp("profiles"), list[ProfileProgress]()
     runtime: Runtime = request.param
     device = Device("host", "this machine", runtime=runtime, max_drift=1000)
-    for seed in range(12):  # a busy machine may need more than one run
+    for seed, budget_s in enumerate((8.0, 30.0, 90.0)):  # a busy machine may need longer
         with suppress(UserError):
             report = profile_device(
-                device, draw, budget_s=8.0, on_progress=told.append, folder=folder, seed=seed
+                device, draw, budget_s=budget_s, on_progress=told.append, folder=folder, seed=seed
             )
-            return device, folder, report, told
-    raise AssertionError("too few kernels were timed in 96 s")
+            if report.model.about["networks"] > 1:
+                return device, folder, report, told
+    raise AssertionError("too few kernels and networks were timed in 128 s")
 
 
 @pytest.mark.slow
@@ -54,7 +55,6 @@ def test_unseen_networks_take_about_what_is_predicted(
     assert report.path == folder / "host" / "model.npz"
     assert profiled_devices(folder) == ("host",)
     assert report.model.about["kernels"] > 10
-    assert report.model.about["networks"] > 1
     assert report.failures == 0
     assert (told[-1].kernels, told[-1].networks) == (report.kernels, report.networks)
     kernels = read_readings(folder / "host", "kernels")

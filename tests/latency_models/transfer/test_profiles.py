@@ -1,4 +1,4 @@
-"""Profiles that do not fit are refused; samples are distinct candidates."""
+"""Profiles of source devices are refused where they do not fit; samples are distinct."""
 
 import numpy as np
 import pytest
