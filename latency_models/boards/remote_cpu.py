@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 from latency_models.devices.device import Device
 from latency_models.devices.latency import MeasurementError
+from latency_models.devices.lazy import leave_torch_out
 from search_spaces.graphs.errors import UserError
 
 LIMIT_S = 60.0  # most of it to import TVM
@@ -58,6 +59,7 @@ def detect(
 
 def main() -> None:
     """Prints the answer as JSON."""
+    leave_torch_out()
     from latency_models.boards.remote import open_board
     from latency_models.devices.cpu import host_cpu
 

@@ -1,7 +1,9 @@
 """Lazy imports: TVM takes seconds, and whoever only describes kernels does not need it."""
 
+import sys
 from importlib import import_module
-from typing import Any
+from types import ModuleType
+from typing import Any, cast
 
 
 class LazyModule:
@@ -14,3 +16,12 @@ class LazyModule:
         value = getattr(import_module(self._name), item)
         setattr(self, item, value)  # the next use finds it at once
         return value
+
+
+def leave_torch_out() -> None:
+    """Keeps TVM from importing torch, which takes longer than all of TVM.
+
+    For processes that only compile and time, before anything else: to them torch is not
+    installed.
+    """
+    sys.modules.setdefault("torch", cast(ModuleType, None))

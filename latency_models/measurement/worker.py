@@ -1,4 +1,4 @@
-"""Worker: compiles and times models in a process of its own, started by `worker_process`.
+"""Worker: compiles and times models in a process of its own, started by `process`.
 
 It answers messages from standard input on standard output until the input ends. What a runtime
 prints goes to standard error, where it cannot be mistaken for an answer.
@@ -16,6 +16,7 @@ from typing import BinaryIO
 from latency_models.boards.timing import TimingPlan, time_blocks
 from latency_models.devices.device import Device
 from latency_models.devices.latency import MeasurementError
+from latency_models.devices.lazy import leave_torch_out
 from latency_models.measurement.backends import Backend, Runner, open_backend, random_input
 from latency_models.measurement.messages import Message, pack, unpack
 from latency_models.measurement.reference import best_reference_ms, keep_best_reference
@@ -206,6 +207,7 @@ def die_with(parent: int, source: int) -> None:
 
 def main() -> None:
     """Serves one parent process over the standard streams."""
+    leave_torch_out()
     parser = ArgumentParser(prog="latency_models.measurement.worker")
     parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--memory-bytes", type=int, required=True)
