@@ -172,9 +172,9 @@ def described(kernel: FusedKernel) -> str:
 
 def window(operator: ops.Operator, inputs: tuple[ops.Shape, ...]) -> str:
     """
-    >>> window(Conv2d(8, (3, 3), stride=(2, 2), groups=8), ((8, 16, 16),))
+    >>> window(ops.Conv2d(8, (3, 3), stride=(2, 2), groups=8), ((8, 16, 16),))
     '3x3 /2 depthwise'
-    >>> window(Conv2d(8, (1, 5), dilation=(1, 2), groups=2), ((8, 16, 16),))
+    >>> window(ops.Conv2d(8, (1, 5), dilation=(1, 2), groups=2), ((8, 16, 16),))
     '1x5 dilation 1x2 groups 2'
     """
     if isinstance(operator, ops.ChannelShuffle):
