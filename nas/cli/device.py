@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from latency_models.devices.lazy import leave_torch_out
 from nas.cli.style import console, metric, table
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def add_command(
     force: Annotated[bool, typer.Option("--force", help="Replace the device's file.")] = False,
 ) -> None:
     """Add a device: this machine as another CPU, or a board that is reached over RPC."""
+    leave_torch_out()
     from latency_models.boards.remote_cpu import detect
     from latency_models.devices.device import DETECT, Device, add_device
 
@@ -103,6 +105,7 @@ def serve_command(
     trusting: Trusting = False,
 ) -> None:
     """On a board: run networks for machines that measure on it (TVM's RPC server)."""
+    leave_torch_out()
     from latency_models.boards.server import serve_board
 
     serve_board(host, port, say, tracker=tracker, key=key, trusting=trusting)
@@ -115,6 +118,7 @@ def tracker_command(
     trusting: Trusting = False,
 ) -> None:
     """Share boards: tell whoever measures which board of a kind is free (TVM's tracker)."""
+    leave_torch_out()
     from latency_models.boards.server import serve_tracker
 
     serve_tracker(host, port, say, trusting=trusting)
@@ -129,6 +133,7 @@ def check_command(
     name: Annotated[str, typer.Argument(help="Device name, e.g. host.")] = "host",
 ) -> None:
     """Compile and run a kernel on a device; report what it can do and how noisy it is."""
+    leave_torch_out()
     from latency_models.devices.device import get_device
     from latency_models.measurement.device_check import check_device
 
