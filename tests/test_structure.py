@@ -22,7 +22,16 @@ ROOMS = {
     ),
     "nas": (
         *("nn", "data", "problem", "runs", "training", "serving", "evaluation"),
-        *("evaluation.ray.nodes", "evaluation.ray", "study", "search", "export", "report", "cli"),
+        *(
+            "evaluation.ray.nodes",
+            "evaluation.ray",
+            "study",
+            "proposals",
+            "search",
+            "export",
+            "report",
+            "cli",
+        ),
     ),
 }
 WIDEST = 14  # entries that a folder shows

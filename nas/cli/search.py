@@ -171,7 +171,7 @@ def line(progress: "TrialDone") -> str:
 
 def about_useless(results: "RunResults") -> str:
     """Returns what became of useless precisions, in one line; "" where there is one to choose."""
-    from nas.search.dominated_genes import offers_precisions, why_not
+    from nas.proposals.dominated_genes import offers_precisions, why_not
 
     if not offers_precisions(results.config.space):
         return ""

@@ -6,6 +6,7 @@ import plotly.graph_objects as go
 
 from nas.problem.formatting import in_words, milliseconds, percent, shown
 from nas.problem.metrics import METRICS, Metric
+from nas.proposals.dominated_genes import offers_precisions, why_not
 from nas.report import provenance as facts_of
 from nas.report.axes import planes
 from nas.report.charts import front_chart, history_chart, importance_chart
@@ -19,7 +20,6 @@ from nas.report.comparison import (
 from nas.report.html import Html, card, details, facts, join, section, table, tag, value_of
 from nas.report.importance import BEST_SHARE, gene_importance, trials_needed
 from nas.runs.redaction import without_passwords
-from nas.search.dominated_genes import offers_precisions, why_not
 from nas.study.results import RunResults, TrialResult
 from nas.study.stopping import count_rungs, in_one_line, why_unfinished
 from search_spaces.space.staged import count_architectures

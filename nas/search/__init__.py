@@ -1,1 +1,1 @@
-"""Search: the loop over trials, and what proposes them; imports study."""
+"""Search: the loop over trials, how it begins, goes on and ends."""

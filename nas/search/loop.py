@@ -19,11 +19,11 @@ from optuna.trial import TrialState
 from nas.evaluation.workers import Workers
 from nas.problem.records import RunConfig
 from nas.problem.search_problem import Setting
+from nas.proposals.evolution import SpaceUsedUpError
+from nas.proposals.proposer import Proposer
 from nas.runs.activity import ActivityLog
 from nas.runs.evaluation import Evaluation
 from nas.runs.folder import RunFolder
-from nas.search.evolution import SpaceUsedUpError
-from nas.search.proposer import Proposer
 from nas.search.under_way import UnderWay, name_of
 from nas.study.attributes import carry
 from nas.study.claims import count

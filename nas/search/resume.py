@@ -25,10 +25,10 @@ from nas.problem import yaml_text
 from nas.problem.records import RunConfig
 from nas.problem.run_file import RunFile, differences, to_yaml
 from nas.problem.search_problem import Setting
+from nas.proposals.samplers import make_sampler
 from nas.runs.folder import RunFolder
 from nas.runs.provenance import versions
 from nas.runs.summary import data_summary
-from nas.search.samplers import make_sampler
 from nas.study.drivers import forget, predecessors
 from nas.study.liveness import beats_of, owner
 from nas.study.names import BASELINE, BEAT, LEFT, TERMS

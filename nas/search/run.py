@@ -22,13 +22,13 @@ from nas.problem import yaml_text
 from nas.problem.records import RunConfig
 from nas.problem.run_file import RunFile, differences, read_run_file, to_yaml
 from nas.problem.search_problem import Setting
+from nas.proposals.dominated_genes import ReplacingSampler, UselessGenes, why_not
 from nas.runs.activity import ActivityLog, Watched, forget_activities, new_driver
 from nas.runs.files import read_json, remove_parts, write_json, write_whole
 from nas.runs.folder import RunFolder, create_run, has_run, open_run, refuse_other_run
 from nas.runs.lock import RunLock, is_locked, lock_run
 from nas.runs.redaction import address_only, without_passwords
 from nas.runs.summary import check_same_data, data_summary
-from nas.search.dominated_genes import ReplacingSampler, UselessGenes, why_not
 from nas.search.endings import logging_to, naming_lost_storage, stopping_gently
 from nas.search.final_front import measure_front
 from nas.search.loop import OnProgress, SearchLoop, ignore_progress

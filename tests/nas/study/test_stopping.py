@@ -24,6 +24,7 @@ from nas.evaluation.workers import local_workers
 from nas.problem.metrics import METRICS
 from nas.problem.records import RunConfig
 from nas.problem.search_problem import Setting
+from nas.proposals.evolution import best_trials
 from nas.report.axes import planes
 from nas.report.charts import front_chart
 from nas.report.finish import front_json
@@ -31,7 +32,6 @@ from nas.report.importance import gene_importance
 from nas.report.page import write_report
 from nas.runs.evaluation import Evaluation
 from nas.runs.folder import RunFolder
-from nas.search.evolution import best_trials
 from nas.search.loop import Progress
 from nas.search.run import run_search
 from nas.study.results import RunResults

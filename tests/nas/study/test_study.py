@@ -12,11 +12,11 @@ from optuna.trial import TrialState
 
 from nas.problem.metrics import METRICS
 from nas.problem.records import SAMPLERS
+from nas.proposals.evolution import ArchiveEvolutionSampler
+from nas.proposals.samplers import make_sampler
 from nas.runs.redaction import address_only, without_passwords
-from nas.search.evolution import ArchiveEvolutionSampler
 from nas.search.loop import Progress
 from nas.search.run import run_search
-from nas.search.samplers import make_sampler
 from nas.study.names import BASELINE, HASH
 from nas.study.results import load_results
 from nas.study.storages import open_storage

@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 
 from nas.problem.metrics import METRICS
 from nas.problem.pareto import Points, hypervolume, nadir, non_dominated
-from nas.search.evolution import (
+from nas.proposals.evolution import (
     ArchiveEvolutionSampler,
     SpaceUsedUpError,
     best_trials,

@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.problem.metrics import Metric
 from nas.problem.pareto import crowding_distances, non_dominated
-from nas.search.planning import PlanningSampler
+from nas.proposals.planning import PlanningSampler
 from nas.study.names import HASH
 from search_spaces.building.choice import Choice, Value
 from search_spaces.graphs.errors import UserError

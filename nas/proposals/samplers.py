@@ -8,7 +8,7 @@ from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESample
 
 from nas.problem.metrics import Metric
 from nas.problem.records import SAMPLERS
-from nas.search.evolution import ArchiveEvolutionSampler
+from nas.proposals.evolution import ArchiveEvolutionSampler
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.graph import Graph
 from search_spaces.space.space import SearchSpace

@@ -9,7 +9,7 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from nas.problem.search_problem import Setting
-from nas.search.dominated_genes import ReplacingSampler
+from nas.proposals.dominated_genes import ReplacingSampler
 from nas.study.names import BASELINE, REPLACED
 from nas.study.study import suggest
 from search_spaces.space.space import Architecture, decide, restore
