@@ -33,11 +33,11 @@ from nas.problem.validation import (
     explain,
     known,
     listed,
-    shown,
     strict_record,
     to_record,
 )
 from search_spaces.graphs.errors import UserError
+from search_spaces.graphs.schema import shown
 
 
 class DataFile(Strict):

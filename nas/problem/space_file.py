@@ -2,14 +2,15 @@
 
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from nas.problem.precision_file import PrecisionFile
-from nas.problem.validation import Many, Positive, Strict, known, listed
+from nas.problem.validation import Many, Strict, known, listed
 from search_spaces.blocks.registry import get_block
 from search_spaces.building.choice import Value
 from search_spaces.graphs.activations import Activation
 from search_spaces.graphs.errors import UserError
+from search_spaces.graphs.schema import shown
 from search_spaces.space.misfits import check_space
 from search_spaces.space.staged import Head, Stage, StagedSpace, Stem, block_option
 
@@ -20,43 +21,59 @@ def one_mapping(value: object) -> object:
     for item in [value] if isinstance(value, str | dict) else listed(value):  # type: ignore[attr-defined]
         for name, settings in item.items() if isinstance(item, dict) else [(item, None)]:
             if not isinstance(name, str):
-                raise UserError(f"a block must be a name, or a name with settings, got {name!r}")
+                raise UserError(
+                    f"a block must be a name, or a name with settings, got {shown(name)}"
+                )
             if name in blocks:
-                raise UserError(f"blocks must differ, got {name!r} twice")
+                raise UserError(f"blocks must differ, got {shown(name)} twice")
             blocks[name] = {} if settings is None else settings
     return blocks
 
 
+def within_reason(value: Value) -> Value:
+    if not isinstance(value, str) and not abs(value) <= MOST_SETTING:
+        raise UserError(f"a block's setting must be at most {MOST_SETTING}, got {shown(value)}")
+    return value
+
+
+# Beyond these a space is a slip of the keyboard, and would keep its reader busy for ever.
+MOST_SETTING = 1024
+Depth = Annotated[int, Field(ge=1, le=256)]
+Width = Annotated[int, Field(ge=1, le=65_536)]
+Window = Annotated[int, Field(ge=1, le=255)]
+Stride = Annotated[int, Field(ge=1, le=64)]
+Resolution = Annotated[int, Field(ge=1, le=8192)]
 BlockName = Annotated[str, known(get_block)]
-Blocks = Annotated[dict[BlockName, dict[str, Many[Value]]], Field(min_length=1)]
+Setting = Annotated[Value, AfterValidator(within_reason)]
+Blocks = Annotated[dict[BlockName, dict[str, Many[Setting]]], Field(min_length=1)]
 
 
 class StemFile(PrecisionFile):
-    width: Many[Positive] = (16,)
-    kernel_size: Many[Positive] = (3,)
-    stride: Many[Positive] = (1,)
+    width: Many[Width] = (16,)
+    kernel_size: Many[Window] = (3,)
+    stride: Many[Stride] = (1,)
 
 
 class StageFile(PrecisionFile):
-    depth: Many[Positive]
-    width: Many[Positive]
-    stride: Many[Positive] = (1,)
+    depth: Many[Depth]
+    width: Many[Width]
+    stride: Many[Stride] = (1,)
     blocks: Annotated[Blocks, BeforeValidator(one_mapping)]
     prune_ratio: Many[Annotated[float, Field(ge=0, lt=1)]] = (0.0,)
 
 
 class HeadFile(PrecisionFile):
-    width: Many[Annotated[int, Field(ge=0)]] = (0,)
+    width: Many[Annotated[int, Field(ge=0, le=65_536)]] = (0,)
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
 class SpaceFile(Strict):
-    resolution: Many[Positive]
-    stages: Annotated[list[StageFile], Field(min_length=1)]
+    resolution: Many[Resolution]
+    stages: Annotated[list[StageFile], Field(min_length=1, max_length=64)]
     stem: StemFile = StemFile()
     head: HeadFile = HeadFile()
     activation: Many[Activation] = ("relu",)
-    round_to: Positive = 8
+    round_to: Width = 8
 
 
 def staged_space(name: str, file: SpaceFile) -> StagedSpace:

@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from search_spaces.graphs.errors import UserError
+from search_spaces.graphs.schema import shown
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -32,7 +33,7 @@ def listed(value: object) -> object:
 
 def distinct(values: tuple[T, ...]) -> tuple[T, ...]:
     if repeated := [value for value in values if values.count(value) > 1]:
-        raise UserError(f"values must differ, got {repeated[0]!r} twice")
+        raise UserError(f"values must differ, got {shown(repeated[0])} twice")
     return values
 
 
@@ -58,7 +59,6 @@ def checked(record: Callable[..., object]) -> Any:  # noqa: ANN401  (a decorated
 
 Listed = Annotated[tuple[T, ...], BeforeValidator(listed)]
 Many = Annotated[Listed[T], Field(min_length=1), AfterValidator(distinct)]
-Positive = Annotated[int, Field(ge=1)]
 
 
 class Strict(BaseModel):
@@ -72,7 +72,7 @@ class Strict(BaseModel):
         wanted = cls.model_fields[str(info.field_name)].annotation
         values = value if isinstance(value, list) else [value]
         if wanted is not bool and any(isinstance(item, bool) for item in values):
-            raise UserError(f"must not be true or false, got {value}")
+            raise UserError(f"must not be true or false, got {shown(value)}")
         return value
 
 
@@ -135,18 +135,13 @@ def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
     return lines
 
 
-def shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
 def unknown_key(location: tuple[int | str, ...], model: type[BaseModel]) -> str:
     *place, key = location
     known = known_keys(place, model)
     near = get_close_matches(str(key), known, 1)
     where = f"in {'.'.join(map(str, place))}" if place else "at the top"
     hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
-    return f"unknown key {key!r} {where}; {hint}"
+    return f"unknown key {shown(key)} {where}; {hint}"
 
 
 def known_keys(place: Sequence[int | str], model: type[BaseModel]) -> list[str]:

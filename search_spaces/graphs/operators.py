@@ -12,7 +12,13 @@ from math import ceil, floor
 from typing import Literal, Protocol, get_args
 
 from search_spaces.graphs.activations import Activation, known_activation
-from search_spaces.graphs.precision import BITS, DEPTHWISE_PRECISIONS, FP32, Precision
+from search_spaces.graphs.precision import (
+    BITS,
+    DEPTHWISE_PRECISIONS,
+    FP32,
+    Precision,
+    grouped_precision,
+)
 
 Shape = tuple[int, int, int]  # (C, H, W)
 Size = tuple[int, int]  # (height, width)
@@ -109,6 +115,7 @@ class Conv2d:
                 f"a depthwise convolution has precision "
                 f"{' or '.join(map(str, DEPTHWISE_PRECISIONS))}, got {self.precision}"
             )
+        check_groups(self.precision, self.groups, channels)
         size = window_size(
             (height, width), self.kernel_size, self.stride, self.pads, self.dilation
         )
@@ -440,6 +447,15 @@ def only_with_factor(name: str, precision: Precision, inputs: tuple[Shape, ...])
     if len(inputs) == 2 and precision.magnitude_map:
         return inputs[0]
     return only(name, inputs)
+
+
+def check_groups(precision: Precision, groups: int, in_channels: int) -> None:
+    nearest = grouped_precision(precision, in_channels // groups)
+    if groups > 1 and nearest != precision:
+        raise ValueError(
+            f"a convolution in groups at precision {precision} reads groups of a multiple of 32 "
+            f"channels, got {in_channels // groups}; it can have precision {nearest} or fp32"
+        )
 
 
 def at_least(least: int, name: str, *values: int) -> None:

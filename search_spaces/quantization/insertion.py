@@ -32,7 +32,11 @@ PASSES_ON = (ops.Activate, ops.Add, ops.AvgPool, ops.ChannelShuffle, ops.Concat,
 
 
 def add_quantizers(graph: Graph) -> Graph:
-    """Returns ``graph`` with a quantizer wherever a low-bit layer reads a map without one."""
+    """Returns ``graph`` with a quantizer wherever a low-bit layer reads a map without one.
+
+    Raises:
+        ValueError: If a low-bit layer reads codes of other bits than its own.
+    """
     return _Insertion(graph).run()
 
 
@@ -69,20 +73,25 @@ class _Insertion:
         # Read from the last node to the first: what each map is quantized to, by bits.
         self.bits: dict[str, set[int]] = {name: set() for name in graph.shapes}
         self.coded = {n.name for n in graph.nodes if isinstance(n.operator, ops.Quantize)}
+        self.whole = whole_maps(graph)
+        self.nonnegative = nonnegative_maps(graph)
         self.nodes: list[Node] = []
         self.shapes: dict[str, ops.Shape] = {INPUT: graph.input_shape}
 
     def run(self) -> Graph:
+        for node in filter(is_low_bit, self.graph.nodes):
+            self.check_codes(node)
         readers = [n for n in self.graph.nodes if is_low_bit(n) and not self.has_quantizer(n)]
         if not readers:
             return self.graph
         for node in readers:
             self.bits[self.quantized_map(node)].add(bits_of(node))
         taken_in = {node.name for _, node in residual_sums(self.graph)}
+        integer = self.integer_maps()
         for node in self.graph.nodes:
             if isinstance(node.operator, READS_CODES):
                 for name in node.inputs:
-                    if name not in taken_in and self.is_integer(name):
+                    if name not in taken_in and name in integer:
                         self.bits[name].add(RESIDUAL_BITS)
         self.add_after(INPUT)
         for node in self.graph.nodes:
@@ -92,32 +101,38 @@ class _Insertion:
             self.add_after(node.name)
         return Graph(self.graph.input_shape, tuple(self.nodes))
 
-    def is_integer(self, name: str) -> bool:
-        """Whether layers of two or more bits read a map, or made all of it."""
-        if any(bits > 1 for bits in self.bits[name]):
-            return True
-        if name == INPUT:
-            return False
-        node = self.graph.node(name)
-        if isinstance(node.operator, PASSES_ON):
-            return all(self.is_integer(source) for source in node.inputs)
-        return is_low_bit(node) and bits_of(node) > 1
+    def integer_maps(self) -> set[str]:
+        """The maps that layers of two or more bits read, or made all of."""
+        found = {name for name, bits in self.bits.items() if any(each > 1 for each in bits)}
+        for node in self.graph.nodes:
+            if isinstance(node.operator, PASSES_ON):
+                if found.issuperset(node.inputs):
+                    found.add(node.name)
+            elif is_low_bit(node) and bits_of(node) > 1:
+                found.add(node.name)
+        return found
 
     def has_quantizer(self, node: Node) -> bool:
-        name = node.inputs[0]
-        while name not in self.coded:
-            if name == INPUT or not is_view(self.graph.node(name)):
-                return False
-            name = self.graph.node(name).inputs[0]
-        return True
+        return self.whole[node.inputs[0]] in self.coded
+
+    def check_codes(self, node: Node) -> None:
+        """Makes sure that a layer reads codes of its own bits, where it reads codes already."""
+        name = self.whole[node.inputs[0]]
+        if name not in self.coded:
+            return
+        operator = self.graph.node(name).operator
+        assert isinstance(operator, ops.Quantize)
+        if operator.bits != bits_of(node):
+            raise ValueError(
+                f"{node.name}: it reads {bits_of(node)}-bit codes and {name} makes "
+                f"{operator.bits}-bit ones; give the quantizer {bits_of(node)} bits, or let the "
+                "layer read the map before it"
+            )
 
     def quantized_map(self, node: Node) -> str:
         """The map whose codes a layer reads: the whole one, where 8 bits read a part."""
         name = node.inputs[0]
-        if bits_of(node) == RESIDUAL_BITS:
-            while name != INPUT and is_view(self.graph.node(name)):
-                name = self.graph.node(name).inputs[0]
-        return name
+        return self.whole[name] if bits_of(node) == RESIDUAL_BITS else name
 
     def source(self, node: Node, name: str) -> str:
         """What ``node`` reads in place of the map ``name``."""
@@ -131,7 +146,7 @@ class _Insertion:
     def add_after(self, name: str) -> None:
         """Adds the quantizers of a map that was just made."""
         for bits in sorted(self.bits[name], reverse=True):
-            signed = not is_nonnegative(self.graph, name)
+            signed = name not in self.nonnegative
             quantize = ops.Quantize(bits, signed) if bits > 1 else ops.Quantize(1, norm="batch")
             self.put(Node(f"{name}.q{bits}", quantize, (name,), self.shapes[name]))
 
@@ -164,11 +179,27 @@ def is_view(node: Node) -> bool:
     return isinstance(node.operator, ops.ChannelSplit)
 
 
-def is_nonnegative(graph: Graph, name: str) -> bool:
-    """Whether a map has no negative values, as far as operators alone tell."""
-    if name == INPUT:
-        return False
-    node = graph.node(name)
+def whole_maps(graph: Graph) -> dict[str, str]:
+    """Returns for every map the one whose channels it shows: itself, unless it is a view."""
+    whole = {INPUT: INPUT}
+    for node in graph.nodes:
+        whole[node.name] = whole[node.inputs[0]] if is_view(node) else node.name
+    return whole
+
+
+def nonnegative_maps(graph: Graph) -> set[str]:
+    """Returns the maps without negative values, as far as operators alone tell.
+
+    Each node is looked at once, as maps may be read by several that come together again.
+    """
+    found: set[str] = set()
+    for node in graph.nodes:
+        if is_nonnegative(node, found):
+            found.add(node.name)
+    return found
+
+
+def is_nonnegative(node: Node, nonnegative: set[str]) -> bool:
     operator = node.operator
     if isinstance(operator, ops.Magnitude):
         return True
@@ -179,4 +210,4 @@ def is_nonnegative(graph: Graph, name: str) -> bool:
         return True
     if not isinstance(operator, KEEPS_SIGN) or activation != "none":
         return False
-    return all(is_nonnegative(graph, source) for source in node.inputs)
+    return nonnegative.issuperset(node.inputs)

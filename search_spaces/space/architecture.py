@@ -7,21 +7,28 @@ their default are left out, so that a new field with a default changes no file a
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, fields
+from math import prod
 from pathlib import Path
 from typing import Any
 
 from search_spaces.building.builder import GraphBuilder
+from search_spaces.building.choice import Value
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.graph import INPUT, Graph, Node
-from search_spaces.graphs.operators import OPERATOR_NAMES, OPERATORS, Operator
+from search_spaces.graphs.operators import OPERATOR_NAMES, OPERATORS, Operator, Shape
 from search_spaces.graphs.precision import Precision, get_precision
+from search_spaces.graphs.schema import hints, parse_json, read_as, shown
 from search_spaces.space.space import Architecture
 
 FORMAT = "hwnas.architecture"
 VERSION = 1
 # A prune ratio tells how a width came about; the computation is the same with or without it.
 NOT_IDENTITY = frozenset({"prune_ratio"})
+# Of a file: beyond these, whatever reads a graph would be at work for ever.
+MOST_NODES = 4_000
+MOST_NUMBERS = 1 << 31  # of one map, and of all arrays together
+MOST_SIZE = 1 << 20  # of anything that an operator counts
 
 
 def graph_hash(graph: Graph) -> str:
@@ -75,36 +82,66 @@ def from_json(data: Mapping[str, Any]) -> Architecture:
         raise UserError(f"this is no architecture file: its 'format' must be {FORMAT!r}")
     if data.get("version") != VERSION:
         raise UserError(
-            f"architecture file of version {data.get('version')!r}; this hwnas reads version "
+            f"architecture file of version {shown(data.get('version'))}; this hwnas reads version "
             f"{VERSION}; upgrade hwnas"
         )
     try:
         graph = read_graph(data["graph"])
-        architecture = Architecture(str(data["space"]), tuple(data["genes"].items()), graph)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"the architecture file is damaged: {type(error).__name__} {error}"
-        ) from None
+        genes = read_as(Mapping[str, Value], data["genes"], "genes")
+        architecture = Architecture(str(data["space"]), tuple(genes.items()), graph)
+    except KeyError as error:
+        raise UserError(f"the architecture file is damaged: it lacks {error}") from None
     if data.get("hash") != graph_hash(graph):
         raise UserError(
             f"the architecture's graph hashes to {graph_hash(graph)}, its file says "
-            f"{data.get('hash')}; the file was changed after it was written"
+            f"{shown(data.get('hash'))}; the file was changed after it was written"
         )
     return architecture
 
 
 def read_graph(data: Mapping[str, Any]) -> Graph:
-    channels, height, width = (int(size) for size in data["input_shape"])
-    net = GraphBuilder((channels, height, width))
+    """Returns the graph that ``data`` holds; types, ranges and shapes are checked.
+
+    Raises:
+        UserError: If they are wrong.
+        KeyError: If a part is missing.
+    """
+    read_as(Mapping[str, Any], data, "graph")
+    net = GraphBuilder(read_as(Shape, data["input_shape"], "input_shape"))
     nodes: dict[str, Node] = {INPUT: net.input}
-    for row in data["nodes"]:
-        if missing := [name for name in row["inputs"] if name not in nodes]:
+    rows = read_as(tuple[Mapping[str, Any], ...], data["nodes"], "nodes")
+    if len(rows) > MOST_NODES:
+        raise UserError(f"a graph may have {MOST_NODES} nodes, got {len(rows)}")
+    for index, row in enumerate(rows):
+        name = node_name(read_as(str, row["name"], f"name of node {index}"))
+        inputs = read_as(tuple[str, ...], row["inputs"], f"inputs of node {name!r}")
+        if missing := [each for each in inputs if each not in nodes]:
             raise UserError(
-                f"node {row['name']!r} reads {missing[0]!r}, which no node before it gives"
+                f"node {name!r} reads {shown(missing[0])}, which no node before it gives"
             )
-        inputs = (nodes[name] for name in row["inputs"])
-        nodes[row["name"]] = net.add(row["name"], read_operator(row), *inputs)
-    return net.graph()
+        nodes[name] = net.add(name, read_operator(row), *(nodes[each] for each in inputs))
+    graph = net.graph()
+    check_sizes(graph)
+    return graph
+
+
+def node_name(name: str) -> str:
+    if not 0 < len(name) <= 200 or not name.isprintable():
+        raise UserError(f"a node's name must be 1 to 200 printable letters, got {shown(name)}")
+    return name
+
+
+def check_sizes(graph: Graph) -> None:
+    """Raises UserError if a map or the arrays are too large, or two arrays have one name."""
+    for name, shape in graph.shapes.items():
+        if prod(shape) > MOST_NUMBERS:
+            raise UserError(f"the map {name!r} of {shape} holds more than {MOST_NUMBERS} numbers")
+    shapes = graph.array_shapes()
+    if sum(map(prod, shapes.values())) > MOST_NUMBERS:
+        raise UserError(f"the graph's arrays hold more than {MOST_NUMBERS} numbers together")
+    each = (node.operator.array_shapes(*graph.input_shapes(node)) for node in graph.nodes)
+    if len(shapes) != sum(map(len, each)):
+        raise UserError("two nodes' arrays have one name; rename one of the nodes")
 
 
 def operator_fields(operator: Operator) -> dict[str, Any]:
@@ -118,27 +155,39 @@ def operator_fields(operator: Operator) -> dict[str, Any]:
 
 
 def read_operator(row: Mapping[str, Any]) -> Operator:
+    """Returns the operator of a row: its fields are of the types that it declares, and no others.
+
+    Raises:
+        UserError: If the operator or a field is unknown or wrong.
+    """
     name = row["operator"]
-    if name not in OPERATORS:
+    if not isinstance(name, str) or name not in OPERATORS:
         raise UserError(
-            f"unknown operator {name!r} at node {row['name']!r}; known operators: "
+            f"unknown operator {shown(name)} at node {row['name']!r}; known operators: "
             f"{', '.join(sorted(OPERATORS))}"
         )
-    kind = OPERATORS[name]
-    known: dict[str, Field[Any]] = {item.name: item for item in fields(kind)}  # type: ignore[arg-type]
+    known = hints(OPERATORS[name])
     given = {k: v for k, v in row.items() if k not in ("name", "inputs", "operator")}
     if unknown := sorted(given.keys() - known.keys()):
         raise UserError(
-            f"operator {name!r} at node {row['name']!r} has no field {unknown[0]!r}; its fields "
-            f"are {', '.join(known)}"
+            f"operator {name!r} at node {row['name']!r} has no field {shown(unknown[0])}; its "
+            f"fields are {', '.join(known)}"
         )
-    return kind(**{key: read_field(key, value) for key, value in given.items()})
+    at = f"node {row['name']!r}: "
+    try:
+        return OPERATORS[name](**{k: read_field(known[k], v, at + k) for k, v in given.items()})
+    except TypeError as error:  # a field without a default is missing
+        raise UserError(f"{at}{str(error).removeprefix(f'{OPERATORS[name].__name__}.')}") from None
 
 
-def read_field(key: str, value: object) -> object:
-    if key == "precision":
-        return get_precision(str(value))
-    return tuple(value) if isinstance(value, list) else value
+def read_field(kind: Any, value: object, at: str) -> object:  # noqa: ANN401  (an annotation)
+    if kind is Precision:
+        return get_precision(read_as(str, value, at))
+    read = read_as(kind, value, at)
+    for number in read if isinstance(read, tuple) else (read,):
+        if isinstance(number, int) and abs(number) > MOST_SIZE:
+            raise UserError(f"{at} must be at most {MOST_SIZE}, got {shown(number)}")
+    return read
 
 
 def save_architecture(architecture: Architecture, path: Path) -> None:
@@ -153,7 +202,7 @@ def load_architecture(path: Path) -> Architecture:
         UserError: If the file is missing, is not JSON, or is no valid architecture.
     """
     try:
-        data = json.loads(path.read_text())
+        data = parse_json(path.read_text())
     except OSError as error:
         raise UserError(f"cannot read architecture file {path}: {error.strerror}") from None
     except ValueError as error:

@@ -13,6 +13,7 @@ from search_spaces.building.layer import Layer
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.precision import FP32, get_precision
 from search_spaces.space.staged import (
+    PROBE_CHANNELS,
     BlockOption,
     Stage,
     StagedSpace,
@@ -22,7 +23,11 @@ from search_spaces.space.staged import (
     probe,
 )
 
-SIDE = 8  # of the maps on which blocks are tried; no rule depends on it
+SIDE = 8  # of the maps on which blocks are tried
+# Of maps on which windows are tried: strides leave small ones, which a window may not shrink.
+SMALL_SIDES = (1, 2, 3)
+MOST_TRIES = 100_000  # blocks built to check a space; each takes a tenth of a millisecond or more
+MOST_LAYERS = 500
 
 
 def check_space(space: StagedSpace) -> None:
@@ -39,6 +44,7 @@ def check_space(space: StagedSpace) -> None:
             f"{at}: resolution {min(space.resolutions)} is too small for strides "
             f"that multiply to {largest}; use a larger resolution or smaller strides"
         )
+    check_effort(at, space)
     names = [stage.precisions for stage in space.stages]
     for name in chain(space.stem.precisions, *names, space.head.precisions):
         get_precision(name)
@@ -48,6 +54,27 @@ def check_space(space: StagedSpace) -> None:
         check_stage(f"{at}, stage{index}", stage, widths, space.round_to)
         widths = stage.widths
     check_head(at, space, widths)
+
+
+def check_effort(at: str, space: StagedSpace) -> None:
+    """Makes sure that checking and describing a space ends soon, before either begins."""
+    if (layers := sum(max(stage.depths) for stage in space.stages)) > MOST_LAYERS:
+        raise UserError(f"{at}: its stages may have {MOST_LAYERS} layers together, got {layers}")
+    widths, tries = space.stem.widths, 0
+    for stage in space.stages:
+        places = len(widths) * len(stage.widths) * len(stage.strides) + len(stage.widths)
+        settings = sum(option.num_settings for option in stage.blocks)
+        tries += places * settings * len(stage.precisions) * len(stage.prune_ratios)
+        widths = stage.widths
+    if tries > MOST_TRIES:
+        raise UserError(
+            f"{at}: its values make {shown_count(tries)} blocks in their places, which are "
+            f"all tried, and at most {MOST_TRIES} may be; give shorter lists of values"
+        )
+
+
+def shown_count(count: int) -> str:
+    return str(count) if count < 10**12 else "more than a million million"
 
 
 def check_stem(at: str, space: StagedSpace) -> None:
@@ -93,10 +120,35 @@ def check_stage(at: str, stage: Stage, in_widths: tuple[int, ...], round_to: int
 def check_settings(at: str, option: BlockOption) -> None:
     """Tries a block with room for everything: what fails here, its settings forbid."""
     for settings in option.every_setting():
+        what = f"{at}: block {option.name!r} ({shown(settings)})"
         try:
             probe(option, settings, 0.0)
         except ValueError as error:
-            raise misfit(f"{at}: block {option.name!r} ({shown(settings)})", error) from None
+            raise misfit(what, error) from None
+        for side, stride in product((*SMALL_SIDES, SIDE), (1, 2)):
+            check_window(what, option, settings, side, stride)
+
+
+def check_window(
+    what: str, option: BlockOption, settings: dict[str, Value], side: int, stride: int
+) -> None:
+    """Makes sure that a block keeps ``ceil(side / stride)``, however small the map: an even window
+    takes a pixel away in every layer, until one no longer fits.
+    """
+    if stride > 1 and not has_weights(option):
+        return
+    rule = "a block must keep the size of its map, divided by its stride; use odd kernel sizes"
+    net = GraphBuilder((PROBE_CHANNELS, side, side))
+    try:
+        made = option.build(settings).add_to(net, net.input, Layer(PROBE_CHANNELS, stride))
+    except ValueError as error:
+        raise misfit(f"{what} on a map of {side} x {side}, stride {stride}", error) from None
+    if made.shape[1:] != (-(-side // stride),) * 2:
+        got = " x ".join(map(str, made.shape[1:]))
+        raise misfit(
+            f"{what} on a map of {side} x {side}, stride {stride}",
+            ValueError(f"it makes {got}; {rule}"),
+        )
 
 
 def check_place(

@@ -325,3 +325,43 @@ def test_float32_networks_are_left_as_they_are() -> None:
     net.add("classifier", Linear(10), x)
 
     assert net.graph() == Graph((3, 8, 8), net.nodes)
+
+
+def test_a_map_that_is_read_twice_at_every_level_is_looked_at_once() -> None:
+    net = GraphBuilder((3, 8, 8))
+    x = net.add("stem", Conv2d(8), net.input)
+    for index in range(200):  # 2 ** 200 ways from the last to the first
+        x = net.add(f"sum{index}", Add(), x, x)
+    net.add("conv", Conv2d(8, precision=PRECISIONS["w8a8"]), x)
+
+    assert quantizers(net.graph())["sum199.q8"] == Quantize(8)
+
+
+def test_a_chain_may_be_longer_than_python_can_recurse() -> None:
+    net = GraphBuilder((3, 8, 8))
+    x = net.input
+    for index in range(1500):
+        x = net.add(f"pool{index}", MaxPool((1, 1), (1, 1)), x)
+    net.add("conv", Conv2d(8, precision=PRECISIONS["w8a8"]), x)
+
+    assert quantizers(net.graph())["pool1499.q8"] == Quantize(8, signed=True)
+
+
+@pytest.mark.parametrize(("bits", "precision"), [(2, "xnor"), (4, "w8a8"), (8, "w4a4")])
+def test_a_layer_that_reads_codes_of_other_bits_is_refused(bits: int, precision: str) -> None:
+    net = GraphBuilder((3, 8, 8))
+    x = net.add("codes", Quantize(bits), net.add("stem", Conv2d(64), net.input))
+    half = net.add("half", ChannelSplit(0, 32), x)
+    net.add("conv", Conv2d(8, precision=PRECISIONS[precision]), half)
+
+    with pytest.raises(ValueError, match=f"conv: it reads .-bit codes and codes makes {bits}-bit"):
+        net.graph()
+
+
+@pytest.mark.parametrize("precision", ["w2a2", "w1a2", "xnor", "xnor_k"])
+def test_groups_that_no_word_holds_are_refused_by_name(precision: str) -> None:
+    net = GraphBuilder((3, 8, 8))
+    x = net.add("stem", Conv2d(14), net.input)
+
+    with pytest.raises(ValueError, match=r"conv: a convolution in groups .* can have .* w8a8"):
+        net.add("conv", Conv2d(14, groups=2, precision=PRECISIONS[precision]), x)

@@ -217,6 +217,27 @@ def test_a_resolution_too_small_for_the_strides_is_named() -> None:
         check_space(replace(MIXED, resolutions=(2,), stem=Stem(strides=(2,))))
 
 
+@pytest.mark.parametrize(
+    ("block", "sizes"), [("plain", (3, 2)), ("plain", (4,)), ("depthwise_separable", (2,))]
+)
+def test_a_window_that_shrinks_its_map_layer_by_layer_is_found_before_the_search(
+    block: str, sizes: tuple[int, ...]
+) -> None:
+    option = block_option(block, {"kernel_size": sizes})
+    with pytest.raises(UserError, match=rf"kernel_size = {sizes[-1]}.* on a map of .*: .*"):
+        check_space(replace(TINY, stages=(replace(TINY.stages[0], blocks=(option,)),)))
+
+
+def test_a_space_too_large_to_be_tried_is_refused_before_it_is() -> None:
+    stage = replace(TINY.stages[0], widths=tuple(range(8, 808)))
+    with pytest.raises(UserError, match="blocks in their places, which are all tried"):
+        check_space(replace(TINY, stages=(stage, stage)))
+
+    deep = replace(TINY.stages[0], depths=(256,))
+    with pytest.raises(UserError, match="may have 500 layers together, got 512"):
+        check_space(replace(TINY, stages=(deep, deep)))
+
+
 def test_a_stage_of_skips_alone_is_refused() -> None:
     stage = Stage((1,), (16,), (1,), (block_option("skip"),))
 
