@@ -2,6 +2,7 @@
 
 import sys
 import traceback
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -58,13 +59,17 @@ def options(
     """Options before the command."""
 
 
-def main() -> None:
-    """Runs the command line; a mistake of the user is one line and exit code 2."""
-    debug = "--debug" in sys.argv
+def main(words: Sequence[str] | None = None) -> None:
+    """Runs the command line (by default this process's own), and exits.
+
+    A mistake of the user is one line and exit code 2.
+    """
+    given = list(sys.argv[1:] if words is None else words)
+    debug = "--debug" in given
     if debug:  # also allowed behind the command
-        sys.argv.remove("--debug")
+        given.remove("--debug")
     try:
-        app()
+        app(given)
     except KeyboardInterrupt:
         sys.exit("stopped")
     except Exception as error:

@@ -12,14 +12,6 @@ from tests.nas.parts.disks import file_system
 
 
 @pytest.fixture(scope="session")
-def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Locks of these tests, so that nothing else on this machine is waited for."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HWNAS_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
-@pytest.fixture(scope="session")
 def digits_file(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The digits as a file: a process that reads it need not import scikit-learn for seconds."""
     digits, _ = Digits().load()

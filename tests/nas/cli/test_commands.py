@@ -1,7 +1,6 @@
 """The command line: what a user types, and one clear line for every mistake."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,10 +11,9 @@ import pytest
 from search_spaces.networks import get_network
 from search_spaces.space.architecture import save_architecture
 from search_spaces.space.space import Architecture
-from tests.nas.parts.cpu_time import cpu_seconds_of_children
-from tests.waiting import PATIENCE_S
+from tests.nas.parts.command_line import nas
+from tests.nas.parts.imports import heavy_imports
 
-ROOT = Path(__file__).parent.parent.parent.parent
 RUN_FILE = """\
 name: tiny
 data: {kind: digits, train: 100, validation: 50, test: 50}
@@ -29,20 +27,6 @@ objectives: [accuracy, macs]
 search: {trials: 3}
 baselines: []
 """
-
-
-def nas(*words: str, at: Path, code: int = 0) -> str:
-    """Runs a command and returns what it printed; fails if it ends with another exit code."""
-    done = subprocess.run(
-        [sys.executable, "-m", "nas", *words],
-        cwd=at,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"},
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout + done.stderr
 
 
 @pytest.fixture
@@ -61,13 +45,20 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_help_comes_at_once(tmp_path: Path) -> None:
-    times = []
-    for _ in range(3):
-        start = cpu_seconds_of_children()
-        assert "search" in nas("--help", at=tmp_path)
-        times.append(cpu_seconds_of_children() - start)
-    # A guard against heavy imports; what is promised is 0.5 s on an idle machine.
-    assert min(times) < 1.5
+    said, heavy = heavy_imports("--help", at=tmp_path)
+
+    assert "search" in said
+    assert heavy == []
+
+
+def test_a_process_of_its_own_ends_with_the_same_line_and_code(tmp_path: Path) -> None:
+    words = ("search", "none.yaml")
+    done = subprocess.run(
+        [sys.executable, "-m", "nas", *words], cwd=tmp_path, capture_output=True, text=True
+    )
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == nas(*words, at=tmp_path, code=2)
 
 
 def test_a_search_prints_front_and_report(searched: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from latency_models.devices.host import host_instruction_sets
 from tests.latency_models.parts.boards import Server, closed_port
-from tests.nas.cli.test_commands import nas
+from tests.nas.parts.command_line import nas
 
 SERVE = "from nas.cli import main; import sys; sys.argv[1:] = {words!r}; main()"
 NEW = "cortex-a72@aarch64-linux-gnu"

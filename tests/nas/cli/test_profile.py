@@ -15,7 +15,7 @@ from search_spaces.graphs.errors import UserError
 from search_spaces.space.architecture import save_architecture
 from search_spaces.space.space import Architecture
 from tests.latency_models.parts.profiles import at, graphs, write_profile
-from tests.nas.cli.test_commands import nas
+from tests.nas.parts.command_line import nas
 from tests.nas.parts.tiny import SPACE
 
 
@@ -96,7 +96,7 @@ def test_this_machine_is_profiled_and_then_predicted(tmp_path: Path) -> None:
     (tmp_path / "devices" / "busy.toml").write_text(
         'description = "this machine, whatever else it does"\nmax_drift = 1000\n'
     )
-    words = ("--space", "space.yaml", "--channels", "1", "--seed", "1", "--budget", "20s")
+    words = ("--space", "space.yaml", "--channels", "1", "--seed", "1", "--budget", "5s")
 
     said = nas("device", "profile", "busy", *words, at=tmp_path)
 

@@ -8,7 +8,7 @@ import pytest
 from nas.serving.models import ProfiledModels
 from search_spaces.space.architecture import save_architecture
 from search_spaces.space.space import Architecture
-from tests.nas.cli.test_commands import nas
+from tests.nas.parts.command_line import nas
 from tests.nas.parts.profiles import make_profile, mobile
 
 SPACE = """

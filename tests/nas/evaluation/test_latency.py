@@ -67,8 +67,6 @@ from tests.nas.parts.profiles import kernel_ms, make_profile
 from tests.nas.parts.runs import baseline, make_run, run_file
 from tests.nas.parts.tiny import SPACE, tiny
 
-pytestmark = pytest.mark.usefixtures("cache_of_its_own")
-
 EXAMPLE = Path(__file__).parents[3] / "examples" / "digits_hybrid.yaml"
 LIMIT = parse_constraint("latency_ms <= 2")
 BUDGET_MS = 0.012

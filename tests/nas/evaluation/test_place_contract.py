@@ -21,8 +21,6 @@ from tests.nas.parts.latencies import fresh_stopwatch, true_ms
 from tests.nas.parts.tiny import tiny
 from tests.waiting import PATIENCE_S
 
-pytestmark = pytest.mark.usefixtures("cache_of_its_own")
-
 INSTRUMENTS = Instruments(fresh_stopwatch)
 SLOW, CLUSTER = pytest.mark.slow, pytest.mark.cluster
 

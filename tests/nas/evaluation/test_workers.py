@@ -25,8 +25,6 @@ from tests.nas.parts.runs import baseline
 from tests.nas.parts.tiny import tiny
 from tests.waiting import PATIENCE_S
 
-pytestmark = pytest.mark.usefixtures("cache_of_its_own")
-
 SPAWN = multiprocessing.get_context("spawn")
 
 

@@ -39,8 +39,6 @@ from tests.nas.parts.contracts import (
 from tests.nas.parts.tiny import tiny
 from tests.waiting import PATIENCE_S
 
-pytestmark = pytest.mark.usefixtures("cache_of_its_own")
-
 Opened = AbstractContextManager[Workers]
 Open = Callable[[RunFolder, RunFile], Opened]
 SPAWN = multiprocessing.get_context("spawn")

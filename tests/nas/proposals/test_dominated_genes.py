@@ -45,8 +45,6 @@ from search_spaces.space.space import Architecture, restore, sample
 from search_spaces.space.staged import Stage, StagedSpace, Stem, block_option
 from tests.nas.parts.tiny import tiny
 
-pytestmark = pytest.mark.usefixtures("cache_of_its_own")
-
 SPACE = StagedSpace(
     name="mixed",
     in_channels=1,

@@ -13,8 +13,6 @@ from nas.training.accuracy import accuracy
 from search_spaces.graphs.errors import UserError
 from tests.nas.parts.tiny import tiny
 
-pytestmark = pytest.mark.usefixtures("cache_of_its_own")
-
 
 def test_the_front_file_holds_the_test_accuracy_of_the_files_weights(tmp_path: Path) -> None:
     results = run_search(tiny(baselines=["lenet_300_100"]), tmp_path)

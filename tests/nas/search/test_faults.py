@@ -22,8 +22,6 @@ from tests.nas.parts.searches import running
 from tests.nas.parts.tiny import tiny
 from tests.waiting import PATIENCE_S, wait_until
 
-pytestmark = pytest.mark.usefixtures("cache_of_its_own")
-
 PROGRAM = """
 import sys
 from pathlib import Path

@@ -26,7 +26,6 @@ from tests.nas.parts.searches import driving, ended_well, wait_for
 from tests.nas.parts.tiny import tiny
 from tests.waiting import PATIENCE_S, wait_until
 
-pytestmark = pytest.mark.usefixtures("cache_of_its_own")
 Record = Callable[[str, object], None]  # pytest's record_property
 
 

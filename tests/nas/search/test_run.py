@@ -35,8 +35,6 @@ from search_spaces.space.architecture import graph_hash
 from search_spaces.space.space import Architecture
 from tests.nas.parts.tiny import SPACE, tiny
 
-pytestmark = pytest.mark.usefixtures("cache_of_its_own")
-
 STAGE = SPACE["stages"][0]
 
 

@@ -238,7 +238,6 @@ def long_search() -> RunFile:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("cache_of_its_own")
 def test_a_search_is_watched_from_outside_until_it_is_killed(
     tmp_path: Path, long_search: RunFile
 ) -> None:

@@ -270,7 +270,6 @@ class RungPlace(LocalPlace):
             yield OpenPlace(workers, measurer)
 
 
-@pytest.mark.usefixtures("cache_of_its_own")
 def test_a_search_stops_what_is_outrun_and_counts_it(tmp_path: Path) -> None:
     file = tiny(
         training={"epochs": 4},

@@ -239,7 +239,6 @@ def postgres() -> Iterator[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("cache_of_its_own")
 def test_the_study_may_live_in_postgresql(postgres: str, tmp_path: Path) -> None:
     file = tiny(search={"storage": postgres})
 

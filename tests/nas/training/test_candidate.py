@@ -31,8 +31,6 @@ from tests.nas.parts.runs import CONDITIONS
 from tests.nas.parts.tiny import tiny
 from tests.nas.parts.trainings import check_same, dropping_net, few_digits
 
-pytestmark = pytest.mark.usefixtures("cache_of_its_own")
-
 GRAPH = dropping_net()
 KEY = graph_hash(GRAPH)
 EPOCHS = 5

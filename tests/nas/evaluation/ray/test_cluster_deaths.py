@@ -23,7 +23,7 @@ from tests.nas.evaluation.ray.faults import Record, changed, in_the_middle, went
 from tests.nas.parts.searches import wait_for
 from tests.waiting import wait_until
 
-pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("cache_of_its_own")]
+pytestmark = pytest.mark.cluster
 
 
 @pytest.fixture

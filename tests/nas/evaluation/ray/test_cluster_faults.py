@@ -28,7 +28,7 @@ from tests.nas.evaluation.ray.faults import TRIALS, Record, changed, in_the_midd
 from tests.nas.parts.searches import wait_for
 from tests.waiting import wait_until
 
-pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("cache_of_its_own")]
+pytestmark = pytest.mark.cluster
 
 
 def test_the_driver_is_killed_and_the_search_resumed(

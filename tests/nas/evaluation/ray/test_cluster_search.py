@@ -24,7 +24,7 @@ from tests.nas.parts.searches import wait_for
 from tests.nas.parts.tiny import tiny
 from tests.waiting import wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cache_of_its_own")]
+pytestmark = pytest.mark.slow
 
 
 def test_a_candidate_whose_worker_is_killed_goes_on_from_its_checkpoint(

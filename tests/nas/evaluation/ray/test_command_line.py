@@ -20,7 +20,7 @@ from tests.nas.evaluation.ray.faults import Record
 from tests.nas.parts.tiny import tiny
 from tests.waiting import PATIENCE_S, wait_until
 
-pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("cache_of_its_own")]
+pytestmark = pytest.mark.cluster
 
 TRIALS = 40
 
