@@ -22,16 +22,8 @@ ROOMS = {
     ),
     "nas": (
         *("nn", "data", "problem", "runs", "training", "serving", "evaluation"),
-        *(
-            "evaluation.ray.nodes",
-            "evaluation.ray",
-            "study",
-            "proposals",
-            "search",
-            "export",
-            "report",
-            "cli",
-        ),
+        *("evaluation.ray.nodes", "evaluation.ray", "study", "proposals", "search"),
+        *("export", "report", "cli.terminal", "cli"),
     ),
 }
 WIDEST = 14  # entries that a folder shows

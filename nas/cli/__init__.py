@@ -3,6 +3,7 @@
 import sys
 import traceback
 from collections.abc import Sequence
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -21,6 +22,7 @@ from nas.cli.latency import latency_app
 from nas.cli.profile import fit_command, profile_command, transfer_command
 from nas.cli.search import search_command
 from nas.cli.status import dashboard_command, status_command
+from nas.cli.style import console, print_error
 
 app = typer.Typer(
     name="nas",
@@ -50,10 +52,22 @@ app.add_typer(device_app, name="device")
 app.add_typer(cluster_app, name="cluster")
 
 
+def say_version(wanted: bool) -> None:
+    from importlib.metadata import version
+
+    if wanted:
+        console.print(f"hwnas {version('hwnas')}")
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the whole traceback of an error.")
+    ] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", callback=say_version, is_eager=True),
     ] = False,
 ) -> None:
     """Options before the command."""
@@ -64,6 +78,9 @@ def main(words: Sequence[str] | None = None) -> None:
 
     A mistake of the user is one line and exit code 2.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a letter that the locale lacks ends no command
+            stream.reconfigure(errors="backslashreplace")
     given = list(sys.argv[1:] if words is None else words)
     debug = "--debug" in given
     if debug:  # also allowed behind the command
@@ -76,7 +93,7 @@ def main(words: Sequence[str] | None = None) -> None:
         if debug:
             traceback.print_exc()
         else:
-            sys.stderr.write(f"{explain(error)}\n")
+            print_error(explain(error))
         sys.exit(2 if is_users(error) else 1)
 
 

@@ -50,8 +50,7 @@ def up_command(
     lost = f" ({dead} dead; nas cluster down, then up, starts anew)" if dead else ""
     console.print(
         f"a cluster of {count} node{'s' * (count > 1)} is {said}up at {cluster.address}{lost}; "
-        f"use it with: {USE}",
-        highlight=False,
+        f"use it with: {USE}"
     )
 
 
@@ -98,7 +97,7 @@ def down_command() -> None:
     with console.status("ending the cluster"):
         nodes, processes = stop()
     if nodes or processes:
-        console.print(f"the cluster is down ({processes} processes ended)", highlight=False)
+        console.print(f"the cluster is down ({processes} processes ended)")
     else:
         console.print("no cluster of yours is up")
 
@@ -122,7 +121,7 @@ def status_command(
     if as_json:
         typer.echo(json.dumps(found, indent=1))
         return
-    console.print(f"cluster at {found['address']}, up since {found['started']}", highlight=False)
+    console.print(f"cluster at {found['address']}, up since {found['started']}")
     made = table("node", "state", ">CPUs", ">GPUs", "resources", ">raylet's process")
     for row in found["nodes"]:
         made.add_row(
@@ -141,7 +140,7 @@ def status_command(
             style="yellow",
         )
     else:
-        console.print(f"use it with: {USE}", highlight=False)
+        console.print(f"use it with: {USE}")
 
 
 def count_text(value: float | None) -> str:

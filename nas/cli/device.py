@@ -33,8 +33,7 @@ def list_command() -> None:
     """List the known devices."""
     from latency_models.devices.device import list_devices
 
-    made = table("device", "runtime", "cpu", ">threads", "description")
-    made.columns[0].no_wrap = True
+    made = table("device", "?runtime", "cpu", "?>threads", "description")
     for device in list_devices():
         made.add_row(
             device.name,

@@ -72,17 +72,16 @@ def retrain_command(
     ] = False,
 ) -> None:
     """Train the picked network in full and score it on the test images."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn as TimeLeft
+    from rich.progress import MofNCompleteColumn, TimeRemainingColumn
 
+    from nas.cli.terminal.progress import progress_bar
     from nas.export.retrain import retrain
     from nas.study.results import load_results
     from nas.training.loop import EpochReport
 
     results = load_results(run)
     trial = results.pick(pick, max_latency_ms)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeLeft())
-    with Progress(*columns, console=console) as bar:
+    with progress_bar(MofNCompleteColumn(), TimeRemainingColumn()) as bar:
         task = bar.add_task(f"training {trial.name}", total=None)
 
         def show(epoch: EpochReport) -> None:

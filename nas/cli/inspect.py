@@ -36,7 +36,8 @@ def print_front(run: Path) -> None:
     tested = any("test_accuracy" in row for row in data["front"])
     extra = [n for n in ("macs", "params") if n not in names]
     columns = [*names, *(["test_accuracy"] if tested else []), *extra]
-    made = table("trial", *(f">{name}" for name in columns), "pick", title=f"front of {run}")
+    heads = (f"?>{name}" if name in extra else f">{name}" for name in columns)
+    made = table("trial", *heads, "pick", title=f"front of {run}")
     for row in data["front"]:
         values = row["values"] | {"test_accuracy": row.get("test_accuracy")}
         marks = {"latency_ms": "~"} if row.get("latency_source") == "predicted" else {}
@@ -87,7 +88,7 @@ if TYPE_CHECKING:
     from latency_models.measurement.layer_table import LayerRow, LayerTimes
     from search_spaces.graphs.graph import Graph
 
-HEAD = ("layer", "operator", "precision", "output", ">MACs", ">weights", ">bytes moved")
+HEAD = ("layer", "operator", "precision", "?output", "?>MACs", "?>weights", "?>bytes moved")
 TIMED = ("kernel", ">ms", ">fp32 ms", "")
 
 
@@ -121,7 +122,7 @@ def show_command(
         f"{metric('peak_bytes', cost.peak_activation_bytes)}"
     )
     if measured:
-        console.print(about_times(rows, device), highlight=False)
+        console.print(about_times(rows, device))
 
 
 def timed_layers(graph: "Graph", device: str) -> "LayerTimes | None":
@@ -140,7 +141,7 @@ def timed_layers(graph: "Graph", device: str) -> "LayerTimes | None":
         with console.status("compiling and timing"), Measurer(get_device(device)) as measurer:
             return time_layers(graph, measurer)
     except (MeasurementError, UnsupportedOperatorError) as error:
-        console.print(f"not timed on {device}: {error}", style="yellow", highlight=False)
+        console.print(f"not timed on {device}: {error}", style="yellow")
         return None
 
 
@@ -207,7 +208,7 @@ def show_space(config: ConfigPath) -> None:
     from search_spaces.space.staged import count_architectures, describe_space
 
     space = read_space(config)
-    console.print(describe_space(space), highlight=False)
+    console.print(describe_space(space))
     console.print(f"{in_words(count_architectures(space))} architectures")
 
 

@@ -60,7 +60,7 @@ def measure_command(
         typer.echo(json.dumps(to_json(latency) | times))
         return
     if layers:
-        made = table("layer", "operator", "output", ">MACs", ">ms", ">share")
+        made = table("layer", "operator", "?output", "?>MACs", ">ms", ">share")
         for row in layer_rows(graph, LayerTimes(times_by_row(graph, kernels))):
             shape = "x".join(map(str, row.shape))
             ms = "-" if row.ms is None else f"{row.ms:.4f}"
@@ -74,8 +74,7 @@ def measure_command(
     if (how := latency.conditions) is not None:
         console.print(
             f"{how.runtime} {how.runtime_version}, {how.target or how.cpu}, {how.threads} thread, "
-            f"{how.runs} runs, {how.cache} cache, reference kernel at {how.drift:.2f} of its best",
-            highlight=False,
+            f"{how.runs} runs, {how.cache} cache, reference kernel at {how.drift:.2f} of its best"
         )
 
 
@@ -200,25 +199,25 @@ def print_predictions(
         made = table("architecture", ">latency", ">interval", "")
         for name, row in found.items():
             made.add_row(name, *latency_cells(row), reason(row))
-        console.print(made, highlight=False)
+        console.print(made)
         return
     (only,) = found.values()
     assert isinstance(only, Latency)
     said, interval = latency_cells(only)
     within = f" ({only.interval.probability:.0%} interval: {interval})" if only.interval else ""
     by = f"predicted for {device} by {only.predicted_by}"
-    console.print(f"{said}{within}, {by}", highlight=False)
+    console.print(f"{said}{within}, {by}")
 
 
 def print_kernels(answer: "Explanation", title: str | None) -> None:
-    made = table("layer", "kernel", ">us", ">low", ">high", ">share", "from", title=title)
+    made = table("layer", "?kernel", ">us", "?>low", "?>high", ">share", "from", title=title)
     for row in answer.kernels:
         times = (f"{1e3 * ms:.3f}" for ms in (row.median_ms, row.low_ms, row.high_ms))
         made.add_row(row.node, row.kernel, *times, f"{row.share:.1%}", row.source)
     overhead = f"{1e3 * answer.overhead_ms:.3f}"
     share = f"{answer.overhead_ms / answer.latency.median_ms:.1%}"
     made.add_row("beyond the kernels", "", overhead, "", "", share, "")
-    console.print(made, highlight=False)
+    console.print(made)
 
 
 def print_comparison(answers: "Mapping[str, Latency | UserError]") -> None:
@@ -232,7 +231,7 @@ def print_comparison(answers: "Mapping[str, Latency | UserError]") -> None:
     for name, answer in answers.items():
         share = f"{medians[name] / medians[first]:.2f}x" if name in medians else "-"
         made.add_row(name, *latency_cells(answer), share, reason(answer))
-    console.print(made, highlight=False)
+    console.print(made)
 
 
 def latency_cells(answer: "Latency | UserError") -> Sequence[str]:

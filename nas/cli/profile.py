@@ -11,8 +11,6 @@ from nas.cli.style import console, table
 from nas.problem.formatting import duration
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, ProgressColumn
-
     from latency_models.profiling.profile import ProfileReport
     from latency_models.transfer.device_transfer import TransferReport
 
@@ -46,14 +44,6 @@ def seconds_of(text: str) -> float:
     return total
 
 
-def progress_bar(column: "ProgressColumn") -> "Progress":
-    """Returns a bar whose last column is given."""
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
-
-    what = TextColumn("{task.description}")
-    return Progress(SpinnerColumn(), what, BarColumn(), column, console=console)
-
-
 def how_far_off(held_out: Mapping[str, float]) -> str:
     return f"off by {held_out['mape']:.1%} in the mean, {held_out['within_10']:.0%} within 10 %"
 
@@ -77,16 +67,15 @@ def profile_command(
 
     Ctrl-C ends the timing and fits what is there; every run adds to what is known.
     """
-    from rich.progress import TextColumn
-
     from latency_models.devices.device import get_device
     from latency_models.profiling.profile import profile_device
     from latency_models.profiling.profiler import ProfileProgress
+    from nas.cli.terminal.progress import progress_bar, said
     from nas.problem.drawing import drawing, read_space
 
     budget_s, device = seconds_of(budget), get_device(name)
     drawn = drawing(read_space(space, channels, classes))
-    with progress_bar(TextColumn("{task.fields[left]} left", justify="right")) as bar:
+    with progress_bar(said("{task.fields[left]} left"), spins=True) as bar:
         task = bar.add_task("drawing networks", total=budget_s, left=duration(budget_s))
 
         def show(timed: ProfileProgress) -> None:
@@ -139,7 +128,7 @@ def print_report(name: str, report: "ProfileReport") -> None:
             style="yellow" if drift.is_notable else None,
         )
     made.add_row("model", str(report.path))
-    console.print(made, highlight=False)
+    console.print(made)
     console.print(f"next: nas latency predict ARCHITECTURE.json --device {name}")
 
 
@@ -169,12 +158,13 @@ def transfer_command(
 
     from latency_models.devices.device import get_device
     from latency_models.transfer.device_transfer import transfer_device
+    from nas.cli.terminal.progress import progress_bar
     from nas.problem.drawing import drawing, read_space
 
     device = get_device(name)
     drawn = drawing(read_space(space, channels, classes))
     names = [each.strip() for each in sources.split(",") if each.strip()]
-    with progress_bar(MofNCompleteColumn()) as bar:
+    with progress_bar(MofNCompleteColumn(), spins=True) as bar:
         task = bar.add_task("loading models", total=samples)
         report = transfer_device(
             device,
@@ -206,7 +196,7 @@ def print_transfer(name: str, report: "TransferReport") -> None:
         )
     made.add_row("each network left out", how_far_off(about["held_out"]))
     made.add_row("model", str(report.path))
-    console.print(made, highlight=False)
+    console.print(made)
     if report.has_own:
         console.print(
             f"{name} also has a model of its own profile, which is used instead of this one",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas.cli.style import console, metric
+from nas.cli.style import console, metric, print_error
 from nas.problem.formatting import duration
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def place_at(ray: str | None, most_trainings: int | None) -> Iterator["Place | N
         with connected(ray) as cluster:
             yield RayPlace(cluster, Instruments(), most_trainings)
     except ClusterLostError as error:
-        typer.echo(f"error: {error}", err=True)
+        print_error(f"error: {error}")
         os._exit(2)  # Ray's own exit handlers would wait a minute for the head
 
 
@@ -109,26 +109,14 @@ def watched_search(
     file: "RunFile", runs: Path, resume: bool, join: bool, place: "Place | None"
 ) -> "RunResults":
     """Searches behind a progress bar with the time left; prints a line for every trial."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import MofNCompleteColumn, TimeElapsedColumn, TimeRemainingColumn
 
+    from nas.cli.terminal.progress import progress_bar, said
     from nas.search.loop import Progress as TrialDone
     from nas.search.run import run_search
 
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=console,
+    bar = progress_bar(
+        MofNCompleteColumn(), TimeElapsedColumn(), said("left"), TimeRemainingColumn()
     )
     task = bar.add_task("searching", total=file.search.trials, start=False)
 
@@ -210,7 +198,7 @@ def finish(results: "RunResults") -> None:
         )
     for said in (about_useless(results), about_latency(results), in_one_line(results)):
         if said:
-            console.print(said, highlight=False)
+            console.print(said)
     finish_run(results)
     print_front(results.run.path)
     console.print(f"report: {results.run.report_file}")

@@ -48,13 +48,11 @@ def serve_command(
         try:
             models.get(name)  # now, so that the first client does not wait
         except UserError as error:
-            console.print(f"{name} cannot be served: {error}", style="yellow", highlight=False)
+            console.print(f"{name} cannot be served: {error}", style="yellow")
     limits = Limits(body_bytes=max_body_bytes, batch=max_batch, seconds=max_seconds)
     app = make_app(models, secret, limits)
     listening = open_socket(host, port, has_token=secret is not None)
     console.print(
-        f"serving {', '.join(models.names())} on {url_of(listening)} (see /docs); stop with "
-        "Ctrl-C",
-        highlight=False,
+        f"serving {', '.join(models.names())} on {url_of(listening)} (see /docs); stop with Ctrl-C"
     )
     serve(app, listening, max_seconds)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Group, RenderableType
 from rich.live import Live
-from rich.text import Text
 
 from nas.cli.style import console, metric, table
+from nas.cli.terminal.text import styled
 from nas.problem.formatting import duration
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def print_changes(reader: "StatusReader", shown: "Callable[[Status], str]") -> N
         status, _ = reader.read()
         news = (status.state, status.counts, status.best, status.front)
         if news != last:
-            typer.echo(shown(status))
+            console.print(shown(status))
         last = news
         if status.state != "searching":
             return
@@ -94,7 +94,7 @@ def drawn(status: "Status", results: "RunResults") -> RenderableType:
     parts: list[RenderableType] = []
 
     def say(line: str, style: str = "") -> None:
-        parts.append(Text(line, style))
+        parts.append(styled(line, style))
 
     states = {"died": "its search died", "finished": "not running", "searching": "searching"}
     state = states.get(status.state, "not running")
@@ -125,7 +125,7 @@ def drawn(status: "Status", results: "RunResults") -> RenderableType:
     if status.failures:
         made = table(">count", "infeasible because")
         for cause, count in status.failures[:MOST_ROWS]:
-            made.add_row(str(count), Text(cause))
+            made.add_row(str(count), cause)
         rest = sum(count for _, count in status.failures[MOST_ROWS:])
         if rest:
             made.add_row(str(rest), "other causes")
@@ -203,7 +203,7 @@ def rows_of(driver: "Driver") -> list[RenderableType]:
         tasks = table("worker on", "doing", "where", ">for")
         for task in it.tasks[:MOST_ROWS]:
             cells = (task.name or task.hash[:12], task.phase, task.where)
-            tasks.add_row(*map(Text, cells), duration(seconds_between(task.since, now())))
+            tasks.add_row(*cells, duration(seconds_between(task.since, now())))
         if len(it.tasks) > MOST_ROWS:
             tasks.add_row(f"and {len(it.tasks) - MOST_ROWS} more", "", "", "")
         made.append(tasks)
@@ -212,7 +212,7 @@ def rows_of(driver: "Driver") -> list[RenderableType]:
         for device in it.devices:
             counts = (device.queue, device.measured, device.failures)
             named = (device.name, device.where, device.state)
-            devices.add_row(*map(Text, named), *map(str, counts))
+            devices.add_row(*named, *map(str, counts))
         made.append(devices)
     return made
 
@@ -258,5 +258,5 @@ def dashboard_command(
     app = dashboard_app(storage, secret)
     listening = open_socket(host, port, has_token=secret is not None)
     needs = " (any user name, the token as password)" if secret is not None else ""
-    console.print(f"dashboard on {url_of(listening)}{needs}; stop with Ctrl-C", highlight=False)
+    console.print(f"dashboard on {url_of(listening)}{needs}; stop with Ctrl-C")
     serve(app, listening)

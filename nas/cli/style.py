@@ -1,20 +1,16 @@
-"""Style: numbers and tables as people read them."""
+"""Style: what commands print through, and numbers as people read them."""
 
-from rich.console import Console
-from rich.table import Table
+import sys
 
+from nas.cli.terminal.console import console as console
+from nas.cli.terminal.tables import table as table
+from nas.cli.terminal.text import in_one_line
 from nas.problem.formatting import milliseconds, percent, scaled
 
-console = Console(soft_wrap=True)
 
-
-def table(*columns: str, title: str | None = None) -> Table:
-    """Returns an empty table; columns that begin with ``>`` are numbers, aligned right."""
-    made = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        number = column.startswith(">")
-        made.add_column(column.lstrip(">"), justify="right" if number else "left", no_wrap=number)
-    return made
+def print_error(said: str) -> None:
+    """Writes one line to where errors go."""
+    sys.stderr.write(f"{in_one_line(said)}\n")
 
 
 def metric(name: str, value: float | None) -> str:

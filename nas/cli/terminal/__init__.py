@@ -1,0 +1,1 @@
+"""Terminal: text that is only text, tables that fit, a bar; what every command prints through."""
