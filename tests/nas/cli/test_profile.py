@@ -91,7 +91,10 @@ def test_a_model_is_fitted_again_and_says_what_it_knows(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_this_machine_is_profiled_and_then_predicted(tmp_path: Path) -> None:
+def test_this_machine_is_profiled_and_then_predicted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("latency_models.prediction.fitting.LEAST_KERNELS", 5)  # in five seconds
     (tmp_path / "devices").mkdir()
     (tmp_path / "devices" / "busy.toml").write_text(
         'description = "this machine, whatever else it does"\nmax_drift = 1000\n'
