@@ -16,6 +16,8 @@ from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[3]
 SERVE = """
+from latency_models.devices.lazy import leave_torch_out
+leave_torch_out()  # as nas device serve does
 from latency_models.boards.server import serve_board, serve_tracker
 def say(line): print(line, flush=True)
 """
