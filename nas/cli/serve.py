@@ -52,7 +52,11 @@ def serve_command(
     limits = Limits(body_bytes=max_body_bytes, batch=max_batch, seconds=max_seconds)
     app = make_app(models, secret, limits)
     listening = open_socket(host, port, has_token=secret is not None)
-    console.print(
-        f"serving {', '.join(models.names())} on {url_of(listening)} (see /docs); stop with Ctrl-C"
-    )
-    serve(app, listening, max_seconds)
+
+    def announce() -> None:
+        console.print(
+            f"serving {', '.join(models.names())} on {url_of(listening)} (see /docs); stop with "
+            "Ctrl-C"
+        )
+
+    serve(app, listening, limits, announce)

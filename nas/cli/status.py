@@ -258,5 +258,5 @@ def dashboard_command(
     app = dashboard_app(storage, secret)
     listening = open_socket(host, port, has_token=secret is not None)
     needs = " (any user name, the token as password)" if secret is not None else ""
-    console.print(f"dashboard on {url_of(listening)}{needs}; stop with Ctrl-C")
-    serve(app, listening)
+    line = f"dashboard on {url_of(listening)}{needs}; stop with Ctrl-C"
+    serve(app, listening, lambda: console.print(line))

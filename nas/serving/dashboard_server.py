@@ -17,7 +17,7 @@ from optuna_dashboard import wsgi
 from optuna_dashboard._serializer import serialize_frozen_trial
 
 from nas.serving.dashboard import ReadOnlyStorage
-from nas.serving.sockets import stopping
+from nas.serving.sockets import FOREIGN_HOST, is_own_host, stopping
 
 REQUEST_S = 30.0  # a client that says nothing for so long is let go
 Answer: TypeAlias = Iterable[bytes]
@@ -27,10 +27,11 @@ def dashboard_app(storage: ReadOnlyStorage, token: str | None) -> WSGIApplicatio
     """Returns Optuna's dashboard for people who may look, and only look.
 
     Args:
-        token: What they must give as the password, with any user name; None asks for none.
+        token: What they must give as the password, with any user name; None asks for none, but
+            to be called by this machine's own name.
     """
     app = reading_only(with_feasible_best(wsgi(storage), storage))
-    return app if token is None else knowing_token(app, token)
+    return knowing_host(app) if token is None else knowing_token(app, token)
 
 
 def with_feasible_best(app: WSGIApplication, storage: ReadOnlyStorage) -> WSGIApplication:
@@ -97,6 +98,17 @@ def knowing_token(app: WSGIApplication, token: str) -> WSGIApplication:
     return answer
 
 
+def knowing_host(app: WSGIApplication) -> WSGIApplication:
+    """Answers 400 to a browser that was led here under another machine's name."""
+
+    def answer(environ: WSGIEnvironment, start: StartResponse) -> Answer:
+        if not is_own_host(environ.get("HTTP_HOST", "")):
+            return refuse(start, "400 Bad Request", FOREIGN_HOST)
+        return app(environ, start)
+
+    return answer
+
+
 def given_token(header: str) -> bytes:
     """Returns what a client gave as the token; empty where it gave none.
 
@@ -150,12 +162,17 @@ class Handler(WSGIRequestHandler):
         return
 
 
-def serve(app: WSGIApplication, listening: socket.socket) -> None:
-    """Answers until Ctrl-C or SIGTERM."""
+def serve(app: WSGIApplication, listening: socket.socket, announce: Callable[[], None]) -> None:
+    """Answers until Ctrl-C or SIGTERM.
+
+    Args:
+        announce: Says that it is there; a signal from then on ends it in order.
+    """
     server = Server(listening, app)
 
     def stop() -> None:  # from the loop's own thread, which `shutdown` would wait for
         Thread(target=server.shutdown, daemon=True).start()
 
     with server, stopping(stop):
+        announce()
         server.serve_forever(poll_interval=0.2)

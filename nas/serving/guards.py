@@ -16,6 +16,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from nas.serving.sockets import FOREIGN_HOST, is_own_host
+
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -116,6 +118,20 @@ class Token:
                 message = "this service needs its token: send 'Authorization: Bearer TOKEN'"
                 answer = error_response(message, 401, **{"WWW-Authenticate": "Bearer"})
                 return await answer(scope, receive, send)
+        return await self.app(scope, receive, send)
+
+
+class OwnHost:
+    """Answers 400 where a request does not call this machine by its own name."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
+            if not is_own_host(host):
+                return await error_response(FOREIGN_HOST, 400)(scope, receive, send)
         return await self.app(scope, receive, send)
 
 

@@ -2,25 +2,31 @@
 
 import gc
 import socket
+from collections.abc import Callable
 
 import uvicorn
 from fastapi import FastAPI
 
+from nas.serving.connections import timely_protocol
+from nas.serving.limits import Limits
 from nas.serving.sockets import stopping
 
 
-def serve(app: FastAPI, listening: socket.socket, grace_s: float) -> None:
+def serve(
+    app: FastAPI, listening: socket.socket, limits: Limits, announce: Callable[[], None]
+) -> None:
     """Answers until Ctrl-C or SIGTERM; requests in flight are answered first.
 
     Args:
-        grace_s: How long a request in flight may still take.
+        announce: Says that the service is there; a signal from then on ends it in order.
     """
     config = uvicorn.Config(
         app,
+        http=timely_protocol(limits),
         log_level="warning",
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=int(grace_s) + 1,
+        timeout_graceful_shutdown=int(limits.seconds) + 1,
         ws="none",
     )
     server = uvicorn.Server(config)
@@ -33,4 +39,5 @@ def serve(app: FastAPI, listening: socket.socket, grace_s: float) -> None:
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
     with stopping(stop):
+        announce()
         server.run(sockets=[listening])

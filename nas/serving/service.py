@@ -23,10 +23,12 @@ from starlette.responses import Response
 from latency_models.devices.latency import Latency, to_json
 from latency_models.prediction.predictor import Predictor
 from latency_models.transfer.predictions import prediction_json, read_architecture
+from nas.serving.computation import Computation, OutOfTimeError
 from nas.serving.docs_page import docs_page
 from nas.serving.guards import (
     Counted,
     Counters,
+    OwnHost,
     RequestTimeLimit,
     Token,
     error_response,
@@ -59,19 +61,20 @@ DESCRIPTION = (
 )
 
 
-class OutOfTimeError(Exception):
-    """Nobody waits for this answer any more."""
-
-
 class BodyTooLargeError(Exception):
     """A request sent more than it may."""
+
+
+class TooBusyError(Exception):
+    """All requests together sent more than is kept at one time."""
 
 
 def make_app(models: Models, token: str | None = None, limits: Limits = DEFAULT_LIMITS) -> FastAPI:
     """Returns the app that answers with ``models``.
 
     Args:
-        token: What every request but for health and docs must bring; None lets all in.
+        token: What every request but for health and docs must bring; None lets all in that call
+            this machine by its own name.
     """
     service = Service(models, limits, Counters())
 
@@ -91,7 +94,9 @@ def make_app(models: Models, token: str | None = None, limits: Limits = DEFAULT_
     add_routes(app, service)
     # The last one added is passed first.
     app.add_middleware(RequestTimeLimit, seconds=limits.seconds)
-    if token is not None:
+    if token is None:
+        app.add_middleware(OwnHost)
+    else:
         app.add_middleware(Token, token=token)
     paths = frozenset(getattr(route, "path", "") for route in app.routes)
     app.add_middleware(Counted, counters=service.counters, paths=paths)
@@ -99,6 +104,7 @@ def make_app(models: Models, token: str | None = None, limits: Limits = DEFAULT_
     app.add_exception_handler(HTTPException, explain_refusal)
     app.add_exception_handler(OutOfTimeError, lambda *_: out_of_time(limits.seconds))
     app.add_exception_handler(BodyTooLargeError, lambda *_: too_large(limits))
+    app.add_exception_handler(TooBusyError, lambda *_: too_busy())
     app.add_exception_handler(Exception, explain_fault)
     return app
 
@@ -110,13 +116,51 @@ class Service:
         self.models, self.limits, self.counters = models, limits, counters
         self._threads = ThreadPoolExecutor(limits.threads, "predict")
         self._turns: defaultdict[str, Lock] = defaultdict(Lock)
+        self._waiting_bytes = 0
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def compute(self, work: Callable[[], R]) -> R:
-        """Returns what ``work`` gives in one of the threads; it waits for its turn there."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+    async def compute(self, work: Callable[[], R], deadline: float) -> R:
+        """Returns what ``work`` gives in one of the threads; it waits for its turn there.
+
+        Raises:
+            OutOfTimeError: If it is not done by then; it is ended.
+        """
+        computation, loop = Computation(work), asyncio.get_running_loop()
+        ending = loop.call_later(max(0.0, deadline - monotonic()), computation.stop)
+        try:
+            return await loop.run_in_executor(self._threads, computation)
+        finally:
+            ending.cancel()
+            computation.stop()  # nobody waits for it where the client is gone
+
+    @asynccontextmanager
+    async def body(self, request: Request) -> AsyncIterator[bytes]:
+        """Receives a request's body, which counts among all bodies until it is answered.
+
+        Raises:
+            HTTPException: If it is not sent as JSON.
+            BodyTooLargeError: If it is larger than a body may be.
+            TooBusyError: If there is no room for it beside the others.
+        """
+        kind = request.headers.get("content-type", "")
+        if kind.partition(";")[0].strip().lower() != "application/json":
+            raise HTTPException(415, f"the body must be sent as application/json, got {kind!r}")
+        parts: list[bytes] = []
+        size = 0
+        try:
+            async for part in request.stream():
+                size += len(part)
+                self._waiting_bytes += len(part)
+                if size > self.limits.body_bytes:
+                    raise BodyTooLargeError
+                if self._waiting_bytes > self.limits.waiting_bytes:
+                    raise TooBusyError
+                parts.append(part)
+            yield b"".join(parts)
+        finally:
+            self._waiting_bytes -= size
 
     @contextmanager
     def turn(self, device: str, deadline: float) -> Iterator[None]:
@@ -224,22 +268,25 @@ def add_routes(app: FastAPI, service: Service) -> None:
     @app.get("/devices", responses=responses(DevicesAnswer))
     async def devices() -> Response:
         """Lists the profiled devices with what is known of them."""
-        return json_response(await service.compute(service.devices))
+        deadline = monotonic() + limits.seconds
+        return json_response(await service.compute(service.devices, deadline))
 
     @app.post("/predict", responses=responses(PredictAnswer), openapi_extra=taking(PredictQuery))
     async def predict(request: Request) -> Response:
         """Predicts the latency of one architecture on a profiled device."""
-        deadline = monotonic() + limits.seconds
-        body = await receive_json(request, limits)
-        return json_response(await service.compute(lambda: service.predict(body, deadline)))
+        return await answer(request, service.predict)
 
     @app.post("/predict/batch", responses=responses(BatchAnswer), openapi_extra=taking(BatchQuery))
     async def predict_batch(request: Request) -> Response:
         """Predicts the latency of several architectures; what one of them lacks is told in its
         place, and the others are still answered."""
+        return await answer(request, service.predict_batch)
+
+    async def answer(request: Request, ask: Callable[[bytes, float], dict[str, Any]]) -> Response:
         deadline = monotonic() + limits.seconds
-        body = await receive_json(request, limits)
-        return json_response(await service.compute(lambda: service.predict_batch(body, deadline)))
+        async with service.body(request) as body:
+            found = await service.compute(lambda: ask(body, deadline), deadline)
+        return json_response(found)
 
     @app.get("/metrics", response_class=Response)
     async def metrics() -> Response:
@@ -271,21 +318,12 @@ def taking(body: type[BaseModel]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
-async def receive_json(request: Request, limits: Limits) -> bytes:
-    """Returns the body; stops reading where it grows too large."""
-    kind = request.headers.get("content-type", "")
-    if kind.partition(";")[0].strip().lower() != "application/json":
-        raise HTTPException(415, f"the body must be sent as application/json, got {kind!r}")
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > limits.body_bytes:
-            raise BodyTooLargeError
-        parts.append(part)
-    return b"".join(parts)
-
-
 def too_large(limits: Limits) -> Response:
     return error_response(
         f"a body has at most {limits.body_bytes} bytes; send fewer architectures at once", 413
     )
+
+
+def too_busy() -> Response:
+    message = "the service holds as many requests as it can; try again when it is less busy"
+    return error_response(message, 503, **{"Retry-After": "1"})

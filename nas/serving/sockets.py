@@ -9,11 +9,18 @@ from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
 
+from latency_models.devices.device import is_loopback
 from search_spaces.graphs.errors import UserError
 
 TOKEN = "HWNAS_TOKEN"
 LEAST_TOKEN = 16  # characters
 BACKLOG = 512
+# A page of another site can give its own name this machine's address, and read what is served
+# here as its own; but not hide that name.
+FOREIGN_HOST = (
+    "without a token this is served under this machine's own name alone: open 127.0.0.1 or "
+    "localhost, or serve with a token"
+)
 
 
 def read_token(given: str | None, file: Path | None) -> str | None:
@@ -69,6 +76,21 @@ def open_socket(host: str, port: int, has_token: bool) -> socket.socket:
             f"cannot listen on {host} port {port}: {error.strerror}; choose another with --port"
         ) from None
     return listening
+
+
+def is_own_host(header: str) -> bool:
+    """Whether a request's Host names this machine as only itself can.
+
+    >>> [is_own_host(host) for host in ("127.0.0.1:8000", "localhost", "[::1]:80")]
+    [True, True, True]
+    >>> [is_own_host(host) for host in ("evil.example:8000", "127.0.0.1.evil.example", "")]
+    [False, False, False]
+    """
+    host = header.strip()
+    if host.endswith("]") or ":" not in host:
+        return is_loopback(host.removeprefix("[").removesuffix("]"))
+    name, _, port = host.rpartition(":")
+    return port.isdecimal() and is_loopback(name.removeprefix("[").removesuffix("]"))
 
 
 def url_of(listening: socket.socket) -> str:

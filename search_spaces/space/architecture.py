@@ -86,7 +86,7 @@ def from_json(data: Mapping[str, Any]) -> Architecture:
             f"{VERSION}; upgrade hwnas"
         )
     try:
-        graph = read_graph(data["graph"])
+        graph = graph_of(data["graph"])
         genes = read_as(Mapping[str, Value], data["genes"], "genes")
         architecture = Architecture(str(data["space"]), tuple(genes.items()), graph)
     except KeyError as error:
@@ -103,9 +103,26 @@ def read_graph(data: Mapping[str, Any]) -> Graph:
     """Returns the graph that ``data`` holds; types, ranges and shapes are checked.
 
     Raises:
-        UserError: If they are wrong.
-        KeyError: If a part is missing.
+        UserError: If they are wrong, or a part is missing.
     """
+    try:
+        return graph_of(data)
+    except KeyError as error:
+        raise UserError(f"the graph lacks {error}") from None
+
+
+def graph_of(data: Mapping[str, Any]) -> Graph:
+    try:
+        graph = built(data)
+    except UserError:
+        raise
+    except ValueError as error:  # of an operator or the builder, and complete in itself
+        raise UserError(str(error)) from None
+    check_sizes(graph)
+    return graph
+
+
+def built(data: Mapping[str, Any]) -> Graph:
     read_as(Mapping[str, Any], data, "graph")
     net = GraphBuilder(read_as(Shape, data["input_shape"], "input_shape"))
     nodes: dict[str, Node] = {INPUT: net.input}
@@ -120,9 +137,7 @@ def read_graph(data: Mapping[str, Any]) -> Graph:
                 f"node {name!r} reads {shown(missing[0])}, which no node before it gives"
             )
         nodes[name] = net.add(name, read_operator(row), *(nodes[each] for each in inputs))
-    graph = net.graph()
-    check_sizes(graph)
-    return graph
+    return net.graph()
 
 
 def node_name(name: str) -> str:

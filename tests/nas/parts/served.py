@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from time import sleep
+from time import monotonic, sleep
 from typing import Any
 
 from latency_models.devices.latency import Interval, Latency, NotProfiledError
@@ -58,7 +58,9 @@ class ByMacs:
 
     def latency(self, graph: Graph, *, extrapolate: bool = False) -> Latency:
         if graph.input_shape[0] == SLOW:
-            sleep(self.slow_s)
+            end = monotonic() + self.slow_s
+            while monotonic() < end:  # in Python, as predictions are
+                sleep(0.001)
         if graph.input_shape[0] == UNKNOWN and not extrapolate:
             raise NotProfiledError(f"no kernel reads {UNKNOWN} channels; profile one")
         ms = self.factor * network_cost(graph).macs / 1e6
@@ -107,8 +109,8 @@ def main() -> None:
     limits = Limits(**json.loads(sys.argv[2]))
     token = read_token(None, None)
     listening = open_socket("127.0.0.1", 0, token is not None)
-    print(url_of(listening), flush=True)
-    serve(make_app(models, token, limits), listening, limits.seconds)
+    app = make_app(models, token, limits)
+    serve(app, listening, limits, lambda: print(url_of(listening), flush=True))
 
 
 if __name__ == "__main__":

@@ -122,6 +122,15 @@ def test_who_has_no_token_sees_nothing(results: RunResults) -> None:
         assert httpx.get(f"{url}/api/studies", headers=bearer).status_code == 200
 
 
+def test_a_page_of_another_site_sees_nothing(results: RunResults) -> None:
+    with served(results) as url:
+        for host in ("evil.example", "127.0.0.1.nip.io:80", ""):
+            answer = httpx.get(f"{url}/api/studies", headers={"Host": host})
+            assert answer.status_code == 400
+            assert "under this machine's own name" in answer.text
+        assert httpx.get(f"{url}/api/studies", headers={"Host": "localhost"}).status_code == 200
+
+
 def test_other_machines_may_look_only_with_a_token(
     results: RunResults, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,8 +9,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from time import sleep
+from time import monotonic, sleep
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -34,6 +35,7 @@ SECRET = "a-token-that-only-these-tests-know"
 JSON = {"Content-Type": "application/json"}
 BODY_BYTES = 100_000
 SECONDS = 1.5
+CONNECTIONS = 30
 
 
 def network(channels: int = 3, width: int = 8) -> Architecture:
@@ -50,7 +52,13 @@ def query(architecture: Architecture, **more: object) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[httpx.Client]:
-    limits = {"body_bytes": BODY_BYTES, "batch": 20, "seconds": SECONDS}
+    limits = {
+        "body_bytes": BODY_BYTES,
+        "batch": 20,
+        "seconds": SECONDS,
+        "connections": CONNECTIONS,
+        "waiting_bytes": BODY_BYTES,
+    }
     with served(None, 4.0, **limits) as (url, _), httpx.Client(base_url=url) as made:
         yield made
 
@@ -150,7 +158,7 @@ def mistakes() -> dict[str, tuple[bytes, str]]:
         ),
         "no graph": (
             good | {"architecture": {"format": "hwnas.architecture", "version": 1}},
-            "the architecture file is damaged: KeyError 'graph'",
+            "the architecture file is damaged: it lacks 'graph'",
         ),
         "a list": ([good], "the body must be a JSON object, got list"),
         "lone surrogate": (good | {"device": "\ud800"}, "has no latency model"),
@@ -211,9 +219,72 @@ def test_what_takes_too_long_is_503_and_others_are_answered(client: httpx.Client
         assert f"longer than {SECONDS:g} s" in error_of(slow.result(), 503)
 
 
+def test_requests_that_would_never_end_leave_their_threads(client: httpx.Client) -> None:
+    with ThreadPoolExecutor(2) as threads:  # as many as the service has
+        slow = [
+            threads.submit(client.post, "/predict", json=query(network(SLOW))) for _ in range(2)
+        ]
+        assert {each.result().status_code for each in slow} == {503}
+
+    assert client.post("/predict", json=query(network())).status_code == 200
+
+
+def connect(client: httpx.Client) -> socket.socket:
+    address = urlsplit(str(client.base_url))
+    opened = socket.create_connection((address.hostname, address.port))
+    opened.settimeout(PATIENCE_S)
+    return opened
+
+
+def test_headers_that_never_end_are_not_waited_for(client: httpx.Client) -> None:
+    with connect(client) as opened:
+        opened.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
+        start = monotonic()
+        assert opened.recv(100) == b""
+
+    assert monotonic() - start >= SECONDS
+
+
+def test_connections_have_a_limit(client: httpx.Client) -> None:
+    with ExitStack() as stack:
+        for _ in range(CONNECTIONS):
+            stack.enter_context(connect(client))
+        last = stack.enter_context(connect(client))
+        with suppress(ConnectionResetError):
+            assert last.recv(1) == b""
+    assert client.get("/health").status_code == 200
+
+
+def test_bodies_have_a_limit_together(client: httpx.Client) -> None:
+    head = f"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {BODY_BYTES}\r\n"
+    with connect(client) as opened:
+        opened.sendall(f"{head}Content-Type: application/json\r\n\r\n".encode())
+        opened.sendall(b" " * (BODY_BYTES - 10))
+        sleep(0.2)  # until it is received
+        busy = client.post("/predict", content=b" " * BODY_BYTES, headers=JSON)
+
+    assert "as many requests as it can" in error_of(busy, 503)
+    assert client.post("/predict", json=query(network())).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.nip.io", ""])
+def test_a_page_of_another_site_is_not_answered(client: httpx.Client, host: str) -> None:
+    for path in ("/health", "/devices", "/docs"):
+        answer = client.get(path, headers={"Host": host})
+        assert "under this machine's own name" in error_of(answer, 400)
+
+    assert client.get("/health", headers={"Host": "localhost:1"}).status_code == 200
+
+
+def test_a_signal_right_after_the_first_line_is_an_end_in_order() -> None:
+    with served() as (_, process):
+        process.terminate()
+        assert process.wait(PATIENCE_S) == 0
+
+
 def test_a_body_that_never_comes_is_503(client: httpx.Client) -> None:
     at = urlsplit(str(client.base_url))
-    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
     with socket.create_connection((at.hostname or "", at.port or 0), timeout=PATIENCE_S) as slow:
         slow.sendall(head + b"Content-Length: 1000\r\n\r\n{")
