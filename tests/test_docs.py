@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from nas.data.sources import SOURCES
+from nas.data.sources.registry import SOURCES
 from nas.problem.metrics import METRICS
 from nas.problem.records import SAMPLERS
 from nas.problem.run_file import (

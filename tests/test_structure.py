@@ -21,7 +21,7 @@ ROOMS = {
         *("measurement", "prediction", "profiling", "transfer"),
     ),
     "nas": (
-        *("nn", "data", "problem", "runs", "training", "serving", "evaluation"),
+        *("nn", "data", "data.sources", "problem", "runs", "training", "serving", "evaluation"),
         *("evaluation.ray.nodes", "evaluation.ray", "study", "proposals", "search"),
         *("export", "report", "cli.terminal", "cli"),
     ),

@@ -193,13 +193,9 @@ ConfigPath = Annotated[Path, typer.Argument(help="Run file (YAML).")]
 
 
 def read_space(config: Path) -> "StagedSpace":
-    from nas.data.sources import make_source
-    from nas.problem.run_file import read_run_file
-    from nas.problem.search_problem import space_for
+    from nas.problem.drawing import read_space as read
 
-    run = read_run_file(config).config()
-    data, _ = make_source(run.data.kind, **run.data.settings).load()
-    return space_for(run, data.image_shape[0], data.num_classes)
+    return read(config, None, None)
 
 
 @space_app.command("show")

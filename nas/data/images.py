@@ -3,7 +3,9 @@
 Shape letters: N images, H and W spatial size, C channels (1 grey, 3 colour).
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
@@ -14,39 +16,46 @@ from search_spaces.graphs.errors import UserError
 
 Pixels = NDArray[np.uint8]
 Labels = NDArray[np.int64]
+Rows = NDArray[np.int64]
+CHUNK_BYTES = 16 * 2**20  # what is copied at a time of pixels that may not fit in memory
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageData:
     """Images and their classes.
 
+    Splits are rows of one array, which may be a file that is larger than memory: nothing here
+    copies all of it.
+
     Attributes:
         name: What messages and reports call it.
-        images: ``(N, H, W, C)``, uint8.
+        pixels: ``(M, H, W, C)``, uint8; perhaps more images than are meant here.
         labels: ``(N,)``, int64, in ``0 .. num_classes - 1``.
         class_names: One name a class.
-        fingerprint: SHA-256 over pixels, labels and class names.
+        rows: ``(N,)``, which images of ``pixels`` are meant; None means all of them.
 
     Raises:
         UserError: If shapes, types, counts or labels break these rules.
     """
 
     name: str
-    images: Pixels
+    pixels: Pixels
     labels: Labels
     class_names: tuple[str, ...]
-    fingerprint: str = field(init=False)
+    rows: Rows | None = None
 
     def __post_init__(self) -> None:
-        check_images(self.name, self.images)
+        check_images(self.name, self.pixels)
+        if len(self) == 0:
+            raise UserError(f"{self.name}: there are no images")
         if self.labels.dtype != np.int64 or self.labels.ndim != 1:
             raise UserError(
                 f"{self.name}: labels must be one row of int64, got {self.labels.dtype} of shape "
                 f"{self.labels.shape}"
             )
-        if len(self.images) != len(self.labels):
+        if len(self) != len(self.labels):
             raise UserError(
-                f"{self.name}: every image needs one label, got {len(self.images)} images and "
+                f"{self.name}: every image needs one label, got {len(self)} images and "
                 f"{len(self.labels)} labels; remove what has no partner"
             )
         if len(self.class_names) < 2:
@@ -55,10 +64,9 @@ class ImageData:
                 f"{len(self.class_names)} ({', '.join(self.class_names)}); add images of another"
             )
         check_range(self.name, self.labels, len(self.class_names))
-        object.__setattr__(self, "fingerprint", fingerprint(self))
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.pixels) if self.rows is None else len(self.rows)
 
     @property
     def num_classes(self) -> int:
@@ -67,12 +75,40 @@ class ImageData:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """``(C, H, W)``, the order of a graph's input."""
-        _, height, width, channels = self.images.shape
+        _, height, width, channels = self.pixels.shape
         return channels, height, width
 
-    def take(self, rows: NDArray[np.int64], name: str) -> "ImageData":
-        """Returns the images at ``rows`` as data called ``name``."""
-        return ImageData(name, self.images[rows], self.labels[rows], self.class_names)
+    @property
+    def images(self) -> Pixels:
+        """``(N, H, W, C)``, uint8; a copy where not all of ``pixels`` are meant."""
+        return self.pixels if self.rows is None else self.pixels[self.rows]
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over pixels, labels and class names."""
+        return fingerprint(self)
+
+    def chunks(self) -> Iterator[Pixels]:
+        """Yields the images in order, a few megabytes at a time."""
+        step = max(1, CHUNK_BYTES // max(1, self.pixels[0].nbytes))
+        for start in range(0, len(self), step):
+            part = slice(start, start + step)
+            yield self.pixels[part if self.rows is None else self.rows[part]]
+
+    def take(self, rows: Rows, name: str) -> "ImageData":
+        """Returns the images at ``rows`` as data called ``name``; no pixel is copied."""
+        inner = rows if self.rows is None else self.rows[rows]
+        return ImageData(name, self.pixels, self.labels[rows], self.class_names, inner)
+
+
+def concatenated(name: str, first: ImageData, second: ImageData) -> ImageData:
+    """Returns the images of both, which have the same classes and shape."""
+    labels = np.concatenate((first.labels, second.labels))
+    if first.pixels is second.pixels and first.rows is not None and second.rows is not None:
+        rows = np.concatenate((first.rows, second.rows))
+        return ImageData(name, first.pixels, labels, first.class_names, rows)
+    pixels = np.concatenate((first.images, second.images))
+    return ImageData(name, pixels, labels, first.class_names)
 
 
 def check_images(name: str, images: NDArray[Any]) -> None:
@@ -86,8 +122,6 @@ def check_images(name: str, images: NDArray[Any]) -> None:
             f"{name}: images must be uint8 in 0..255, got {images.dtype}; scale them to 0..255 "
             "and save them with .astype(numpy.uint8)"
         )
-    if len(images) == 0:
-        raise UserError(f"{name}: there are no images")
 
 
 def check_range(name: str, labels: Labels, num_classes: int) -> None:
@@ -100,41 +134,10 @@ def check_range(name: str, labels: Labels, num_classes: int) -> None:
         )
 
 
-def numbered_labels(name: str, labels: NDArray[Any], class_names: tuple[str, ...]) -> Labels:
-    """Returns integer labels as int64, checked against ``class_names`` where they are given.
-
-    Raises:
-        UserError: If a label is no whole number or out of range, or there are more than one row.
-    """
-    if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise UserError(
-            f"{name}: labels must be one row of whole numbers 0, 1, 2, ..., got "
-            f"{labels.dtype} of shape {labels.shape}; number the classes"
-        )
-    numbered = labels.astype(np.int64)
-    if class_names or (len(numbered) and numbered.min() < 0):
-        check_range(name, numbered, len(class_names) or int(numbered.max()) + 1)
-    return numbered
-
-
-def numbered_names(name: str, labels: Labels) -> tuple[str, ...]:
-    """Returns ``"0", "1", ...`` for labels that come without class names.
-
-    Raises:
-        UserError: If a number below the largest label has no image.
-    """
-    present = np.unique(labels)
-    if len(present) and present[-1] + 1 != len(present):
-        missing = next(index for index, label in enumerate(present) if index != label)
-        raise UserError(
-            f"{name}: labels without class names must be 0..n-1 with no gap, got {present[-1]} "
-            f"as the largest and no image of {missing}; renumber them or give class_names"
-        )
-    return tuple(str(label) for label in present)
-
-
+@lru_cache(maxsize=8)  # of records that never change; it is asked for in many places
 def fingerprint(data: ImageData) -> str:
-    digest = sha256(repr((data.images.shape, data.class_names)).encode())
-    digest.update(np.ascontiguousarray(data.images).data)
+    digest = sha256(repr(((len(data), *data.pixels.shape[1:]), data.class_names)).encode())
+    for pixels in data.chunks():
+        digest.update(np.ascontiguousarray(pixels).data)
     digest.update(np.ascontiguousarray(data.labels).data)
     return digest.hexdigest()

@@ -6,7 +6,6 @@ Shape letters: N images, C channels.
 """
 
 from dataclasses import dataclass
-from math import floor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +43,7 @@ class Splits:
 def split(
     data: ImageData,
     official_test: ImageData | None = None,
+    official_validation: ImageData | None = None,
     *,
     seed: int,
     validation: Amount = 0.15,
@@ -54,26 +54,24 @@ def split(
 
     Args:
         official_test: Taken as the test split whole; validation is then carved from ``data``.
-        validation: A share (float) or a count (int) of the images of ``data``.
-        test: Likewise; of no effect where there is an official test set.
+        official_validation: Taken as the validation split whole.
+        validation: A share (float) or a count (int) of the images of ``data``; of no effect where
+            there is an official validation set.
+        test: Likewise.
         train: Likewise; None takes all that is left.
 
     Raises:
         UserError: If an amount does not fit, or a class would be missing in a split.
     """
-    if official_test is not None and (
-        official_test.image_shape != data.image_shape
-        or official_test.class_names != data.class_names
-    ):
-        raise UserError(
-            f"{official_test.name}: test images must have the shape and classes of {data.name}, "
-            f"got {official_test.image_shape} and {official_test.num_classes} classes after "
-            f"{data.image_shape} and {data.num_classes}"
-        )
+    official = {"validation": official_validation, "test": official_test}
+    for name, part in official.items():
+        if part is not None:
+            check_alike(name, part, data)
     total = len(data)
+    given = {"validation": validation, "test": test}
     amounts = {
-        "validation": count(data, "validation", validation),
-        "test": 0 if official_test is not None else count(data, "test", test),
+        name: 0 if official[name] is not None else count(data, name, amount)
+        for name, amount in given.items()
     }
     held_out = sum(amounts.values())
     amounts["train"] = total - held_out if train is None else count(data, "train", train)
@@ -84,12 +82,17 @@ def split(
         )
     rows = partition(data, amounts, np.random.default_rng(seed))
     parts = {name: data.take(rows[name], f"{data.name} {name}") for name in rows if amounts[name]}
-    return Splits(
-        parts["train"],
-        parts["validation"],
-        official_test if official_test is not None else parts["test"],
-        normalization(parts["train"]),
-    )
+    parts |= {name: part for name, part in official.items() if part is not None}
+    return Splits(**parts, normalization=normalization(parts["train"]))
+
+
+def check_alike(name: str, part: ImageData, data: ImageData) -> None:
+    if part.image_shape != data.image_shape or part.class_names != data.class_names:
+        raise UserError(
+            f"{part.name}: {name} images must have the shape and classes of {data.name}, got "
+            f"{part.image_shape} and {part.num_classes} classes after {data.image_shape} and "
+            f"{data.num_classes}"
+        )
 
 
 def count(data: ImageData, name: str, amount: Amount) -> int:
@@ -159,21 +162,36 @@ def apportion(amount: int, sizes: NDArray[np.int64], left: NDArray[np.int64]) ->
 def normalization(train: ImageData) -> Normalization:
     """Returns the mean and deviation of each channel.
 
+    A channel that is the same everywhere is only shifted, to zero: its deviation counts as 1.
+
     Raises:
-        UserError: If a channel is the same everywhere.
+        UserError: If all channels are the same everywhere.
     """
     # Counting the 256 values is exact, and needs no copy of the images as floats.
     values = np.arange(256) / 255
     means, deviations = [], []
-    for channel in range(train.images.shape[3]):
-        counts = np.bincount(train.images[..., channel].ravel(), minlength=256)
+    for counts in counted_values(train):
         share = counts / counts.sum()
         mean = float(share @ values)
         means.append(mean)
         deviations.append(float(np.sqrt(share @ (values - mean) ** 2)))
-        if deviations[-1] < 1e-6:
-            raise UserError(
-                f"{train.name}: pixels must differ, channel {channel} is "
-                f"{floor(mean * 255 + 0.5)} everywhere; remove that channel or check the images"
-            )
-    return Normalization(tuple(means), tuple(deviations))
+    constant = [deviation < 1e-6 for deviation in deviations]
+    if all(constant):
+        raise UserError(
+            f"{train.name}: pixels must differ, all are {round(means[0] * 255)} everywhere; check "
+            "the images"
+        )
+    return Normalization(
+        tuple(means),
+        tuple(1.0 if same else std for same, std in zip(constant, deviations, strict=True)),
+    )
+
+
+def counted_values(data: ImageData) -> NDArray[np.int64]:
+    """Returns how often each channel has each of the 256 values, ``(C, 256)``."""
+    channels = data.pixels.shape[3]
+    counts = np.zeros((channels, 256), np.int64)
+    for pixels in data.chunks():
+        for channel in range(channels):
+            counts[channel] += np.bincount(pixels[..., channel].ravel(), minlength=256)
+    return counts

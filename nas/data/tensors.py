@@ -1,13 +1,14 @@
 """Tensors: a split on the training device, turned into network inputs batch by batch.
 
-The whole split stays there as uint8; a batch is sliced, resized, augmented and normalised where
-it is used, so that no worker processes or copies stand between two steps.
+The images stay there as uint8, on a CPU in the memory or file that they were loaded to; a batch
+is picked, resized, augmented and normalised where it is used, so that no worker processes or
+copies stand between two steps.
 
-Shape letters: N images, B batch, C channels, H and W spatial size.
+Shape letters: N images, M images of all splits, B batch, C channels, H and W spatial size.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -28,25 +29,41 @@ class TensorSplit:
 
     Attributes:
         name: What messages call it.
-        images: ``(N, C, H, W)``, uint8.
+        pixels: ``(M, H, W, C)``, uint8.
+        rows: ``(N,)``, int64: which images of ``pixels`` are meant.
         labels: ``(N,)``, int64.
         shift: The channel means on the scale 0..255, ``(C, 1, 1)``.
         factor: One over the deviations on that scale, ``(C, 1, 1)``.
     """
 
     name: str
-    images: Tensor
+    pixels: Tensor
+    rows: Tensor
     labels: Tensor
     shift: Tensor
     factor: Tensor
     num_classes: int
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.labels)
 
     @property
     def device(self) -> torch.device:
-        return self.images.device
+        return self.labels.device
+
+    @property
+    def image_shape(self) -> Shape:
+        """``(C, H, W)``, the order of a graph's input."""
+        _, height, width, channels = self.pixels.shape
+        return channels, height, width
+
+    def images(self, rows: Tensor | slice) -> Tensor:
+        """Returns the images at ``rows``, ``(B, C, H, W)`` uint8, in this order in memory."""
+        return self.pixels[self.rows[rows]].permute(0, 3, 1, 2).contiguous()
+
+    def take(self, rows: Tensor | slice) -> "TensorSplit":
+        """Returns the split of the images at ``rows`` alone; no pixel is copied."""
+        return replace(self, rows=self.rows[rows], labels=self.labels[rows])
 
     def inputs(
         self,
@@ -60,7 +77,7 @@ class TensorSplit:
         They lie channels-last in memory, in which small networks train up to twice as fast on a
         CPU as in the other order, and 16-bit ones on a GPU.
         """
-        pixels = self.images[rows].float()
+        pixels = self.images(rows).float()
         if pixels.shape[2:] != input_shape[1:]:
             pixels = functional.interpolate(
                 pixels, input_shape[1:], mode="bilinear", antialias=True
@@ -115,14 +132,20 @@ def place_split(
     data: ImageData, normalization: Normalization, device: torch.device | str = "cpu"
 ) -> TensorSplit:
     """Returns one split as tensors on ``device``."""
-    images = np.ascontiguousarray(data.images.transpose(0, 3, 1, 2))
+    device = torch.device(device)
+    if device.type == "cpu":  # shared by all splits, and perhaps a file that other processes map
+        pixels = torch.from_numpy(np.require(data.pixels, requirements="W"))
+        rows = np.arange(len(data)) if data.rows is None else data.rows
+    else:
+        pixels, rows = torch.from_numpy(data.images).to(device), np.arange(len(data))
     mean, std = (
         torch.tensor(values, dtype=torch.float32, device=device)[:, None, None] * 255
         for values in (normalization.mean, normalization.std)
     )
     return TensorSplit(
         data.name,
-        torch.from_numpy(images).to(device),
+        pixels,
+        torch.from_numpy(rows).to(device),
         torch.from_numpy(data.labels).to(device),
         mean,
         1 / std,
@@ -134,7 +157,7 @@ def check_input(split: TensorSplit, input_shape: Shape) -> None:
     """Raises:
     UserError: If a network of this input shape cannot take the images.
     """
-    channels = split.images.shape[1]
+    channels = split.image_shape[0]
     if input_shape[0] != channels:
         raise UserError(
             f"{split.name}: a network takes as many channels as the images have, got "

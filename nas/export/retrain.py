@@ -11,10 +11,9 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 from safetensors.numpy import load_file
 
-from nas.data.images import ImageData
+from nas.data.images import concatenated
 from nas.data.splits import Splits
 from nas.data.tensors import place, training_device
 from nas.problem.records import TrainingConfig
@@ -105,12 +104,7 @@ def joined(splits: Splits) -> Splits:
     The normalisation stays that of the train split, so that inputs are what they were.
     """
     train, validation = splits.train, splits.validation
-    both = ImageData(
-        f"{train.name} and validation",
-        np.concatenate((train.images, validation.images)),
-        np.concatenate((train.labels, validation.labels)),
-        train.class_names,
-    )
+    both = concatenated(f"{train.name} and validation", train, validation)
     return replace(splits, train=both)
 
 

@@ -71,7 +71,7 @@ def check_files(
     trained, labels = logits(model, both).numpy(), both.labels.numpy()
     outputs = {row.file: run_file(folder, row, both, model) for row in formats}
     validation = {name: found[:count] for name, found in outputs.items()}
-    compared = replace(both, images=both.images[:count], labels=both.labels[:count])
+    compared = both.take(slice(count))
     bounds = file_bounds(formats, model, compared, trained[:count])
     parity = check_parity(trained[:count], validation, bounds)
     allowed = changed_answers(len(labels) - count, has_codes(model.graph))
@@ -101,7 +101,8 @@ def followed_by_test(tensors: TensorSplits) -> tuple[TensorSplit, int]:
     count = min(PARITY_IMAGES, len(validation))
     return replace(
         test,
-        images=torch.cat((validation.images[:count], test.images)),
+        pixels=torch.cat((validation.pixels[validation.rows[:count]], test.pixels[test.rows])),
+        rows=torch.arange(count + len(test)),
         labels=torch.cat((validation.labels[:count], test.labels)),
     ), count
 

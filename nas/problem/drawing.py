@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from random import Random
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -42,12 +41,11 @@ def of_run(path: Path, in_channels: int | None, num_classes: int | None) -> Stag
     file: RunFile = read_run_file(path)
     config = file.config()
     if in_channels is None or num_classes is None:
-        from nas.data.sources import make_source
+        from nas.data.sources.registry import make_source
 
-        source: Any = make_source(config.data.kind, **config.data.settings)
-        images, _ = source.load()
-        in_channels = in_channels or images.image_shape[0]
-        num_classes = num_classes or images.num_classes
+        listing = make_source(config.data.kind, **config.data.settings).listing()  # no pixels
+        in_channels = in_channels or listing.channels
+        num_classes = num_classes or len(listing.class_names)
     return replace(config.space, in_channels=in_channels, num_classes=num_classes)
 
 

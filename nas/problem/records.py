@@ -104,7 +104,7 @@ class DataConfig:
     """Which images, and how they are split.
 
     Attributes:
-        kind: A row of ``nas.data.sources.SOURCES``.
+        kind: A row of ``nas.data.sources.registry.SOURCES``.
         settings: The settings of that source.
         train: Share (float) or count (int) of the images; None takes what is left.
     """

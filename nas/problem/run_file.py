@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from nas.data.sources import SOURCES, make_source
+from nas.data.sources.registry import SOURCES, make_source
 from nas.problem import yaml_text
 from nas.problem.metrics import get_metric, parse_constraint
 from nas.problem.records import (
@@ -59,6 +59,8 @@ class DataFile(Strict):
     def settings(self) -> dict[str, Any]:
         """Returns what is said beyond our own keys, as the source's fields."""
         given = dict(self.model_extra or {})
+        if type(given.get("resolution")) is int:  # one number stands for both sides
+            given["resolution"] = (given["resolution"], given["resolution"])
         make_source(self.kind, **given)  # knows the names of its settings
         model = strict_record(SOURCES[self.kind])
         try:

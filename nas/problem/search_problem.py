@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from nas.data.sources import make_source
+from nas.data.sources.listing import Loaded
+from nas.data.sources.registry import load, make_source
 from nas.data.splits import Splits, split
 from nas.data.tensors import TensorSplits, place, training_device
 from nas.problem.records import BaselineConfig, RunConfig
@@ -28,12 +29,14 @@ class Setting:
         tensors: The splits on the training device.
         baselines: The published networks to start from, by name; those inside the space with
             genes.
+        notes: What of the data was left out or taken otherwise than it stands, one line each.
     """
 
     splits: Splits
     tensors: TensorSplits
     space: StagedSpace
     baselines: Mapping[str, Architecture]
+    notes: tuple[str, ...] = ()
 
     @property
     def baseline_hashes(self) -> frozenset[str]:
@@ -49,22 +52,34 @@ def load_setting(config: RunConfig) -> Setting:
             or width that it is to have.
     """
     torch.set_num_threads(1)  # small networks lose by more, and one thread repeats exactly
-    data, official_test = make_source(config.data.kind, **config.data.settings).load()
+    found = load_data(config)
     splits = split(
-        data,
-        official_test,
+        found.data,
+        found.test,
+        found.validation,
         seed=config.data.seed,
         validation=config.data.validation,
         test=config.data.test,
         train=config.data.train,
     )
-    space = space_for(config, data.image_shape[0], data.num_classes)
+    space = space_for(config, found.data.image_shape[0], found.data.num_classes)
     return Setting(
         splits,
         place(splits, training_device(config.training.device)),
         space,
         {baseline_name(item): baseline(item, space) for item in config.baselines},
+        found.notes,
     )
+
+
+def load_data(config: RunConfig) -> Loaded:
+    """Returns the images of a run; where their sizes differ, at the space's largest resolution.
+
+    Raises:
+        UserError: If they cannot be read.
+    """
+    side = max(config.space.resolutions)
+    return load(make_source(config.data.kind, **config.data.settings), (side, side))
 
 
 def space_for(config: RunConfig, in_channels: int, num_classes: int) -> StagedSpace:

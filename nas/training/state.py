@@ -110,12 +110,17 @@ def data_fingerprint(data: TensorSplits) -> str:
     """Returns the SHA-256 over the images that are trained and validated on, and their labels."""
     digest = hashlib.sha256()
     for part in (data.train, data.validation):
-        digest.update(json.dumps([list(part.images.shape), part.num_classes]).encode())
-        for tensor in (part.images, part.labels, part.shift, part.factor):
+        shape = [len(part), *part.image_shape]
+        digest.update(json.dumps([shape, part.num_classes]).encode())
+        for start in range(0, len(part), IMAGES_AT_ONCE):
+            images = part.images(slice(start, start + IMAGES_AT_ONCE))
+            digest.update(images.cpu().numpy().data)
+        for tensor in (part.labels, part.shift, part.factor):
             digest.update(tensor.cpu().contiguous().numpy().data)
     return digest.hexdigest()
 
 
+IMAGES_AT_ONCE = 1024
 Share = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=0)]

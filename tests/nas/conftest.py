@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nas.data.digits import Digits
+from nas.data.sources.digits import Digits
+from nas.data.sources.registry import load
 from tests.nas.parts.disks import file_system
 
 
 @pytest.fixture(scope="session")
 def digits_file(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The digits as a file: a process that reads it need not import scikit-learn for seconds."""
-    digits, _ = Digits().load()
+    digits = load(Digits()).data
     path: Path = tmp_path_factory.mktemp("data") / "digits.npz"
     np.savez(path, images=digits.images, labels=digits.labels)
     return {"kind": "npz", "path": str(path)}

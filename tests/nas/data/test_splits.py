@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from nas.data.augmentation import Augmentation
 from nas.data.images import ImageData
-from nas.data.sources import make_source
+from nas.data.sources.registry import load, make_source
 from nas.data.splits import Normalization, apportion, normalization, split
 from nas.data.tensors import check_input, place, place_split
 from search_spaces.graphs.errors import UserError
@@ -132,7 +132,7 @@ def test_apportioning_gives_out_everything(sizes: list[int], share: float) -> No
 
 
 def test_mean_and_deviation_are_those_of_the_train_split() -> None:
-    data, _ = make_source("digits").load()
+    data = load(make_source("digits")).data
     parts = split(data, seed=0)
 
     pixels = parts.train.images / 255
@@ -142,13 +142,36 @@ def test_mean_and_deviation_are_those_of_the_train_split() -> None:
     assert place(parts).train.inputs(slice(None), (1, 8, 8)).std().item() == pytest.approx(1, 1e-3)
 
 
-def test_a_constant_channel_is_refused() -> None:
+def test_a_constant_channel_is_shifted_and_not_divided_by_nothing() -> None:
     images = np.random.default_rng(0).integers(0, 256, (4, 3, 3, 3), dtype=np.uint8)
     images[..., 2] = 7
     data = ImageData("set", images, np.array([0, 1, 0, 1]), ("a", "b"))
 
-    with pytest.raises(UserError, match="set: pixels must differ, channel 2 is 7 everywhere"):
+    found = normalization(data)
+    inputs = place_split(data, found).inputs(slice(None), (3, 3, 3))
+
+    assert found.std[2] == 1
+    assert torch.isfinite(inputs).all()
+    assert inputs[:, 2].abs().max() < 1e-6
+    images[...] = 7
+    with pytest.raises(UserError, match="set: pixels must differ, all are 7 everywhere; check"):
         normalization(data)
+
+
+def test_normalization_and_fingerprints_do_not_depend_on_how_pixels_are_read() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (60, 400, 400, 3), dtype=np.uint8)
+    data = ImageData("set", images, np.arange(60) % 2, ("a", "b"))
+    rows = np.random.default_rng(1).permutation(60)[:41]
+
+    part = data.take(rows, "part")
+    copied = ImageData("copy", images[rows], data.labels[rows], ("a", "b"))
+
+    assert len(list(part.chunks())) > 1
+    assert part.pixels is images
+    assert part.fingerprint == copied.fingerprint
+    assert normalization(part) == normalization(copied)
+    assert np.allclose(normalization(part).mean, images[rows].mean((0, 1, 2)) / 255)
+    assert part.take(np.array([3, 1]), "two").images.tobytes() == images[rows[[3, 1]]].tobytes()
 
 
 class TestTensors:
@@ -169,7 +192,7 @@ class TestTensors:
         assert got == pytest.approx((pixels - mean) / std, abs=1e-5)
 
     def test_inputs_lie_channels_last_also_with_one_channel(self) -> None:
-        data, _ = make_source("digits").load()
+        data = load(make_source("digits")).data
         split = place_split(data, Normalization((0.3,), (0.4,)))
 
         assert split.inputs(slice(0, 4), (1, 8, 8)).stride() == (64, 1, 8, 1)

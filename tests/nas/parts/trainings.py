@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from nas.data.sources import make_source
+from nas.data.sources.registry import load, make_source
 from nas.data.splits import split
 from nas.data.tensors import TensorSplit, TensorSplits, place
 from nas.training.loop import TrainingResult
@@ -17,12 +17,12 @@ from search_spaces.quantization.reprecision import uniform
 
 def few_digits() -> TensorSplits:
     """96 training images, 32 to validate."""
-    digits = place(split(*make_source("digits").load(), seed=0))
+    digits = place(split(load(make_source("digits")).data, seed=0))
     return replace(digits, train=first(digits.train, 96), validation=first(digits.validation, 32))
 
 
 def first(part: TensorSplit, number: int) -> TensorSplit:
-    return replace(part, images=part.images[:number], labels=part.labels[:number])
+    return part.take(slice(number))
 
 
 def dropping_net(precision: Precision = FP32, width: int = 6) -> Graph:

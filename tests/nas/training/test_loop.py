@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from nas.data.augmentation import Augmentation
-from nas.data.sources import make_source
+from nas.data.sources.registry import load, make_source
 from nas.data.splits import split
 from nas.data.tensors import TensorSplit, TensorSplits, place, training_device
 from nas.nn.interpreter import Interpreter, from_model
@@ -34,7 +34,7 @@ QUICK = TrainingConfig(epochs=2, batch_size=64)
 
 @pytest.fixture(scope="module")
 def digits() -> TensorSplits:
-    return place(split(*make_source("digits").load(), seed=0))
+    return place(split(load(make_source("digits")).data, seed=0))
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def few(digits: TensorSplits) -> TensorSplits:
 
 
 def first(part: TensorSplit, number: int) -> TensorSplit:
-    return replace(part, images=part.images[:number], labels=part.labels[:number])
+    return part.take(slice(number))
 
 
 def small_net(width: int = 12, dropout: float = 0.0) -> Graph:
@@ -381,7 +381,7 @@ def test_the_device_is_that_of_the_configuration() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("mixed_precision", ["auto", "off"])
 def test_an_epoch_runs_on_cuda(mixed_precision: Any) -> None:  # noqa: ANN401
-    splits = split(*make_source("digits").load(), seed=0)
+    splits = split(load(make_source("digits")).data, seed=0)
     on_cuda, on_cpu = place(splits, "cuda"), place(splits)
     augmentation = Augmentation(shift=0.1, cutout=0.2)
     config = replace(QUICK, epochs=8, mixed_precision=mixed_precision, augmentation=augmentation)

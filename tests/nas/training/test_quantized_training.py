@@ -10,7 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from nas.data.sources import make_source
+from nas.data.sources.registry import load, make_source
 from nas.data.splits import split
 from nas.data.tensors import TensorSplit, TensorSplits, place
 from nas.evaluation.evaluator import CANDIDATES_FAULT
@@ -50,7 +50,7 @@ Map = NDArray[np.float32]
 
 @pytest.fixture(scope="module")
 def digits() -> TensorSplits:
-    return place(split(*make_source("digits").load(), seed=0))
+    return place(split(load(make_source("digits")).data, seed=0))
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def few(digits: TensorSplits) -> TensorSplits:
 
 
 def first(part: TensorSplit, number: int) -> TensorSplit:
-    return replace(part, images=part.images[:number], labels=part.labels[:number])
+    return part.take(slice(number))
 
 
 def small_net(precision: Precision, width: int = 16) -> Graph:

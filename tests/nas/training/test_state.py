@@ -323,11 +323,11 @@ def test_data_differ_by_any_pixel_label_or_normalisation_but_not_by_the_test_ima
     known = data_fingerprint(data)
 
     assert data_fingerprint(replace(data, test=first(data.test, 3))) == known
-    images, labels = data.train.images.clone(), data.validation.labels.clone()
-    images[5, 0, 3, 3] += 1
+    pixels, labels = data.train.pixels.clone(), data.validation.labels.clone()
+    pixels[data.train.rows[5], 3, 3, 0] += 1
     labels[2] += 1
     for other in (
-        replace(data, train=replace(data.train, images=images)),
+        replace(data, train=replace(data.train, pixels=pixels)),
         replace(data, validation=replace(data.validation, labels=labels)),
         replace(data, train=replace(data.train, shift=data.train.shift + 1)),
         replace(data, validation=first(data.validation, 31)),

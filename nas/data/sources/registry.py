@@ -1,25 +1,30 @@
-"""Sources: where labelled images come from; a new kind is one file, and one row in ``SOURCES``."""
+"""Kinds of sources: a new one is one file, and one row in ``SOURCES``."""
 
 from dataclasses import MISSING, fields
 from difflib import get_close_matches
 from typing import Any, Protocol
 
-from nas.data.digits import Digits
-from nas.data.folder import ImageFolder
-from nas.data.images import ImageData
-from nas.data.npz import Npz
-from nas.data.parquet import Parquet
+from nas.data.sources.decode import Size
+from nas.data.sources.digits import Digits
+from nas.data.sources.folder import ImageFolder
+from nas.data.sources.listing import Listing, Loaded, loaded
+from nas.data.sources.npz import Npz
+from nas.data.sources.parquet import Parquet
 from search_spaces.graphs.errors import UserError
 
 
 class Source(Protocol):
     """Where labelled images are; its fields are its settings."""
 
-    def load(self) -> tuple[ImageData, ImageData | None]:
-        """Returns the images to train with, and the test images where the source has its own.
+    def listing(self, fallback: Size | None = None) -> Listing:
+        """Returns what is there; no pixel is read.
+
+        Args:
+            fallback: Height and width that images of several sizes are resized to, where the
+                settings say none.
 
         Raises:
-            UserError: If they cannot be read, or break a rule of ``ImageData``.
+            UserError: If it cannot be read, or has no two classes.
         """
         ...
 
@@ -30,6 +35,11 @@ SOURCES: dict[str, type[Source]] = {
     "parquet": Parquet,
     "npz": Npz,
 }
+
+
+def load(source: Source, fallback: Size | None = None) -> Loaded:
+    """Returns the images of a source; `Source.listing` says of what and what is raised."""
+    return loaded(source.listing(fallback))
 
 
 def make_source(kind: str, **settings: Any) -> Source:  # noqa: ANN401  (checked by each source)
