@@ -135,6 +135,7 @@ def watched_search(
             join=join,
             place=place,
             on_start=start,
+            on_note=console.print,
             on_progress=show,
         )
     finally:

@@ -44,6 +44,8 @@ def dry_run(file: RunFile, *, say: Say = print) -> Evaluation:
         f"data: {len(setting.splits.train)} train, {len(setting.splits.validation)} validation, "
         f"{len(setting.splits.test)} test images of {setting.splits.train.num_classes} classes"
     )
+    for note in setting.notes:
+        say(f"           {note}")
     clock.done(f"space: {in_words(count_architectures(setting.space))} architectures")
     clock.done(f"baselines: {', '.join(setting.baselines) or 'none'}")
     architecture = sample(setting.space, Random(config.search.seed))

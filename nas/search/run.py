@@ -75,6 +75,7 @@ def run_search(
     *,
     resume: bool = False,
     on_start: Callable[[], None] = do_nothing,
+    on_note: Callable[[str], None] = log.info,
     on_progress: OnProgress = ignore_progress,
     instruments: Instruments | None = None,
     place: Place | None = None,
@@ -87,6 +88,7 @@ def run_search(
 
     Args:
         resume: Go on with the run that is there.
+        on_note: Called with each line on what of the data was left out or taken otherwise.
         on_start: Called once everything that was given is checked, before the first trial.
         instruments: What latencies are found out with; None takes those of the run's device.
         place: Where candidates are evaluated; None takes this machine.
@@ -106,6 +108,8 @@ def run_search(
     instruments = instruments or Instruments()
     place = place or LocalPlace(instruments)
     setting = place.prepare(config)
+    for note in setting.notes:
+        on_note(note)
     get_device(config.latency.device)
     model = instruments.needed_model(config)
     # Nothing is written before all that was given is known to be right.
