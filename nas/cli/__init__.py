@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from nas.cli.cluster import cluster_app
+from nas.cli.data import data_app
 from nas.cli.device import device_app
 from nas.cli.export import export_command, quantize_command, retrain_command, sensitivity_command
 from nas.cli.inspect import (
@@ -43,6 +44,7 @@ app.command("quantize")(quantize_command)
 app.command("sensitivity")(sensitivity_command)
 app.command("show")(show_command)
 app.command("networks")(networks_command)
+app.add_typer(data_app, name="data")
 app.add_typer(latency_app, name="latency")
 app.add_typer(space_app, name="space")
 device_app.command("profile")(profile_command)

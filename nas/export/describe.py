@@ -23,8 +23,13 @@ FORMAT = "hwnas.export"
 VERSION = 1
 
 
-def input_metadata(model: Model, splits: Splits) -> dict[str, Any]:
-    """Returns how an image becomes the network's input."""
+def input_metadata(model: Model, splits: Splits, pictures: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns how an image becomes the network's input.
+
+    Args:
+        pictures: The data's settings, of which ``fit`` and ``background`` say how pictures are
+            read.
+    """
     channels = model.graph.input_shape[0]
     return {
         "name": "input",
@@ -33,9 +38,11 @@ def input_metadata(model: Model, splits: Splits) -> dict[str, Any]:
         "dtype": "float32",
         "channel_order": "grey" if channels == 1 else "RGB",
         "image_shape": list(splits.train.image_shape),
+        "fit": pictures.get("fit", "squash"),
+        "background": pictures.get("background", "white"),
         "resize": (
-            "to image_shape, then to shape, each only where it differs; bilinear with "
-            "antialiasing, the aspect ratio is not kept"
+            "as picture.py does, to image_shape by fit; then to shape, where that differs, "
+            "bilinear with antialiasing"
         ),
         "normalisation": "(pixels / 255 - mean) / std",
         "mean": list(splits.normalization.mean),
@@ -72,7 +79,7 @@ def metadata(
         "hash": trial.hash,
         "deployed_hash": graph_hash(deployed.graph),
         "genes": dict(trial.genes),
-        "input": input_metadata(deployed, splits),
+        "input": input_metadata(deployed, splits, results.config.data.settings),
         "output": {"name": "logits", "shape": [len(splits.train.class_names)]},
         "class_names": list(splits.train.class_names),
         "weights": dict(weights),

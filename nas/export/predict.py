@@ -5,7 +5,8 @@
     python predict.py --runtime onnx inputs.npy --logits logits.npy
 
 The last form takes inputs as the network does, (N, C, H, W) float32, and writes its outputs.
-Take from it what you need: one `load_...` function and `read_image` are the whole of it.
+Take from it what you need: one `load_...` function, `read_image` and
+`picture.py`, by which the training images were read, are the whole of it.
 """
 
 import argparse
@@ -67,13 +68,12 @@ RUNTIMES: dict[str, tuple[str, Callable[[], Predict]]] = {
 
 def read_image(path: str, given: dict[str, Any]) -> Any:  # noqa: ANN401  (an array)
     """Returns an image as the network takes it, (C, H, W); ``given`` is metadata's "input"."""
+    from picture import read_picture  # type: ignore[import-not-found]  # beside this file
     from PIL import Image
 
     channels, height, width = given["image_shape"]
-    image = Image.open(path).convert("L" if channels == 1 else "RGB")
-    if image.size != (width, height):
-        image = image.resize((width, height), Image.Resampling.BILINEAR)
-    pixels = np.asarray(image, np.float32).reshape(height, width, channels)
+    how = given["fit"], given["background"]
+    pixels = read_picture(Path(path), channels, (height, width), *how).astype(np.float32)
     size = (given["shape"][2], given["shape"][1])
     if size != (width, height):
         planes = [Image.fromarray(pixels[..., channel]) for channel in range(channels)]

@@ -90,11 +90,11 @@ def export_network(
             say(f"writing {row.file}")
             row.write(shipment, folder)
         # What predict.py reads; all else, with what the checks find out, is written below.
-        given = describe.input_metadata(deployed, setting.splits)
+        given = describe.input_metadata(deployed, setting.splits, results.config.data.settings)
         names = {"input": given, "class_names": setting.splits.train.class_names}
         write_json(folder / "metadata.json", names)
-        example = (files("nas.export") / "predict.py").read_text()
-        (folder / "predict.py").write_text(example)
+        for source in (files("nas.export") / "predict.py", files("nas.data") / "picture.py"):
+            (folder / source.name).write_text(source.read_text("utf-8"), "utf-8")
         say("checking every file in a fresh process")
         checks = check_files(folder, rows, model, place(setting.splits, "cpu"))
         measured: dict[str, Latency] = {}
@@ -154,7 +154,7 @@ def shipment_of(
     setting: Setting,
     measurers: Measurers,
 ) -> Shipment:
-    given = describe.input_metadata(deployed, setting.splits)
+    given = describe.input_metadata(deployed, setting.splits, results.config.data.settings)
     properties = {
         "hwnas.hash": trial.hash,
         "hwnas.class_names": json.dumps(setting.splits.train.class_names),

@@ -74,6 +74,21 @@ class DataFile(Strict):
         )
 
 
+def data_of(given: dict[str, Any], settings: Sequence[str] = ()) -> DataConfig:
+    """Returns data that are given outside a run file, with ``key=value`` settings of theirs.
+
+    Raises:
+        UserError: With every mistake on a line of its own.
+    """
+    held = {"data": given}
+    for text in settings:
+        override(held, f"data.{text}")
+    try:
+        return DataFile.model_validate(held["data"]).config()
+    except ValidationError as error:
+        raise UserError("\n".join(explain(error, DataFile))) from None
+
+
 TrainingFile: Any = strict_record(TrainingConfig)
 LatencyFile: Any = strict_record(LatencyConfig)
 SearchFile: Any = strict_record(SearchConfig)

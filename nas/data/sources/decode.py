@@ -257,9 +257,10 @@ def shown(images: Iterator[Where], count: int, what: str) -> Iterable[Where]:
     if count < SHOWN_FROM or not sys.stderr.isatty():
         return images
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import track
 
-    return track(images, what, count, console=Console(stderr=True), transient=True)
+    return track(images, escape(what), count, console=Console(stderr=True), transient=True)
 
 
 def sized(size: Size) -> str:

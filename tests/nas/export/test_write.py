@@ -5,7 +5,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from hashlib import sha256
 from importlib.resources import files
@@ -19,6 +19,7 @@ from PIL import Image
 
 from latency_models.onnx.parity import ParityError, ParityReport
 from nas.data.images import ImageData
+from nas.data.sources.registry import load, make_source
 from nas.data.splits import Normalization
 from nas.data.tensors import place_split
 from nas.export.describe import files_correct
@@ -31,6 +32,7 @@ from nas.study.results import RunResults
 from nas.training.accuracy import accuracy, logits
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.model import Model
+from tests.nas.parts.pictures import picture
 from tests.nas.parts.runs import make_run, make_trained_run
 
 Shipped = tuple[RunResults, Setting, ExportReport]
@@ -268,14 +270,20 @@ def test_a_missing_c_compiler_is_told_before_anything_is_compiled(tmp_path: Path
 
 
 @pytest.fixture(scope="module")
-def example() -> ModuleType:
-    path = Path(str(files("nas.export"))) / "predict.py"
+def example(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
+    """``predict.py`` with what lies beside it in an exported folder."""
+    folder: Path = tmp_path_factory.mktemp("example")
+    for package, name in (("nas.export", "predict.py"), ("nas.data", "picture.py")):
+        (folder / name).write_text((files(package) / name).read_text())
+    path = folder / "predict.py"
     spec = importlib.util.spec_from_file_location("predict_example", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        yield module
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -297,8 +305,45 @@ def test_the_example_prepares_images_as_training_does(
     wanted = place_split(data, normalization).inputs(slice(None), shape)[0].numpy()
     path = tmp_path / "image.png"
     Image.fromarray(pixels[0, ..., 0] if channels == 1 else pixels[0]).save(path)
-    given = {"image_shape": [channels, 20, 20], "shape": list(shape)}
+    given: dict[str, object] = {"image_shape": [channels, 20, 20], "shape": list(shape)}
+    given |= {"fit": "squash", "background": "white"}
     statistics = {"mean": list(normalization.mean), "std": list(normalization.std)}
     found = example.read_image(str(path), given | statistics)
     assert found.shape == shape
     assert np.abs(found - wanted).max() < 1e-4
+
+
+def odd_pictures(folder: Path) -> list[Path]:
+    """Pictures that a plain reader gets wrong: turned, transparent, 16-bit, wide, of a palette."""
+    folder.mkdir(parents=True)
+    turn = Image.Exif()
+    turn[0x0112] = 6
+    picture(1, (30, 20)).save(folder / "turned.jpg", exif=turn)
+    clear = picture(2, (24, 24), "RGBA")
+    clear.putalpha(picture(3, (24, 24), "L"))
+    clear.save(folder / "transparent.png")
+    clear.convert("P").save(folder / "palette.png", transparency=7)
+    deep = np.asarray(picture(4, (9, 24), "L")).astype(np.uint16) * 257
+    Image.fromarray(deep).save(folder / "wide.png")
+    picture(5, (40, 40)).convert("CMYK").save(folder / "printed.jpg")
+    return sorted(folder.iterdir())
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("fit", ["squash", "crop", "pad"])
+def test_the_example_reads_odd_pictures_as_training_does(
+    example: ModuleType, tmp_path: Path, channels: int, fit: str
+) -> None:
+    paths = odd_pictures(tmp_path / "data" / "a")
+    odd_pictures(tmp_path / "data" / "b")
+    settings = {"channels": channels, "resolution": (16, 16), "fit": fit, "background": "teal"}
+    data = load(make_source("folder", path=str(tmp_path / "data"), **settings)).data
+    normalization = Normalization((0.4,) * channels, (0.3,) * channels)
+    wanted = place_split(data, normalization).inputs(slice(None), (channels, 16, 16)).numpy()
+    given = {"image_shape": [channels, 16, 16], "shape": [channels, 16, 16], **settings}
+    given |= {"mean": list(normalization.mean), "std": list(normalization.std)}
+
+    found = np.stack([example.read_image(str(path), given) for path in paths])
+
+    assert np.abs(found - wanted[: len(paths)]).max() < 1e-6
+    assert found.std() > 0.1
