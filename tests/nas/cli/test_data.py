@@ -49,7 +49,7 @@ def test_a_folder_is_counted_and_the_lines_that_are_printed_are_a_run_file(tmp_p
 
 
 def test_what_makes_accuracies_doubtful_is_said(tmp_path: Path) -> None:
-    root = image_folder(tmp_path / "photos", each=40)
+    root = image_folder(tmp_path / "photos", each=10)
     for index in range(3):
         picture(7).save(root / "cat" / f"same{index}.png")
         picture(7).save(root / "dog" / f"same{index}.png")
