@@ -15,8 +15,11 @@ import pytest
 
 from latency_models.devices import device
 from nas.cli.profile import seconds_of
+from nas.evaluation.evaluator import graph_values
 from nas.problem.run_file import read_run_file
+from nas.problem.search_problem import load_setting
 from tests.nas.parts.command_line import nas
+from tests.nas.parts.pictures import image_folder
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -64,6 +67,29 @@ def test_the_run_file_of_the_readme_is_valid(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text(text)
 
     assert read_run_file(tmp_path / "run.yaml").config().name == "flowers"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_run_file_of_the_readme_works_on_a_folder_of_photos(folder: Path) -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    (folder / "flowers.yaml").write_text(text)
+    classes = ("daisy", "rose", "tulip")
+    image_folder(folder / "flowers", classes, each=12, sizes=((90, 120), (130, 80)))
+
+    checked = nas("data", "check", "flowers/", at=folder)
+    said = nas("search", "flowers.yaml", "--dry-run", at=folder)
+
+    assert "flowers: 36 pictures of 130x80 to 90x120 (2 sizes)" in checked
+    assert "all are resized to 96x96, the space's largest resolution" in said
+    assert "every step works" in said
+    with chdir(folder):
+        config = read_run_file(folder / "flowers.yaml").config()
+        (baseline,) = load_setting(config).baselines.values()
+    values = graph_values(baseline.graph)
+    free = [bound for bound in config.constraints if bound.metric.name in values]
+    assert [str(bound) for bound in free] == ["size_bytes <= 2e+06"]
+    assert free[0].violation(values["size_bytes"]) <= 0
 
 
 def test_what_the_readme_links_to_is_there() -> None:

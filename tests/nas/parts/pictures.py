@@ -27,11 +27,17 @@ def npy_file() -> bytes:
     return stream.getvalue()
 
 
-def image_folder(root: Path, classes: tuple[str, ...] = ("cat", "dog"), each: int = 3) -> Path:
+def image_folder(
+    root: Path,
+    classes: tuple[str, ...] = ("cat", "dog"),
+    each: int = 3,
+    sizes: tuple[tuple[int, int], ...] = ((6, 5),),
+) -> Path:
     for label, name in enumerate(classes):
         (root / name).mkdir(parents=True)
         for index in range(each):
-            picture(10 * label + index).save(root / name / f"{index}.png")
+            drawn = picture(10 * label + index, sizes[index % len(sizes)])
+            drawn.save(root / name / f"{index}.png")
     return root
 
 
