@@ -67,7 +67,7 @@ def onnx_model(
             ``hwnas.input_shape`` and what ``precision_properties`` tells, for example class
             names or the input's normalisation.
         exact: Whether convolutions of precision w8a8 keep their float32 biases. They then give
-            every bit of what our kernels give, and take 2 to 4 times as long.
+            every bit of what our kernels give, on every processor, and take 2 to 4 times as long.
 
     Raises:
         UnsupportedOperatorError: If a node has an operator that this export lacks.

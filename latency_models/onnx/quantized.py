@@ -13,8 +13,10 @@ Differs from our kernels in two more ways. ``QuantizeLinear`` divides by the ste
 multiply by its reciprocal, which parts at numbers within a rounding error of a border. Layers of
 binary weights on real maps have the scale in their weights.
 
-On x86-64 without VNNI, ONNX Runtime adds pairs of products in 16 bits, which saturate where codes
-are large; the check of an export finds that on the machine where it runs.
+On x86-64 without VNNI, ONNX Runtime adds pairs of products in 16 bits where signed bytes meet
+unsigned ones, which saturate where codes are large; the check of an export finds that on the
+machine where it runs. The exact form keeps maps and weights unsigned, which no processor
+saturates.
 """
 
 import numpy as np
@@ -184,14 +186,17 @@ def unpacked_weight(file: OnnxGraph, node: Node, shifted: NDArray[np.uint8], bit
     prefix, rows = f"{node.name}/weight", shifted.reshape(len(shifted), -1)
     double = bits == 1
     packed = file.constant(f"{node.name}.weight", packed_bits(rows >> double, bits))
-    shifts = file.constant(f"{prefix}/shifts", np.arange(0, 8, bits, dtype=np.uint8))
-    mask = file.constant(f"{prefix}/mask", np.array((1 << bits) - 1, np.uint8))
-    value = file.add("Unsqueeze", prefix, [packed, file.constant(f"{prefix}/last", (2,))])
-    value = file.add("BitShift", prefix, [value, shifts], direction="RIGHT")
-    value = file.add("BitwiseAnd", prefix, [value, mask])
+    # Whole numbers are divided, not shifted: OpenVINO computes BitShift otherwise.
+    units = file.constant(f"{prefix}/units", 2 ** np.arange(0, 8, bits, dtype=np.int32))
+    codes = file.constant(f"{prefix}/codes", np.array(1 << bits, np.int32))
+    value = file.add("Cast", f"{prefix}/packed", [packed], to=TensorProto.INT32)
+    value = file.add("Unsqueeze", prefix, [value, file.constant(f"{prefix}/last", (2,))])
+    value = file.add("Div", prefix, [value, units])
+    value = file.add("Mod", prefix, [value, codes])
     if double:
-        one = file.constant(f"{prefix}/one", np.array(1, np.uint8))
-        value = file.add("BitShift", f"{prefix}/double", [value, one], direction="LEFT")
+        two = file.constant(f"{prefix}/two", np.array(2, np.int32))
+        value = file.add("Mul", f"{prefix}/double", [value, two])
+    value = file.add("Cast", f"{prefix}/bytes", [value], to=TensorProto.UINT8)
     value = file.add(
         "Reshape", f"{prefix}/rows", [value, file.constant(f"{prefix}/flat", (len(rows), -1))]
     )

@@ -29,6 +29,8 @@ from search_spaces.graphs.operators import (
     Quantize,
 )
 from search_spaces.graphs.precision import PRECISIONS, Precision
+from search_spaces.networks import get_network
+from search_spaces.quantization.reprecision import uniform
 from tests import integer_oracle
 from tests.latency_models.parts.cases import LOW_BIT, block_graphs, precision_graphs
 from tests.latency_models.parts.int8 import may_saturate
@@ -57,9 +59,9 @@ def inputs(graph: Graph, batch: int = 2) -> NDArray[np.float32]:
     return np.random.default_rng(1).normal(size=(batch, *graph.input_shape)).astype(np.float32)
 
 
-def run(model: Model, x: NDArray[np.float32]) -> NDArray[np.float32]:
+def run(model: Model, x: NDArray[np.float32], *, exact: bool = False) -> NDArray[np.float32]:
     """What ONNX Runtime makes of the model's file, (B, C, H, W)."""
-    found = run_session(open_session(onnx_model(model).SerializeToString()), x)
+    found = run_session(open_session(onnx_model(model, exact=exact).SerializeToString()), x)
     return found.reshape(len(x), *model.graph.output.shape)
 
 
@@ -168,16 +170,40 @@ def test_rounded_biases_move_as_many_codes_as_the_file_says(
     assert np.mean(moved) == pytest.approx(np.mean(said), rel=0.25)
 
 
-@pytest.mark.needs_exact_int8
 def test_a_file_may_keep_all_biases() -> None:
     model = deployed(chain(W8A8))
     x = inputs(model.graph)
 
-    session = open_session(onnx_model(model, exact=True).SerializeToString())
+    got = run(model, x, exact=True)
 
-    got = run_session(session, x).reshape(2, 4, 1, 1)
     assert relative(got, integer_oracle.output(model, x)) <= 1e-6
     assert relative(run(model, x), got) > 1e-5
+
+
+@pytest.mark.parametrize("name", [name for name, graph in FORMS.items() if may_saturate(graph)])
+def test_the_sums_of_an_exact_file_saturate_on_no_processor(name: str) -> None:
+    model, x = deployed(FORMS[name]), inputs(FORMS[name])
+
+    assert relative(run(model, x, exact=True), integer_oracle.output(model, x)) <= 1e-5
+
+
+@pytest.mark.parametrize("name", ["xnor", "w2a2", "w1a2", "bwn", "w4a8", "w8a8"])
+def test_openvino_gives_the_numbers_of_an_exact_file(name: str) -> None:
+    openvino = pytest.importorskip("openvino")
+    model = deployed(uniform(get_network("lenet5")(), PRECISIONS[name]))
+    content, x = onnx_model(model, exact=True).SerializeToString(), inputs(model.graph)
+
+    core = openvino.Core()
+    plain = {"INFERENCE_PRECISION_HINT": "f32"}
+    got = core.compile_model(core.read_model(content, b""), "CPU", plain)(x)[0]
+
+    assert relative(got, run(model, x, exact=True)[..., 0, 0]) <= 1e-5
+
+
+def test_weights_of_few_bits_are_taken_apart_by_operators_that_runtimes_agree_on() -> None:
+    nodes = onnx_model(deployed(uniform(get_network("lenet5")(), PRECISIONS["w2a2"]))).graph.node
+
+    assert not {"BitShift", "BitwiseAnd"} & kinds(list(nodes)).keys()
 
 
 def test_biases_are_not_rounded_where_that_would_move_too_many_codes() -> None:
