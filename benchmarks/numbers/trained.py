@@ -6,7 +6,7 @@ from typing import Any
 from benchmarks.numbers.figures import Figure, arrays_digest, digest
 from nas.data.augmentation import Augmentation
 from nas.data.tensors import TensorSplits
-from nas.export.quantize import sensitivities
+from nas.export.lowering import Calibration, sensitivities
 from nas.nn.calibration import quantize_after_training
 from nas.nn.interpreter import from_model
 from nas.nn.observers import OBSERVERS
@@ -15,7 +15,7 @@ from nas.training.accuracy import accuracy
 from nas.training.loop import Training, TrainingResult, calibration_images, train
 from search_spaces.graphs.graph import Graph
 from search_spaces.graphs.precision import FP32, PRECISIONS, W8A8, get_precision
-from search_spaces.quantization.reprecision import uniform
+from search_spaces.quantization.reprecision import layers, uniform
 from tests.nas.parts.trainings import dropping_net, few_digits
 
 RECIPE = TrainingConfig(epochs=1, batch_size=32, device="cpu")
@@ -80,7 +80,8 @@ def calibration_figures() -> dict[str, Figure]:
                 key = f"{method} {name} {'a channel' if per_channel else 'a layer'}"
                 score = accuracy(from_model(model), data.validation)
                 found[key] = [arrays_digest(model.arrays), score]
-    rows = sensitivities(trained, data.validation, images, get_precision("w4a4"))
+    plan = dict.fromkeys(layers(trained.graph), get_precision("w4a4"))
+    rows = sensitivities(trained, plan, Calibration(images, "l2", True, data.validation))
     found["sensitivities"] = [[row.layer, str(row.precision), row.accuracy] for row in rows]
     found["float32"] = [FP32.name, accuracy(from_model(trained), data.validation)]
     return found

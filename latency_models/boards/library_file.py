@@ -1,7 +1,8 @@
 """Compiled files: what a ``.so`` says about itself, and whether this machine can run it.
 
 Its architecture is read before it is loaded; the rest is in its record. Nothing in it runs before
-both are found to suit this machine.
+both are found to suit this machine, and its bytes to be those that were written: behind what a
+loader reads stands a seal, the SHA-256 of all before it. Files of version 0.1.0 have none.
 """
 
 import json
@@ -9,6 +10,7 @@ import shutil
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,6 +27,8 @@ FORMAT = 2  # raised when files of older versions can no longer be read
 # The header that every Linux library begins with, and LLVM's names of the architectures in it.
 MAGIC, WIDE = b"\x7fELF", 2
 HEADER = struct.Struct("<4xB13xH20xQ10xHH")  # width, architecture, sections: start, size, count
+SEAL = struct.Struct("12s32s")
+SEAL_MARK = b"hwnas.sha256"
 ARCHITECTURES = {3: "i386", 40: "arm", 62: "x86_64", 183: "aarch64", 243: "riscv64"}
 
 
@@ -114,9 +118,29 @@ def check_library(path: Path) -> None:
             f"{path} was compiled for {architecture} processors and this machine's is {own}; run "
             "it on such a machine, or export the network again on this one"
         )
-    whole, found = start + size * count, path.stat().st_size
-    if found < whole:
-        raise UserError(f"{path} is cut off: it has {found} bytes of {whole}; copy it again")
+    check_whole(path, start + size * count)
+
+
+def check_whole(path: Path, whole: int) -> None:
+    """Raises UserError if a library is not what was written.
+
+    Args:
+        whole: Its bytes without the seal, as its header tells.
+    """
+    content = path.read_bytes()
+    if len(content) < whole:
+        raise UserError(
+            f"{path} is cut off: it has {len(content)} bytes of {whole}; copy it again"
+        )
+    if content == sealed(content[: -SEAL.size]):
+        return
+    if len(content) != whole or SEAL_MARK in content[-2 * SEAL.size :]:
+        raise UserError(f"{path} is damaged: it is not what was exported; copy it again")
+
+
+def sealed(content: bytes) -> bytes:
+    """Returns a library with the seal behind it."""
+    return content + SEAL.pack(SEAL_MARK, sha256(content).digest())
 
 
 def check_runs_here(what: str, cpu: Cpu, features: Iterable[str]) -> None:
@@ -150,6 +174,7 @@ def export_library(library: Any, path: Path, cpu: Cpu) -> None:  # noqa: ANN401 
     options = linker_options(cpu)
     try:
         library.export_library(str(part), **options)
+        part.write_bytes(sealed(part.read_bytes()))
         part.replace(path)
     except (OSError, RuntimeError) as error:
         part.unlink(missing_ok=True)

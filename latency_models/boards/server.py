@@ -80,7 +80,7 @@ def serve_tracker(host: str, port: int, say: Say, *, trusting: bool = False) -> 
     """
     if find_spec("tornado") is None:
         raise UserError(
-            "TVM's tracker needs tornado, which is not installed; pip install 'hwnas[rpc]'"
+            "TVM's tracker needs tornado, which is not installed; pip install '.[rpc]'"
         )
     with listen(host, port, "use the boards that it knows", trusting) as listening:
         from tvm.rpc import base, tracker

@@ -156,7 +156,7 @@ class WorkerProcess:
             self._end()  # no network's fault: every one of them would fail alike
             raise UserError(
                 f"{self.runtime} does not start on {self.device.name} ({error}); check the "
-                "installation with pip install hwnas"
+                "installation: pip install . in the folder of hwnas's sources"
             ) from None
         self.version, self.target = opened.data["version"], opened.data["target"]
         self.instruction_sets = tuple(opened.data["instruction_sets"])

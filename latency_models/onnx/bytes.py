@@ -50,16 +50,3 @@ def packed_nibbles(name: str, codes: NDArray[np.uint8]) -> TensorProto:
     even = np.append(flat, np.zeros(len(flat) % 2, np.uint8))
     data = (even[0::2] | even[1::2] << 4).astype(np.uint8).tobytes()
     return helper.make_tensor(name, TensorProto.UINT4, codes.shape, data, raw=True)
-
-
-def packed_bits(codes: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
-    """Returns each row of numbers of so many bits in bytes, the first one lowest.
-
-    >>> packed_bits(np.array([[3, 0, 1, 2, 1]], np.uint8), 2)
-    array([[147,   1]], dtype=uint8)
-    """
-    rows, count = codes.shape
-    each = 8 // bits
-    padded = np.pad(codes, ((0, 0), (0, -count % each))).reshape(rows, -1, each)
-    packed: NDArray[np.uint8] = (padded << np.arange(0, 8, bits)).sum(2).astype(np.uint8)
-    return packed

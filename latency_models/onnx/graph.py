@@ -176,8 +176,8 @@ class OnnxGraph:
         else:
             self.values[node.name] = value
 
-    def finish(self, name: str) -> onnx.GraphProto:
-        """Returns the ONNX graph, its last value called ``logits``."""
+    def finish(self, name: str, batch: int | None = None) -> onnx.GraphProto:
+        """Returns the ONNX graph, its last value called ``logits``, for a batch or for any."""
         graph = self.model.graph
         is_map = graph.output.shape[1:] != (1, 1)
         last = graph.output.name
@@ -188,8 +188,8 @@ class OnnxGraph:
         return helper.make_graph(
             nodes,
             name,
-            [value_info(INPUT, graph.input_shape)],
-            [value_info(OUTPUT, graph.output.shape if is_map else graph.output.shape[:1])],
+            [value_info(INPUT, graph.input_shape, batch)],
+            [value_info(OUTPUT, graph.output.shape if is_map else graph.output.shape[:1], batch)],
             [array for name, array in self.arrays.items() if name in read],
         )
 
@@ -206,5 +206,5 @@ class OnnxGraph:
         return nodes[::-1]
 
 
-def value_info(name: str, shape: Sequence[int]) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ("batch", *shape))
+def value_info(name: str, shape: Sequence[int], batch: int | None) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, FLOAT, (batch or "batch", *shape))

@@ -3,7 +3,7 @@
 Source: ONNX operator schemas, https://onnx.ai/onnx/operators/, opset 18; files with weights of 4
 bits need opset 21, which has a type for them.
 
-The file takes ``input`` of shape (batch, C, H, W), float32, with any batch size, and gives
+The file takes ``input`` of shape (batch, C, H, W), float32, and gives
 ``logits`` of shape (batch, classes), or (batch, C, H, W) where a graph ends in a map. Arrays keep
 the names they have in the model. Batch norm is folded and dropout left out, as deployed.
 """
@@ -57,6 +57,7 @@ def onnx_model(
     name: str = "network",
     metadata: Mapping[str, str] | None = None,
     exact: bool = False,
+    batch: int | None = None,
 ) -> onnx.ModelProto:
     """Returns ``model`` as a checked ONNX model.
 
@@ -68,6 +69,7 @@ def onnx_model(
             names or the input's normalisation.
         exact: Whether convolutions of precision w8a8 keep their float32 biases. They then give
             every bit of what our kernels give, on every processor, and take 2 to 4 times as long.
+        batch: Images that the file takes at once; None takes any number.
 
     Raises:
         UnsupportedOperatorError: If a node has an operator that this export lacks.
@@ -77,7 +79,7 @@ def onnx_model(
     file = written(model, exact)
     opset, ir_version = versions(file)
     proto = helper.make_model(
-        file.finish(name),
+        file.finish(name, batch),
         opset_imports=[helper.make_opsetid("", opset)],
         ir_version=ir_version,
         producer_name="hwnas",

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from latency_models.onnx.bytes import LARGEST_BYTE, WEIGHT_ZERO, Bytes, packed_bits, packed_nibbles
+from latency_models.onnx.bytes import LARGEST_BYTE, WEIGHT_ZERO, Bytes, packed_nibbles
 from latency_models.onnx.graph import Coded, OnnxGraph
 from latency_models.onnx.operators import activate, put_vector, windows
 from latency_models.onnx.parity import ROUNDED_BIASES
@@ -32,6 +32,7 @@ from search_spaces.graphs.graph import Node
 from search_spaces.graphs.operators import Conv2d, Linear, Quantize
 from search_spaces.graphs.precision import W8A8
 from search_spaces.quantization.codes import LEAST_STEP, coded_operator, output_scale, weight_codes
+from search_spaces.quantization.storage import packed
 
 FLOAT = TensorProto.FLOAT
 LARGEST_BIAS = 1 << 30  # of an integer one; as much is left of 32 bits for the sum
@@ -173,8 +174,8 @@ def unsigned_weight(file: OnnxGraph, node: Node) -> tuple[str, str]:
     if bits == 8:
         return file.constant(name, shifted), zero
     if bits == 4:
-        packed = file.tensor(packed_nibbles(name, shifted))
-        return file.add("Cast", f"{node.name}/weight", [packed], to=TensorProto.UINT8), zero
+        nibbles = file.tensor(packed_nibbles(name, shifted))
+        return file.add("Cast", f"{node.name}/weight", [nibbles], to=TensorProto.UINT8), zero
     return unpacked_weight(file, node, shifted, bits), zero
 
 
@@ -185,11 +186,11 @@ def unpacked_weight(file: OnnxGraph, node: Node, shifted: NDArray[np.uint8], bit
     """
     prefix, rows = f"{node.name}/weight", shifted.reshape(len(shifted), -1)
     double = bits == 1
-    packed = file.constant(f"{node.name}.weight", packed_bits(rows >> double, bits))
+    bytes_ = file.constant(f"{node.name}.weight", packed(rows >> double, bits))
     # Whole numbers are divided, not shifted: OpenVINO computes BitShift otherwise.
     units = file.constant(f"{prefix}/units", 2 ** np.arange(0, 8, bits, dtype=np.int32))
     codes = file.constant(f"{prefix}/codes", np.array(1 << bits, np.int32))
-    value = file.add("Cast", f"{prefix}/packed", [packed], to=TensorProto.INT32)
+    value = file.add("Cast", f"{prefix}/packed", [bytes_], to=TensorProto.INT32)
     value = file.add("Unsqueeze", prefix, [value, file.constant(f"{prefix}/last", (2,))])
     value = file.add("Div", prefix, [value, units])
     value = file.add("Mod", prefix, [value, codes])

@@ -11,7 +11,7 @@ import typer
 from nas.cli.cluster import cluster_app
 from nas.cli.data import data_app
 from nas.cli.device import device_app
-from nas.cli.export import export_command, quantize_command, retrain_command, sensitivity_command
+from nas.cli.export import export_command, retrain_command
 from nas.cli.inspect import (
     front_command,
     networks_command,
@@ -21,6 +21,7 @@ from nas.cli.inspect import (
 )
 from nas.cli.latency import latency_app
 from nas.cli.profile import fit_command, profile_command, transfer_command
+from nas.cli.quantize import quantize_command, sensitivity_command
 from nas.cli.search import search_command
 from nas.cli.status import dashboard_command, status_command
 from nas.cli.style import console, print_error

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nas.cli.style import console, table
+from nas.cli.terminal.options import within
 
 if TYPE_CHECKING:
     from nas.evaluation.ray.nodes.local_cluster import NodeSize
@@ -21,12 +22,12 @@ USE = "nas search CONFIG --ray auto"
 
 @cluster_app.command("up")
 def up_command(
-    nodes: Annotated[int, typer.Option(help="Nodes to start.", min=1, max=64)] = 2,
+    nodes: Annotated[int, typer.Option(help="Nodes to start.", callback=within(1, 64))] = 2,
     cpus_per_node: Annotated[
         int | None,
         typer.Option(help="CPUs of each (default: this machine's, shared out).", min=0),
     ] = None,
-    gpus_per_node: Annotated[int, typer.Option(help="GPUs of each.", min=0)] = 0,
+    gpus_per_node: Annotated[int, typer.Option(help="GPUs of each.", callback=within(0))] = 0,
     resources: Annotated[
         list[str] | None,
         typer.Option(

@@ -6,6 +6,7 @@ import typer
 
 from latency_models.devices.lazy import leave_torch_out
 from nas.cli.style import console, metric, table
+from nas.cli.terminal.options import within
 
 if TYPE_CHECKING:
     from latency_models.devices.device import Device
@@ -62,7 +63,9 @@ def add_command(
     ] = "",
     tracker: Tracker = "",
     key: Key = "",
-    threads: Annotated[int, typer.Option(help="Threads that a network may use.")] = 1,
+    threads: Annotated[
+        int, typer.Option(help="Threads that a network may use.", callback=within(1))
+    ] = 1,
     runtime: Annotated[
         Literal["tvm", "onnxruntime"], typer.Option(help="What runs networks.")
     ] = "tvm",
@@ -98,7 +101,9 @@ def add_command(
 @device_app.command("serve")
 def serve_command(
     host: Host = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen at.")] = 9090,
+    port: Annotated[
+        int, typer.Option(help="Port to listen at.", callback=within(0, 65535))
+    ] = 9090,
     tracker: Tracker = "",
     key: Key = "",
     trusting: Trusting = False,
@@ -113,7 +118,9 @@ def serve_command(
 @device_app.command("tracker")
 def tracker_command(
     host: Host = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen at.")] = 9190,
+    port: Annotated[
+        int, typer.Option(help="Port to listen at.", callback=within(0, 65535))
+    ] = 9190,
     trusting: Trusting = False,
 ) -> None:
     """Share boards: tell whoever measures which board of a kind is free (TVM's tracker)."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nas.cli.style import console, metric, table
+from nas.cli.terminal.options import within
 from nas.problem.formatting import in_words, scaled
 
 RunPath = Annotated[Path, typer.Argument(help="Run folder, e.g. runs/digits.")]
@@ -57,7 +58,9 @@ def report_command(run: RunPath) -> None:
 
 
 def networks_command(
-    resolution: Annotated[int | None, typer.Option(help="Input height and width.")] = None,
+    resolution: Annotated[
+        int | None, typer.Option(help="Input height and width.", callback=within(1))
+    ] = None,
     save: Annotated[
         Path | None, typer.Option(help="Write each network into this folder as a file.")
     ] = None,
@@ -211,8 +214,8 @@ def show_space(config: ConfigPath) -> None:
 @space_app.command("sample")
 def sample_space(
     config: ConfigPath,
-    count: Annotated[int, typer.Option(help="How many.")] = 5,
-    seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
+    count: Annotated[int, typer.Option(help="How many.", callback=within(1))] = 5,
+    seed: Annotated[int, typer.Option(help="Seed of the draw.", callback=within(0))] = 0,
     save: Annotated[
         Path | None, typer.Option(help="Write each one into this folder as a file.")
     ] = None,

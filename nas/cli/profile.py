@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from nas.cli.style import console, table
+from nas.cli.terminal.options import within
 from nas.problem.formatting import duration
 
 if TYPE_CHECKING:
@@ -16,9 +17,11 @@ if TYPE_CHECKING:
 
 Name = Annotated[str, typer.Argument(help="Device name; see nas device list.")]
 Channels = Annotated[
-    int | None, typer.Option(help="Channels of the images; the data's, or 3.", min=1)
+    int | None, typer.Option(help="Channels of the images; the data's, or 3.", callback=within(1))
 ]
-Classes = Annotated[int | None, typer.Option(help="Classes; the data's, or 10.", min=2)]
+Classes = Annotated[
+    int | None, typer.Option(help="Classes; the data's, or 10.", callback=within(2))
+]
 Model = Annotated[
     Literal["learned", "lookup", "roofline"],
     typer.Option(help="What predicts kernels that were not timed."),
@@ -60,7 +63,7 @@ def profile_command(
     channels: Channels = None,
     classes: Classes = None,
     seed: Annotated[
-        int | None, typer.Option(help="Draw the same networks each time.", min=0)
+        int | None, typer.Option(help="Draw the same networks each time.", callback=within(0))
     ] = None,
 ) -> None:
     """Time a device's kernels, and fit the model that predicts any network of a space.
@@ -147,7 +150,9 @@ def transfer_command(
     classes: Classes = None,
     seed: Annotated[
         int,
-        typer.Option(help="Of the networks drawn; the same one goes on where it ended.", min=0),
+        typer.Option(
+            help="Of the networks drawn; the same one goes on where it ended.", callback=within(0)
+        ),
     ] = 0,
 ) -> None:
     """Measure a few networks on a device, and predict the others from other devices' models.

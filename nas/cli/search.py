@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nas.cli.style import console, metric, print_error
+from nas.cli.terminal.options import within
 from nas.problem.formatting import duration
 
 if TYPE_CHECKING:
@@ -23,9 +24,15 @@ Runs = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs."
 
 def search_command(
     config: Annotated[Path, typer.Argument(help="Run file (YAML), e.g. examples/digits.yaml.")],
-    trials: Annotated[int | None, typer.Option(help="Architectures to evaluate.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes that evaluate.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the search.")] = None,
+    trials: Annotated[
+        int | None, typer.Option(help="Architectures to evaluate.", callback=within(1))
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that evaluate.", callback=within(1))
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of the search.", callback=within(0))
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run.")] = False,
     join: Annotated[
         bool, typer.Option("--join", help="Take part in a search that others do too.")

@@ -6,13 +6,16 @@ from typing import Annotated
 import typer
 
 from nas.cli.style import console
+from nas.cli.terminal.options import within
 
 
 def serve_command(
     host: Annotated[
         str, typer.Option(help="Address to listen on; others than this machine need a token.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 8000,
+    port: Annotated[
+        int, typer.Option(help="Port; 0 takes a free one.", callback=within(0, 65535))
+    ] = 8000,
     token: Annotated[
         str | None,
         typer.Option(
@@ -21,8 +24,12 @@ def serve_command(
         ),
     ] = None,
     token_file: Annotated[Path | None, typer.Option(help="File that holds the token.")] = None,
-    max_batch: Annotated[int, typer.Option(help="Architectures in one request.", min=1)] = 1000,
-    max_body_bytes: Annotated[int, typer.Option(help="Size of one request.", min=1)] = 16_000_000,
+    max_batch: Annotated[
+        int, typer.Option(help="Architectures in one request.", callback=within(1))
+    ] = 1000,
+    max_body_bytes: Annotated[
+        int, typer.Option(help="Size of one request.", callback=within(1))
+    ] = 16_000_000,
     max_seconds: Annotated[float, typer.Option(help="Time for one request.", min=0.1)] = 10.0,
 ) -> None:
     """Serve predictions of all profiled devices over HTTP, until Ctrl-C."""
@@ -38,7 +45,8 @@ def serve_command(
         from nas.serving.service import make_app
     except ModuleNotFoundError as error:
         raise UserError(
-            f"serving needs {error.name}, which is not installed: pip install 'hwnas[serve]'"
+            f"serving needs {error.name}, which is not installed: pip install '.[serve]' in the "
+            "folder of hwnas's sources"
         ) from None
     secret = read_token(token, token_file)
     if not profiled_devices():

@@ -12,6 +12,7 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 
 from nas.cli.style import console, metric, table
+from nas.cli.terminal.options import within
 from nas.cli.terminal.text import styled
 from nas.problem.formatting import duration
 
@@ -227,7 +228,9 @@ def dashboard_command(
     host: Annotated[
         str, typer.Option(help="Address to listen on; others than this machine need a token.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 8080,
+    port: Annotated[
+        int, typer.Option(help="Port; 0 takes a free one.", callback=within(0, 65535))
+    ] = 8080,
     token_file: Annotated[
         Path | None,
         typer.Option(help="File that holds the token that is asked for; or set HWNAS_TOKEN."),
@@ -245,7 +248,7 @@ def dashboard_command(
             raise
         raise UserError(
             f"the dashboard needs {error.name}, which is not installed: "
-            "pip install 'hwnas[dashboard]'"
+            "pip install '.[dashboard]' in the folder of hwnas's sources"
         ) from None
     from nas.serving.dashboard import ReadOnlyStorage
 

@@ -2,14 +2,17 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from latency_models.devices import latency as latencies
 from latency_models.devices.latency import Latency
+from latency_models.onnx.parity import changed_answers
+from latency_models.onnx.requirements import Requirements, file_requirements
 from nas.data.splits import Splits
 from nas.export.formats import Format
+from nas.export.tolerance import has_codes
 from nas.export.verify import CheckReport
 from nas.problem.formatting import milliseconds, percent, scaled
 from nas.runs.provenance import machine, versions
@@ -50,49 +53,67 @@ def input_metadata(model: Model, splits: Splits, pictures: Mapping[str, Any]) ->
     }
 
 
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is told about an export, to programs and to people.
+
+    Attributes:
+        weights: Where the weights come from, and their validation accuracy.
+        exact: Why a file has its exact form, by name.
+    """
+
+    results: RunResults
+    trial: TrialResult
+    deployed: Model
+    splits: Splits
+    formats: Sequence[Format]
+    weights: Mapping[str, Any]
+    checks: CheckReport
+    exact: Mapping[str, str]
+
+
 def metadata(
-    results: RunResults,
-    trial: TrialResult,
-    deployed: Model,
-    splits: Splits,
-    *,
-    weights: Mapping[str, Any],
-    checks: CheckReport,
+    facts: Facts,
     measured: Mapping[str, Latency],
     missed: Mapping[str, str],
-    files: Mapping[str, str],
+    folder: Path,
+    processor: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """Returns everything about the network as JSON-ready data.
 
     Args:
-        weights: Where the weights come from, and their validation accuracy.
         missed: Why a file has no latency, by file name.
-        files: SHA-256 by file name.
+        folder: Of the files.
+        processor: What a compiled file needs.
     """
-    searched = trial.evaluation.latency
+    trial, checks, searched = facts.trial, facts.checks, facts.trial.evaluation.latency
+    asked = onnx_requirements(folder)
     return {
         "format": FORMAT,
         "version": VERSION,
-        "run": results.config.name,
+        "run": facts.results.config.name,
         "trial": trial.number,
         "name": trial.name,
         "hash": trial.hash,
-        "deployed_hash": graph_hash(deployed.graph),
+        "deployed_hash": graph_hash(facts.deployed.graph),
         "genes": dict(trial.genes),
-        "input": input_metadata(deployed, splits, results.config.data.settings),
-        "output": {"name": "logits", "shape": [len(splits.train.class_names)]},
-        "class_names": list(splits.train.class_names),
-        "weights": dict(weights),
-        "costs": asdict(network_cost(deployed.graph)),
+        "input": input_metadata(facts.deployed, facts.splits, facts.results.config.data.settings),
+        "output": {"name": "logits", "shape": [len(facts.splits.train.class_names)]},
+        "class_names": list(facts.splits.train.class_names),
+        "weights": dict(facts.weights),
+        "costs": asdict(network_cost(facts.deployed.graph)),
         "latency": {
             "searched": latencies.to_json(searched) if searched else None,
             "files": {name: latencies.to_json(found) for name, found in measured.items()},
             "not_measured": dict(missed),
         },
-        "data": data_summary(splits),
+        "onnx": asdict(asked) if asked else None,
+        "exact": dict(facts.exact),
+        "processor": dict(processor) if processor else None,
+        "data": data_summary(facts.splits),
         "machine": machine(),
         "versions": versions(),
-        "files": dict(files),
+        "files": sha256s(folder),
         "test": {
             "accuracy": checks.test_accuracy,
             "correct": checks.test_correct,
@@ -107,6 +128,12 @@ def metadata(
     }
 
 
+def onnx_requirements(folder: Path) -> Requirements | None:
+    """Returns what the ONNX file of a folder asks for; None where there is none."""
+    path = folder / "model.onnx"
+    return file_requirements(path) if path.exists() else None
+
+
 def sha256s(folder: Path) -> dict[str, str]:
     """Returns the SHA-256 of every file in ``folder``, by name."""
     return {
@@ -116,35 +143,29 @@ def sha256s(folder: Path) -> dict[str, str]:
     }
 
 
-def readme(
-    results: RunResults,
-    trial: TrialResult,
-    deployed: Model,
-    splits: Splits,
-    formats: Sequence[Format],
-    checks: CheckReport,
-    measured: Mapping[str, Latency],
-) -> str:
+def readme(facts: Facts, measured: Mapping[str, Latency], folder: Path) -> str:
     """Returns the folder's README: what is in it, how good it is, how to run it."""
-    cost, names = network_cost(deployed.graph), splits.train.class_names
+    checks, names = facts.checks, facts.splits.train.class_names
+    cost = network_cost(facts.deployed.graph)
     shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
     lines = [
-        f"# {results.config.name}: {trial.name}",
+        f"# {facts.results.config.name}: {facts.trial.name}",
         "",
         f"Classifies images into {len(names)} classes ({shown}).",
         f"Test accuracy {percent(checks.test_accuracy)} ({checks.test_correct} of "
         f"{checks.num_test} images), {files_correct(checks)}.",
-        f"{scaled(cost.macs)} multiply-accumulates, {scaled(cost.params)} parameters, "
-        f"{scaled(cost.weight_bytes, 'B')} of weights.",
+        f"{scaled(cost.macs)} multiply-accumulates, {scaled(cost.params)} parameters.",
     ]
-    searched = trial.evaluation.latency
+    searched = facts.trial.evaluation.latency
     if searched is not None:
         lines.append(f"Latency in the search: {described(searched)}.")
-    lines += ["", "| file | latency | |", "|---|---|---|"]
-    for row in formats:
+    lines += ["", "| file | bytes | latency | |", "|---|---|---|---|"]
+    for row in facts.formats:
         time = described(measured[row.file]) if row.file in measured else "not measured"
-        lines.append(f"| `{row.file}` | {time} | {row.about} |")
-    for row in formats:
+        size = (folder / row.file).stat().st_size
+        lines.append(f"| `{row.file}` | {size:,} | {time} | {row.about} |")
+    lines += ["", *differences(facts), *onnx_notes(onnx_requirements(folder))]
+    for row in facts.formats:
         lines += [
             "",
             f"To run `{row.file}`:",
@@ -154,10 +175,46 @@ def readme(
         ]
     lines += [
         "",
-        "`predict.py` shows how to load each file and how an image becomes an input;",
+        "`predict.py` shows how to load each file and how an image becomes an input; what it",
+        "loads computes in one thread (`model.so`: one object a thread).",
         "`metadata.json` has shapes, normalisation, class names, conditions and checksums.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def differences(facts: Facts) -> list[str]:
+    """Returns what outputs of the files may differ by from those of the network as trained."""
+    checks = facts.checks
+    found = max(checks.parity.differences.values())
+    lines = [
+        f"Outputs differ from the trained network's by at most {found:.1e} of the largest, on "
+        f"{checks.parity.num_images} images; {checks.parity.limit:.0e} was allowed."
+    ]
+    if has_codes(facts.deployed.graph):
+        answers = changed_answers(checks.num_test, has_codes=True)
+        lines.append(
+            f"A code on the border to the next may fall on either side: answers of one image in "
+            f"1000 may change (of these test images, {answers})."
+        )
+    lines += [
+        f"`{name}` is in its exact form, which takes 2 to 4 times as long in layers of 8 bits: "
+        "in the faster one, rounded biases or sums of this processor moved answers."
+        for name in facts.exact
+    ]
+    return lines
+
+
+def onnx_notes(asked: Requirements | None) -> list[str]:
+    """Returns what readers of the ONNX file must know."""
+    if asked is None:
+        return []
+    batch = "any number of images" if asked.batch is None else f"{asked.batch} images"
+    return [
+        f"`model.onnx` takes {batch} at once and needs ONNX Runtime {asked.onnxruntime} or newer "
+        f"(opset {asked.opset}, IR version {asked.ir_version}).",
+        "It was checked there; OpenVINO must be asked for 32 bits "
+        '(`{"INFERENCE_PRECISION_HINT": "f32"}`), or it computes in 16 where it can.',
+    ]
 
 
 def files_correct(checks: CheckReport) -> str:

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from latency_models.devices.device import Runtime, get_device
 from latency_models.measurement.measurer import Measurer
@@ -17,6 +17,7 @@ from nas.problem.records import LatencyConfig
 from nas.runs.files import arrays_bytes
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.model import Model
+from search_spaces.quantization.storage import stored
 from search_spaces.space.architecture import save_architecture
 from search_spaces.space.space import Architecture
 
@@ -31,15 +32,21 @@ class Shipment:
         name: Of the run.
         architecture: As deployed: batch norms folded.
         model: Its arrays.
+        input: How an image becomes its input.
         properties: What files that can carry text should say about it.
         measurers: What compiles and times as the run does.
+        batch: Images that a file takes at once; None leaves it open where a format can.
+        exact: Whether nothing is rounded for speed, where a format does so.
     """
 
     name: str
     architecture: Architecture
     model: Model
+    input: Mapping[str, Any]
     properties: Mapping[str, str]
     measurers: "Measurers"
+    batch: int | None = None
+    exact: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +58,9 @@ class Format:
         runtime: What times it on the device; None where the format is for training.
         install: What it takes to run it.
         about: What it is good for, in a line.
-        rounds_biases: Whether convolutions of 8 bits have integer biases there.
+        rounds_biases: Whether convolutions of 8 bits have integer biases there, unless it is to
+            be exact.
+        takes_batch: Whether it can be made for a fixed batch.
     """
 
     name: str
@@ -61,12 +70,19 @@ class Format:
     about: str
     write: Callable[[Shipment, Path], None]
     rounds_biases: bool = False
+    takes_batch: bool = False
 
 
 def write_onnx(shipment: Shipment, folder: Path) -> None:
     from latency_models.onnx.model import onnx_model
 
-    proto = onnx_model(shipment.model, name=shipment.name, metadata=shipment.properties)
+    proto = onnx_model(
+        shipment.model,
+        name=shipment.name,
+        metadata=shipment.properties,
+        exact=shipment.exact,
+        batch=shipment.batch,
+    )
     (folder / "model.onnx").write_bytes(proto.SerializeToString())
 
 
@@ -77,7 +93,7 @@ def write_tvm(shipment: Shipment, folder: Path) -> None:
 
 
 def write_torch(shipment: Shipment, folder: Path) -> None:
-    content = arrays_bytes(shipment.model.arrays, shipment.properties)
+    content = arrays_bytes(stored(shipment.model), shipment.properties)
     (folder / "model.safetensors").write_bytes(content)
     save_architecture(shipment.architecture, folder / "architecture.json")
 
@@ -90,9 +106,10 @@ FORMATS: dict[str, Format] = {
             "model.onnx",
             "onnxruntime",
             "pip install numpy pillow onnxruntime",
-            "runs wherever ONNX does; any batch size",
+            "for ONNX Runtime and other readers of ONNX",
             write_onnx,
             rounds_biases=True,
+            takes_batch=True,
         ),
         Format(
             "tvm",
@@ -106,7 +123,7 @@ FORMATS: dict[str, Format] = {
             "torch",
             "model.safetensors",
             None,
-            "pip install pillow hwnas",
+            "pip install pillow HWNAS  # HWNAS: the folder of its sources, or a wheel of it",
             "arrays to train on with; architecture.json is their graph",
             write_torch,
         ),

@@ -63,6 +63,7 @@ def retrain(
     with_validation: bool = False,
     setting: Setting | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
+    say: Callable[[str], None] = lambda note: None,
 ) -> RetrainResult:
     """Trains the network of ``trial`` from scratch by the run's recipe, for longer.
 
@@ -73,6 +74,7 @@ def retrain(
         with_validation: Whether the validation images are trained on too; nothing is chosen by
             them any more.
         setting: The run's data, where it is loaded already.
+        say: Told what of the recipe does not fit so few epochs.
 
     Raises:
         UserError: If the data differs from what the search saw, or training fails.
@@ -80,7 +82,12 @@ def retrain(
     run, setting = results.run, setting or load_setting(results.config)
     check_same_data(run.data_file, setting.splits)
     recipe = results.config.training
-    config = replace(recipe, epochs=LONGER * recipe.epochs if epochs is None else epochs)
+    config = for_epochs(recipe, LONGER * recipe.epochs if epochs is None else epochs)
+    if config.warmup_epochs != recipe.warmup_epochs:
+        say(
+            f"warm-up shortened from {recipe.warmup_epochs:g} to {config.warmup_epochs:g} epochs, "
+            f"its share of the recipe's {recipe.epochs}"
+        )
     splits = joined(setting.splits) if with_validation else setting.splits
     tensors = place(splits, training_device(config.device))
     graph = run.load_architecture(trial.hash).graph
@@ -96,6 +103,13 @@ def retrain(
     )
     save(run, found, trained.model, config)
     return found
+
+
+def for_epochs(recipe: TrainingConfig, epochs: int) -> TrainingConfig:
+    """Returns the recipe for so many epochs; a warm-up that is longer keeps its share of them."""
+    share = recipe.warmup_epochs / recipe.epochs
+    warmup = recipe.warmup_epochs if recipe.warmup_epochs <= epochs else share * epochs
+    return replace(recipe, epochs=epochs, warmup_epochs=warmup)
 
 
 def joined(splits: Splits) -> Splits:

@@ -1,24 +1,22 @@
 """Shipping: writes the files of a network beside their place, checks them, moves them into it."""
 
-import errno
 import json
-import os
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from latency_models.devices.latency import DeviceBusyError, Latency
+from latency_models.onnx.parity import ParityError
 from nas.data.tensors import place
 from nas.export import describe
 from nas.export.formats import FORMATS, Format, Measurers, Shipment, get_formats
 from nas.export.retrain import load_retrained
-from nas.export.verify import CheckReport, check_files
+from nas.export.swap import folder_beside
+from nas.export.tolerance import has_codes
+from nas.export.verify import CheckReport, FileCheck, FileChecker
 from nas.problem.search_problem import Setting, load_setting
-from nas.runs.files import DiskFullError
 from nas.runs.summary import check_same_data
 from nas.study.results import RunResults, TrialResult
 from search_spaces.graphs.errors import UserError
@@ -30,13 +28,28 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
+class TrainedNetwork:
+    """A network to be shipped.
+
+    Attributes:
+        weights: Where they come from, and their validation accuracy, as JSON-ready data.
+    """
+
+    architecture: Architecture
+    model: Model
+    weights: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class ExportReport:
     """What was shipped.
 
     Attributes:
         files: SHA-256 of every file in ``folder``, by name.
+        sizes: Bytes of every file that holds the network, by name.
         validation_accuracy: Of these weights; None where they were trained on those images.
         checks: What the files were found to do.
+        exact: Why a file has its exact, slower form, by name.
         searched_latency: What the search saw.
         latencies: What the files take now, by name.
         not_measured: Files whose time could not be taken, with the reason.
@@ -44,8 +57,10 @@ class ExportReport:
 
     folder: Path
     files: dict[str, str]
+    sizes: dict[str, int]
     validation_accuracy: float | None
     checks: CheckReport
+    exact: dict[str, str]
     searched_latency: Latency | None
     latencies: dict[str, Latency]
     not_measured: dict[str, str]
@@ -59,6 +74,7 @@ def export_network(
     *,
     retrained: bool = False,
     measure: bool = True,
+    batch: int | None = None,
     setting: Setting | None = None,
     say: Say = lambda step: None,
 ) -> ExportReport:
@@ -70,6 +86,7 @@ def export_network(
     Args:
         retrained: Takes the weights of ``nas retrain`` instead of those of the search.
         measure: Whether to time the files on the run's device.
+        batch: Images that the ONNX file takes at once; None takes any number.
         setting: The run's data, where it is loaded already.
         say: Told each step before it begins.
 
@@ -78,55 +95,112 @@ def export_network(
         UserError: If a format is unknown, the network was not trained, the data has changed,
             ``to`` holds something else, there is no C compiler, or the disk is full.
     """
-    rows = get_formats(formats)
+    get_formats(formats)
     check_place(to)
     model, weights = weights_of(results, trial, retrained)
+    architecture = results.run.load_architecture(trial.hash)
+    network = TrainedNetwork(architecture, model, weights)
     setting = setting or load_setting(results.config)
     check_same_data(results.run.data_file, setting.splits)
-    deployed = fold_batch_norm(model)
+    return ship(
+        results, trial, network, to, formats, setting, measure=measure, batch=batch, say=say
+    )
+
+
+def ship(
+    results: RunResults,
+    trial: TrialResult,
+    network: TrainedNetwork,
+    to: Path,
+    formats: Sequence[str],
+    setting: Setting,
+    *,
+    measure: bool = True,
+    batch: int | None = None,
+    say: Say = lambda step: None,
+) -> ExportReport:
+    """Writes a network that was made of ``trial``'s; see ``export_network``."""
+    rows = get_formats(formats)
+    check_place(to)
+    if batch is not None and batch < 1:
+        raise UserError(f"the batch of a file must be at least 1 image, got {batch}")
+    deployed = fold_batch_norm(network.model)
     with Measurers(results.config.latency) as measurers, folder_beside(to) as folder:
-        shipment = shipment_of(results, trial, deployed, setting, measurers)
-        for row in rows:
-            say(f"writing {row.file}")
-            row.write(shipment, folder)
-        # What predict.py reads; all else, with what the checks find out, is written below.
-        given = describe.input_metadata(deployed, setting.splits, results.config.data.settings)
-        names = {"input": given, "class_names": setting.splits.train.class_names}
-        write_json(folder / "metadata.json", names)
+        shipment = shipment_of(results, trial, network, setting, measurers, batch)
         for source in (files("nas.export") / "predict.py", files("nas.data") / "picture.py"):
             (folder / source.name).write_text(source.read_text("utf-8"), "utf-8")
-        say("checking every file in a fresh process")
-        checks = check_files(folder, rows, model, place(setting.splits, "cpu"))
+        checker = FileChecker(network.model, place(setting.splits, "cpu"))
+        found: dict[str, FileCheck] = {}
+        exact: dict[str, str] = {}
+        for row in rows:
+            try:
+                found[row.file] = write_checked(row, shipment, folder, setting, checker, say)
+            except ParityError as error:
+                if not (row.rounds_biases and has_codes(deployed.graph)):
+                    raise
+                say(f"writing {row.file} again, in its exact form")
+                exact[row.file] = str(error)
+                slow, plain = replace(shipment, exact=True), replace(row, rounds_biases=False)
+                found[row.file] = write_checked(plain, slow, folder, setting, checker, say)
+        checks = checker.report(found)
         measured: dict[str, Latency] = {}
         missed: dict[str, str] = {}
         if measure:
             say("measuring latency")
-            measured, missed = file_latencies(folder, rows, deployed.graph, measurers)
-        text = describe.readme(results, trial, deployed, setting.splits, rows, checks, measured)
-        (folder / "README.md").write_text(text)
+            measured, missed = file_latencies(folder, rows, deployed.graph, measurers, batch)
         (folder / "metadata.json").unlink()
-        known = describe.metadata(
-            results,
-            trial,
-            deployed,
-            setting.splits,
-            weights=weights,
-            checks=checks,
-            measured=measured,
-            missed=missed,
-            files=describe.sha256s(folder),
+        facts = describe.Facts(
+            results, trial, deployed, setting.splits, rows, network.weights, checks, exact
         )
+        text = describe.readme(facts, measured, folder)
+        (folder / "README.md").write_text(text)
+        known = describe.metadata(facts, measured, missed, folder, processor_of(rows, measurers))
         write_json(folder / "metadata.json", known)
-        found = ExportReport(
+        return ExportReport(
             to,
             describe.sha256s(folder),
-            weights["validation_accuracy"],
+            {row.file: (folder / row.file).stat().st_size for row in rows},
+            network.weights["validation_accuracy"],
             checks,
+            exact,
             trial.evaluation.latency,
             measured,
             missed,
         )
-    return found
+
+
+def write_checked(
+    row: Format,
+    shipment: Shipment,
+    folder: Path,
+    setting: Setting,
+    checker: FileChecker,
+    say: Say,
+) -> FileCheck:
+    """Writes a file and returns what it was found to do.
+
+    Raises: as ``FileChecker.check``.
+    """
+    say(f"writing {row.file}")
+    row.write(shipment, folder)
+    # What predict.py reads; all else, with what the checks find out, is written at the end.
+    known = {
+        "input": shipment.input,
+        "class_names": setting.splits.train.class_names,
+        "processor": processor_of([row], shipment.measurers),
+        "files": describe.sha256s(folder),
+    }
+    write_json(folder / "metadata.json", known)
+    say(f"checking {row.file} in a fresh process")
+    return checker.check(folder, row)
+
+
+def processor_of(rows: Sequence[Format], measurers: Measurers) -> dict[str, Any] | None:
+    """Returns what the processor must be that a compiled file runs on; None for other files."""
+    if all(row.runtime != "tvm" for row in rows):
+        return None
+    worker = measurers.open("tvm").worker
+    return {"mcpu": worker.target, "features": list(worker.instruction_sets)}
 
 
 def weights_of(
@@ -150,28 +224,36 @@ def weights_of(
 def shipment_of(
     results: RunResults,
     trial: TrialResult,
-    deployed: Model,
+    network: TrainedNetwork,
     setting: Setting,
     measurers: Measurers,
+    batch: int | None,
 ) -> Shipment:
+    deployed = fold_batch_norm(network.model)
     given = describe.input_metadata(deployed, setting.splits, results.config.data.settings)
     properties = {
         "hwnas.hash": trial.hash,
         "hwnas.class_names": json.dumps(setting.splits.train.class_names),
         "hwnas.input": json.dumps(given),
     }
-    searched = results.run.load_architecture(trial.hash)
+    searched = network.architecture
     return Shipment(
         results.config.name,
         Architecture(searched.space, searched.genes, deployed.graph),
         deployed,
+        given,
         properties,
         measurers,
+        batch,
     )
 
 
 def file_latencies(
-    folder: Path, formats: Sequence[Format], graph: Graph, measurers: Measurers
+    folder: Path,
+    formats: Sequence[Format],
+    graph: Graph,
+    measurers: Measurers,
+    batch: int | None,
 ) -> tuple[dict[str, Latency], dict[str, str]]:
     """Returns the latency of each file that a runtime times, and why a file has none.
 
@@ -180,6 +262,9 @@ def file_latencies(
     found, missed = {}, {}
     for row in formats:
         if row.runtime is None:
+            continue
+        if row.takes_batch and batch not in (None, 1):
+            missed[row.file] = f"it takes {batch} images at once, a latency is that of one"
             continue
         try:
             found[row.file] = measurers.open(row.runtime).file_latency(folder / row.file, graph)
@@ -201,35 +286,6 @@ def check_place(to: Path) -> None:
     except (OSError, ValueError, KeyError, TypeError):
         pass
     raise UserError(f"{to} is there and is no export of hwnas; choose another folder with --to")
-
-
-@contextmanager
-def folder_beside(to: Path) -> Iterator[Path]:
-    """Gives a new folder beside ``to`` that takes its place at the end, or is removed."""
-    to = to.resolve()
-    part = to.with_name(f".{to.name}.{os.getpid()}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    try:
-        part.mkdir(parents=True)
-        yield part
-        replace_folder(part, to)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFullError(
-                f"the disk is full: cannot write {to}; free some space and export again"
-            ) from None
-        raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-
-
-def replace_folder(new: Path, place: Path) -> None:
-    """Moves ``new`` to ``place``; what was there is removed once the new one stands."""
-    old = place.with_name(f".{place.name}.{os.getpid()}.old")
-    if place.exists():
-        place.rename(old)
-    new.rename(place)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def write_json(path: Path, data: dict[str, Any]) -> None:

@@ -22,6 +22,7 @@ from latency_models.devices.host import cpu_name
 from nas.evaluation.evaluator import affordable
 from nas.evaluation.instruments import needs_latency
 from nas.problem import yaml_text
+from nas.problem.data_paths import is_path
 from nas.problem.records import RunConfig
 from nas.problem.run_file import RunFile, differences, to_yaml
 from nas.problem.search_problem import Setting
@@ -130,6 +131,15 @@ MAY_CHANGE = frozenset(
     }
 )
 OWN = frozenset({"data", "search.storage", "search.workers", "search.trials", "resources"})
+
+
+def may_change(key: str) -> bool:
+    """Whether a key of the run file may differ where a run is gone on with.
+
+    Data may lie elsewhere; that it is the same, its fingerprints tell.
+    """
+    section, _, name = key.partition(".")
+    return key in MAY_CHANGE or (section == "data" and is_path(name))
 
 
 def terms_of(

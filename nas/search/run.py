@@ -19,6 +19,7 @@ from nas.evaluation.kernel_table import KernelTable, KernelTimer
 from nas.evaluation.latency import NetworkTimer
 from nas.evaluation.place import LocalPlace, Place
 from nas.problem import yaml_text
+from nas.problem.data_paths import with_absolute_paths
 from nas.problem.records import RunConfig
 from nas.problem.run_file import RunFile, differences, read_run_file, to_yaml
 from nas.problem.search_problem import Setting
@@ -32,7 +33,7 @@ from nas.runs.summary import check_same_data, data_summary
 from nas.search.endings import logging_to, naming_lost_storage, stopping_gently
 from nas.search.final_front import measure_front
 from nas.search.loop import OnProgress, SearchLoop, ignore_progress
-from nas.search.resume import MAY_CHANGE, take_up_study, terms_of
+from nas.search.resume import may_change, take_up_study, terms_of
 from nas.study.drivers import Drivers
 from nas.study.liveness import USUAL, Timing
 from nas.study.results import RunResults, publish_measured, results_of_study
@@ -103,7 +104,10 @@ def run_search(
     """
     remember_password(file.search.storage)
     file = without_password(file)  # from here on, as it may be written down
-    run, config = RunFolder(runs / file.name), file.config()
+    run = RunFolder(runs / file.name)
+    own = read_run_file(run.config_file) if has_run(run.path) else None
+    file = with_absolute_paths(file, own)
+    config = file.config()
     check_run(file, run.path, resume, join)
     instruments = instruments or Instruments()
     place = place or LocalPlace(instruments)
@@ -272,11 +276,12 @@ def check_run(file: RunFile, path: Path, resume: bool, join: bool) -> None:
         refuse_other_run(path)
     run = open_run(path)
     # Read as a run file, so that keys younger than the run count at their defaults.
-    before = to_yaml(without_password(read_run_file(run.config_file)))
+    own = with_absolute_paths(read_run_file(run.config_file))
+    before = to_yaml(without_password(own))
     changed = [
         without_passwords(line)
         for line in differences(yaml_text.load(before), yaml_text.load(to_yaml(file)))
-        if line.partition(":")[0] not in MAY_CHANGE
+        if not may_change(line.partition(":")[0])
     ]
     if changed:
         raise UserError(

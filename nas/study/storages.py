@@ -185,7 +185,7 @@ def open_database(url: str, limit_s: float) -> BaseStorage:
         raise UserError(
             f"cannot open study storage {without_passwords(url)}: its driver is missing "
             f"({str(error.__cause__ or error).splitlines()[0]}); check that the address reads "
-            "postgresql+psycopg://USER:PASSWORD@HOST/DATABASE, and pip install 'hwnas[postgres]'"
+            "postgresql+psycopg://USER:PASSWORD@HOST/DATABASE, and pip install '.[postgres]'"
         ) from None
     except Exception as error:  # SQLAlchemy and each driver have their own types
         raise UserError(

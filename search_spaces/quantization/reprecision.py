@@ -88,7 +88,14 @@ def on_a_pixel(graph: Graph, node: Node) -> bool:
 
 
 def uniform(graph: Graph, precision: Precision, ends: Precision | None = None) -> Graph:
-    """Returns the network with one precision throughout its body.
+    """Returns the network with one precision throughout its body; see ``uniform_plan``."""
+    return with_precision(graph, uniform_plan(graph, precision, ends))
+
+
+def uniform_plan(
+    graph: Graph, precision: Precision, ends: Precision | None = None
+) -> dict[str, Precision]:
+    """Returns the precision of each layer where the body has one throughout.
 
     Args:
         ends: Of the first convolution and the classifier; None takes ``precision`` where it has
@@ -97,5 +104,4 @@ def uniform(graph: Graph, precision: Precision, ends: Precision | None = None) -
     if ends is None:
         ends = precision if precision in (FP32, W8A8) else depthwise_precision(precision)
     names = layers(graph)
-    chosen = dict.fromkeys(body(graph), precision)
-    return with_precision(graph, chosen | dict.fromkeys((names[0], names[-1]), ends))
+    return dict.fromkeys(body(graph), precision) | dict.fromkeys((names[0], names[-1]), ends)

@@ -12,6 +12,7 @@ import pytest
 
 from latency_models.boards.library_file import (
     FORMAT,
+    SEAL,
     check_runs_here,
     linker_options,
     parse_metadata,
@@ -55,8 +56,8 @@ def for_arm() -> CompiledModel:
 
 
 def changed(path: Path, folder: Path, before: bytes, after: bytes) -> Path:
-    """A copy of a file with other bytes in one place."""
-    data = path.read_bytes()
+    """A copy of a file with other bytes in one place, and no seal."""
+    data = path.read_bytes()[: -SEAL.size]
     assert data.count(before) == 1
     assert len(before) == len(after)
     copy = folder / path.name
@@ -174,6 +175,24 @@ def test_a_file_that_was_cut_off_is_refused(saved: Path, tmp_path: Path, kept: f
 
     with pytest.raises(UserError, match=r"network\.so is cut off: it has \d+ bytes of \d+"):
         load_compiled(tmp_path / "network.so")
+
+
+@pytest.mark.parametrize("at", [0.3, 0.6, 0.9, 1.0])
+def test_a_file_with_one_other_bit_is_refused_before_it_is_loaded(
+    saved: Path, tmp_path: Path, at: float
+) -> None:
+    data = bytearray(saved.read_bytes())
+    data[int(at * (len(data) - 1))] ^= 1
+    (tmp_path / "network.so").write_bytes(data)
+
+    with pytest.raises(UserError, match=r"network\.so is damaged: it is not what was exported"):
+        load_compiled(tmp_path / "network.so")
+
+
+def test_a_file_of_a_version_without_seals_is_read(saved: Path, tmp_path: Path) -> None:
+    (tmp_path / "network.so").write_bytes(saved.read_bytes()[: -SEAL.size])
+
+    assert load_compiled(tmp_path / "network.so").metadata.input_shape == (1, 5, 5)
 
 
 def test_any_other_library_is_none_of_ours(tmp_path: Path) -> None:

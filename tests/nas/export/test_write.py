@@ -111,9 +111,7 @@ def test_metadata_says_how_to_use_the_files_and_holds_their_checksums(shipped: S
     assert len(text.splitlines()) < 40
 
 
-@pytest.mark.parametrize(
-    "precision", [pytest.param("w8a8", marks=pytest.mark.needs_exact_int8), "xnor"]
-)
+@pytest.mark.parametrize("precision", ["w8a8", "xnor"])
 def test_a_low_bit_network_is_shipped_with_what_its_codes_may_differ_by(
     precision: str, tmp_path: Path
 ) -> None:
@@ -135,6 +133,59 @@ def test_a_low_bit_network_is_shipped_with_what_its_codes_may_differ_by(
     data = json.loads((report.folder / "metadata.json").read_text())
     assert data["test"]["files"] == report.checks.file_correct
     assert abs(report.checks.file_correct["model.onnx"] - report.checks.test_correct) <= 1
+
+
+def test_where_the_fast_form_of_a_low_bit_file_moves_answers_the_exact_one_is_shipped_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = {"depth": 1, "width": 8, "blocks": ["plain"], "precision": "w8a8"}
+    space = {"resolution": 8, "stem": {"width": 8}, "stages": [stage]}
+    results, setting = make_trained_run(tmp_path, space=space)
+    right = FORMATS["onnx"]
+
+    def write_fast_ones_wrong(shipment: Shipment, folder: Path) -> None:
+        factor = np.float32(1 if shipment.exact else 1.2)
+        arrays = {name: array * factor for name, array in shipment.model.arrays.items()}
+        right.write(replace(shipment, model=Model(shipment.model.graph, arrays)), folder)
+
+    monkeypatch.setitem(FORMATS, "onnx", replace(right, write=write_fast_ones_wrong))
+    report = export_network(
+        results, results.front[0], tmp_path / "out", ["onnx"], setting=setting, measure=False
+    )
+
+    assert list(report.exact) == ["model.onnx"]
+    data = json.loads((report.folder / "metadata.json").read_text())
+    assert data["exact"] == report.exact
+    assert "`model.onnx` is in its exact form" in (report.folder / "README.md").read_text()
+    assert abs(report.checks.file_correct["model.onnx"] - report.checks.test_correct) <= 1
+
+
+def test_a_file_may_take_a_fixed_number_of_images_and_still_answers_any(
+    ship_onnx: Callable[..., ExportReport], tmp_path: Path
+) -> None:
+    report = ship_onnx(tmp_path / "out", batch=3)
+
+    (given,) = onnx.load(report.folder / "model.onnx").graph.input
+    assert given.type.tensor_type.shape.dim[0].dim_value == 3
+    assert report.checks.parity.num_images % 3  # the last batch is filled up
+    assert "takes 3 images at once" in (report.folder / "README.md").read_text()
+    with pytest.raises(UserError, match="at least 1 image, got 0"):
+        ship_onnx(tmp_path / "out", batch=0)
+
+
+def test_a_readme_says_what_runs_the_file_and_names_no_package_of_ours(
+    ship_onnx: Callable[..., ExportReport], tmp_path: Path
+) -> None:
+    folder = ship_onnx(tmp_path / "out").folder
+    text = (folder / "README.md").read_text()
+
+    assert "needs ONNX Runtime 1.15 or newer (opset 18, IR version 8)" in text
+    assert "INFERENCE_PRECISION_HINT" in text
+    assert f"{(folder / 'model.onnx').stat().st_size:,}" in text
+    known = json.loads((folder / "metadata.json").read_text())["onnx"]
+    assert known == {"opset": 18, "ir_version": 8, "onnxruntime": "1.15", "batch": None}
+    commands = [row.install.partition("#")[0].split() for row in FORMATS.values()]
+    assert not any("hwnas" in words for words in commands)
 
 
 def test_files_that_part_in_an_answer_are_told_apart() -> None:

@@ -86,7 +86,7 @@ def free_port() -> int:
 @contextmanager
 def postgres_server() -> Iterator[Postgres]:
     """Starts a server; skips the test where none is installed."""
-    pytest.importorskip("psycopg", reason="needs psycopg: pip install 'hwnas[postgres]'")
+    pytest.importorskip("psycopg", reason="needs psycopg: pip install '.[postgres]'")
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if not programs:
         pytest.skip("no PostgreSQL server in /usr/lib/postgresql")

@@ -157,7 +157,7 @@ def test_a_missing_extra_is_said_in_one_line(
     monkeypatch.delitem(__import__("sys").modules, "nas.serving.dashboard_server")
     error = CliRunner().invoke(app, ["dashboard", str(results.run.path)]).exception
     assert isinstance(error, UserError)
-    assert "pip install 'hwnas[dashboard]'" in str(error)
+    assert "pip install '.[dashboard]'" in str(error)
 
 
 @pytest.mark.slow

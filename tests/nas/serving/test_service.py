@@ -449,5 +449,6 @@ def test_a_missing_extra_is_one_line(tmp_path: Path) -> None:
 
     assert done.returncode == 2
     assert done.stderr.strip() == (
-        "error: serving needs uvicorn, which is not installed: pip install 'hwnas[serve]'"
+        "error: serving needs uvicorn, which is not installed: pip install '.[serve]' in the "
+        "folder of hwnas's sources"
     )

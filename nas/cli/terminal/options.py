@@ -1,0 +1,63 @@
+"""Options: what several commands take, and the limits of numbers, which are told in one line."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from search_spaces.graphs.errors import UserError
+
+Check = Callable[[typer.CallbackParam, int | None], int | None]
+
+
+def within(least: int, most: int | None = None) -> Check:
+    """Returns what refuses a number of an option that is not within limits.
+
+    Raises, when a command is called:
+        UserError: If it is not.
+    """
+
+    def check(param: typer.CallbackParam, value: int | None) -> int | None:
+        if value is None or (value >= least and (most is None or value <= most)):
+            return value
+        limits = f"at least {least}" if most is None else f"from {least} to {most}"
+        raise UserError(f"{param.opts[0]} must be {limits}, got {value}")
+
+    return check
+
+
+RunPath = Annotated[Path, typer.Argument(help="Run folder, e.g. runs/digits.")]
+Pick = Annotated[
+    str,
+    typer.Option(
+        help="best (first objective), knee, fastest (latency, else MACs), or a trial's number."
+    ),
+]
+MaxLatency = Annotated[
+    float | None, typer.Option("--max-latency-ms", help="Leave out what is slower.")
+]
+DataPath = Annotated[
+    str | None,
+    typer.Option("--data", help="Where the run's data lies now, if it was moved (data.path)."),
+]
+Formats = Annotated[str, typer.Option(help="Files to write.")]
+Batch = Annotated[
+    int | None,
+    typer.Option(
+        help="Images that the ONNX file takes at once; any number by default.",
+        callback=within(1),
+    ),
+]
+Measure = Annotated[
+    bool, typer.Option("--measure/--no-measure", help="Time the files on the run's device.")
+]
+
+
+def names_in(text: str) -> tuple[str, ...]:
+    """Returns the names in a text, between commas.
+
+    >>> names_in("onnx, tvm,")
+    ('onnx', 'tvm')
+    """
+    return tuple(name.strip() for name in text.split(",") if name.strip())
