@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from latency_models.devices import device
-from nas.cli.profile import seconds_of
 from nas.evaluation.evaluator import graph_values
+from nas.problem.durations import seconds_of
 from nas.problem.run_file import read_run_file
 from nas.problem.search_problem import load_setting
 from tests.nas.parts.command_line import nas
@@ -41,7 +41,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         row.write_text(row.read_text() + "max_drift = 1000\n")
     monkeypatch.setattr(device, "bundled_rows", lambda: rows)
     # What a budget buys is tested elsewhere; here a part of it does, however few kernels that are.
-    monkeypatch.setattr("nas.cli.profile.seconds_of", lambda text: seconds_of(text) / 6)
+    monkeypatch.setattr("nas.cli.profile.seconds_of", lambda *given: seconds_of(*given) / 6)
     monkeypatch.setattr("latency_models.prediction.fitting.LEAST_KERNELS", 5)
     return tmp_path
 

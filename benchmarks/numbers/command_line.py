@@ -8,7 +8,8 @@ from typing import Any, get_args
 import typer
 
 from benchmarks.numbers.figures import Figure
-from latency_models.devices.device import list_devices, to_toml
+from latency_models.devices.device import list_devices
+from latency_models.devices.own import to_toml
 from latency_models.prediction.features import FEATURES, TERMS
 from latency_models.transfer.networks import NAMES
 from nas.cli import app

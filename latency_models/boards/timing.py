@@ -111,8 +111,7 @@ def time_blocks(
             raise DeviceBusyError(
                 f"the reference kernel takes {max(sides):.2f} ms, {max(sides) / best:.1f} times "
                 f"its best; a reading needs at most {plan.max_drift} times, and waiting "
-                f"{plan.patience_s:g} s did not help; stop what else runs on this machine, or "
-                "raise max_drift in the device's file"
+                f"{plan.patience_s:g} s did not help"
             )
     return TimedRuns(tuple(runs), median(windows), best)
 

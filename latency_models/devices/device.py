@@ -21,11 +21,10 @@ or, for any board of a kind that a tracker knows, ``tracker = "10.0.0.1:9190"`` 
 instead of ``rpc``.
 """
 
-import json
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from importlib.resources import files
 from ipaddress import ip_address
@@ -169,45 +168,6 @@ def is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
-def add_device(device: Device, *, replace: bool = False) -> Path:
-    """Writes a device into the user's folder, and returns the file.
-
-    Raises:
-        UserError: If the name is taken or no file's, or its CPU cannot be compiled for.
-    """
-    if not NAME.fullmatch(device.name):
-        raise UserError(
-            f"a device's name must be lower-case letters, digits, '-' and '_', got {device.name!r}"
-        )
-    path = devices_folder() / f"{device.name}.toml"
-    if device.name in {bundled.stem for bundled in bundled_rows()}:
-        raise UserError(f"device {device.name!r} comes with hwnas; choose another name")
-    if path.exists() and not replace:
-        raise UserError(f"device {device.name!r} is in {path}; replace it with --force")
-    if device.runtime == "tvm":
-        cpu_of(device)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(to_toml(device))
-    return path
-
-
-def to_toml(device: Device) -> str:
-    """Returns a device's row: what is not as usual, and the description.
-
-    >>> print(to_toml(Device("pi4", "a board", "cortex-a72", rpc="10.0.0.2:9090")), end="")
-    description = "a board"
-    mcpu = "cortex-a72"
-    rpc = "10.0.0.2:9090"
-    """
-    rows = [f"description = {json.dumps(device.description, ensure_ascii=False)}"]
-    for field in fields(Device)[2:]:
-        value = getattr(device, field.name)
-        if value != field.default:
-            text = json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)
-            rows.append(f"{field.name} = {text}")
-    return "\n".join(rows) + "\n"
-
-
 def read_device(path: Path) -> Device:
     """Returns the device that a TOML file describes.
 
@@ -252,11 +212,14 @@ def bundled_rows() -> list[Path]:
     return sorted(Path(str(files("latency_models.devices") / "catalogue")).glob("*.toml"))
 
 
-def get_device(name: str) -> Device:
+def get_device(name: str, max_drift: float | None = None) -> Device:
     """Returns the device called ``name``.
 
+    Args:
+        max_drift: In the place of its own.
+
     Raises:
-        UserError: If there is none; the message lists the known ones.
+        UserError: If there is none, the message lists the known ones; or such a drift is none.
     """
     devices: Mapping[str, Device] = {device.name: device for device in list_devices()}
     if name not in devices:
@@ -264,7 +227,7 @@ def get_device(name: str) -> Device:
             f"unknown device {name!r}; known devices: {', '.join(devices)}; add your own with "
             "nas device add"
         )
-    return devices[name]
+    return devices[name] if max_drift is None else replace(devices[name], max_drift=max_drift)
 
 
 def cpu_of(device: Device, present: frozenset[str] | None = None) -> "Cpu":

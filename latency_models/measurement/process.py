@@ -20,6 +20,7 @@ from typing import IO
 from latency_models.devices.device import Device, Runtime
 from latency_models.devices.host import cpu_name
 from latency_models.devices.latency import DeviceBusyError, MeasurementError
+from latency_models.devices.own import own_file
 from latency_models.measurement.messages import Message, pack, unpack
 from search_spaces.graphs.errors import UnsupportedOperatorError, UserError
 
@@ -203,7 +204,7 @@ class WorkerProcess:
             case "user":
                 raise UserError(message)
             case "busy":
-                raise DeviceBusyError(message)
+                raise DeviceBusyError(f"{message}; {quieter(self.device)}")
             case "unreachable":
                 raise MeasurementError("unreachable", message)
             case "out of memory":
@@ -252,6 +253,14 @@ class WorkerProcess:
         for stream in (process.stdin, process.stdout, self._errors):
             assert stream is not None
             stream.close()
+
+
+def quieter(device: Device) -> str:
+    """Returns what a user can do about a device that is too busy to measure on."""
+    where = device.where if device.is_remote else "this machine"
+    own = own_file(device.name)
+    kept = f", or max_drift in {own}" if own else ""
+    return f"stop what else runs on {where}, or raise --max-drift (now {device.max_drift:g}){kept}"
 
 
 def write(descriptor: int, data: bytes | memoryview, deadline: float) -> None:

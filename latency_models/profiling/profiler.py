@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar, get_args
 from latency_models.boards.timing import TimingPlan
 from latency_models.devices.cpu import VectorUnit
 from latency_models.devices.device import Device, Runtime
-from latency_models.devices.latency import Conditions, Latency, MeasurementError
+from latency_models.devices.latency import Conditions, DeviceBusyError, Latency, MeasurementError
 from latency_models.measurement.measurer import Measurer
 from latency_models.measurement.readings import Reading, What, append_readings, read_readings
 from latency_models.prediction.fitting import known_under
@@ -38,10 +38,10 @@ POOL_SIZE = 800
 FLUSH_S = 15.0  # how much measuring a kill may cost
 REFIT_EVERY = 400  # kernels
 RETIMED = 24  # kernels of earlier profiles that are timed again, to see whether the device changed
-PAUSES_S = (1.0, 4.0, 15.0, 60.0)  # before an unreachable or busy device is tried again
+# Before a device is tried again that is unreachable, or so busy that a reading waited in vain.
+PAUSES_S: dict[str, tuple[float, ...]] = {"unreachable": (1.0, 4.0, 15.0, 60.0), "busy": (5.0,)}
 DRAWS = 200  # in search of a network that was not timed
 LEAST_POOL = 50  # networks that are drawn; of more, one for each second of the budget
-KEPT_TRYING: tuple[str, ...] = ("unreachable", "busy")
 FAILURES = (MeasurementError, UnsupportedOperatorError)  # which cost one kernel or network
 
 
@@ -237,15 +237,20 @@ class Profiler:
         return f"network, {latency.median_ms:.4g} ms"
 
     def patiently(self, measure: Callable[[], T]) -> T:
-        """Measures; a busy or unreachable device is tried again, several times over."""
-        for pause_s in PAUSES_S:
+        """Measures; a busy or unreachable device is tried again.
+
+        Raises: what ``measure`` does; of a device that stays as it is, with how long was tried.
+        """
+        start, tries = self.clock(), 0
+        while True:
             try:
                 return measure()
             except MeasurementError as error:
-                if not is_gone(error):
-                    raise
-            self.wait(pause_s)
-        return measure()
+                pauses = PAUSES_S.get(error.kind, ())
+                if tries == len(pauses):
+                    raise lasting(error, tries, self.clock() - start) from None
+            self.wait(pauses[tries])
+            tries += 1
 
     def add(
         self, what: What, text: str, kind: str, latency: Latency | None, failure: str = ""
@@ -281,9 +286,17 @@ def text_of(graph: Graph) -> str:
     return json.dumps(to_json(Architecture("", (), graph))["graph"])
 
 
+def lasting(error: MeasurementError, tries: int, seconds: float) -> MeasurementError:
+    """Returns the error of the last of several tries, with what they were; one of one as it is."""
+    if not tries:
+        return error
+    tried = f"{error} (tried {tries + 1} times in {seconds:.0f} s; what was timed is kept)"
+    return DeviceBusyError(tried) if error.kind == "busy" else MeasurementError(error.kind, tried)
+
+
 def is_gone(error: Exception) -> bool:
     """Whether it is the device that failed, and no kernel or network."""
-    return isinstance(error, MeasurementError) and error.kind in KEPT_TRYING
+    return isinstance(error, MeasurementError) and error.kind in PAUSES_S
 
 
 def measurer_of(device: Device) -> Measurer:

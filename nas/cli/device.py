@@ -1,6 +1,7 @@
 """``nas device``: the devices that latency can be measured on."""
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -18,6 +19,14 @@ Tracker = Annotated[
 ]
 Key = Annotated[
     str, typer.Option(help="What the tracker calls boards of this kind.", show_default=False)
+]
+Drift = Annotated[
+    float | None,
+    typer.Option(
+        help="How many times its best the reference kernel may take beside a reading "
+        "(usually 1.35); more is a machine too busy to measure on.",
+        show_default=False,
+    ),
 ]
 Host = Annotated[str, typer.Option(help="Address to listen at.")]
 Trusting = Annotated[
@@ -70,12 +79,14 @@ def add_command(
         Literal["tvm", "onnxruntime"], typer.Option(help="What runs networks.")
     ] = "tvm",
     description: Annotated[str, typer.Option(help="For lists.", show_default=False)] = "",
+    max_drift: Drift = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the device's file.")] = False,
 ) -> None:
     """Add a device: this machine as another CPU, or a board that is reached over RPC."""
     leave_torch_out()
     from latency_models.boards.remote_cpu import detect
-    from latency_models.devices.device import DETECT, Device, add_device
+    from latency_models.devices.device import DETECT, Device
+    from latency_models.devices.own import add_device
 
     mcpu, _, triple = target.partition("@")
     if mcpu == DETECT and (rpc or tracker):
@@ -88,6 +99,7 @@ def add_command(
         mcpu,
         threads,
         runtime,
+        **({} if max_drift is None else {"max_drift": max_drift}),
         triple=triple,
         rpc=rpc,
         tracker=tracker,
@@ -96,6 +108,54 @@ def add_command(
     with console.status("looking up its CPU"):
         path = add_device(device, replace=force)
     console.print(f"wrote {path}; next: nas device check {name}")
+
+
+@device_app.command("edit")
+def edit_command(
+    name: Annotated[str, typer.Argument(help="One of your own devices.")],
+    target: Annotated[
+        str | None, typer.Option(help="CPU as LLVM calls it, with @PLATFORM; see add.")
+    ] = None,
+    rpc: Annotated[
+        str | None, typer.Option(help="Where nas device serve runs, as HOST:PORT.")
+    ] = None,
+    tracker: Annotated[str | None, typer.Option(help="Tracker that knows boards.")] = None,
+    key: Annotated[str | None, typer.Option(help="What the tracker calls them.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads that a network may use.")] = None,
+    runtime: Annotated[
+        Literal["tvm", "onnxruntime"] | None, typer.Option(help="What runs networks.")
+    ] = None,
+    description: Annotated[str | None, typer.Option(help="For lists.")] = None,
+    max_drift: Drift = None,
+) -> None:
+    """Change one of your own devices; what is not given stays as it is."""
+    leave_torch_out()
+    from latency_models.devices.own import add_device, own_device
+
+    device = own_device(name)
+    given: dict[str, Any] = {
+        **{"rpc": rpc, "tracker": tracker, "key": key, "threads": threads, "runtime": runtime},
+        **{"description": description, "max_drift": max_drift},
+    }
+    if target is not None:
+        given["mcpu"], _, given["triple"] = target.partition("@")
+    changed = {field: value for field, value in given.items() if value is not None}
+    with console.status("looking up its CPU"):
+        path = add_device(replace(device, **changed), replace=True)
+    console.print(f"wrote {path}; next: nas device check {name}")
+
+
+@device_app.command("remove")
+def remove_command(
+    name: Annotated[str, typer.Argument(help="One of your own devices.")],
+) -> None:
+    """Forget one of your own devices; its profile, if it has one, is kept."""
+    from latency_models.devices.folders import profiles_folder
+    from latency_models.devices.own import remove_device
+
+    console.print(f"removed {remove_device(name)}")
+    if (kept := profiles_folder() / name).exists():
+        console.print(f"its profile is kept in {kept}")
 
 
 @device_app.command("serve")
@@ -137,14 +197,17 @@ def say(line: str) -> None:
 @device_app.command("check")
 def check_command(
     name: Annotated[str, typer.Argument(help="Device name, e.g. host.")] = "host",
+    max_drift: Drift = None,
 ) -> None:
     """Compile and run a kernel on a device; report what it can do and how noisy it is."""
     leave_torch_out()
+    from latency_models.devices.contention import contention
     from latency_models.devices.device import get_device
     from latency_models.measurement.device_check import check_device
 
     with console.status("compiling and running a kernel"):
-        device = get_device(name)
+        device = get_device(name, max_drift)
+        slowed = "" if device.is_remote else contention(device.threads)
         report = check_device(device)
     console.print(f"{name}: works, {report.runtime} agrees with ONNX Runtime", style="bold")
     made = table("", "")
@@ -157,9 +220,19 @@ def check_command(
         drift = f"{how.drift:.2f} times the best of its reference kernel"
         made.add_row("clock drift", drift)
     made.add_row("largest difference", f"{report.difference:.1e}")
+    if slowed:
+        made.add_row("slowed down", slowed, style="yellow")
     console.print(made)
     if report.runtime == "tvm":
         print_capabilities(device)
+
+
+def say_contention(device: "Device") -> None:
+    """Says what slows this machine down, where networks are timed on it."""
+    from latency_models.devices.contention import contention
+
+    if not device.is_remote and (slowed := contention(device.threads)):
+        console.print(f"this machine is slowed down: {slowed}", style="yellow")
 
 
 def print_capabilities(device: "Device") -> None:

@@ -32,7 +32,8 @@ def print_front(run: Path) -> None:
     from nas.report.finish import front_json
     from nas.study.results import load_results
 
-    data = front_json(load_results(run))
+    results = load_results(run)
+    data = front_json(results)
     names = list(data["objectives"])
     tested = any("test_accuracy" in row for row in data["front"])
     extra = [n for n in ("macs", "params") if n not in names]
@@ -46,7 +47,7 @@ def print_front(run: Path) -> None:
         made.add_row(row["name"], *cells, ", ".join(row["picks"]))
     console.print(made)
     if not data["front"]:
-        console.print("no feasible architecture was found yet")
+        console.print(results.why_nothing, highlight=False, markup=False)
 
 
 def report_command(run: RunPath) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from nas.cli.device import Drift
 from nas.cli.serve import serve_command
 from nas.cli.style import console, metric, table
 from nas.problem.formatting import scaled
@@ -41,6 +42,7 @@ def measure_command(
     tuned: Annotated[
         bool, typer.Option("--tuned", help="Time several tiles a kernel and keep the best.")
     ] = False,
+    max_drift: Drift = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure a network: compiled for the device and timed there."""
@@ -51,7 +53,7 @@ def measure_command(
     from search_spaces.space.architecture import load_architecture
 
     graph = load_architecture(architecture).graph
-    measurer = Measurer(get_device(device), runtime, tuned=tuned)
+    measurer = Measurer(get_device(device, max_drift), runtime, tuned=tuned)
     with console.status("compiling and timing"), measurer:
         latency = measurer.latency(graph)
         kernels = measurer.kernel_latencies(graph) if layers else ()

@@ -1,14 +1,15 @@
 """``nas device profile`` and ``transfer``: from a device's times to what predicts its latency."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from nas.cli.device import Drift, say_contention
 from nas.cli.style import console, table
 from nas.cli.terminal.options import within
+from nas.problem.durations import seconds_of
 from nas.problem.formatting import duration
 
 if TYPE_CHECKING:
@@ -26,25 +27,6 @@ Model = Annotated[
     Literal["learned", "lookup", "roofline"],
     typer.Option(help="What predicts kernels that were not timed."),
 ]
-
-
-def seconds_of(text: str) -> float:
-    """Returns a duration such as 90s, 15m or 2h in seconds.
-
-    >>> seconds_of("15m"), seconds_of("1h30m"), seconds_of("45")
-    (900.0, 5400.0, 45.0)
-
-    Raises:
-        UserError: If it is none.
-    """
-    from search_spaces.graphs.errors import UserError
-
-    found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?", text.strip())
-    parts = [int(part or 0) for part in found.groups()] if found else [0]
-    total = float(sum(n * u for n, u in zip(parts, (3600, 60, 1), strict=False)))
-    if not total:
-        raise UserError(f"a budget must be a duration such as 90s, 15m or 2h, got {text!r}")
-    return total
 
 
 def how_far_off(held_out: Mapping[str, float]) -> str:
@@ -65,6 +47,7 @@ def profile_command(
     seed: Annotated[
         int | None, typer.Option(help="Draw the same networks each time.", callback=within(0))
     ] = None,
+    max_drift: Drift = None,
 ) -> None:
     """Time a device's kernels, and fit the model that predicts any network of a space.
 
@@ -76,7 +59,8 @@ def profile_command(
     from nas.cli.terminal.progress import progress_bar, said
     from nas.problem.drawing import drawing, read_space
 
-    budget_s, device = seconds_of(budget), get_device(name)
+    budget_s, device = seconds_of(budget, "a budget"), get_device(name, max_drift)
+    say_contention(device)
     drawn = drawing(read_space(space, channels, classes))
     with progress_bar(said("{task.fields[left]} left"), spins=True) as bar:
         task = bar.add_task("drawing networks", total=budget_s, left=duration(budget_s))
@@ -154,6 +138,7 @@ def transfer_command(
             help="Of the networks drawn; the same one goes on where it ended.", callback=within(0)
         ),
     ] = 0,
+    max_drift: Drift = None,
 ) -> None:
     """Measure a few networks on a device, and predict the others from other devices' models.
 
@@ -166,7 +151,8 @@ def transfer_command(
     from nas.cli.terminal.progress import progress_bar
     from nas.problem.drawing import drawing, read_space
 
-    device = get_device(name)
+    device = get_device(name, max_drift)
+    say_contention(device)
     drawn = drawing(read_space(space, channels, classes))
     names = [each.strip() for each in sources.split(",") if each.strip()]
     with progress_bar(MofNCompleteColumn(), spins=True) as bar:

@@ -2,13 +2,16 @@
 
 import json
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nas.cli.device import Drift
+from nas.cli.going_on import search_line
 from nas.cli.style import console, metric, print_error
 from nas.cli.terminal.options import within
 from nas.problem.formatting import duration
@@ -18,12 +21,17 @@ if TYPE_CHECKING:
     from nas.problem.run_file import RunFile
     from nas.search.loop import Progress as TrialDone
     from nas.study.results import RunResults
+    from search_spaces.space.space import Architecture
 
 Runs = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.")]
 
 
 def search_command(
     config: Annotated[Path, typer.Argument(help="Run file (YAML), e.g. examples/digits.yaml.")],
+    more: Annotated[
+        list[Path] | None,
+        typer.Argument(help="More of what --enqueue names.", show_default=False),
+    ] = None,
     trials: Annotated[
         int | None, typer.Option(help="Architectures to evaluate.", callback=within(1))
     ] = None,
@@ -34,6 +42,21 @@ def search_command(
         int | None, typer.Option(help="Seed of the search.", callback=within(0))
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run.")] = False,
+    change: Annotated[
+        bool,
+        typer.Option(
+            "--change",
+            help="With --resume: take other constraints, objectives or more epochs; says first "
+            "what is kept and what is evaluated again.",
+        ),
+    ] = False,
+    enqueue: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Evaluate these first: architecture files, folders of them, or runs (their "
+            "fronts).",
+        ),
+    ] = None,
     join: Annotated[
         bool, typer.Option("--join", help="Take part in a search that others do too.")
     ] = False,
@@ -59,6 +82,11 @@ def search_command(
             "one (default: on).",
         ),
     ] = None,
+    timeout: Annotated[
+        str | None,
+        typer.Option(help="Begin nothing new after so long, e.g. 90s, 30m, 2h, 1h30m."),
+    ] = None,
+    max_drift: Drift = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Take one random architecture through every step.")
     ] = False,
@@ -70,7 +98,12 @@ def search_command(
     """Search for networks that are accurate and cheap on a device."""
     from nas.problem.run_file import read_run_file
 
-    given = {"search.trials": trials, "search.workers": workers, "search.seed": seed}
+    given: dict[str, object] = {
+        "search.trials": trials,
+        "search.workers": workers,
+        "search.seed": seed,
+    }
+    given |= {"search.timeout": timeout, "latency.max_drift": max_drift}
     overrides = [f"{key}={value}" for key, value in given.items() if value is not None]
     if avoid_useless is not None:
         overrides.append(f"search.avoid_useless={str(avoid_useless).lower()}")
@@ -82,9 +115,48 @@ def search_command(
 
         try_out(file, say=console.print)
         return
-    with place_at(ray, workers) as place:
-        results = watched_search(file, runs, resume, join, place)
-    finish(results)
+
+    queue = queued(enqueue or (), more or ())
+
+    def again() -> str:
+        """Returns the command that goes on with this search."""
+        useless = {True: "--avoid-useless", False: "--no-avoid-useless"}
+        options = {
+            **{"--trials": trials, "--workers": workers, "--seed": seed, "--ray": ray},
+            **{"--study-url": study_url, "--timeout": timeout, "--max-drift": max_drift},
+            **({} if avoid_useless is None else {useless[avoid_useless]: True}),
+            **{"--runs": None if runs == Path("runs") else runs, "--join": join},
+        }
+        begun = resume or (runs / file.name / "run.json").exists()
+        return search_line(config, options, changes or (), is_begun=begun)
+
+    try:
+        with place_at(ray, workers) as place:
+            results = watched_search(file, runs, resume, join, place, queue, change)
+        finish(results, again)
+    except KeyboardInterrupt:
+        print_error(f"stopped; go on with: {again()}")
+        sys.exit(1)
+
+
+def queued(first: Sequence[Path], more: Sequence[Path]) -> "Sequence[Architecture]":
+    """Returns what is to be evaluated first.
+
+    Raises:
+        UserError: If there is more than one run file, or a path holds no architecture.
+    """
+    from search_spaces.graphs.errors import UserError
+
+    if more and not first:
+        raise UserError(
+            f"a search has one run file, got {more[0]} too; architectures that are to be "
+            "evaluated first stand behind --enqueue"
+        )
+    if not first:
+        return ()
+    from nas.search.enqueue import read_architectures
+
+    return read_architectures([*first, *more])
 
 
 @contextmanager
@@ -113,7 +185,13 @@ def from_anywhere(study_url: str) -> str:
 
 
 def watched_search(
-    file: "RunFile", runs: Path, resume: bool, join: bool, place: "Place | None"
+    file: "RunFile",
+    runs: Path,
+    resume: bool,
+    join: bool,
+    place: "Place | None",
+    queue: "Sequence[Architecture]",
+    change: bool,
 ) -> "RunResults":
     """Searches behind a progress bar with the time left; prints a line for every trial."""
     from rich.progress import MofNCompleteColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -131,6 +209,9 @@ def watched_search(
         bar.start()
         bar.start_task(task)
 
+    def notify(said: str) -> None:
+        bar.console.print(said, style="yellow", highlight=False, markup=False)
+
     def show(progress: TrialDone) -> None:
         bar.update(task, completed=progress.done)
         bar.console.print(line(progress))
@@ -141,9 +222,11 @@ def watched_search(
             resume=resume,
             join=join,
             place=place,
+            enqueue=queue,
+            change=change,
             on_start=start,
-            on_note=console.print,
             on_progress=show,
+            on_note=notify,
         )
     finally:
         bar.stop()
@@ -188,25 +271,29 @@ def about_latency(results: "RunResults") -> str:
     return in_one_line(quality) + more
 
 
-def finish(results: "RunResults") -> None:
-    """Scores the front on the test images, writes report and front, prints what was found."""
+def finish(results: "RunResults", again: Callable[[], str]) -> None:
+    """Scores the front on the test images, writes report and front, prints what was found.
+
+    Args:
+        again: Returns the command that goes on with the search.
+    """
     from nas.cli.inspect import print_front
     from nas.report.finish import finish_run
     from nas.study.stopping import in_one_line
 
     done, wanted = len(results.searched), results.config.search.trials
-    if results.used_up:
+    if results.ending:
         console.print(
-            f"the space is used up after {done} of {wanted} architectures; enlarge it for more",
-            style="yellow",
+            f"ended after {done} of {wanted} architectures: {results.ending}", style="yellow"
         )
     elif done < wanted:
-        console.print(
-            f"stopped after {done} of {wanted} architectures; go on with --resume", style="yellow"
-        )
-    for said in (about_useless(results), about_latency(results), in_one_line(results)):
+        console.print(f"stopped after {done} of {wanted} architectures", style="yellow")
+    refused = f"proposals that cost no trial: {results.refused}" if results.refused else ""
+    for said in (refused, about_useless(results), about_latency(results), in_one_line(results)):
         if said:
             console.print(said)
     finish_run(results)
     print_front(results.run.path)
     console.print(f"report: {results.run.report_file}")
+    if not results.ending and (done < wanted or results.predicted_front):
+        console.print(f"go on with: {again()}")

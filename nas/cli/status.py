@@ -11,6 +11,7 @@ import typer
 from rich.console import Group, RenderableType
 from rich.live import Live
 
+from nas.cli.going_on import search_line
 from nas.cli.style import console, metric, table
 from nas.cli.terminal.options import within
 from nas.cli.terminal.text import styled
@@ -123,6 +124,8 @@ def drawn(status: "Status", results: "RunResults") -> RenderableType:
         say(f"best {metric_.title}: {metric(best.objective, best.value)} ({best.name})")
     if status.hypervolume is not None:
         say(f"front: {status.front} networks, hypervolume {status.hypervolume:.4g}")
+    if results.infeasible and not results.feasible:
+        say(results.why_nothing, "yellow")
     if status.failures:
         made = table(">count", "infeasible because")
         for cause, count in status.failures[:MOST_ROWS]:
@@ -132,7 +135,9 @@ def drawn(status: "Status", results: "RunResults") -> RenderableType:
             made.add_row(str(rest), "other causes")
         parts.append(made)
     if status.state != "searching" and (status.done < status.wanted or status.state == "died"):
-        say(f"go on with: nas search {status.run / 'config.yaml'} --resume")
+        runs = status.run.parent
+        where = {} if runs == Path("runs") else {"--runs": runs}
+        say(f"go on with: {search_line(status.run / 'config.yaml', where)}")
     return Group(*parts)
 
 

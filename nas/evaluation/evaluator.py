@@ -173,13 +173,3 @@ def graph_values(graph: Graph) -> dict[str, int]:
     values: dict[str, int] = asdict(network_cost(graph))
     values["size_bytes"] = values.pop("weight_bytes")
     return values
-
-
-def affordable(config: RunConfig, graph: Graph) -> bool:
-    """Whether a graph keeps every constraint that it alone decides."""
-    values = graph_values(graph)
-    return all(
-        rule.violation(values[rule.metric.name]) <= 0
-        for rule in config.constraints
-        if rule.metric.name in values
-    )

@@ -72,7 +72,7 @@ def why_infeasible(
                 f"{milliseconds(value)}; it must with {config.latency.confidence:g}"
             )
         else:
-            broken.append(f"{rule} is violated by {value:.6g}")
+            broken.append(rule.broken_by(value))
     return "; ".join(broken) or None
 
 

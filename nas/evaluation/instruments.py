@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+from latency_models.devices.contention import contention
 from latency_models.devices.device import get_device
 from latency_models.measurement.measurer import Measurer
 from latency_models.prediction.model_file import profiled_devices
@@ -29,11 +30,20 @@ def needs_latency(config: RunConfig) -> bool:
 def open_measurer(config: RunConfig) -> Measurer:
     latency = config.latency
     return Measurer(
-        get_device(latency.device),
+        get_device(latency.device, latency.max_drift),
         latency.runtime,
         tuned=latency.tuned,
         time_limit_s=latency.time_limit_s,
     )
+
+
+def slowed_down(config: RunConfig) -> str:
+    """Returns what slows this machine down, in one line, where a run times networks on it."""
+    device = get_device(config.latency.device)
+    if not needs_latency(config) or device.is_remote or config.latency.source == "predicted":
+        return ""
+    found = contention(device.threads)
+    return f"this machine is slowed down: {found}" if found else ""
 
 
 def load_model(config: RunConfig) -> Predictor:

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
+from time import monotonic
 from typing import Protocol
 
 import numpy as np
@@ -22,6 +23,7 @@ from latency_models.devices.latency import (
 from latency_models.prediction.predictor import Predictor
 from nas.evaluation.feasibility import is_uncertain, latency_rules
 from nas.evaluation.kernel_table import KernelTimer
+from nas.problem.formatting import duration
 from nas.problem.metrics import Metric
 from nas.problem.pareto import non_dominated
 from nas.problem.records import RunConfig
@@ -251,9 +253,16 @@ def patient_latency(measurer: LatencyMeasurer, graph: Graph) -> Latency:
     Raises:
         DeviceBusyError: If it stays busy; what is finished is kept, and the search resumable.
     """
+    start = monotonic()
     for _ in range(BUSY_TRIES - 1):
         try:
             return measurer.latency(graph)
         except DeviceBusyError as error:
             log.warning("waiting for a quiet machine: %s", error)
-    return measurer.latency(graph)
+    try:
+        return measurer.latency(graph)
+    except DeviceBusyError as error:
+        waited = duration(monotonic() - start)
+        raise DeviceBusyError(
+            f"{error} (tried {BUSY_TRIES} times in {waited}; what is finished is kept)"
+        ) from None

@@ -14,6 +14,7 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -40,11 +41,13 @@ class WorkerLostError(Exception):
     Attributes:
         is_candidates_fault: Whether it counts against the candidate, as a process that died under
             it does; a node or device that went away does not.
+        at_start: Whether the worker was lost before it was ready for any candidate.
     """
 
-    def __init__(self, message: str, *, is_candidates_fault: bool) -> None:
+    def __init__(self, message: str, *, is_candidates_fault: bool, at_start: bool = False) -> None:
         super().__init__(message)
         self.is_candidates_fault = is_candidates_fault
+        self.at_start = at_start
 
 
 class Workers(Protocol):
@@ -168,8 +171,9 @@ def local_workers(
     ending, lifeline = context.Pipe(duplex=False)
 
     def start() -> Executor:
-        given = (str(run.path), ending, instruments or Instruments())
-        return InOtherProcess(1, context, start_worker, given)
+        ready = context.Event()
+        given = (str(run.path), ending, instruments or Instruments(), ready)
+        return InOtherProcess(1, context, start_worker, given, ready=ready)
 
     return LocalWorkers(config.search.workers, start, evaluate_in_process, run, lifeline.close)
 
@@ -187,11 +191,39 @@ class InOtherProcess(ProcessPoolExecutor):
     """Runs calls in a process that Ctrl-C does not reach, from its first moment on.
 
     A terminal sends it to every process of the search, but it is for the search to decide.
+
+    Args:
+        ready: Set by the process once it is ready for candidates; where it dies before, its calls
+            fail with a `WorkerLostError` that blames no candidate.
     """
+
+    def __init__(self, *given: Any, ready: Event | None = None) -> None:  # noqa: ANN401
+        super().__init__(*given)
+        self._ready = ready
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":  # noqa: ANN401
         with holding_back_interrupts():  # a process that is started here inherits that
-            return super().submit(fn, *args, **kwargs)
+            future = super().submit(fn, *args, **kwargs)
+        return future if self._ready is None else blaming(future, self._ready.is_set)
+
+
+def blaming(future: "Future[Any]", is_ready: Callable[[], bool]) -> "Future[Any]":
+    """Returns a future that tells a process that died at its start from one that died at work."""
+    told: Future[Any] = Future()
+
+    def pass_on(done: "Future[Any]") -> None:
+        if done.cancelled():
+            told.cancel()
+        elif (error := done.exception()) is None:
+            told.set_result(done.result())
+        elif isinstance(error, BrokenProcessPool) and not is_ready():
+            reason = "its process died before it was ready (out of memory, or killed)"
+            told.set_exception(WorkerLostError(reason, is_candidates_fault=False, at_start=True))
+        else:
+            told.set_exception(error)
+
+    future.add_done_callback(pass_on)
+    return told
 
 
 @contextmanager
@@ -207,7 +239,9 @@ def holding_back_interrupts() -> Iterator[None]:
 _STATE: dict[str, Any] = {}
 
 
-def start_worker(path: str, lifeline: Connection, instruments: Instruments) -> None:
+def start_worker(
+    path: str, lifeline: Connection, instruments: Instruments, ready: Event | None = None
+) -> None:
     """Prepares a worker process; what it needs is loaded by its first candidate.
 
     An error in here would break the pool, and say nothing.
@@ -215,6 +249,7 @@ def start_worker(path: str, lifeline: Connection, instruments: Instruments) -> N
     threading.Thread(target=die_with, args=(lifeline,), daemon=True).start()
     _STATE["path"] = Path(path)
     _STATE["instruments"] = instruments
+    _STATE["ready"] = ready
 
 
 def die_with(lifeline: Connection) -> None:
@@ -228,6 +263,8 @@ def die_with(lifeline: Connection) -> None:
 def evaluate_in_process(architecture: Mapping[str, Any]) -> str:
     if "evaluator" not in _STATE:
         _STATE["evaluator"] = open_evaluator(RunFolder(_STATE["path"]), _STATE["instruments"])
+        if (ready := _STATE["ready"]) is not None:
+            ready.set()
     evaluator: Evaluator = _STATE["evaluator"]
     return evaluator.evaluate(from_json(architecture)).hash
 

@@ -167,7 +167,7 @@ class Measurers:
         """Returns a measurer that compiles and times as the run does, in ``runtime``."""
         if runtime not in self._open:
             self._open[runtime] = Measurer(
-                get_device(self._config.device),
+                get_device(self._config.device, self._config.max_drift),
                 runtime,
                 tuned=self._config.tuned and runtime == "tvm",
                 time_limit_s=self._config.time_limit_s,

@@ -74,6 +74,18 @@ class Constraint:
         excess = value - self.limit if self.at_most else self.limit - value
         return excess / max(abs(self.limit), 1e-12)
 
+    def broken_by(self, value: float) -> str:
+        """Returns in words how far a ``value`` that breaks it is past the limit, in units.
+
+        >>> parse_constraint("params <= 418").broken_by(426)
+        'params <= 418 is violated by 8 (426)'
+        >>> parse_constraint("latency_ms <= 2").broken_by(2.5)
+        'latency_ms <= 2 is violated by 0.5 ms (2.5 ms)'
+        """
+        unit = f" {self.metric.unit}".rstrip()
+        past = abs(value - self.limit)
+        return f"{self} is violated by {past:.6g}{unit} ({value:.6g}{unit})"
+
     def __str__(self) -> str:
         return f"{self.metric.name} {'<=' if self.at_most else '>='} {self.limit:g}"
 

@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 
 from latency_models.devices.device import Runtime
 from nas.data.augmentation import Augmentation
+from nas.problem.durations import seconds_of
 from nas.problem.metrics import Constraint, Metric
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.precision import FP32, get_precision
@@ -122,6 +123,7 @@ class LatencyConfig:
     """Where and how latency is measured or predicted.
 
     Attributes:
+        max_drift: How busy the machine may be, in the place of the device's own; see `Device`.
         source: "hybrid" predicts, and measures the front and what the prediction leaves unsure;
             "predicted" measures the final front only.
         confidence: The probability with which a predicted latency must keep a constraint.
@@ -135,8 +137,11 @@ class LatencyConfig:
     time_limit_s: float = 120.0
     source: LatencySourceName = "measured"
     confidence: float = 0.9
+    max_drift: float | None = None
 
     def __post_init__(self) -> None:
+        drift = self.max_drift
+        check("max_drift", drift, drift is None or drift > 1, "above 1, or none")
         check("time_limit_s", self.time_limit_s, self.time_limit_s > 0, "above 0")
         rule = "at least 0.5 and below 1"
         check("confidence", self.confidence, 0.5 <= self.confidence < 1, rule)
@@ -189,6 +194,7 @@ class SearchConfig:
         trials: Distinct architectures to evaluate, baselines not counted.
         workers: 1 evaluates in this process; more start as many processes.
         initial: Random architectures before the sampler learns.
+        timeout: Duration such as 2h after which nothing new is begun; None searches on.
         training_limit_s: A candidate that trains for longer is infeasible; None waits for all.
         storage: Address of a study that several drivers may share: a database URL, or
             ``journal:PATH``; None keeps a journal file in the run folder.
@@ -203,6 +209,7 @@ class SearchConfig:
     sampler: str = "evolution"
     seed: int = 0
     initial: int = 10
+    timeout: str | float | None = None
     training_limit_s: float | None = None
     storage: str | None = None
     avoid_useless: bool = True
@@ -214,6 +221,8 @@ class SearchConfig:
         for name in ("trials", "workers", "initial"):
             check(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
         check("seed", self.seed, 0 <= self.seed < 2**32, "between 0 and 4294967295")
+        if self.timeout is not None:
+            seconds_of(self.timeout, "search.timeout")
         limit = self.training_limit_s
         check("training_limit_s", limit, limit is None or limit > 0, "above 0, or none")
         known = ", ".join(SAMPLERS)

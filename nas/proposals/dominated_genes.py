@@ -10,27 +10,26 @@ Queued trials (baselines, and those that an interrupted search left) are taken a
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from optuna import Study
-from optuna.distributions import CategoricalDistribution
 from optuna.samplers import BaseSampler
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from latency_models.devices.device import get_device
 from latency_models.devices.latency import MeasurementError
 from nas.evaluation.instruments import needs_latency
 from nas.evaluation.kernel_table import KernelTable
 from nas.problem.records import RunConfig
-from nas.proposals.planning import PlanningSampler
+from nas.proposals.planning import OuterSampler
 from search_spaces.building.choice import Choice, Value
 from search_spaces.graphs.cost import network_cost
 from search_spaces.graphs.errors import UnsupportedOperatorError
 from search_spaces.graphs.graph import Graph
 from search_spaces.graphs.precision import PRECISIONS, Precision
 from search_spaces.space.architecture import graph_hash
-from search_spaces.space.space import Architecture, SearchSpace, decide, record, restore
+from search_spaces.space.space import Architecture, SearchSpace, record, restore
 from search_spaces.space.staged import StagedSpace
 
 NOISE = 0.03  # share by which equal kernels differ from one timing to the next
@@ -95,7 +94,11 @@ class UselessGenes:
     def compared(self, architecture: Architecture, gene: str, value: str) -> Replacement | None:
         """Returns the replacement of a gene by ``value`` if the gene is useless beside it."""
         genes = dict(architecture.genes)
-        graph, other = architecture.graph, restore(self.space, genes | {gene: value}).graph
+        graph = architecture.graph
+        try:
+            other = restore(self.space, genes | {gene: value}).graph
+        except ValueError:  # it makes no network with the other genes
+            return None
         saved_bytes = network_cost(graph).weight_bytes - network_cost(other).weight_bytes
         if saved_bytes < 0 or graph_hash(graph) == graph_hash(other):
             return None
@@ -181,7 +184,7 @@ def bits(name: str) -> int:
     return PRECISIONS[name].weight_bits + PRECISIONS[name].activation_bits
 
 
-class ReplacingSampler(PlanningSampler):
+class ReplacingSampler(OuterSampler):
     """Asks ``inner`` for an architecture and answers with what replaces it.
 
     Attributes:
@@ -189,9 +192,7 @@ class ReplacingSampler(PlanningSampler):
     """
 
     def __init__(self, inner: BaseSampler, space: SearchSpace, useless: UselessGenes) -> None:
-        super().__init__()
-        self.inner = inner
-        self.space = space
+        super().__init__(inner, space)
         self.useless = useless
         self.replacements: dict[int, tuple[Replacement, ...]] = {}
 
@@ -199,35 +200,3 @@ class ReplacingSampler(PlanningSampler):
         planned, replacements = self.useless.replaced(self.proposed(study, trial))
         self.replacements = {trial.number: replacements}
         return planned
-
-    def proposed(self, study: Study, trial: FrozenTrial) -> Architecture:
-        """Returns what the sampler inside proposes, asked as a trial would ask it."""
-        together = self.inner.infer_relative_search_space(study, trial)
-        drawn = self.inner.sample_relative(study, trial, together)
-
-        def pick(choice: Choice) -> Value:
-            if len(choice.values) == 1:
-                return choice.values[0]
-            if choice.name in drawn and drawn[choice.name] in choice.values:
-                value: Value = drawn[choice.name]
-                return value
-            distribution = CategoricalDistribution(choice.values)
-            value = self.inner.sample_independent(study, trial, choice.name, distribution)
-            return value
-
-        return decide(self.space, pick)
-
-    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        self.inner.before_trial(study, trial)
-
-    def after_trial(
-        self,
-        study: Study,
-        trial: FrozenTrial,
-        state: TrialState,
-        values: Sequence[float] | None,
-    ) -> None:
-        self.inner.after_trial(study, trial, state, values)
-
-    def reseed_rng(self) -> None:
-        self.inner.reseed_rng()

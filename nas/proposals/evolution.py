@@ -9,8 +9,7 @@ nobody ages; parents come from the current front by crowding tournament; no arch
 proposed twice. The choice of these was measured on exhaustive tables of published spaces.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Mapping, Sequence
 from random import Random
 
 import numpy as np
@@ -19,21 +18,16 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.problem.metrics import Metric
 from nas.problem.pareto import crowding_distances, non_dominated
+from nas.proposals.gate import Gate
+from nas.proposals.left_over import LeftOver, passes
 from nas.proposals.planning import PlanningSampler
 from nas.study.names import HASH
-from search_spaces.building.choice import Choice, Value
-from search_spaces.graphs.errors import UserError
-from search_spaces.graphs.graph import Graph
+from search_spaces.building.choice import Value
 from search_spaces.space.architecture import graph_hash
-from search_spaces.space.space import Architecture, SearchSpace, crossover, decide, mutate, sample
+from search_spaces.space.space import Architecture, SearchSpace, crossover, mutate, sample
 
 Genes = Mapping[str, Value]
-ATTEMPTS = 200  # children that are drawn before the space is walked for what is left of it
-STEPS = 2000  # of that walk, for one child
-
-
-class SpaceUsedUpError(UserError):
-    """Every architecture of the space that keeps the constraints was proposed."""
+ATTEMPTS = 200  # children that are drawn before what is left is looked for
 
 
 class ArchiveEvolutionSampler(PlanningSampler):
@@ -45,8 +39,7 @@ class ArchiveEvolutionSampler(PlanningSampler):
     Args:
         initial: Random architectures before breeding starts (baselines count).
         crossover_rate: Share of children that have two parents.
-        affordable: Whether a graph keeps the constraints that are known without measuring;
-            children that do not are drawn again.
+        gate: What every child must pass; children that do not are drawn again.
     """
 
     def __init__(
@@ -57,7 +50,7 @@ class ArchiveEvolutionSampler(PlanningSampler):
         seed: int,
         initial: int = 10,
         crossover_rate: float = 0.3,
-        affordable: Callable[[Graph], bool] = lambda graph: True,
+        gate: Gate | None = None,
     ) -> None:
         super().__init__()
         self.space = space
@@ -65,55 +58,35 @@ class ArchiveEvolutionSampler(PlanningSampler):
         self.seed = seed
         self.initial = initial
         self.crossover_rate = crossover_rate
-        self.affordable = affordable
-        self._walk = every_architecture(space)
+        self.gate = gate or Gate()
+        self.left_over = LeftOver(space, self.gate)
 
     def plan(self, study: Study, trial: FrozenTrial) -> Architecture:
         """Returns the architecture that ``trial`` shall be.
 
         Raises:
-            SpaceUsedUpError: If nothing is left to propose.
+            NothingToProposeError: If nothing is left to propose, or nothing was found.
         """
         # Trials that were interrupted are queued anew, and must not count twice.
         trials = [t for t in study.get_trials(deepcopy=False) if t.state != TrialState.FAIL]
         rng = Random(f"{self.seed}-{sum(other.number < trial.number for other in trials)}")
         seen = {other.user_attrs.get(HASH) for other in trials}
 
-        def is_wanted(architecture: Architecture) -> bool:
-            graph = architecture.graph
-            return graph_hash(graph) not in seen and self.affordable(graph)
+        def is_new(architecture: Architecture) -> bool:
+            return graph_hash(architecture.graph) not in seen
 
         finished = [other for other in trials if other.state == TrialState.COMPLETE]
         parents = best_trials(finished, self.metrics)
         breed = len(finished) >= self.initial and bool(parents)
         for attempt in range(ATTEMPTS):
             # Where the neighbourhood is used up, longer steps leave it.
-            child = (
-                self.child(parents, rng, 1 + attempt // 20) if breed else sample(self.space, rng)
+            reach = 1 + attempt // 20
+            drawn = self.gate.draw(
+                lambda: self.child(parents, rng, reach) if breed else sample(self.space, rng)  # noqa: B023
             )
-            if is_wanted(child):
-                return child
-        return self.left_over(is_wanted) or child
-
-    def left_over(self, is_wanted: Callable[[Architecture], bool]) -> Architecture | None:
-        """Returns the next architecture that is wanted, None where it is too far to walk.
-
-        What was passed is never wanted again, so the walk goes on where it was.
-
-        Raises:
-            SpaceUsedUpError: If the walk is at its end.
-        """
-        steps = 0
-        for architecture in islice(self._walk, STEPS):
-            steps += 1
-            if is_wanted(architecture):
-                return architecture
-        if steps < STEPS:
-            raise SpaceUsedUpError(
-                f"space {self.space.name!r} has no more architectures that keep the constraints; "
-                "lower search.trials or enlarge the space"
-            )
-        return None
+            if drawn is not None and passes(drawn, is_new):
+                return drawn.architecture
+        return self.left_over.find(is_new, rng)
 
     def child(self, parents: list[FrozenTrial], rng: Random, reach: int) -> Architecture:
         mother = tournament(parents, self.metrics, rng).params
@@ -123,26 +96,6 @@ class ArchiveEvolutionSampler(PlanningSampler):
             mother = dict(crossover(self.space, mother, father, rng).genes)
             count -= 1
         return mutate(self.space, mother, rng, count)
-
-
-def every_architecture(space: SearchSpace) -> Iterator[Architecture]:
-    """Yields every way of deciding the space, the last decision changing fastest."""
-    path: list[int] = []  # which value each decision takes; what is beyond it takes the first
-    while True:
-        sizes: list[int] = []
-
-        def pick(choice: Choice) -> Value:
-            index = path[len(sizes)] if len(sizes) < len(path) else 0  # noqa: B023  (used at once)
-            sizes.append(len(choice.values))  # noqa: B023
-            return choice.values[index]
-
-        yield decide(space, pick)
-        path += [0] * (len(sizes) - len(path))
-        while path and path[-1] + 1 == sizes[len(path) - 1]:
-            path.pop()
-        if not path:
-            return
-        path[-1] += 1
 
 
 def best_trials(finished: Sequence[FrozenTrial], metrics: Sequence[Metric]) -> list[FrozenTrial]:

@@ -1,15 +1,16 @@
 """Planning: samplers that decide a trial's whole architecture, and then answer from that plan."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 from optuna import Study
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
-from search_spaces.building.choice import Value
-from search_spaces.space.space import Architecture
+from search_spaces.building.choice import Choice, Value
+from search_spaces.space.space import Architecture, SearchSpace, decide
 
 
 class PlanningSampler(BaseSampler):
@@ -42,3 +43,52 @@ class PlanningSampler(BaseSampler):
         if trial.number not in self._plans:
             self._plans = {trial.number: dict(self.plan(study, trial).genes)}
         return self._plans[trial.number][param_name]
+
+
+class OuterSampler(PlanningSampler):
+    """Plans with what another sampler proposes.
+
+    Attributes:
+        inner: That sampler.
+    """
+
+    def __init__(self, inner: BaseSampler, space: SearchSpace) -> None:
+        super().__init__()
+        self.inner = inner
+        self.space = space
+
+    def proposed(self, study: Study, trial: FrozenTrial) -> Architecture:
+        """Returns what the sampler inside proposes, asked as a trial would ask it.
+
+        Raises:
+            UserError: If its decisions make no network, or it has nothing to propose.
+        """
+        together = self.inner.infer_relative_search_space(study, trial)
+        drawn = self.inner.sample_relative(study, trial, together)
+
+        def pick(choice: Choice) -> Value:
+            if len(choice.values) == 1:
+                return choice.values[0]
+            if choice.name in drawn and drawn[choice.name] in choice.values:
+                value: Value = drawn[choice.name]
+                return value
+            distribution = CategoricalDistribution(choice.values)
+            value = self.inner.sample_independent(study, trial, choice.name, distribution)
+            return value
+
+        return decide(self.space, pick)
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        self.inner.before_trial(study, trial)
+
+    def after_trial(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        self.inner.after_trial(study, trial, state, values)
+
+    def reseed_rng(self) -> None:
+        self.inner.reseed_rng()

@@ -10,8 +10,11 @@ from optuna.trial import FrozenTrial
 
 from nas.problem.search_problem import Setting
 from nas.proposals.dominated_genes import ReplacingSampler
-from nas.study.names import BASELINE, REPLACED
+from nas.proposals.planning import OuterSampler
+from nas.proposals.sieve import Sieve
+from nas.study.names import ARCHITECTURE, BASELINE, ENQUEUED, REPLACED
 from nas.study.study import suggest
+from search_spaces.space.architecture import from_json
 from search_spaces.space.space import Architecture, decide, restore
 
 log = logging.getLogger("nas.search")
@@ -28,13 +31,26 @@ class Proposer:
         """Returns the architecture that a trial is, and attributes that it is to keep.
 
         Raises:
-            SpaceUsedUpError: If nothing is left to propose.
+            NothingToProposeError: If nothing is left to propose, or nothing was found.
+            UserError: If it was queued with decisions that make no network.
         """
         name = trial.user_attrs.get(BASELINE)
         if name is not None and not self.setting.baselines[name].genes:
             return self.setting.baselines[name], {}
+        if (outside := outside_the_space(trial.user_attrs)) is not None:
+            return outside, {}
         architecture = decide(self.setting.space, suggest(trial))
         return architecture, self.notes(trial.number)
+
+    def leave_the_sampler(self) -> bool:
+        """Lets what is new be proposed at random from now on; False where that cannot be."""
+        sampler = self.study.sampler
+        while isinstance(sampler, OuterSampler) and not isinstance(sampler, Sieve):
+            sampler = sampler.inner
+        if not isinstance(sampler, Sieve) or sampler.only_new:
+            return False
+        sampler.only_new = True
+        return True
 
     def notes(self, number: int) -> Mapping[str, Any]:
         """Returns which genes of a proposal were useless, as its trial keeps them."""
@@ -51,4 +67,14 @@ class Proposer:
         name = trial.user_attrs.get(BASELINE)
         if name is not None:
             return self.setting.baselines[name]
+        if (outside := outside_the_space(trial.user_attrs)) is not None:
+            return outside
         return restore(self.setting.space, trial.params)
+
+
+def outside_the_space(attributes: Mapping[str, Any]) -> Architecture | None:
+    """Returns the architecture of a trial that was queued and that no genes decide, or None."""
+    if ENQUEUED not in attributes or ARCHITECTURE not in attributes:
+        return None
+    architecture = from_json(attributes[ARCHITECTURE])
+    return None if architecture.genes else architecture

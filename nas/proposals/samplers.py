@@ -1,7 +1,7 @@
 """Samplers: Optuna's by name, and the search's own."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
@@ -9,8 +9,9 @@ from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESample
 from nas.problem.metrics import Metric
 from nas.problem.records import SAMPLERS
 from nas.proposals.evolution import ArchiveEvolutionSampler
+from nas.proposals.gate import Gate
+from nas.proposals.sieve import Sieve
 from search_spaces.graphs.errors import UserError
-from search_spaces.graphs.graph import Graph
 from search_spaces.space.space import SearchSpace
 
 
@@ -21,12 +22,13 @@ def make_sampler(
     *,
     seed: int,
     initial: int,
-    affordable: Callable[[Graph], bool],
+    gate: Gate,
     begun: int = 0,
 ) -> BaseSampler:
     """Returns the sampler called ``name``.
 
     Args:
+        gate: What every proposal must pass.
         begun: Trials that the study has already. Optuna's own samplers draw from one stream of
             random numbers, which would repeat these trials if it began anew.
 
@@ -34,10 +36,13 @@ def make_sampler(
         UserError: If there is none; the message lists the known ones.
     """
     if name == "evolution":
-        return ArchiveEvolutionSampler(
-            space, metrics, seed=seed, initial=initial, affordable=affordable
-        )
+        return ArchiveEvolutionSampler(space, metrics, seed=seed, initial=initial, gate=gate)
     stream = (seed + begun) % 2**32
+    return Sieve(optunas(name, stream, initial), space, gate, stream)
+
+
+def optunas(name: str, stream: int, initial: int) -> BaseSampler:
+    """Returns the sampler of Optuna's called ``name``, with its stream of random numbers."""
     if name == "tpe":
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)  # of "multivariate" and "group"

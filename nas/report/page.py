@@ -102,6 +102,8 @@ def state(results: RunResults) -> Html:
             f"predicted ({PREDICTED})"
         )
         text += "." if is_locked(results.run) else "; nas search --resume measures them."
+    elif results.ending:
+        text = f"The search ended after {done} of {wanted} architectures: {results.ending}."
     elif is_locked(results.run):
         text = f"The search is still running: {done} of {wanted} architectures are evaluated."
     else:

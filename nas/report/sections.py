@@ -70,7 +70,7 @@ def summary(results: RunResults) -> Html:
 def headline(results: RunResults, chosen: TrialResult | None) -> Html:
     """Returns the chosen network's numbers beside those of the best baseline."""
     if chosen is None:
-        return tag("p", "No feasible architecture was found yet.", classes="notice")
+        return tag("p", f"{sentence(results.why_nothing)}.", classes="notice")
     rival = best_baseline(results)
     wanted = dict.fromkeys((*(metric.name for metric in results.metrics), *IN_CARDS))
     values = chosen.evaluation.values
@@ -86,6 +86,10 @@ def headline(results: RunResults, chosen: TrialResult | None) -> Html:
         )
     title = tag("h3", f"Knee of the front: {chosen.name}")
     return join(title, tag("div", *cards, classes="cards"), tag("p", note, classes="quiet"))
+
+
+def sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def comparison_card(metric: Metric, chosen: TrialResult, rival: TrialResult | None) -> Html:

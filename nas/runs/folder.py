@@ -8,6 +8,7 @@
     checkpoints/           trainings that go on, to take them up again where they were
     checkpoints/trained/   networks that a cluster has trained, until they are filed
     rungs/HASH.json        what a network was at each rung of early stopping, where that is on
+    superseded/HASH.json   evaluations that were made again, after a change of the run
     kernel_table.json      what kernels take on the device, where useless precisions are looked for
     latency_model.json     what predicted latencies, where some were predicted
     drivers/               a file for each process that searches here and has not left
@@ -115,6 +116,11 @@ class RunFolder:
     def rungs(self) -> Path:
         """The folder of early stopping; missing where nothing reached a rung."""
         return self.path / "rungs"
+
+    @property
+    def superseded(self) -> Path:
+        """The folder of evaluations that a changed run makes again; missing where none is."""
+        return self.path / "superseded"
 
     @property
     def report_file(self) -> Path:

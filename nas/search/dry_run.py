@@ -4,26 +4,38 @@ It finds what would stop a search hours later: wrong paths, images that do not f
 that is missing, a file that cannot be written.
 """
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
 from time import perf_counter
 
+from latency_models.devices.latency import DeviceBusyError, Latency
+from latency_models.measurement.measurer import KernelLatency
 from nas.evaluation.evaluator import Evaluator
-from nas.evaluation.instruments import Instruments, make_source, needs_latency, open_measurer
+from nas.evaluation.instruments import (
+    Instruments,
+    make_source,
+    needs_latency,
+    open_measurer,
+    slowed_down,
+)
+from nas.evaluation.latency import NetworkTimer
 from nas.problem.formatting import in_words, milliseconds
 from nas.problem.records import RunConfig
 from nas.problem.run_file import RunFile, to_yaml
 from nas.problem.search_problem import Setting, load_setting
+from nas.proposals.gate import Gate
+from nas.proposals.left_over import LeftOver
 from nas.runs.evaluation import Evaluation
 from nas.runs.folder import RunFolder, create_run
 from nas.training.candidate import LocalTraining
 from nas.training.checkpoints import FolderCheckpoints
 from search_spaces.graphs.errors import UserError
+from search_spaces.graphs.graph import Graph
 from search_spaces.space.architecture import graph_hash
-from search_spaces.space.space import Architecture, sample
+from search_spaces.space.space import Architecture
 from search_spaces.space.staged import count_architectures
 
 Say = Callable[[str], None]
@@ -48,7 +60,8 @@ def dry_run(file: RunFile, *, say: Say = print) -> Evaluation:
         say(f"           {note}")
     clock.done(f"space: {in_words(count_architectures(setting.space))} architectures")
     clock.done(f"baselines: {', '.join(setting.baselines) or 'none'}")
-    architecture = sample(setting.space, Random(config.search.seed))
+    rng = Random(config.search.seed)
+    architecture = LeftOver(setting.space, Gate()).find(lambda _: True, rng)
     with TemporaryDirectory() as folder:
         run = create_run(Path(folder) / config.name, to_yaml(file))
         evaluation = try_architecture(config, setting, run, architecture, clock)
@@ -67,9 +80,11 @@ def try_architecture(
     if not needs_latency(config):
         evaluation = Evaluator(one_epoch, training, None, run).evaluate(architecture)
     else:
+        if slowed := slowed_down(config):
+            clock.note(slowed, 0.0)
         with open_measurer(config) as measurer:
             model = Instruments().needed_model(config)
-            source = make_source(one_epoch, run, measurer, model)
+            source = make_source(one_epoch, run, OneWait(measurer), model)
             evaluation = Evaluator(one_epoch, training, source, run).evaluate(architecture)
             if evaluation.feasible:
                 measurer.export(run.load_model(key), run.path / "model.so")
@@ -81,6 +96,28 @@ def try_architecture(
         clock.done(f"latency model: predicted {milliseconds(evaluation.predicted.median_ms)}")
     clock.done("files: weights and compiled network written and read back")
     return evaluation
+
+
+@dataclass(frozen=True, slots=True)
+class OneWait:
+    """Measures, and ends a dry run where the device is busy: trying on is for a search."""
+
+    measurer: NetworkTimer
+
+    @property
+    def device_name(self) -> str:
+        return self.measurer.device_name
+
+    def latency(self, graph: Graph) -> Latency:
+        try:
+            return self.measurer.latency(graph)
+        except DeviceBusyError as error:
+            raise UserError(str(error)) from None
+
+    def kernel_latencies(
+        self, network: Graph, nodes: Collection[str] | None = None
+    ) -> tuple[KernelLatency, ...]:
+        return self.measurer.kernel_latencies(network, nodes)
 
 
 class Clock:

@@ -1,8 +1,6 @@
-"""Endings: what an interrupt, a full disk or a lost database makes of a search, and its log."""
+"""Endings: what a full disk or a lost database makes of a search, and its log."""
 
 import logging
-import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,23 +58,3 @@ def logging_to(path: Path) -> Iterator[None]:
     finally:
         log.removeHandler(handler)
         handler.close()
-
-
-@contextmanager
-def stopping_gently(stop: threading.Event) -> Iterator[None]:
-    """Lets the first interrupt set ``stop``, and a second one raise."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def handle(number: int, frame: object) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-        log.info("interrupted: finishing what is running")
-
-    before = signal.signal(signal.SIGINT, handle)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -19,11 +19,12 @@ from optuna.trial import TrialState
 from nas.evaluation.workers import Workers
 from nas.problem.records import RunConfig
 from nas.problem.search_problem import Setting
-from nas.proposals.evolution import SpaceUsedUpError
+from nas.proposals.gate import NothingToProposeError, SpaceUsedUpError
 from nas.proposals.proposer import Proposer
 from nas.runs.activity import ActivityLog
 from nas.runs.evaluation import Evaluation
 from nas.runs.folder import RunFolder
+from nas.search.told import told_constraints, told_values
 from nas.search.under_way import UnderWay, name_of
 from nas.study.attributes import carry
 from nas.study.claims import count
@@ -34,7 +35,7 @@ from nas.study.study import tell_if_open
 from search_spaces.space.architecture import graph_hash
 from search_spaces.space.space import Architecture
 
-PATIENCE = 100  # repeated proposals in a row after which a space counts as used up
+PATIENCE = 100  # repeated proposals in a row after which a sampler is not asked any more
 
 log = logging.getLogger("nas.search")
 
@@ -62,6 +63,10 @@ def ignore_progress(progress: Progress) -> None:
     """For searches that nobody watches."""
 
 
+def ignore_notice(line: str) -> None:
+    """For searches that nobody watches; the run's log has it."""
+
+
 @dataclass(slots=True)
 class SearchLoop:
     """Asks, submits, tells until enough distinct architectures are evaluated.
@@ -73,7 +78,9 @@ class SearchLoop:
         told: Hashes of all that is evaluated.
         done: How many of them were searched: no baselines.
         repeats: Proposals in a row that were known already.
-        used_up: Whether nothing is left to propose.
+        ending: Why nothing more is proposed; "" while something may be.
+        used_up: Whether that is because the space has no more.
+        notify: Told what people are to know at once, a line each.
     """
 
     config: RunConfig
@@ -86,7 +93,9 @@ class SearchLoop:
     told: set[str] = field(default_factory=set)
     done: int = 0
     repeats: int = 0
+    ending: str = ""
     used_up: bool = False
+    notify: Callable[[str], None] = ignore_notice
     proposer: Proposer = field(init=False)
     sharing: Sharing = field(init=False)
     under_way: UnderWay = field(init=False)
@@ -142,17 +151,30 @@ class SearchLoop:
 
     def more(self) -> bool:
         """Whether to ask for another trial: some are queued, or too few are done or under way."""
-        if self.repeats >= PATIENCE and not self.used_up:
-            self.used_up = True
-            log.warning("%d proposals in a row were known already; stopping", self.repeats)
+        if self.repeats >= PATIENCE and not self.ending:
+            self.propose_otherwise()
         elsewhere = 0
         if self.drivers.notice_others():
             counted = self.sharing.catch_up(self.under_way.numbers)
             self.told, self.done = set(counted.told), counted.done
             elsewhere = counted.under_way
-        if self.done + elsewhere + self.under_way.num_searched < self.wanted and not self.used_up:
+        if self.done + elsewhere + self.under_way.num_searched < self.wanted and not self.ending:
             return True
         return bool(self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
+
+    def propose_otherwise(self) -> None:
+        """Leaves a sampler that only repeats itself alone, or ends where that was done before."""
+        repeats, self.repeats = self.repeats, 0
+        said = f"the sampler repeats itself: {repeats} proposals in a row were known already"
+        if self.proposer.leave_the_sampler():
+            self.tell_people(f"{said}; going on with random architectures that are new")
+        else:
+            self.ending = f"{said}; try another search.sampler, or enlarge the space"
+            log.warning("%s", self.ending)
+
+    def tell_people(self, line: str) -> None:
+        log.warning("%s", line)
+        self.notify(line)
 
     def ask(self) -> None:
         trial = self.study.ask()
@@ -170,10 +192,15 @@ class SearchLoop:
         trial.set_user_attr(DRIVER, self.drivers.me)
         try:
             architecture, notes = self.proposer.propose(trial)
-        except SpaceUsedUpError as error:
+        except NothingToProposeError as error:
             tell_if_open(self.study, trial, state=TrialState.FAIL)
-            self.used_up = True
+            self.ending, self.used_up = str(error), isinstance(error, SpaceUsedUpError)
             log.warning("%s", error)
+            return
+        except ValueError as error:  # a queued trial; what samplers decide has passed the gate
+            tell_if_open(self.study, trial, state=TrialState.FAIL)
+            self.repeats += 1
+            self.tell_people(f"{name_of(trial)} makes no network and is left out: {error}")
             return
         for name, value in notes.items():
             trial.set_user_attr(name, value)
@@ -216,16 +243,10 @@ class SearchLoop:
             )
 
     def tell_open(self, trial: optuna.Trial, evaluation: Evaluation) -> None:
-        for rule, excess in evaluation.violations.items():
+        for rule, excess in told_constraints(self.config, evaluation).items():
             trial.set_constraint(rule, excess)
-        failed = not evaluation.feasible and not any(v > 0 for v in evaluation.violations.values())
-        if evaluation.status == "stopped":  # no sampler shall take its accuracy for a full one
-            untrained = 1 - evaluation.epochs / self.config.training.epochs
-            trial.set_constraint("fully trained", untrained)
-        elif failed:
-            trial.set_constraint("runs", 1.0)
         trial.set_user_attr(EPOCHS, evaluation.epochs)  # the fidelity of the accuracy
-        values = [evaluation.values.get(m.name, m.worst) for m in self.config.objectives]
+        values = told_values(self.config, evaluation)
         is_new = evaluation.hash not in self.told
         if is_new and self.config.search.storage is not None:
             carry(trial, self.run, evaluation)

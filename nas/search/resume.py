@@ -19,13 +19,14 @@ from optuna.trial import TrialState
 
 from latency_models.devices.device import get_device
 from latency_models.devices.host import cpu_name
-from nas.evaluation.evaluator import affordable
+from nas.evaluation.free_rules import FreeRules
 from nas.evaluation.instruments import needs_latency
 from nas.problem import yaml_text
 from nas.problem.data_paths import is_path
 from nas.problem.records import RunConfig
 from nas.problem.run_file import RunFile, differences, to_yaml
 from nas.problem.search_problem import Setting
+from nas.proposals.gate import Gate
 from nas.proposals.samplers import make_sampler
 from nas.runs.folder import RunFolder
 from nas.runs.provenance import versions
@@ -51,6 +52,7 @@ def take_up_study(
     is_new: bool = False,
     terms: Mapping[str, Any] | None = None,
     join: bool = False,
+    gate: Gate | None = None,
     storage_limit_s: float = LIMIT_S,
 ) -> optuna.Study:
     """Opens the study and queues the baselines and the trials that an earlier kill interrupted.
@@ -61,6 +63,7 @@ def take_up_study(
         is_new: Whether nobody else may have made the study.
         terms: What its drivers must have in common; None where nobody else comes.
         join: Whether this driver joins others.
+        gate: What every proposal must pass; None lets the free rules of the configuration decide.
         storage_limit_s: How long a database server that is lost later on is waited for.
 
     Raises:
@@ -68,6 +71,7 @@ def take_up_study(
             search on other terms.
     """
     url = config.search.storage
+    gate = gate or Gate(FreeRules(config).judge)
     sampler = partial(
         make_sampler,
         config.search.sampler,
@@ -75,7 +79,7 @@ def take_up_study(
         config.objectives,
         seed=config.search.seed,
         initial=config.search.initial,
-        affordable=partial(affordable, config),
+        gate=gate,
     )
     if url is None and is_alone:
         mend_journal(run.journal)
@@ -126,8 +130,8 @@ def queue_baselines(study: optuna.Study, setting: Setting) -> None:
 
 MAY_CHANGE = frozenset(
     {
-        *("search.trials", "search.workers", "search.cpus", "search.gpus"),
-        "latency.time_limit_s",
+        *("search.trials", "search.workers", "search.timeout", "search.cpus", "search.gpus"),
+        *("latency.time_limit_s", "latency.max_drift"),
     }
 )
 OWN = frozenset({"data", "search.storage", "search.workers", "search.trials", "resources"})

@@ -5,7 +5,7 @@ no finished work.
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,33 +13,45 @@ from pathlib import Path
 import optuna
 
 from latency_models.devices.device import get_device
+from latency_models.devices.latency import Latency
 from latency_models.prediction.predictor import Predictor
-from nas.evaluation.instruments import Instruments
+from nas.evaluation.free_rules import FreeRules
+from nas.evaluation.instruments import Instruments, slowed_down
 from nas.evaluation.kernel_table import KernelTable, KernelTimer
-from nas.evaluation.latency import NetworkTimer
+from nas.evaluation.latency import NetworkTimer, patient_latency
 from nas.evaluation.place import LocalPlace, Place
-from nas.problem import yaml_text
 from nas.problem.data_paths import with_absolute_paths
 from nas.problem.records import RunConfig
-from nas.problem.run_file import RunFile, differences, read_run_file, to_yaml
+from nas.problem.run_file import RunFile, read_run_file, to_yaml
 from nas.problem.search_problem import Setting
 from nas.proposals.dominated_genes import ReplacingSampler, UselessGenes, why_not
+from nas.proposals.gate import Gate
 from nas.runs.activity import ActivityLog, Watched, forget_activities, new_driver
 from nas.runs.files import read_json, remove_parts, write_json, write_whole
-from nas.runs.folder import RunFolder, create_run, has_run, open_run, refuse_other_run
-from nas.runs.lock import RunLock, is_locked, lock_run
-from nas.runs.redaction import address_only, without_passwords
+from nas.runs.folder import RunFolder, create_run, has_run, open_run
+from nas.runs.lock import RunLock, lock_run
 from nas.runs.summary import check_same_data, data_summary
-from nas.search.endings import logging_to, naming_lost_storage, stopping_gently
+from nas.search.change import change_run, measure_the_unmeasured
+from nas.search.checks import (
+    check_run,
+    check_study,
+    refuse_change_of_shared,
+    without_password,
+)
+from nas.search.endings import logging_to, naming_lost_storage
+from nas.search.enqueue import enqueue as enqueue_all
+from nas.search.enqueue import fitted
 from nas.search.final_front import measure_front
-from nas.search.loop import OnProgress, SearchLoop, ignore_progress
-from nas.search.resume import may_change, take_up_study, terms_of
+from nas.search.loop import OnProgress, SearchLoop, ignore_notice, ignore_progress
+from nas.search.resume import take_up_study, terms_of
+from nas.search.stopping import in_words, stopping_gently
 from nas.study.drivers import Drivers
 from nas.study.liveness import USUAL, Timing
 from nas.study.results import RunResults, publish_measured, results_of_study
-from nas.study.storages import open_storage, remember_password
-from nas.study.study import refuse_other_study
+from nas.study.storages import remember_password
 from search_spaces.graphs.errors import UserError
+from search_spaces.graphs.graph import Graph
+from search_spaces.space.space import Architecture
 
 log = logging.getLogger("nas.search")
 
@@ -56,6 +68,9 @@ class CheckedSearch:
         file: What it does, without the password of its storage: it may be written down.
         run: Its folder, which may not be there yet.
         model: Predicts latencies, where the configuration asks for that.
+        gate: What every proposal must pass.
+        queue: What is evaluated first.
+        changed: What a run that is there is to do otherwise, a line each.
         is_new: Whether nobody else may have made the study.
         join: Whether others may search in the same folder or study already.
     """
@@ -65,6 +80,9 @@ class CheckedSearch:
     run: RunFolder
     setting: Setting
     model: Predictor | None
+    gate: Gate
+    queue: tuple[Architecture, ...]
+    changed: Sequence[str]
     is_new: bool
     join: bool
     timing: Timing
@@ -75,12 +93,14 @@ def run_search(
     runs: Path,
     *,
     resume: bool = False,
+    change: bool = False,
     on_start: Callable[[], None] = do_nothing,
-    on_note: Callable[[str], None] = log.info,
+    on_note: Callable[[str], None] = ignore_notice,
     on_progress: OnProgress = ignore_progress,
     instruments: Instruments | None = None,
     place: Place | None = None,
     join: bool = False,
+    enqueue: Sequence[Architecture] = (),
     timing: Timing = USUAL,
 ) -> RunResults:
     """Searches as ``file`` says in the folder ``runs / file.name`` and returns what was found.
@@ -89,18 +109,24 @@ def run_search(
 
     Args:
         resume: Go on with the run that is there.
-        on_note: Called with each line on what of the data was left out or taken otherwise.
+        change: Go on with other constraints, objectives or more epochs; `on_note` is told what is
+            kept and what is evaluated again before anything happens.
         on_start: Called once everything that was given is checked, before the first trial.
+        on_note: Told what people are to know at once, a line each: what of the data was left out
+            or taken otherwise, how the search is stopped, what its sampler cannot do.
         instruments: What latencies are found out with; None takes those of the run's device.
         place: Where candidates are evaluated; None takes this machine.
         join: Take part in a search that others do too: in the same folder, or with a folder of
             one's own in the same study.
+        enqueue: Architectures that are evaluated before the sampler's, as trials; of those that
+            the run has already nothing is done again.
         timing: How drivers of a shared study wait for each other and for its storage.
 
     Raises:
         UserError: If the configuration or data is wrong, the device has no latency model where
             one is needed, the folder holds another run, the study is another run's or cannot be
-            reached, or the disk is full; nothing that was finished is lost.
+            reached, no architecture was found that keeps the constraints, or the disk is full;
+            nothing that was finished is lost.
     """
     remember_password(file.search.storage)
     file = without_password(file)  # from here on, as it may be written down
@@ -108,41 +134,37 @@ def run_search(
     own = read_run_file(run.config_file) if has_run(run.path) else None
     file = with_absolute_paths(file, own)
     config = file.config()
-    check_run(file, run.path, resume, join)
+    changed = check_run(file, run.path, resume, join, change)
     instruments = instruments or Instruments()
     place = place or LocalPlace(instruments)
     setting = place.prepare(config)
     for note in setting.notes:
+        log.info("%s", note)
         on_note(note)
+    queue = fitted(setting.space, enqueue)
     get_device(config.latency.device)
     model = instruments.needed_model(config)
     # Nothing is written before all that was given is known to be right.
     is_new = not has_run(run.path) and not join
     check_study(config, run, is_new)
-    search = CheckedSearch(file, config, run, setting, model, is_new, join, timing)
+    gate = Gate(FreeRules(config, model).judge)
+    search = CheckedSearch(
+        file, config, run, setting, model, gate, queue, changed, is_new, join, timing
+    )
     with (
-        opened_run(search) as lock,
+        opened_run(search, on_note) as lock,
         opened_study(search, lock, place.is_here) as drivers,
         opened_loop(search, drivers, place, on_progress) as (loop, measurer),
     ):
+        loop.notify = on_note
         on_start()
-        return carry_out(loop, measurer)
-
-
-def check_study(config: RunConfig, run: RunFolder, is_new: bool) -> None:
-    """Makes sure that the study can be had.
-
-    Raises:
-        UserError: If it is another run's, or its storage cannot be reached.
-    """
-    if is_new:
-        refuse_other_study(config.name, config.search.storage, run.journal)
-    elif config.search.storage is not None:
-        open_storage(config.search.storage, run.journal)
+        if place.is_here and (slowed := slowed_down(config)):
+            loop.tell_people(slowed)
+        return carry_out(loop, measurer, gate, model)
 
 
 @contextmanager
-def opened_run(search: CheckedSearch) -> Iterator[RunLock]:
+def opened_run(search: CheckedSearch, say: Callable[[str], None]) -> Iterator[RunLock]:
     """Locks the run's folder, makes it where there is none, and writes the log into it."""
     run = search.run
     with naming_lost_storage(search.config, run), lock_run(run, join=search.join) as lock:
@@ -150,9 +172,12 @@ def opened_run(search: CheckedSearch) -> Iterator[RunLock]:
             open_run(run.path)
         else:
             create_run(run.path, to_yaml(search.file))
-        if lock.is_alone:
-            tidy_up(run, search.file)
         with logging_to(run.log_file):
+            if search.changed:
+                refuse_change_of_shared(search.config, run, lock)
+                change_run(run, search.config, search.changed, say)
+            if lock.is_alone:
+                tidy_up(run, search.file)
             note_data(run, search.setting)
             yield lock
 
@@ -170,8 +195,11 @@ def opened_study(search: CheckedSearch, lock: RunLock, is_here: bool) -> Iterato
         is_new=search.is_new,
         terms=terms_of(search.file, config, search.setting, is_here=is_here),
         join=search.join,
+        gate=search.gate,
         storage_limit_s=search.timing.storage_limit_s,
     )
+    if queued := enqueue_all(study, search.queue):
+        log.info("%d architectures are queued", queued)
     shared = config.search.storage is not None or not lock.is_alone
     with Drivers(study, run, me, shared, search.timing) as drivers:
         lock.share()
@@ -200,18 +228,38 @@ def opened_loop(
         yield loop, opened.measurer
 
 
-def carry_out(loop: SearchLoop, measurer: NetworkTimer) -> RunResults:
-    """Searches until all is evaluated, measures the front, and returns what was found."""
+def carry_out(
+    loop: SearchLoop, measurer: NetworkTimer, gate: Gate, model: Predictor | None
+) -> RunResults:
+    """Searches until all is evaluated, measures the front, and returns what was found.
+
+    Raises:
+        UserError: If not one architecture that may be evaluated was found.
+    """
 
     def read_results() -> RunResults:
         return results_of_study(loop.run, loop.config, loop.study)
 
-    with stopping_gently(loop.stop):
+    def latency(graph: Graph) -> Latency:
+        if model is not None and loop.config.latency.source == "predicted":
+            return model.latency(graph)
+        return patient_latency(measurer, graph)
+
+    timeout = loop.config.search.timeout
+    with stopping_gently(loop.stop, loop.notify, lambda: in_words(loop.under_way), timeout):
+        measure_the_unmeasured(loop.run, loop.config, latency, loop.stop.is_set)
         loop.run_all()
         measure_front(read_results, measurer, loop.stop.is_set)
     if loop.config.search.storage is not None:
         publish_measured(read_results(), loop.study)
-    return replace(read_results(), used_up=loop.used_up)
+    results = replace(
+        read_results(), used_up=loop.used_up, ending=loop.ending, refused=gate.in_one_line()
+    )
+    if results.refused:
+        log.info("refused, at no trial's cost: %s", results.refused)
+    if results.ending and not results.trials:
+        raise UserError(results.ending)
+    return results
 
 
 def tidy_up(run: RunFolder, file: RunFile) -> None:
@@ -249,43 +297,3 @@ def avoid_useless(
     """Lets the study's sampler propose no precision that is slower and no smaller than another."""
     useless = UselessGenes(setting.space, KernelTable(timer, run.kernel_table_file))
     study.sampler = ReplacingSampler(study.sampler, setting.space, useless)
-
-
-def without_password(file: RunFile) -> RunFile:
-    """Returns a run file whose study's address may be written to disk."""
-    url = file.search.storage
-    if url is None or address_only(url) == url:
-        return file
-    stored = file.search.model_copy(update={"storage": address_only(url)})
-    return file.model_copy(update={"search": stored})
-
-
-def check_run(file: RunFile, path: Path, resume: bool, join: bool) -> None:
-    """Checks that the run's folder is free, or may be gone on with.
-
-    Raises:
-        UserError: If it holds a run and ``resume`` and ``join`` are off, or its configuration
-            differs.
-    """
-    if not has_run(path):
-        return
-    if not (resume or join):
-        if is_locked(RunFolder(path)):
-            with lock_run(RunFolder(path)):  # says who searches in it
-                pass
-        refuse_other_run(path)
-    run = open_run(path)
-    # Read as a run file, so that keys younger than the run count at their defaults.
-    own = with_absolute_paths(read_run_file(run.config_file))
-    before = to_yaml(without_password(own))
-    changed = [
-        without_passwords(line)
-        for line in differences(yaml_text.load(before), yaml_text.load(to_yaml(file)))
-        if not may_change(line.partition(":")[0])
-    ]
-    if changed:
-        raise UserError(
-            f"{path} was searched with another configuration ({'; '.join(changed)}); restore "
-            f"these values (the run's own are in {run.config_file}), or start anew with "
-            "--set name=NAME"
-        )

@@ -2,9 +2,11 @@
 
 import logging
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from time import monotonic
 
 import optuna
 
@@ -16,6 +18,7 @@ from search_spaces.graphs.errors import UserError
 from search_spaces.space.architecture import graph_hash
 from search_spaces.space.space import Architecture
 
+START_TRIES = 3  # of workers one after another, where not one ever got through its start
 INFRASTRUCTURE_TRIES = 10  # how often a candidate may lose its worker by nobody's fault
 
 log = logging.getLogger("nas.search")
@@ -23,26 +26,38 @@ log = logging.getLogger("nas.search")
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An architecture under way, by its hash, and the trials that wait for its evaluation."""
+    """An architecture under way, by its hash, and the trials that wait for its evaluation.
+
+    Attributes:
+        since: When it was submitted, by a monotonic clock, in seconds.
+    """
 
     key: str
     architecture: Architecture
     trials: list[optuna.Trial]
+    since: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Retries:
-    """Decides whether a candidate that lost its worker is given to another one."""
+    """Decides whether a candidate that lost its worker is given to another one.
+
+    Attributes:
+        lost_at_start: Workers that were lost before they were ready, since one was.
+    """
 
     workers: Workers
     run: RunFolder
+    lost_at_start: int = 0
+    any_ready: bool = False
     _blameless: Counter[str] = field(default_factory=Counter)
 
     def allow(self, candidate: Candidate, error: Exception) -> bool:
         """Whether it is to be submitted again; one that has no other try is filed as infeasible.
 
         Raises:
-            UserError: If its workers are lost again and again by no fault of its own.
+            UserError: If its workers are lost again and again by no fault of its own, or none
+                gets through its start.
         """
         key, architecture = candidate.key, candidate.architecture
         its_fault = not isinstance(error, WorkerLostError) or error.is_candidates_fault
@@ -51,10 +66,12 @@ class Retries:
         if self.run.load_evaluation(key) is not None:  # it was lost afterwards
             return False
         if its_fault:
+            self.any_ready = True
             if self.workers.has_another_try(architecture):
                 return True
             self.workers.give_up(architecture)
             return False
+        self.check_starts(error, reason)
         self._blameless[key] += 1
         if self._blameless[key] >= INFRASTRUCTURE_TRIES:
             raise UserError(
@@ -64,6 +81,20 @@ class Retries:
             )
         return True
 
+    def check_starts(self, error: Exception, reason: str) -> None:
+        """Counts workers that are lost at their start.
+
+        Raises:
+            UserError: If so many are lost and none was ever ready: every other one would be.
+        """
+        self.lost_at_start += isinstance(error, WorkerLostError) and error.at_start
+        if self.lost_at_start >= START_TRIES and not self.any_ready:
+            raise UserError(
+                f"no worker gets through its start: {self.lost_at_start} were lost there (last: "
+                f"{reason}); look for their own messages above, start fewer with --workers where "
+                "memory is short, and go on with --resume"
+            )
+
 
 @dataclass(slots=True)
 class UnderWay:
@@ -71,11 +102,14 @@ class UnderWay:
 
     Attributes:
         activity: Where others may read what is under way.
+        seconds: What each candidate took that ended.
     """
 
     workers: Workers
     run: RunFolder
     activity: ActivityLog | None
+    clock: Callable[[], float] = monotonic
+    seconds: list[float] = field(default_factory=list)
     candidates: dict[str, Candidate] = field(default_factory=dict)
     futures: "dict[Future[str], Candidate]" = field(default_factory=dict)
     retries: Retries = field(init=False)
@@ -100,9 +134,15 @@ class UnderWay:
             for candidate in self.candidates.values()
         )
 
+    def names_and_seconds(self) -> tuple[list[str], list[float]]:
+        """Returns what is under way, as people call it, and for how long."""
+        at_work = list(self.candidates.values())
+        names = [name_of(each.trials[0]) if each.trials else each.key for each in at_work]
+        return names, [self.clock() - each.since for each in at_work]
+
     def submit(self, architecture: Architecture, *trials: optuna.Trial) -> None:
         key = graph_hash(architecture.graph)
-        candidate = self.candidates[key] = Candidate(key, architecture, list(trials))
+        candidate = self.candidates[key] = Candidate(key, architecture, list(trials), self.clock())
         if self.activity is not None:
             self.activity.set_slots(self.workers.slots)
             self.activity.began(key, ", ".join(map(name_of, trials)))
@@ -121,7 +161,10 @@ class UnderWay:
             if self.retries.allow(candidate, error):
                 self.futures[self.workers.submit(candidate.architecture)] = candidate
                 return None
+        else:
+            self.retries.any_ready = True
         del self.candidates[candidate.key]
+        self.seconds.append(self.clock() - candidate.since)
         if self.activity is not None:
             self.activity.ended(candidate.key)
         return candidate

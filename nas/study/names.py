@@ -3,6 +3,7 @@
 # Of a trial.
 HASH = "hash"  # of its graph
 BASELINE = "baseline"  # the published network it is
+ENQUEUED = "enqueued"  # hash of what a person wants evaluated
 REPLACED = "replaced"  # the useless genes that its proposal had
 EPOCHS = "epochs"  # trained: the fidelity of its accuracy
 DRIVER = "driver"  # who works on it
@@ -12,7 +13,7 @@ TICKET = "ticket"  # its turn, from 1
 DRAWING = 0  # in the place of a ticket that is being drawn
 GIVEN_BACK = "given back"  # why its driver did not evaluate it
 EVALUATION = "evaluation"  # what only its driver has on file, as is
-ARCHITECTURE = "architecture"
+ARCHITECTURE = "architecture"  # as JSON; also of a trial that the space cannot decide
 
 # Of a study; the last two are what keys begin with.
 TERMS = "terms"  # what all its drivers must have in common

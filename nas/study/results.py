@@ -12,6 +12,7 @@ from nas.problem.metrics import Metric
 from nas.problem.pareto import Points, knee, nadir, non_dominated
 from nas.problem.records import RunConfig
 from nas.problem.run_file import read_run_file
+from nas.runs.closest import why_nothing
 from nas.runs.evaluation import Evaluation, evaluation_from_json, evaluation_to_json
 from nas.runs.files import read_json
 from nas.runs.folder import Elsewhere, RunFolder, open_run
@@ -59,6 +60,10 @@ class RunResults:
         num_failed: Trials that were interrupted.
         num_running: Trials under way, or left by a killed search.
         used_up: Whether the search found nothing more to propose; False for a run read back.
+        ending: Why the search proposed nothing more, in words; "" where it had enough, was
+            stopped, or is read back.
+        refused: What it did not propose as it breaks a free constraint or makes no network, in
+            words; "" where there was none, or for a run read back.
         num_replaced: Genes of finished trials that gave way as useless.
     """
 
@@ -69,6 +74,8 @@ class RunResults:
     num_failed: int
     num_running: int
     used_up: bool = False
+    ending: str = ""
+    refused: str = ""
     num_replaced: int = 0
 
     @property
@@ -121,7 +128,7 @@ class RunResults:
     @property
     def is_over(self) -> bool:
         """Whether the search has evaluated all it was asked to, or all there is."""
-        return self.used_up or len(self.searched) >= self.config.search.trials
+        return bool(self.ending) or self.used_up or len(self.searched) >= self.config.search.trials
 
     @property
     def test_accuracies(self) -> dict[str, float]:
@@ -148,12 +155,17 @@ class RunResults:
             UserError: If nothing feasible was found.
         """
         if not self.feasible:
-            raise UserError(f"{self.run.path}: no feasible architecture was found yet")
+            raise UserError(f"{self.run.path}: {self.why_nothing}")
         worst = nadir(self.points(self.feasible), self.metrics)
         return tuple(
             self.config.reference.get(metric.name, value)
             for metric, value in zip(self.metrics, worst, strict=True)
         )
+
+    @property
+    def why_nothing(self) -> str:
+        """Where nothing is feasible: what comes nearest, and why it is not, in one line."""
+        return why_nothing([(trial.name, trial.evaluation) for trial in self.trials])
 
     def pick(self, which: str, max_latency_ms: float | None = None) -> TrialResult:
         """Returns the trial of the front that ``which`` names.
@@ -200,7 +212,7 @@ class RunResults:
 
     def why_none(self, max_latency_ms: float | None) -> str:
         if not self.front:
-            return f"{self.run.path}: no feasible architecture was found yet"
+            return f"{self.run.path}: {self.why_nothing}"
         fastest = min(self.front, key=latency_ms)
         return (
             f"{self.run.path}: nothing on the front is within {max_latency_ms} ms; the fastest "

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import optuna
 from optuna.exceptions import DuplicatedStudyError, UpdateFinishedTrialError
@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.problem.metrics import Metric
 from nas.runs.redaction import without_passwords
-from nas.study.names import BASELINE, HASH, REPLACED
+from nas.study.names import ARCHITECTURE, BASELINE, ENQUEUED, HASH, REPLACED
 from nas.study.storages import open_storage
 from search_spaces.building.choice import Choice, Pick, Value
 from search_spaces.graphs.errors import UserError
@@ -114,9 +114,14 @@ def retake(study: optuna.Study, trial: FrozenTrial) -> bool:
     if not ({HASH, BASELINE} & trial.user_attrs.keys() or "fixed_params" in trial.system_attrs):
         return False
     genes = trial.system_attrs.get("fixed_params", {}) | trial.params
-    kept = (BASELINE, REPLACED)  # the queued genes are those that took their place
-    study.enqueue_trial(genes, user_attrs={k: v for k, v in trial.user_attrs.items() if k in kept})
+    study.enqueue_trial(genes, user_attrs=queued_attributes(trial))
     return True
+
+
+def queued_attributes(trial: FrozenTrial) -> dict[str, Any]:
+    """Returns the attributes that a trial keeps in the queue, where it decides as it did."""
+    kept = (BASELINE, ENQUEUED, ARCHITECTURE, REPLACED)
+    return {name: value for name, value in trial.user_attrs.items() if name in kept}
 
 
 def tell_if_open(

@@ -68,7 +68,7 @@ class RemoteMeasurer:
         self, config: RunConfig, node_id: str, instruments: Instruments, ending: Ending
     ) -> None:
         self.config = config
-        self.device: Device = get_device(config.latency.device)
+        self.device: Device = get_device(config.latency.device, config.latency.max_drift)
         self.node_id = node_id
         self.instruments = instruments
         self.ending = ending

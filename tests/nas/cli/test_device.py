@@ -43,6 +43,24 @@ def test_a_device_is_written_once_and_listed(tmp_path: Path) -> None:
     assert "comes with hwnas" in nas("device", "add", "host", at=tmp_path, code=2)
 
 
+def test_an_own_device_is_changed_and_removed(tmp_path: Path) -> None:
+    words = ("device", "add", "two", "--runtime", "onnxruntime", "--max-drift", "1.5")
+    nas(*words, at=tmp_path)
+    assert added("two", tmp_path)["max_drift"] == 1.5
+
+    nas("device", "edit", "two", "--max-drift", "2", "--threads", "2", at=tmp_path)
+
+    row = {"description": "this machine", "runtime": "onnxruntime"}
+    assert added("two", tmp_path) == row | {"max_drift": 2.0, "threads": 2}
+    assert "max_drift must be above 1, got 1.0" in nas(
+        *("device", "edit", "two", "--max-drift", "1"), at=tmp_path, code=2
+    )
+    assert str(tmp_path / "devices/two.toml") in nas("device", "remove", "two", at=tmp_path)
+    for command in ("edit", "remove"):
+        assert "unknown device 'two'" in nas("device", command, "two", at=tmp_path, code=2)
+        assert "comes with hwnas" in nas("device", command, "host", at=tmp_path, code=2)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "message"),

@@ -3,15 +3,11 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from latency_models.devices.cpu import AVX2
 from latency_models.prediction.fitting import fit_latency_model
 from latency_models.prediction.model import LatencyModel
-from nas.cli.profile import seconds_of
 from nas.problem import yaml_text
-from search_spaces.graphs.errors import UserError
 from search_spaces.space.architecture import save_architecture
 from search_spaces.space.space import Architecture
 from tests.latency_models.parts.profiles import at, graphs, write_profile
@@ -26,27 +22,6 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setenv(f"HWNAS_{name}", str(tmp_path / name.lower()))
     (tmp_path / "space.yaml").write_text(yaml_text.dump(SPACE))
     return tmp_path
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [("90s", 90), ("15m", 900), ("2h", 7200), ("1h30m", 5400), ("1h1m1s", 3661), (" 45 ", 45)],
-)
-def test_budgets_are_read(text: str, seconds: float) -> None:
-    assert seconds_of(text) == seconds
-
-
-@given(st.integers(0, 99), st.integers(0, 99), st.integers(0, 99))
-def test_every_budget_is_hours_minutes_and_seconds(hours: int, minutes: int, seconds: int) -> None:
-    total = 3600 * hours + 60 * minutes + seconds
-    if total:
-        assert seconds_of(f"{hours}h{minutes}m{seconds}s") == total
-
-
-@pytest.mark.parametrize("text", ["", "0", "0s", "-5m", "5 m", "m", "soon", "1.5h", "1s1m", "5d"])
-def test_what_is_no_budget_is_told(text: str) -> None:
-    with pytest.raises(UserError, match="a budget must be a duration such as 90s, 15m or 2h, got"):
-        seconds_of(text)
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,7 @@ def test_the_reason_names_the_probability() -> None:
 
     assert why_infeasible(config, {"latency_ms": 2.0, "macs": 20.0}, TWO) == (
         "latency_ms <= 2 holds with probability 0.50, predicted 2 ms; it must with 0.9; "
-        "macs <= 10 is violated by 20"
+        "macs <= 10 is violated by 10 (20)"
     )
     assert why_infeasible(config, {"macs": 9.0}, None) is None
 

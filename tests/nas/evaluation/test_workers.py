@@ -17,6 +17,7 @@ from nas.evaluation.workers import InOtherProcess, InProcess, LocalWorkers, die_
 from nas.runs.folder import RunFolder, create_run
 from nas.search.loop import Progress
 from nas.search.run import run_search
+from nas.search.under_way import UnderWay
 from nas.study.results import RunResults
 from search_spaces.graphs.errors import UserError
 from search_spaces.space.architecture import graph_hash
@@ -117,6 +118,33 @@ def test_a_process_dies_when_its_lifeline_is_let_go() -> None:
 
     process.join(60)
     assert process.exitcode == 1
+
+
+def die_at_start() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def end_all(under_way: UnderWay) -> None:
+    while under_way.futures:
+        for future in under_way.finished(PATIENCE_S):
+            under_way.end(future)
+
+
+def test_workers_that_all_die_at_their_start_are_one_error(run: RunFolder) -> None:
+    started = []
+
+    def start() -> InOtherProcess:
+        started.append(InOtherProcess(1, SPAWN, die_at_start, ready=SPAWN.Event()))
+        return started[-1]
+
+    with LocalWorkers(2, start, evaluate, run) as workers:
+        under_way = UnderWay(workers, run, None)
+        for width in (4, 8):
+            under_way.submit(named("quick", width))
+        with pytest.raises(UserError, match=r"no worker gets through its start: 3 were lost"):
+            end_all(under_way)
+
+    assert list(run.evaluations()) == []
 
 
 def children() -> set[int]:

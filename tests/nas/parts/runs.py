@@ -10,7 +10,7 @@ import optuna
 from latency_models.devices.latency import Conditions, Latency
 from nas.evaluation.evaluator import graph_values
 from nas.nn.interpreter import from_model
-from nas.problem.metrics import violations
+from nas.problem.metrics import parse_constraint, violations
 from nas.problem.records import RunConfig
 from nas.problem.run_file import RunFile, to_yaml
 from nas.problem.search_problem import Setting, load_setting, space_for
@@ -100,7 +100,7 @@ def made_up(graph: Graph, config: RunConfig, rng: np.random.Generator) -> Evalua
     if any(excess > 0 for excess in broken.values()):
         rule = max(broken, key=lambda name: broken[name])
         metric = rule.partition(" ")[0]
-        reason = f"{rule} is violated by {values[metric]:.6g}"
+        reason = parse_constraint(rule).broken_by(values[metric])
         return Evaluation(
             graph_hash(graph),
             "infeasible",

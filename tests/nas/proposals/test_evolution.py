@@ -9,14 +9,12 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from nas.evaluation.free_rules import Judgement
 from nas.problem.metrics import METRICS
 from nas.problem.pareto import Points, hypervolume, nadir, non_dominated
-from nas.proposals.evolution import (
-    ArchiveEvolutionSampler,
-    SpaceUsedUpError,
-    best_trials,
-    every_architecture,
-)
+from nas.proposals.evolution import ArchiveEvolutionSampler, best_trials
+from nas.proposals.gate import Gate, SpaceUsedUpError
+from nas.proposals.left_over import every_architecture
 from nas.study.names import HASH
 from nas.study.study import suggest
 from search_spaces.building.builder import GraphBuilder
@@ -73,9 +71,23 @@ def small_worth(graph: Graph) -> float:
     return min(0.99, 0.5 + 0.05 * float(np.log2(count_macs(graph))) * luck)
 
 
+def whole(space: SearchSpace) -> list[Architecture]:
+    return [judged.architecture for judged in every_architecture(space, Gate()) if judged]
+
+
+def at_most(limit: int) -> Gate:
+    """Lets networks of so many MACs through."""
+
+    def judge(graph: Graph) -> Judgement:
+        excess = count_macs(graph) / limit - 1
+        return Judgement({f"macs <= {limit}": excess}, "too many") if excess > 0 else Judgement()
+
+    return Gate(judge)
+
+
 @pytest.fixture(scope="module")
 def every_point() -> Points:
-    return points(every_architecture(Towers()))
+    return points(whole(Towers()))
 
 
 def points(found: Iterable[Architecture]) -> Points:
@@ -112,10 +124,10 @@ def test_every_child_is_an_architecture_of_the_space() -> None:
 
 
 def test_a_space_is_walked_from_its_first_to_its_last_architecture_once() -> None:
-    genes = [architecture.genes for architecture in every_architecture(TINY)]
+    genes = [architecture.genes for architecture in whole(TINY)]
 
     assert len(genes) == len(set(genes)) == count_architectures(TINY)
-    assert genes == sorted(genes, key=[item.genes for item in every_architecture(TINY)].index)
+    assert genes == sorted(genes, key=[item.genes for item in whole(TINY)].index)
 
 
 def test_no_architecture_is_proposed_twice_until_all_are_and_then_it_says_so() -> None:
@@ -125,7 +137,7 @@ def test_no_architecture_is_proposed_twice_until_all_are_and_then_it_says_so() -
     hashes = {graph_hash(step(study, TINY, small_worth).graph) for _ in range(total)}
 
     assert len(hashes) == total
-    with pytest.raises(SpaceUsedUpError, match="space 'tiny' has no more architectures that keep"):
+    with pytest.raises(SpaceUsedUpError, match="space 'tiny' has no more architectures"):
         step(study, TINY, small_worth)
 
 
@@ -184,13 +196,9 @@ def test_a_new_sampler_goes_on_where_the_old_one_was_interrupted() -> None:
 
 
 def test_only_affordable_children_are_proposed_while_there_are_any() -> None:
-    costs = sorted(count_macs(a.graph) for a in every_architecture(TINY))
+    costs = sorted(count_macs(a.graph) for a in whole(TINY))
     limit = costs[len(costs) // 10]
-    study = study_of(
-        ArchiveEvolutionSampler(
-            TINY, TWO, seed=0, affordable=lambda graph: count_macs(graph) <= limit
-        )
-    )
+    study = study_of(ArchiveEvolutionSampler(TINY, TWO, seed=0, gate=at_most(limit)))
 
     found = [step(study, TINY, small_worth) for _ in range(sum(c <= limit for c in costs))]
 

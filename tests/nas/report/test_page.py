@@ -203,7 +203,7 @@ def test_a_run_without_feasible_trials_says_so_and_why(tmp_path: Path) -> None:
     file = run_file(trials=8, constraints=["latency_ms <= 0.0001"])
     results = make_run(tmp_path, trials=8, file=file)
     text = Text(written(results)).text
-    assert "No feasible architecture was found yet." in text
+    assert "No feasible architecture was found yet; the closest is trial" in text
     assert "violates latency_ms <= 0.0001" in text
     with pytest.raises(UserError, match="no feasible"):
         save_front_picture(results, tmp_path / "front.svg")

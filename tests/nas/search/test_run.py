@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -155,29 +156,34 @@ def test_the_same_seed_and_one_worker_give_the_same_trials(tmp_path: Path, sampl
     assert run("other", 2) != run("one again", 1)
 
 
-def test_cheap_constraints_are_checked_before_training(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_what_breaks_a_free_constraint_costs_no_trial(tmp_path: Path, sampler: str) -> None:
     file = tiny(
-        constraints=["macs <= 7000"], search={"sampler": "random"}, baselines=["lenet_300_100"]
+        constraints=["macs <= 7000"], search={"sampler": sampler}, baselines=["lenet_300_100"]
     )
 
     results = run_search(file, tmp_path)
 
     check_whole(results, 6)
-    too_large = [trial for trial in results.trials if trial.evaluation.values["macs"] > 7000]
-    assert len(too_large) > 1
-    for trial in too_large:
-        assert trial.evaluation.status == "infeasible"
-        assert trial.evaluation.epochs == 0
-        assert "training" not in trial.evaluation.seconds
-        assert str(trial.evaluation.reason).startswith("macs <= 7000 is violated by ")
-        assert not results.run.weights_file(trial.hash).exists()
-    assert {trial.hash for trial in results.feasible}.isdisjoint(t.hash for t in too_large)
+    assert all(trial.evaluation.feasible and trial.evaluation.epochs for trial in results.searched)
+    (too_large,) = results.baselines  # asked for by name, so it is told what it breaks
+    assert too_large.evaluation.status == "infeasible"
+    assert "training" not in too_large.evaluation.seconds
+    excess = f"{too_large.evaluation.values['macs'] - 7000:.6g}"
+    assert str(too_large.evaluation.reason).startswith(f"macs <= 7000 is violated by {excess} (")
+    assert not results.run.weights_file(too_large.hash).exists()
+    assert re.fullmatch(r"\d+ break macs <= 7000", results.refused)
+    assert "refused, at no trial's cost: " in results.run.log_file.read_text()
 
 
-def test_evolution_proposes_nothing_that_a_cheap_constraint_forbids(tmp_path: Path) -> None:
-    results = run_search(tiny(constraints=["macs <= 10000"]), tmp_path)
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_bound_that_nothing_keeps_is_one_error_that_names_the_closest(
+    tmp_path: Path, sampler: str
+) -> None:
+    file = tiny(constraints=["params <= 100"], search={"sampler": sampler})
 
-    assert all(trial.evaluation.feasible for trial in results.searched)
+    with pytest.raises(UserError, match=r"no more .* that keep .*params <= 100 is violated by 82"):
+        run_search(file, tmp_path)
 
 
 def test_a_bound_on_accuracy_is_checked_after_training(tmp_path: Path) -> None:
@@ -236,15 +242,25 @@ def test_a_space_that_is_used_up_ends_the_search_with_a_warning(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random"])
-def test_other_samplers_stop_when_they_only_repeat_themselves(
+def test_a_sampler_that_repeats_itself_is_left_alone_until_the_space_is_used_up(
     tmp_path: Path, sampler: str
 ) -> None:
-    space = {"stem": {"width": 8, "stride": 2}, "stages": [STAGE | {"depth": 1, "width": 8}]}
+    said: list[str] = []
+    space = {"stem": {"width": 8, "stride": 2}, "stages": [STAGE | {"depth": 1, "width": [8, 16]}]}
 
-    results = run_search(tiny(space=space, search={"trials": 50, "sampler": sampler}), tmp_path)
+    results = run_search(
+        tiny(space=space, search={"trials": 50, "sampler": sampler}),
+        tmp_path,
+        on_note=said.append,
+    )
 
-    check_whole(results, 4)
-    assert results.run.log_file.read_text().count("WARNING 100 proposals in a row") == 1
+    check_whole(results, 8)
+    assert said == [
+        "the sampler repeats itself: 100 proposals in a row were known already; going on with "
+        "random architectures that are new"
+    ]
+    assert results.used_up
+    assert results.ending.startswith("space 'tiny' has no more architectures")
 
 
 @pytest.mark.parametrize("how", [interrupt, fail])

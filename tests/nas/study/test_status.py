@@ -110,7 +110,8 @@ def test_of_a_driver_that_died_it_is_said_when_and_at_what(tmp_path: Path) -> No
     assert (status.state, status.counts.abandoned, status.counts.under_way) == ("died", 2, 0)
     shown = said("status", str(results.run.path))
     assert f"died after {DEAD}; 2 trials were under way: trial 12 training" in shown
-    assert f"go on with: nas search {results.run.config_file} --resume" in shown.replace("\n", "")
+    again = f"nas search {results.run.config_file} --runs {results.run.path.parent} --resume"
+    assert f"go on with: {again}" in shown.replace("\n", "")
 
 
 def test_trials_of_a_living_driver_elsewhere_are_under_way(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 from nas.problem.metrics import METRICS
 from nas.problem.records import SAMPLERS
 from nas.proposals.evolution import ArchiveEvolutionSampler
+from nas.proposals.gate import Gate
 from nas.proposals.samplers import make_sampler
 from nas.runs.redaction import address_only, without_passwords
 from nas.search.loop import Progress
@@ -41,16 +42,14 @@ def study() -> optuna.Study:
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_every_sampler_that_is_listed_can_be_made(name: str) -> None:
-    sampler = make_sampler(
-        name, SPACE, TWO, seed=0, initial=4, affordable=lambda graph: True, begun=3
-    )
+    sampler = make_sampler(name, SPACE, TWO, seed=0, initial=4, gate=Gate(), begun=3)
 
     assert isinstance(sampler, ArchiveEvolutionSampler) == (name == "evolution")
 
 
 def test_an_unknown_sampler_names_the_known_ones() -> None:
     with pytest.raises(UserError, match="known samplers: evolution, tpe, nsga2, random"):
-        make_sampler("evo", SPACE, TWO, seed=0, initial=4, affordable=lambda graph: True)
+        make_sampler("evo", SPACE, TWO, seed=0, initial=4, gate=Gate())
 
 
 @pytest.mark.parametrize(
