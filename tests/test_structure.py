@@ -22,7 +22,7 @@ ROOMS = {
     ),
     "nas": (
         *("nn", "data", "data.sources", "problem", "runs", "training", "serving", "evaluation"),
-        *("evaluation.ray.nodes", "evaluation.ray", "study", "proposals", "search"),
+        *("evaluation.ray.nodes", "evaluation.ray", "study", "findings", "proposals", "search"),
         *("export", "report", "cli.terminal", "cli"),
     ),
 }

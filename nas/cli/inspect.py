@@ -20,7 +20,7 @@ def front_command(
 ) -> None:
     """Show the Pareto front of a run."""
     if as_json:
-        from nas.report.finish import front_json
+        from nas.findings.front import front_json
         from nas.study.results import load_results
 
         typer.echo(json.dumps(front_json(load_results(run)), indent=1))
@@ -29,7 +29,7 @@ def front_command(
 
 
 def print_front(run: Path) -> None:
-    from nas.report.finish import front_json
+    from nas.findings.front import front_json
     from nas.study.results import load_results
 
     results = load_results(run)
@@ -138,7 +138,7 @@ def timed_layers(graph: "Graph", device: str) -> "LayerTimes | None":
     from latency_models.devices.device import get_device
     from latency_models.devices.latency import MeasurementError
     from latency_models.measurement.measurer import Measurer
-    from nas.report.kernel_times import time_layers
+    from nas.findings.kernel_times import time_layers
     from search_spaces.graphs.errors import UnsupportedOperatorError
 
     try:

@@ -7,6 +7,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from nas.findings.importance import Importance
 from nas.problem.formatting import milliseconds
 from nas.problem.metrics import METRICS, Metric
 from nas.problem.pareto import hypervolume, hypervolume_history
@@ -20,7 +21,6 @@ from nas.report.axes import (
     place_labels,
 )
 from nas.report.html import value_of
-from nas.report.importance import Importance
 from nas.study.results import RunResults, TrialResult
 from search_spaces.space.space import describe_genes
 

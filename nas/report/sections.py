@@ -4,21 +4,21 @@ from collections.abc import Callable
 
 import plotly.graph_objects as go
 
-from nas.problem.formatting import in_words, milliseconds, percent, shown
-from nas.problem.metrics import METRICS, Metric
-from nas.proposals.dominated_genes import offers_precisions, why_not
-from nas.report import provenance as facts_of
-from nas.report.axes import planes
-from nas.report.charts import front_chart, history_chart, importance_chart
-from nas.report.comparison import (
+from nas.findings.baselines import (
     BaselineRow,
     baseline_rows,
     best_baseline,
     compared,
     infeasible_reasons,
 )
+from nas.findings.importance import BEST_SHARE, gene_importance, trials_needed
+from nas.problem.formatting import in_words, milliseconds, percent, shown
+from nas.problem.metrics import METRICS, Metric
+from nas.proposals.dominated_genes import offers_precisions, why_not
+from nas.report import provenance as facts_of
+from nas.report.axes import planes
+from nas.report.charts import front_chart, history_chart, importance_chart
 from nas.report.html import Html, card, details, facts, join, section, table, tag, value_of
-from nas.report.importance import BEST_SHARE, gene_importance, trials_needed
 from nas.runs.redaction import without_passwords
 from nas.study.results import RunResults, TrialResult
 from nas.study.stopping import count_rungs, in_one_line, why_unfinished

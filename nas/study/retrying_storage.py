@@ -12,7 +12,7 @@ A call may have been done although its connection broke:
 import logging
 from collections.abc import Callable, Container, Sequence
 from time import monotonic, sleep
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
@@ -20,7 +20,13 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+
+from latency_models.devices.lazy import LazyModule
+
+if TYPE_CHECKING:
+    from sqlalchemy import exc
+else:
+    exc = LazyModule("sqlalchemy.exc")  # slow to import, and a run's own journal needs none of it
 
 LIMIT_S = 60.0  # how long a lost server is waited for
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 3.0
@@ -77,7 +83,7 @@ class RetryingStorage(BaseStorage):
         while True:
             try:
                 result = method(*given)
-            except (StorageInternalError, DBAPIError) as error:
+            except (StorageInternalError, exc.DBAPIError) as error:
                 waited_s = self._clock() - start
                 if not is_lost(error):
                     raise
@@ -197,9 +203,9 @@ class RetryingStorage(BaseStorage):
         return self._retry(self._storage.get_all_trials, study_id, deepcopy, states)
 
 
-def driver_error(error: BaseException | None) -> DBAPIError | None:
+def driver_error(error: BaseException | None) -> "exc.DBAPIError | None":
     """Returns what the database's driver said, from among an error's causes."""
-    while error is not None and not isinstance(error, DBAPIError):
+    while error is not None and not isinstance(error, exc.DBAPIError):
         error = error.__cause__ or error.__context__
     return error
 
@@ -207,7 +213,7 @@ def driver_error(error: BaseException | None) -> DBAPIError | None:
 def is_lost(error: BaseException) -> bool:
     """Whether a server is away, and may be back; what it refuses for good is no such thing."""
     found = driver_error(error)
-    if not isinstance(found, OperationalError | InterfaceError):
+    if not isinstance(found, exc.OperationalError | exc.InterfaceError):
         return False
     state = getattr(found.orig, "sqlstate", None) or getattr(found.orig, "pgcode", None)
     if state is not None:

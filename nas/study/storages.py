@@ -18,9 +18,6 @@ from typing import IO, Any
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage, get_storage
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock, get_lock_file
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
-from sqlalchemy.pool import NullPool
 
 from nas.runs.redaction import address_only, without_passwords
 from nas.study.retrying_storage import LIMIT_S, RetryingStorage, reason_of
@@ -31,8 +28,6 @@ SQLITE = "sqlite"
 KNOWN = "postgresql+psycopg://USER:PASSWORD@HOST/DATABASE, sqlite:///FILE, journal:PATH"
 CONNECT_S = 10  # how long one attempt to connect to a server may take
 SERVERS = ("postgresql", "mysql", "mariadb")
-# None is left open behind a search, or lost while it trains.
-ONE_CONNECTION_A_QUESTION: dict[str, Any] = {"poolclass": NullPool}
 
 _given: dict[str, str] = {}  # addresses with their passwords, by the address alone
 
@@ -149,7 +144,7 @@ def open_file(url: str, make: bool) -> BaseStorage:
             "path is right, from the folder that the search was started in, and its disk mounted"
         )
     try:
-        return RDBStorage(url, ONE_CONNECTION_A_QUESTION, skip_table_creation=not make)
+        return RDBStorage(url, one_connection_a_question(), skip_table_creation=not make)
     except Exception as error:  # SQLAlchemy and SQLite have their own types
         remedy = (
             "check that the folder exists and the file may be written"
@@ -157,6 +152,13 @@ def open_file(url: str, make: bool) -> BaseStorage:
             else "check that it is the file that the search was given"
         )
         raise UserError(f"cannot open study storage {url}: {reason_of(error)}; {remedy}") from None
+
+
+def one_connection_a_question() -> dict[str, Any]:
+    """Returns what leaves no connection open behind a search, or lost while it trains."""
+    from sqlalchemy.pool import NullPool  # as slow to import as all else of a study
+
+    return {"poolclass": NullPool}
 
 
 def file_of(url: str) -> Path | None:
@@ -167,6 +169,9 @@ def file_of(url: str) -> Path | None:
     >>> file_of("sqlite:///file:/data/studies.db?uri=true")
     PosixPath('/data/studies.db')
     """
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
     try:
         name = make_url(url).database
     except ArgumentError:  # opening it says what is wrong
@@ -175,11 +180,13 @@ def file_of(url: str) -> Path | None:
 
 
 def open_database(url: str, limit_s: float) -> BaseStorage:
+    from sqlalchemy.exc import NoSuchModuleError
+
     start = monotonic()
     is_given = "connect_timeout" in url or not url.startswith("postgresql")
     arguments = {} if is_given else {"connect_timeout": CONNECT_S}
     try:
-        database = RDBStorage(url, ONE_CONNECTION_A_QUESTION | {"connect_args": arguments})
+        database = RDBStorage(url, one_connection_a_question() | {"connect_args": arguments})
         return RetryingStorage(get_storage(database), without_passwords(url), limit_s=limit_s)
     except (ImportError, NoSuchModuleError) as error:
         raise UserError(

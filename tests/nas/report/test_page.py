@@ -15,11 +15,11 @@ import pytest
 
 from latency_models.devices.latency import Latency
 from latency_models.measurement.layer_table import layer_rows
+from nas.findings.baselines import baseline_rows, best_baseline, dominates, infeasible_reasons
+from nas.findings.importance import gene_importance, trials_needed
+from nas.findings.kernel_times import kernel_times_file
 from nas.problem.metrics import METRICS
 from nas.report.axes import AxisScale, Box, Plane, place_labels, planes
-from nas.report.comparison import baseline_rows, best_baseline, dominates, infeasible_reasons
-from nas.report.importance import gene_importance, trials_needed
-from nas.report.kernel_times import kernel_times_file
 from nas.report.page import write_report
 from nas.report.picture import save_front_picture
 from nas.runs.evaluation import Evaluation

@@ -21,14 +21,14 @@ from nas.evaluation.evaluator import Evaluator
 from nas.evaluation.instruments import Instruments
 from nas.evaluation.place import LocalPlace, OpenPlace
 from nas.evaluation.workers import local_workers
+from nas.findings.front import front_json
+from nas.findings.importance import gene_importance
 from nas.problem.metrics import METRICS
 from nas.problem.records import RunConfig
 from nas.problem.search_problem import Setting
 from nas.proposals.evolution import best_trials
 from nas.report.axes import planes
 from nas.report.charts import front_chart
-from nas.report.finish import front_json
-from nas.report.importance import gene_importance
 from nas.report.page import write_report
 from nas.runs.evaluation import Evaluation
 from nas.runs.folder import RunFolder

@@ -8,7 +8,7 @@ from latency_models.devices.capabilities import capabilities
 from latency_models.devices.device import cpu_of, get_device
 from latency_models.measurement.layer_table import layer_rows
 from latency_models.measurement.measurer import Measurer
-from nas.report.kernel_times import (
+from nas.findings.kernel_times import (
     kernel_times_file,
     load_kernel_times,
     measure_kernel_times,
