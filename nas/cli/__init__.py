@@ -22,6 +22,7 @@ from nas.cli.inspect import (
 from nas.cli.latency import latency_app
 from nas.cli.profile import fit_command, profile_command, transfer_command
 from nas.cli.quantize import quantize_command, sensitivity_command
+from nas.cli.runs import compare_command, runs_command
 from nas.cli.search import search_command
 from nas.cli.status import dashboard_command, status_command
 from nas.cli.style import console, print_error
@@ -38,6 +39,8 @@ app.command("search")(search_command)
 app.command("status")(status_command)
 app.command("dashboard")(dashboard_command)
 app.command("front")(front_command)
+app.command("runs")(runs_command)
+app.command("compare")(compare_command)
 app.command("report")(report_command)
 app.command("export")(export_command)
 app.command("retrain")(retrain_command)

@@ -17,29 +17,38 @@ RunPath = Annotated[Path, typer.Argument(help="Run folder, e.g. runs/digits.")]
 def front_command(
     run: RunPath,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    csv_file: Annotated[
+        Path | None, typer.Option("--csv", help="Write all trials, also those off the front.")
+    ] = None,
 ) -> None:
     """Show the Pareto front of a run."""
-    if as_json:
-        from nas.findings.front import front_json
-        from nas.study.results import load_results
-
-        typer.echo(json.dumps(front_json(load_results(run)), indent=1))
-    else:
-        print_front(run)
-
-
-def print_front(run: Path) -> None:
     from nas.findings.front import front_json
     from nas.study.results import load_results
 
     results = load_results(run)
+    if as_json:
+        typer.echo(json.dumps(front_json(results), indent=1))
+    else:
+        print_front(results)
+    if csv_file is not None:
+        from nas.findings.trial_table import write_csv
+
+        with csv_file.open("w", newline="", encoding="utf-8") as file:
+            count = write_csv(results, file)
+        if not as_json:
+            console.print(f"{count} trials: {csv_file}")
+
+
+def print_front(results: "RunResults") -> None:
+    from nas.findings.front import front_json
+
     data = front_json(results)
     names = list(data["objectives"])
     tested = any("test_accuracy" in row for row in data["front"])
     extra = [n for n in ("macs", "params") if n not in names]
     columns = [*names, *(["test_accuracy"] if tested else []), *extra]
     heads = (f"?>{name}" if name in extra else f">{name}" for name in columns)
-    made = table("trial", *heads, "pick", title=f"front of {run}")
+    made = table("trial", *heads, "pick", title=f"front of {results.run.path}")
     for row in data["front"]:
         values = row["values"] | {"test_accuracy": row.get("test_accuracy")}
         marks = {"latency_ms": "~"} if row.get("latency_source") == "predicted" else {}
@@ -90,6 +99,7 @@ def networks_command(
 
 if TYPE_CHECKING:
     from latency_models.measurement.layer_table import LayerRow, LayerTimes
+    from nas.study.results import RunResults
     from search_spaces.graphs.graph import Graph
 
 HEAD = ("layer", "operator", "precision", "?output", "?>MACs", "?>weights", "?>bytes moved")

@@ -278,7 +278,9 @@ def finish(results: "RunResults", again: Callable[[], str]) -> None:
         again: Returns the command that goes on with the search.
     """
     from nas.cli.inspect import print_front
+    from nas.cli.runs import disk_line
     from nas.report.finish import finish_run
+    from nas.runs.disk import disk_use
     from nas.study.stopping import in_one_line
 
     done, wanted = len(results.searched), results.config.search.trials
@@ -293,7 +295,8 @@ def finish(results: "RunResults", again: Callable[[], str]) -> None:
         if said:
             console.print(said)
     finish_run(results)
-    print_front(results.run.path)
+    print_front(results)
+    console.print(disk_line(disk_use(results.run, {trial.hash for trial in results.front})))
     console.print(f"report: {results.run.report_file}")
     if not results.ending and (done < wanted or results.predicted_front):
         console.print(f"go on with: {again()}")

@@ -12,6 +12,7 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 
 from nas.cli.going_on import search_line
+from nas.cli.runs import disk_line
 from nas.cli.style import console, metric, table
 from nas.cli.terminal.options import within
 from nas.cli.terminal.text import styled
@@ -124,6 +125,7 @@ def drawn(status: "Status", results: "RunResults") -> RenderableType:
         say(f"best {metric_.title}: {metric(best.objective, best.value)} ({best.name})")
     if status.hypervolume is not None:
         say(f"front: {status.front} networks, hypervolume {status.hypervolume:.4g}")
+    say(disk_line(status.disk))
     if results.infeasible and not results.feasible:
         say(results.why_nothing, "yellow")
     if status.failures:

@@ -49,19 +49,24 @@ def report_html(results: RunResults) -> str:
         sections.provenance(results),
         tag("footer", "Written by hwnas ", sections.version_of(results), "."),
     )
+    return document(f"{name}: search report", body, has_charts=charts.number > 0)
+
+
+def document(title: str, body: Html, *, has_charts: bool) -> str:
+    """Returns a page that asks the network for nothing."""
     assets = files("nas.report") / "assets"
     return "\n".join(
         (
             "<!doctype html>",
             '<html lang="en"><head><meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{html(name)}: search report</title>",
+            f"<title>{html(title)}</title>",
             '<link rel="icon" href="data:,">',
             f"<style>{(assets / 'style.css').read_text()}</style>",
-            f"<script>{get_plotlyjs()}</script>" if charts.number else "",
+            f"<script>{get_plotlyjs()}</script>" if has_charts else "",
             "</head><body>",
             body,
-            f"<script>{(assets / 'script.js').read_text()}</script>" if charts.number else "",
+            f"<script>{(assets / 'script.js').read_text()}</script>" if has_charts else "",
             "</body></html>\n",
         )
     )

@@ -113,6 +113,11 @@ class RunFolder:
         return self.path / "checkpoints"
 
     @property
+    def weights(self) -> Path:
+        """The folder of trained weights; which ones it keeps says ``search.keep_weights``."""
+        return self.path / "weights"
+
+    @property
     def rungs(self) -> Path:
         """The folder of early stopping; missing where nothing reached a rung."""
         return self.path / "rungs"
@@ -133,7 +138,7 @@ class RunFolder:
         return self.path / "evaluations" / f"{checked(key)}.json"
 
     def weights_file(self, key: str) -> Path:
-        return self.path / "weights" / f"{checked(key)}.safetensors"
+        return self.weights / f"{checked(key)}.safetensors"
 
     def save_evaluation(
         self,

@@ -21,6 +21,7 @@ from nas.evaluation.feasibility import broken_rules, latency_rules
 from nas.problem.pareto import hypervolume
 from nas.problem.records import RunConfig
 from nas.problem.run_file import read_run_file
+from nas.runs.disk import DiskUse, disk_use
 from nas.runs.evaluation import Evaluation
 from nas.runs.folder import open_run
 from nas.runs.redaction import without_passwords
@@ -77,6 +78,7 @@ class Status:
         elsewhere: Drivers of the study that have other run folders and did not leave.
         measured: Latencies measured on the run's device, by what is on file.
         failures: Why architectures are infeasible, with how many; the most frequent first.
+        disk: What the run's folder takes.
     """
 
     run: Path
@@ -94,6 +96,7 @@ class Status:
     front: int
     hypervolume: float | None
     failures: tuple[tuple[str, int], ...]
+    disk: DiskUse
 
 
 def status_to_json(status: Status) -> dict[str, Any]:
@@ -206,6 +209,7 @@ def status_of(
             else None
         ),
         failures=causes(results),
+        disk=disk_use(results.run, {trial.hash for trial in front}),
     )
 
 

@@ -1,0 +1,64 @@
+"""Trial table: every trial of a run with all that is known of it, for a spreadsheet or pandas."""
+
+import csv
+from collections.abc import Iterator
+from typing import IO
+
+from nas.findings.front import PICKS
+from nas.problem.metrics import METRICS
+from nas.study.results import RunResults, TrialResult
+
+Cell = str | int | float | None
+
+
+def write_csv(results: RunResults, file: IO[str]) -> int:
+    """Writes a head and a line for each trial, in the order of their numbers; returns how many.
+
+    What is not known of a trial is left empty.
+    """
+    rows = list(trial_rows(results))
+    found = dict.fromkeys(name for row in rows for name in row)
+    genes = [name for name in found if name.startswith("gene.")]
+    writer = csv.DictWriter(file, [name for name in found if name not in genes] + genes)
+    writer.writeheader()
+    writer.writerows(rows)
+    return len(rows)
+
+
+def trial_rows(results: RunResults) -> Iterator[dict[str, Cell]]:
+    """Yields a row for each trial: the same names in each, and its genes."""
+    front = {trial.hash for trial in results.front}
+    picks = {which: results.pick(which).hash for which in PICKS} if front else {}
+    scores = results.test_accuracies
+    known = {name for trial in results.trials for name in trial.evaluation.values}
+    metrics = [*(name for name in METRICS if name in known), *sorted(known - METRICS.keys())]
+    phases = dict.fromkeys(p for trial in results.trials for p in trial.evaluation.seconds)
+    for trial in results.trials:
+        evaluation = trial.evaluation
+        latency, predicted = evaluation.latency, evaluation.predicted
+        yield {
+            "trial": trial.number,
+            "name": trial.name,
+            "hash": trial.hash,
+            "status": evaluation.status,
+            "reason": evaluation.reason,
+            "on_front": int(trial.hash in front),
+            "picks": " ".join(which for which, key in picks.items() if key == trial.hash),
+            **{name: evaluation.values.get(name) for name in metrics},
+            "test_accuracy": scores.get(trial.hash),
+            "latency_spread_ms": latency.spread_ms if latency else None,
+            "latency_source": latency.source if latency else None,
+            "predicted_latency_ms": predicted.median_ms if predicted else None,
+            "epochs": evaluation.epochs,
+            "accuracy_by_epoch": " ".join(map(repr, evaluation.accuracy_history)),
+            **{f"{phase}_s": evaluation.seconds.get(phase) for phase in phases},
+            "repeats": " ".join(map(str, trial.repeats)),
+            **genes_of(trial),
+        }
+
+
+def genes_of(trial: TrialResult) -> dict[str, Cell]:
+    return {
+        f"gene.{name}": value if isinstance(value, str | int | float) else str(value)
+        for name, value in trial.genes.items()
+    }

@@ -1,0 +1,54 @@
+"""The list of runs: what each is about, and damaged ones among them."""
+
+from pathlib import Path
+
+import pytest
+
+from nas.findings.run_list import RunSummary, UnreadableRun, list_runs
+from nas.runs.disk import disk_use
+from search_spaces.graphs.errors import UserError
+from tests.nas.parts.runs import make_run, make_trained_run, run_file
+
+
+def test_each_run_of_a_folder_is_a_row_by_its_name(tmp_path: Path) -> None:
+    results = make_run(tmp_path, file=run_file("b", trials=4), trials=4)
+    trained, _ = make_trained_run(tmp_path, name="a")
+    (tmp_path / "no run").mkdir()
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "run.json").write_text("{")
+
+    first, second, third = list_runs(tmp_path)
+
+    assert isinstance(first, RunSummary)
+    assert isinstance(second, RunSummary)
+    assert (second.path.name, second.done, second.wanted) == ("b", 4, 4)
+    assert second.front == len(results.front)
+    best = max(trial.evaluation.values["accuracy"] for trial in results.feasible)
+    assert second.best_accuracy == best
+    assert second.started is not None
+    weights = trained.run.weights_file(trained.front[0].hash).stat().st_size
+    assert first.disk.weight_bytes == first.disk.front_weight_bytes == weights
+    assert first.disk.weights == 1
+    assert first.disk.bytes > weights
+    assert isinstance(third, UnreadableRun)
+    assert "run.json is damaged" in third.reason
+
+
+def test_a_run_is_a_list_of_itself_and_no_run_is_an_error(tmp_path: Path) -> None:
+    results = make_run(tmp_path, trials=1)
+
+    (only,) = list_runs(results.run.path)
+
+    assert only.path == results.run.path
+    for empty in (tmp_path / "nowhere", results.run.path / "evaluations"):
+        with pytest.raises(UserError, match="holds no runs; give the folder"):
+            list_runs(empty)
+
+
+def test_weights_off_the_front_are_told_apart(tmp_path: Path) -> None:
+    trained, _ = make_trained_run(tmp_path)
+    size = trained.run.weights_file(trained.front[0].hash).stat().st_size
+
+    use = disk_use(trained.run, front=set())
+
+    assert (use.weights, use.weight_bytes, use.front_weight_bytes) == (1, size, 0)
