@@ -56,7 +56,7 @@ def print_front(results: "RunResults") -> None:
         made.add_row(row["name"], *cells, ", ".join(row["picks"]))
     console.print(made)
     if not data["front"]:
-        console.print(results.why_nothing, highlight=False, markup=False)
+        console.print(results.why_nothing)
 
 
 def report_command(run: RunPath) -> None:

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nas.cli.device import Drift
-from nas.cli.going_on import search_line
-from nas.cli.style import console, metric, print_error
+from nas.cli.style import console, print_error
+from nas.cli.terminal.going_on import search_line
 from nas.cli.terminal.options import within
-from nas.problem.formatting import duration
+from nas.cli.terminal.tables import is_screen
+from nas.cli.terminal.trial_lines import trial_lines
 
 if TYPE_CHECKING:
     from nas.evaluation.place import Place
     from nas.problem.run_file import RunFile
-    from nas.search.loop import Progress as TrialDone
     from nas.study.results import RunResults
     from search_spaces.space.space import Architecture
 
@@ -203,18 +203,20 @@ def watched_search(
     bar = progress_bar(
         MofNCompleteColumn(), TimeElapsedColumn(), said("left"), TimeRemainingColumn()
     )
+    lines = trial_lines(file.config(), console.width if is_screen(console) else None)
     task = bar.add_task("searching", total=file.search.trials, start=False)
 
     def start() -> None:
         bar.start()
         bar.start_task(task)
+        bar.console.print(lines.head, style="bold")
 
     def notify(said: str) -> None:
-        bar.console.print(said, style="yellow", highlight=False, markup=False)
+        bar.console.print(said, style="yellow")
 
     def show(progress: TrialDone) -> None:
         bar.update(task, completed=progress.done)
-        bar.console.print(line(progress))
+        bar.console.print(lines.line(progress))
 
     try:
         return run_search(
@@ -230,22 +232,6 @@ def watched_search(
         )
     finally:
         bar.stop()
-
-
-def line(progress: "TrialDone") -> str:
-    from nas.study.stopping import why_unfinished
-
-    evaluation = progress.evaluation
-    shown = ("accuracy", "latency_ms", "macs", "params")
-    marks = {"latency_ms": "~"} if evaluation.is_predicted else {}
-    numbers = "  ".join(
-        f"{marks.get(name, '') + metric(name, evaluation.values[name]):>10}"
-        for name in shown
-        if name in evaluation.values
-    )
-    took = duration(sum(evaluation.seconds.values()))
-    why = why_unfinished(evaluation)
-    return f"{progress.name:<24}{numbers}  in {took}{'  ' * bool(why)}{why}"
 
 
 def about_useless(results: "RunResults") -> str:
@@ -279,7 +265,7 @@ def finish(results: "RunResults", again: Callable[[], str]) -> None:
     """
     from nas.cli.inspect import print_front
     from nas.cli.runs import disk_line
-    from nas.report.finish import finish_run
+    from nas.report.finish import finish_run, without_weights
     from nas.runs.disk import disk_use
     from nas.study.stopping import in_one_line
 
@@ -296,6 +282,12 @@ def finish(results: "RunResults", again: Callable[[], str]) -> None:
             console.print(said)
     finish_run(results)
     print_front(results)
+    if gone := without_weights(results):
+        console.print(
+            f"{', '.join(trial.name for trial in gone)}: on the front, but its weights are gone "
+            "(search.keep_weights); nas retrain --pick NUMBER trains it",
+            style="yellow",
+        )
     console.print(disk_line(disk_use(results.run, {trial.hash for trial in results.front})))
     console.print(f"report: {results.run.report_file}")
     if not results.ending and (done < wanted or results.predicted_front):

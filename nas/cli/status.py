@@ -11,9 +11,9 @@ import typer
 from rich.console import Group, RenderableType
 from rich.live import Live
 
-from nas.cli.going_on import search_line
 from nas.cli.runs import disk_line
 from nas.cli.style import console, metric, table
+from nas.cli.terminal.going_on import search_line
 from nas.cli.terminal.options import within
 from nas.cli.terminal.text import styled
 from nas.problem.formatting import duration
@@ -245,6 +245,7 @@ def dashboard_command(
 ) -> None:
     """Open Optuna's dashboard on a run's study, until Ctrl-C; it only shows."""
     from nas.serving.sockets import open_socket, read_token, url_of
+    from nas.study.attributes import is_fully_known
     from nas.study.status import StatusReader
     from search_spaces.graphs.errors import UserError
 
@@ -263,8 +264,13 @@ def dashboard_command(
     reader = StatusReader(run)
     if reader.study() is None or reader.storage is None:
         raise UserError(f"{run} has no study yet; start its search first")
-    names = [metric.name for metric in reader.config.objectives]
-    storage = ReadOnlyStorage(reader.storage, reader.config.name, names)
+    metrics = reader.config.objectives
+    storage = ReadOnlyStorage(
+        reader.storage,
+        reader.config.name,
+        [metric.name for metric in metrics],
+        lambda trial: is_fully_known(trial, metrics),
+    )
     app = dashboard_app(storage, secret)
     listening = open_socket(host, port, has_token=secret is not None)
     needs = " (any user name, the token as password)" if secret is not None else ""

@@ -1,28 +1,13 @@
-"""Style: what commands print through, and numbers as people read them."""
+"""Style: what commands print through."""
 
 import sys
 
 from nas.cli.terminal.console import console as console
+from nas.cli.terminal.numbers import metric as metric
 from nas.cli.terminal.tables import table as table
 from nas.cli.terminal.text import in_one_line
-from nas.problem.formatting import milliseconds, percent, scaled
 
 
 def print_error(said: str) -> None:
     """Writes one line to where errors go."""
     sys.stderr.write(f"{in_one_line(said)}\n")
-
-
-def metric(name: str, value: float | None) -> str:
-    """Returns a metric's value with the digits that it deserves, by the unit in its name.
-
-    >>> metric("test_accuracy", 0.98765), metric("latency_ms", 0.012345), metric("macs", 1234567)
-    ('98.77 %', '0.0123 ms', '1.23 M')
-    """
-    if value is None:
-        return "-"
-    if name.endswith("accuracy"):
-        return percent(value)
-    if name.endswith("_ms"):
-        return milliseconds(value)
-    return scaled(value, "B" if name.endswith("_bytes") else "")

@@ -97,6 +97,7 @@ def check_training(name: str, value: object, holds: bool, rule: str) -> None:
         raise UserError(f"training {name} must be {rule}, got {value}")
 
 
+KeepWeights = Literal["all", "front"]
 LatencySourceName = Literal["measured", "predicted", "hybrid"]
 
 
@@ -201,6 +202,7 @@ class SearchConfig:
         avoid_useless: Whether a precision that is slower and no smaller than a higher one on the
             device gives way to it.
         early_stopping: None trains every candidate to the end.
+        keep_weights: Whose trained weights stay on disk: of all networks, or of the front.
         cpus, gpus: Resources of one training on a cluster; a fraction shares one with others.
     """
 
@@ -214,6 +216,7 @@ class SearchConfig:
     storage: str | None = None
     avoid_useless: bool = True
     early_stopping: EarlyStopping | None = None
+    keep_weights: KeepWeights = "all"
     cpus: float = 1.0
     gpus: float = 0.0
 
@@ -226,6 +229,8 @@ class SearchConfig:
         limit = self.training_limit_s
         check("training_limit_s", limit, limit is None or limit > 0, "above 0, or none")
         known = ", ".join(SAMPLERS)
+        keep, kinds = self.keep_weights, get_args(KeepWeights)
+        check("keep_weights", repr(keep), keep in kinds, f"one of {', '.join(kinds)}")
         check("sampler", repr(self.sampler), self.sampler in SAMPLERS, f"one of {known}")
         whole = "a fraction up to 1, or a whole number"
         check("cpus", self.cpus, self.cpus > 0 and is_share(self.cpus), f"above 0: {whole}")

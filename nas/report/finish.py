@@ -12,7 +12,7 @@ from nas.findings.kernel_times import measure_kernel_times
 from nas.problem.search_problem import load_setting
 from nas.report.page import write_report
 from nas.runs.files import write_json
-from nas.study.results import RunResults
+from nas.study.results import RunResults, TrialResult
 from nas.training.accuracy import accuracy
 from search_spaces.graphs.errors import UnsupportedOperatorError
 
@@ -39,10 +39,20 @@ def time_knee(results: RunResults) -> None:
         log.warning("the kernels of the knee have no times: %s", error)
 
 
-def test_accuracies(results: RunResults) -> dict[str, float]:
-    """Returns the test accuracy of every network on the front that was trained here, by hash."""
+def trained_here(results: RunResults) -> list[TrialResult]:
+    """Returns the networks of the front whose weights belong into this run's folder."""
     elsewhere = results.run.elsewhere
-    front = [t for t in results.front if t.evaluation.epochs and t.hash not in elsewhere]
+    return [t for t in results.front if t.evaluation.epochs and t.hash not in elsewhere]
+
+
+def without_weights(results: RunResults) -> list[TrialResult]:
+    """Returns networks of the front whose weights are gone: they had left it once."""
+    return [t for t in trained_here(results) if not results.run.has_weights(t.hash)]
+
+
+def test_accuracies(results: RunResults) -> dict[str, float]:
+    """Returns the test accuracy of every network on the front whose weights are here, by hash."""
+    front = [t for t in trained_here(results) if results.run.has_weights(t.hash)]
     if not front:
         return {}
     test = load_setting(results.config).tensors.test

@@ -42,6 +42,7 @@ TITLES = {
     "network": "Chosen network",
     "baselines": "Baselines",
     "history": "Progress",
+    "learning": "Learning curves",
     "predictions": "Predicted latency",
     "importance": "Gene importance",
     "stopped": "Stopped early",

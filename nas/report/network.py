@@ -20,21 +20,25 @@ def chosen_network(results: RunResults, chosen: TrialResult | None) -> Html:
     parts: list[object] = [tag("p", f"{chosen.name}, hash {chosen.hash}.")]
     if chosen.genes:
         parts.append(tag("pre", describe_genes(chosen.genes.items())))
-    head = ["layer", "operator", "window", "precision", "output"]
-    head += ["MACs", "bytes moved", "weights", "params"]
-    foot: list[object] = ["total", f"{len(rows)} kernels", "", "", ""]
-    foot += [scaled(cost.macs), scaled(cost.memory_access_bytes, "B")]
-    foot += [scaled(cost.weight_bytes, "B"), scaled(cost.params)]
-    if times:
-        head += ["instruction", "us", "share"]
-        foot += ["", microseconds(sum(times.layers.ms.values())), ""]
     fp32_ms = times.layers.fp32_ms if times else None
+    head = ["layer", "operator", "precision", "output"]
+    foot: list[object] = ["total", f"{len(rows)} kernels", "", ""]
+    if times:  # before the costs, so that no screen cuts them off
+        head += ["us", "share"]
+        foot += [microseconds(sum(times.layers.ms.values())), ""]
     if fp32_ms is not None:
         head.append("us in fp32")
         foot.append(microseconds(sum(fp32_ms.values())))
+    if times:
+        head.append("instruction")
+        foot.append("")
+    head += ["MACs", "bytes moved", "weights", "params"]
+    foot += [scaled(cost.macs), scaled(cost.memory_access_bytes, "B")]
+    foot += [scaled(cost.weight_bytes, "B"), scaled(cost.params)]
     longest = max((row.share or 0.0 for row in rows), default=0.0) if times else None
     cells = [layer_cells(row, longest, fp32_ms is not None) for row in rows]
-    numbers = [*range(5, 9), 10, 12]
+    texts = ("layer", "operator", "precision", "output", "share", "instruction")
+    numbers = [column for column, name in enumerate(head) if name not in texts]
     parts.append(table(head, cells, numbers=numbers, foot=foot))
     parts.append(tag("p", layer_note(times, chosen), classes="quiet"))
     return section("network", *parts)
@@ -42,26 +46,24 @@ def chosen_network(results: RunResults, chosen: TrialResult | None) -> Html:
 
 def layer_cells(row: LayerRow, longest: float | None, beside_fp32: bool) -> list[object]:
     """Returns a row of the per-layer table; ``longest`` is the largest share, where timed."""
-    cells: list[object] = [
-        row.name,
-        row.operator,
-        row.window,
-        row.precision,
-        " x ".join(str(size) for size in row.shape),
-        scaled(row.macs),
-        scaled(row.memory_access_bytes, "B"),
-        scaled(row.weight_bytes, "B"),
-        scaled(row.params),
-    ]
-    if longest is None:
-        return cells
-    cells.append(row.instruction)
-    last = [fp32_cell(row)] if beside_fp32 else []
+    operator, plus, fused = row.operator.partition(" + ")
+    shape = "x".join(map(str, row.shape))
+    cells: list[object] = [row.name, f"{operator} {row.window}".rstrip() + plus + fused]
+    cells += [row.precision, shape]
+    if longest is not None:
+        cells += [*time_cells(row, longest), *([fp32_cell(row)] if beside_fp32 else [])]
+        cells.append(row.instruction)
+    moved, weights = scaled(row.memory_access_bytes, "B"), scaled(row.weight_bytes, "B")
+    return [*cells, scaled(row.macs), moved, weights, scaled(row.params)]
+
+
+def time_cells(row: LayerRow, longest: float) -> list[object]:
+    """Returns what a layer takes, and its share as a bar and a number."""
     if row.ms is None or row.share is None:
-        return [*cells, "not measured" if row.memory_access_bytes else "in place", "", *last]
+        return ["not measured" if row.memory_access_bytes else "in place", ""]
     width = 4 * row.share / longest if longest else 0.0
     bar = Html(f'<span class="share" style="width:{width:.3f}rem"></span>')
-    return [*cells, microseconds(row.ms), join(bar, percent(row.share)), *last]
+    return [microseconds(row.ms), join(bar, percent(row.share))]
 
 
 def fp32_cell(row: LayerRow) -> object:
@@ -91,9 +93,10 @@ def layer_note(times: KernelTimes | None, chosen: TrialResult) -> str:
         "leaves out what the runtime and the caches cost between kernels."
     )
     if times.layers.fp32_ms is not None:
-        note += " The last column is the same layer in the same network with all of it in float32."
+        note += " Beside them stands the same layer in the same network, all of it in float32."
     whole = chosen.evaluation.values.get("latency_ms")
     if whole is None:
         return note
     kind = "predicted" if chosen.evaluation.is_predicted else "measured"
-    return f"{note} It is {sum(times.layers.ms.values()) / whole:.2f} times the {kind} latency."
+    ratio = sum(times.layers.ms.values()) / whole
+    return f"{note} Their sum is {ratio:.2f} times the {kind} latency."

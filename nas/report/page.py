@@ -8,6 +8,7 @@ import plotly.io
 from plotly.offline import get_plotlyjs
 
 from nas.report import sections
+from nas.report.curves import learning_curves
 from nas.report.html import PREDICTED, Html, html, join, navigation, tag
 from nas.report.network import chosen_network
 from nas.report.predictions import predicted_latency
@@ -42,6 +43,7 @@ def report_html(results: RunResults) -> str:
         chosen_network(results, chosen),
         sections.baselines(results),
         sections.history(results, charts.add),
+        learning_curves(results, chosen, charts.add),
         predicted_latency(results, charts.add),
         sections.importance(results, charts.add),
         sections.stopped_early(results),

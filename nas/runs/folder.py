@@ -182,6 +182,9 @@ class RunFolder:
             return from_json(self.elsewhere[key].architecture)
         return load_architecture(path)
 
+    def has_weights(self, key: str) -> bool:
+        return self.weights_file(key).exists()
+
     def load_model(self, key: str) -> Model:
         """Returns the trained model of the graph with this hash.
 
@@ -199,7 +202,8 @@ class RunFolder:
                     "'nas retrain'"
                 ) from None
             raise UserError(
-                f"architecture {key} has no weights in {path.parent}; it was not trained"
+                f"architecture {key} has no weights in {path.parent}: it was not trained, or they "
+                "went when it left the front (search.keep_weights: front); 'nas retrain' trains it"
             ) from None
         except Exception as error:  # safetensors raises its own type for a damaged file
             raise UserError(f"{path} is damaged: {error}") from None

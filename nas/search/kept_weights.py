@@ -58,11 +58,13 @@ class KeptWeights:
 def superfluous(evaluations: Iterable[Evaluation], metrics: Sequence[Metric]) -> set[str]:
     """Returns the hashes of the networks that cannot come to the front any more."""
     every = list(evaluations)
-    feasible = [each for each in every if each.feasible]
+    names = {metric.name for metric in metrics}
+    feasible = [each for each in every if each.feasible and names <= each.values.keys()]
     rows = [[each.values[metric.name] for metric in metrics] for each in feasible]
     points = losses(np.array(rows, dtype=np.float64), metrics)
     settled = points[[not each.is_predicted for each in feasible]]
-    ahead = (settled[None] <= points[:, None]).all(axis=2)
-    dominated = (ahead & (settled[None] < points[:, None]).any(axis=2)).any(axis=1)
-    gone = {each.hash for each, is_gone in zip(feasible, dominated, strict=True) if is_gone}
-    return gone | {each.hash for each in every if not each.feasible}
+    gone = {each.hash for each in every if not each.feasible}
+    for each, own in zip(feasible, points, strict=True):
+        if ((settled <= own).all(axis=1) & (settled < own).any(axis=1)).any():
+            gone.add(each.hash)
+    return gone

@@ -132,6 +132,7 @@ MAY_CHANGE = frozenset(
     {
         *("search.trials", "search.workers", "search.timeout", "search.cpus", "search.gpus"),
         *("latency.time_limit_s", "latency.max_drift"),
+        "search.keep_weights",
     }
 )
 OWN = frozenset({"data", "search.storage", "search.workers", "search.trials", "resources"})

@@ -42,7 +42,8 @@ from nas.search.endings import logging_to, naming_lost_storage
 from nas.search.enqueue import enqueue as enqueue_all
 from nas.search.enqueue import fitted
 from nas.search.final_front import measure_front
-from nas.search.loop import OnProgress, SearchLoop, ignore_notice, ignore_progress
+from nas.search.kept_weights import KeptWeights
+from nas.search.loop import OnProgress, Progress, SearchLoop, ignore_notice, ignore_progress
 from nas.search.resume import take_up_study, terms_of
 from nas.search.stopping import in_words, stopping_gently
 from nas.study.drivers import Drivers
@@ -154,13 +155,13 @@ def run_search(
     with (
         opened_run(search, on_note) as lock,
         opened_study(search, lock, place.is_here) as drivers,
-        opened_loop(search, drivers, place, on_progress) as (loop, measurer),
+        opened_loop(search, drivers, place, on_progress) as (loop, measurer, weights),
     ):
         loop.notify = on_note
         on_start()
         if place.is_here and (slowed := slowed_down(config)):
             loop.tell_people(slowed)
-        return carry_out(loop, measurer, gate, model)
+        return carry_out(loop, measurer, weights, gate, model)
 
 
 @contextmanager
@@ -209,8 +210,8 @@ def opened_study(search: CheckedSearch, lock: RunLock, is_here: bool) -> Iterato
 @contextmanager
 def opened_loop(
     search: CheckedSearch, drivers: Drivers, place: Place, on_progress: OnProgress
-) -> Iterator[tuple[SearchLoop, NetworkTimer]]:
-    """Opens the place; yields the loop over trials, and what measures the final front."""
+) -> Iterator[tuple[SearchLoop, NetworkTimer, KeptWeights]]:
+    """Opens the place; yields the loop over trials, what measures the final front, and weights."""
     config, run, setting, model = search.config, search.run, search.setting, search.model
     if model is not None:
         note_model(run, model)
@@ -224,12 +225,22 @@ def opened_loop(
             log.info("useless precisions are not looked for: %s", reason)
         else:
             avoid_useless(drivers.study, setting, opened.measurer, run)
-        loop = SearchLoop(config, setting, drivers, opened.workers, on_progress, activity)
-        yield loop, opened.measurer
+        weights = KeptWeights(config, run)
+
+        def tell(progress: Progress) -> None:
+            weights.note(progress.evaluation)
+            on_progress(progress)
+
+        loop = SearchLoop(config, setting, drivers, opened.workers, tell, activity)
+        yield loop, opened.measurer, weights
 
 
 def carry_out(
-    loop: SearchLoop, measurer: NetworkTimer, gate: Gate, model: Predictor | None
+    loop: SearchLoop,
+    measurer: NetworkTimer,
+    weights: KeptWeights,
+    gate: Gate,
+    model: Predictor | None,
 ) -> RunResults:
     """Searches until all is evaluated, measures the front, and returns what was found.
 
@@ -248,8 +259,10 @@ def carry_out(
     timeout = loop.config.search.timeout
     with stopping_gently(loop.stop, loop.notify, lambda: in_words(loop.under_way), timeout):
         measure_the_unmeasured(loop.run, loop.config, latency, loop.stop.is_set)
+        weights.tidy(read_results())
         loop.run_all()
         measure_front(read_results, measurer, loop.stop.is_set)
+    weights.tidy(read_results())
     if loop.config.search.storage is not None:
         publish_measured(read_results(), loop.study)
     results = replace(

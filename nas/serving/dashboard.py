@@ -1,13 +1,15 @@
 """Dashboard: Optuna's own, on the study of a run, to look at and not to touch.
 
-It shows feasible and infeasible trials apart and names the objectives. Optuna-dashboard knows
+It shows feasible and infeasible trials apart and names the objectives. A trial of which not every
+objective was found out has none there, as one that was pruned: what a sampler was told in its
+place is no result. Optuna-dashboard knows
 constraints only as an attribute that newer Optuna does not write any more, so the storage that it
 is given adds it to what it reads. Nothing is ever written: the storage refuses it, and so does the
 server (`nas.serving.dashboard_server`), which answers ``GET`` and ``HEAD`` alone.
 """
 
 import copy
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any, NoReturn
 
 import optuna
@@ -29,12 +31,20 @@ class ReadOnlyStorage(BaseStorage):
 
     Args:
         names: Of the objectives, for people.
+        is_known: Whether all the values of a finished trial were found out.
     """
 
-    def __init__(self, storage: BaseStorage, study: str, names: Sequence[str]) -> None:
+    def __init__(
+        self,
+        storage: BaseStorage,
+        study: str,
+        names: Sequence[str],
+        is_known: Callable[[FrozenTrial], bool],
+    ) -> None:
         self._storage = storage
         self._study = study
         self._names = list(names)
+        self._is_known = is_known
         self._shown: dict[int, FrozenTrial] = {}
 
     def get_study_id_from_name(self, study_name: str) -> int:
@@ -59,7 +69,7 @@ class ReadOnlyStorage(BaseStorage):
         return found
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
-        return self._with_constraints(self._storage.get_trial(trial_id))
+        return self._as_shown(self._storage.get_trial(trial_id))
 
     def get_all_trials(
         self,
@@ -67,26 +77,28 @@ class ReadOnlyStorage(BaseStorage):
         deepcopy: bool = True,
         states: Container[TrialState] | None = None,
     ) -> list[FrozenTrial]:
-        trials = self._storage.get_all_trials(study_id, deepcopy=False, states=states)
-        shown = [self._with_constraints(trial) for trial in trials]
+        trials = map(self._as_shown, self._storage.get_all_trials(study_id, deepcopy=False))
+        shown = [trial for trial in trials if states is None or trial.state in states]
         return copy.deepcopy(shown) if deepcopy else shown
 
     def get_best_trial(self, study_id: int) -> FrozenTrial:
-        return self._with_constraints(self._storage.get_best_trial(study_id))
+        return self._as_shown(self._storage.get_best_trial(study_id))
 
     def best_trials(self, study_id: int) -> list[FrozenTrial]:
         """Returns the feasible trials that none dominates, as Optuna itself tells them."""
         name = self.get_study_name_from_id(study_id)
         return optuna.load_study(study_name=name, storage=self).best_trials
 
-    def _with_constraints(self, trial: FrozenTrial) -> FrozenTrial:
-        """Returns a copy of a trial whose constraints are where the dashboard looks for them."""
+    def _as_shown(self, trial: FrozenTrial) -> FrozenTrial:
+        """Returns a copy of a trial with no made-up value, and constraints where they are read."""
         known = self._shown.get(trial._trial_id)
         if known is not None and known.state.is_finished():
             return known
         shown = copy.copy(trial)
         constraints = [trial.constraints[name] for name in sorted(trial.constraints)]
         shown._system_attrs = trial._system_attrs | {LEGACY_CONSTRAINTS: constraints}
+        if trial.state == TrialState.COMPLETE and not self._is_known(trial):
+            shown.state, shown.values = TrialState.PRUNED, None
         self._shown[trial._trial_id] = shown
         return shown
 

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from nas.problem.metrics import Metric
 from nas.runs.activity import host_of
 from nas.runs.evaluation import Evaluation, evaluation_from_json, evaluation_to_json
 from nas.runs.files import read_json
 from nas.runs.folder import Elsewhere, RunFolder
-from nas.study.names import ARCHITECTURE, DRIVER, EVALUATION, HASH
+from nas.study.names import ARCHITECTURE, DRIVER, EPOCHS, EVALUATION, HASH
 from search_spaces.graphs.errors import UserError
 
 
@@ -56,6 +57,19 @@ def carried_architecture(trial: FrozenTrial) -> dict[str, Elsewhere]:
         return {}
     host = host_of(trial.user_attrs.get(DRIVER, "another machine"))
     return {trial.user_attrs[HASH]: Elsewhere(host, trial.user_attrs[ARCHITECTURE])}
+
+
+def is_fully_known(trial: FrozenTrial, metrics: Sequence[Metric]) -> bool:
+    """Whether every value that a finished trial was told was found out.
+
+    A sampler needs a value for each objective, so where one could not be had (a candidate that
+    broke a constraint was not trained) the trial was told the worst.
+    """
+    trained = trial.user_attrs.get(EPOCHS, 0) > 0
+    return all(
+        value != metric.worst or (metric.phase == "training" and trained)
+        for value, metric in zip(trial.values or (), metrics, strict=True)
+    )
 
 
 def known_evaluation(trials: Sequence[FrozenTrial], key: str) -> Evaluation | None:

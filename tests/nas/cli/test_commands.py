@@ -3,7 +3,9 @@
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
+from shutil import copytree
 
 import numpy as np
 import pytest
@@ -49,6 +51,25 @@ def test_help_comes_at_once(tmp_path: Path) -> None:
 
     assert "search" in said
     assert heavy == []
+
+
+@pytest.mark.parametrize("words", [["front"], ["status"], ["compare", "{copy}"], ["runs"]])
+def test_what_only_reads_runs_needs_no_torch(
+    words: list[str], tmp_path: Path, searched: Path
+) -> None:
+    run, copy = searched / "runs/tiny", tmp_path / "copy"
+    copytree(run, copy)
+    given = [str(run.parent if words == ["runs"] else run)]
+    given += [word.format(copy=copy) for word in words[1:]]
+
+    said, heavy = heavy_imports(words[0], *given, at=tmp_path)
+
+    assert "tiny" in said
+    assert heavy == ["optuna"]  # which a run's own journal is read with
+
+
+def test_the_version_is_that_of_the_package(tmp_path: Path) -> None:
+    assert nas("--version", at=tmp_path) == f"hwnas {version('hwnas')}\n"
 
 
 def test_a_process_of_its_own_ends_with_the_same_line_and_code(tmp_path: Path) -> None:

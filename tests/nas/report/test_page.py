@@ -20,6 +20,7 @@ from nas.findings.importance import gene_importance, trials_needed
 from nas.findings.kernel_times import kernel_times_file
 from nas.problem.metrics import METRICS
 from nas.report.axes import AxisScale, Box, Plane, place_labels, planes
+from nas.report.curves import curves_chart, spread
 from nas.report.page import write_report
 from nas.report.picture import save_front_picture
 from nas.runs.evaluation import Evaluation
@@ -99,6 +100,40 @@ def test_the_report_is_well_formed_and_has_every_section(results: RunResults) ->
         assert row.name in page.text
 
 
+def with_curves(number: int, evaluation: Evaluation) -> Evaluation:
+    """Makes networks learn for three epochs."""
+    if not evaluation.feasible:
+        return evaluation
+    accuracy = evaluation.values["accuracy"]
+    history = (accuracy / 3, accuracy / 2, accuracy)
+    return replace(evaluation, accuracy_history=history, epochs=3)
+
+
+def test_learning_curves_are_those_of_the_front_and_of_the_others(tmp_path: Path) -> None:
+    results = make_run(tmp_path, trials=10, edit=with_curves)
+    knee = results.pick("knee")
+    front = [trial for trial in results.front if trial != knee]
+    others = [trial for trial in results.trials if trial not in results.front]
+
+    figure = curves_chart(results.front, others, knee)
+
+    heights = {trace.name: trace.y for trace in figure.data}
+    assert list(heights) == ["off the front", "front", f"knee: {knee.name}"]
+    assert heights[f"knee: {knee.name}"] == (*knee.evaluation.accuracy_history, None)
+    assert len(heights["front"]) == 4 * len(front)  # three epochs and a gap each
+    assert len(heights["off the front"]) == 4 * len(others)
+    assert "Learning curves" in Text(written(results)).text
+
+
+def test_curves_of_one_epoch_are_not_drawn_and_of_many_networks_some(
+    results: RunResults,
+) -> None:
+    assert "no network was trained for more" in Text(written(results)).text.lower()
+    trials = results.trials
+    assert spread(trials, 4) == [trials[n * len(trials) // 4] for n in range(4)]
+    assert spread(trials[:3], 4) == list(trials[:3])
+
+
 def test_measured_kernels_stand_in_the_per_layer_table(tmp_path: Path) -> None:
     results = make_run(tmp_path, trials=3)
     assert "not timed one by one" in written(results)
@@ -111,6 +146,8 @@ def test_measured_kernels_stand_in_the_per_layer_table(tmp_path: Path) -> None:
     text = Text(written(results)).text
     assert text.count(" 12.3 ") == len(names)
     assert "timed alone in tvm on host (today)" in text
+    heads = ["layer", "operator", "precision", "output", "us", "share", "instruction", "MACs"]
+    assert " ".join(heads) in text  # times stand where no screen of a usual width ends
 
 
 def test_low_bit_layers_stand_beside_their_times_in_float32(tmp_path: Path) -> None:

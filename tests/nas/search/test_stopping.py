@@ -10,7 +10,7 @@ from time import monotonic, sleep
 
 import pytest
 
-from nas.cli.going_on import search_line
+from nas.cli.terminal.going_on import search_line
 from nas.problem.run_file import RunFile, to_yaml
 from nas.search.run import run_search
 from nas.search.stopping import in_words, stopping_gently

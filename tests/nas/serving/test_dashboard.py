@@ -7,6 +7,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ import pytest
 from typer.testing import CliRunner
 
 from nas.cli import app
+from nas.runs.evaluation import Evaluation
 from nas.serving.dashboard import ReadOnlyError, ReadOnlyStorage
+from nas.study.attributes import is_fully_known
 from nas.study.results import RunResults
 from nas.study.status import StatusReader
 from search_spaces.graphs.errors import UserError
@@ -31,10 +34,19 @@ TOKEN = "a-token-for-tests-only"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
+def some_are_trained(number: int, evaluation: Evaluation) -> Evaluation:
+    """Gives every other infeasible network an accuracy, as one that broke its bound afterwards."""
+    if evaluation.feasible:
+        return evaluation
+    if number % 2:
+        return replace(evaluation, values=dict(evaluation.values) | {"accuracy": 0.5}, epochs=1)
+    return evaluation
+
+
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> RunResults:
     file = run_file(constraints=["macs >= 60000"], trials=20)
-    made = make_run(tmp_path_factory.mktemp("run"), file=file, trials=20)
+    made = make_run(tmp_path_factory.mktemp("run"), file=file, trials=20, edit=some_are_trained)
     assert made.feasible
     assert made.infeasible
     return made
@@ -44,7 +56,13 @@ def storage_of(results: RunResults) -> ReadOnlyStorage:
     reader = StatusReader(results.run.path)
     reader.study()
     assert reader.storage is not None
-    return ReadOnlyStorage(reader.storage, reader.config.name, ["accuracy", "latency_ms"])
+    metrics = reader.config.objectives
+    return ReadOnlyStorage(
+        reader.storage,
+        reader.config.name,
+        [metric.name for metric in metrics],
+        lambda trial: is_fully_known(trial, metrics),
+    )
 
 
 @contextmanager
@@ -74,6 +92,23 @@ def test_trials_come_with_their_constraints_and_objectives_with_names(results: R
     assert all(trial["constraints"] for trial in found["trials"])
     front = {number for trial in results.front for number in trial.numbers}
     assert {trial["number"] for trial in found["best_trials"]} == front
+
+
+def test_what_was_not_trained_has_no_accuracy_of_0(results: RunResults) -> None:
+    with served(results) as url:
+        (study,) = httpx.get(f"{url}/api/studies").json()["study_summaries"]
+        found: dict[str, Any] = httpx.get(f"{url}/api/studies/{study['study_id']}").json()
+    unknown = {
+        number
+        for trial in results.trials
+        if "accuracy" not in trial.evaluation.values
+        for number in trial.numbers
+    }
+    assert unknown
+    for trial in found["trials"]:
+        is_known = trial["number"] not in unknown
+        assert trial["state"] == ("Complete" if is_known else "Pruned")
+        assert ("values" in trial) == is_known
 
 
 @pytest.mark.parametrize(
@@ -188,6 +223,7 @@ def test_a_browser_shows_feasible_and_infeasible_trials_apart(
     points = re.findall(r'<path class="point"[^>]*style="([^"]*)"', answer.stdout)
     colours = [m[1] for style in points if (m := re.search(r"fill: (rgb\([^)]*\))", style))]
     grey = "rgb(204, 204, 204)"  # what the dashboard draws infeasible trials in
-    infeasible = sum(len(trial.numbers) for trial in results.infeasible)
-    assert colours.count(grey) >= infeasible
+    known = [t for t in results.infeasible if "accuracy" in t.evaluation.values]
+    assert known
+    assert colours.count(grey) >= sum(len(trial.numbers) for trial in known)
     assert set(colours) - {grey}

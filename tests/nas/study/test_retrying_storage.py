@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 from sqlalchemy.exc import OperationalError
 
 from nas.study.retrying_storage import RetryingStorage, StorageLostError, is_lost, reason_of
-from nas.study.storages import ONE_CONNECTION_A_QUESTION, open_storage
+from nas.study.storages import one_connection_a_question, open_storage
 from search_spaces.graphs.errors import UserError
 from tests.nas.parts.postgres import Postgres, postgres_server
 
@@ -41,7 +41,7 @@ def test_a_server_that_comes_back_is_waited_for_with_one_warning(
             server.start()
 
     storage = RetryingStorage(
-        RDBStorage(server.url, ONE_CONNECTION_A_QUESTION), "the database", pause=pause
+        RDBStorage(server.url, one_connection_a_question()), "the database", pause=pause
     )
     study = study_in(storage)
     trial = study.ask()
@@ -89,7 +89,7 @@ class Forgetful(RetryingStorage):
 
 
 def test_what_was_told_when_the_connection_broke_is_told_once(server: Postgres) -> None:
-    storage = Forgetful(RDBStorage(server.url, ONE_CONNECTION_A_QUESTION), "")
+    storage = Forgetful(RDBStorage(server.url, one_connection_a_question()), "")
     study = study_in(storage)
     trial = study.ask()
     storage.losses = 1
@@ -111,7 +111,7 @@ def test_what_another_driver_told_is_no_success(server: Postgres) -> None:
 def test_a_trial_that_was_made_when_the_connection_broke_is_left_without_a_driver(
     server: Postgres,
 ) -> None:
-    storage = Forgetful(RDBStorage(server.url, ONE_CONNECTION_A_QUESTION), "")
+    storage = Forgetful(RDBStorage(server.url, one_connection_a_question()), "")
     study = study_in(storage)
     storage.losses = 1
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from latency_models.prediction.predictor import Predictor
 from nas.cli import app
-from nas.cli.search import line
+from nas.cli.terminal.trial_lines import trial_lines
 from nas.evaluation.early_stopping import Rungs
 from nas.evaluation.evaluator import Evaluator
 from nas.evaluation.instruments import Instruments
@@ -180,7 +180,8 @@ def test_genes_are_not_judged_by_accuracies_of_few_epochs(results: RunResults) -
 
 def test_the_line_of_a_trial_says_why_it_is_unfinished(results: RunResults) -> None:
     by_number = {trial.number: trial.evaluation for trial in results.trials}
-    lines = {n: line(Progress(1, 2, f"trial {n}", by_number[n])) for n in (4, 5, 7)}
+    shown = trial_lines(results.config, room=None)
+    lines = {n: shown.line(Progress(1, 2, f"trial {n}", by_number[n])) for n in (4, 5, 7)}
 
     assert lines[4].endswith("  stopped after 1 of 9 epochs by early stopping")
     assert lines[5].endswith("  infeasible: it crashed")
