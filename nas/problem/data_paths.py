@@ -7,14 +7,13 @@ it is, its fingerprints tell, so that a run's data may move.
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from glob import glob
 from pathlib import Path
 from typing import Any
 
 from nas.problem.records import DataConfig
 from nas.problem.run_file import RunFile
 from search_spaces.graphs.errors import UserError
-
-PATTERN = frozenset("*?[")
 
 
 def is_path(key: str) -> bool:
@@ -84,7 +83,8 @@ def moved(data: DataConfig, to: str) -> DataConfig:
 def check_there(data: DataConfig, run: Path) -> None:
     """Raises UserError if the data of a run is not where it was; the message says what to do."""
     for key, path in paths_in(data.settings):
-        if not PATTERN & set(path) and not Path(path).expanduser().exists():
+        place = Path(path).expanduser()
+        if not place.exists() and not glob(str(place)):  # several files may be meant
             raise UserError(
                 f"{run}: its data is not at {path} (data.{key}); say where it lies now with --data"
             )
