@@ -17,7 +17,7 @@ from search_spaces.graphs.errors import UserError
 Pixels = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 Rows = NDArray[np.int64]
-CHUNK_BYTES = 16 * 2**20  # what is copied at a time of pixels that may not fit in memory
+CHUNK_BYTES = 4 * 2**20  # what is copied at a time of pixels that may not fit in memory
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,12 +14,13 @@ from struct import error as StructError  # noqa: N812  (a class with a lower-cas
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageColor, ImageOps
+from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 from PIL.Image import DecompressionBombError, Resampling
 
 FITS = ("squash", "crop", "pad")
 MODES = {1: "L", 3: "RGB"}
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, StructError, DecompressionBombError)
+HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 UNREADABLE_EXIF = (SyntaxError, ValueError, TypeError, KeyError, StructError, ArithmeticError)
 
 
@@ -47,10 +48,38 @@ def read_picture(
         PictureError: If it cannot be read.
     """
     try:
-        with Image.open(BytesIO(file) if isinstance(file, bytes) else file) as image:
+        with open_picture(file) as image:
             return pixels_of(image, channels, size, fit, background)
+    except PictureError:
+        raise
     except BROKEN as error:
         raise PictureError(reason(error)) from None
+
+
+def open_picture(file: Path | bytes) -> Image.Image:
+    """Returns an encoded image, of which only the head is read yet.
+
+    Pillow reads the HEIC of phones by a package of its own, which is asked for where it is needed.
+
+    Raises:
+        PictureError: If it is HEIC and that package is missing; Pillow has errors of its own.
+    """
+    try:
+        return Image.open(BytesIO(file) if isinstance(file, bytes) else file)
+    except UnidentifiedImageError:
+        if not is_heif(file):
+            raise
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        raise PictureError("HEIC; pip install pillow-heif, or convert it to JPEG") from None
+    register_heif_opener()
+    return Image.open(BytesIO(file) if isinstance(file, bytes) else file)
+
+
+def is_heif(file: Path | bytes) -> bool:
+    head = file[:12] if isinstance(file, bytes) else file.open("rb").read(12)
+    return head[4:8] == b"ftyp" and head[8:12] in HEIF_BRANDS
 
 
 def reason(error: BaseException) -> str:

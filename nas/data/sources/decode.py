@@ -10,15 +10,22 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-from PIL import Image, ImageColor
+from PIL import ImageColor
 
 from nas.data.images import Pixels
-from nas.data.picture import BROKEN, FITS, MODES, PictureError, read_picture, reason
+from nas.data.picture import (
+    BROKEN,
+    FITS,
+    MODES,
+    PictureError,
+    open_picture,
+    read_picture,
+    reason,
+)
 from search_spaces.graphs.errors import UserError
 
 Encoded = Path | bytes
@@ -56,7 +63,7 @@ def look(encoded: Encoded) -> Look:
         PictureError: If it has none that can be read.
     """
     try:
-        with Image.open(BytesIO(encoded) if isinstance(encoded, bytes) else encoded) as image:
+        with open_picture(encoded) as image:
             pages = int(getattr(image, "n_frames", 1)) if image.format in PAGED else 1
             try:
                 orientation = image.getexif().get(ORIENTATION, 1)
@@ -65,6 +72,8 @@ def look(encoded: Encoded) -> Look:
             width, height = image.size
             size = (width, height) if orientation in SIDEWAYS else (height, width)
             return Look(size, image.mode, pages, orientation not in (0, 1))
+    except PictureError:
+        raise
     except BROKEN as error:
         raise PictureError(reason(error)) from None
 

@@ -1,11 +1,12 @@
 """What a picture says of itself is kept, and an odd one is a reason in words."""
 
+import sys
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from nas.data.picture import PictureError, read_picture
 from tests.nas.parts.pictures import encoded, picture
@@ -123,3 +124,21 @@ def test_damaged_exif_data_turns_nothing() -> None:
     content = saved(picture(0), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01\x12")
 
     assert read_picture(content, 3).shape == (6, 5, 3)
+
+
+def test_the_heic_of_phones_is_read_where_its_package_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    stream = BytesIO()
+    pillow_heif.from_pillow(picture(0, (32, 48))).save(stream, quality=-1)
+
+    assert read_picture(stream.getvalue(), 3).shape == (32, 48, 3)
+
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    monkeypatch.setattr(Image, "open", unknown)
+    with pytest.raises(PictureError, match=r"^HEIC; pip install pillow-heif, or convert it to J"):
+        read_picture(stream.getvalue(), 3)
+
+
+def unknown(*_: object) -> Image.Image:
+    """Pillow's opening, as it is where nobody has taught it more formats."""
+    raise UnidentifiedImageError

@@ -159,7 +159,7 @@ def test_a_constant_channel_is_shifted_and_not_divided_by_nothing() -> None:
 
 
 def test_normalization_and_fingerprints_do_not_depend_on_how_pixels_are_read() -> None:
-    images = np.random.default_rng(0).integers(0, 256, (60, 400, 400, 3), dtype=np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (60, 200, 200, 3), dtype=np.uint8)
     data = ImageData("set", images, np.arange(60) % 2, ("a", "b"))
     rows = np.random.default_rng(1).permutation(60)[:41]
 
