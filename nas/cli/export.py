@@ -17,7 +17,8 @@ from nas.cli.terminal.options import (
     names_in,
     within,
 )
-from nas.problem.formatting import duration
+from nas.problem.answers import wilson
+from nas.problem.formatting import duration, interval_in_words
 
 if TYPE_CHECKING:
     from nas.export.write import ExportReport
@@ -65,7 +66,7 @@ def print_export(report: "ExportReport") -> None:
     made = table("file", ">bytes", ">test accuracy", ">latency now", ">largest difference")
     for name, difference in report.checks.parity.differences.items():
         latency = report.latencies.get(name)
-        accuracy = metric("accuracy", report.checks.file_correct[name] / report.checks.num_test)
+        accuracy = share_of(report.checks.file_correct[name], report.checks.num_test)
         time = "-" if latency is None else metric("latency_ms", latency.median_ms)
         made.add_row(name, f"{report.sizes[name]:,}", accuracy, time, f"{difference:.1e}")
     console.print(made)
@@ -77,6 +78,12 @@ def print_export(report: "ExportReport") -> None:
         )
     for name, reason in report.not_measured.items():
         console.print(f"{name}: not timed: {reason}", style="yellow")
+
+
+def share_of(correct: int, images: int) -> str:
+    """Returns an accuracy with its interval."""
+    share = correct / images
+    return f"{metric('accuracy', share)} ({interval_in_words(wilson(share, images))})"
 
 
 def retrain_command(

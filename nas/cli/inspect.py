@@ -3,13 +3,15 @@
 import json
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nas.cli.style import console, metric, table
 from nas.cli.terminal.options import within
-from nas.problem.formatting import in_words, scaled
+from nas.problem.answers import ScoreInterval
+from nas.problem.formatting import in_words, interval_in_words, scaled
+from nas.problem.metrics import METRICS
 
 RunPath = Annotated[Path, typer.Argument(help="Run folder, e.g. runs/digits.")]
 
@@ -44,19 +46,36 @@ def print_front(results: "RunResults") -> None:
 
     data = front_json(results)
     names = list(data["objectives"])
-    tested = any("test_accuracy" in row for row in data["front"])
+    qualities = [f"test_{name}" for name in names if METRICS[name].is_quality]
+    tested = [
+        name
+        for name in dict.fromkeys(("test_accuracy", *qualities))
+        if any(name in test_values(row) for row in data["front"])
+    ]
     extra = [n for n in ("macs", "params") if n not in names]
-    columns = [*names, *(["test_accuracy"] if tested else []), *extra]
+    columns = [*names, *tested, *extra]
     heads = (f"?>{name}" if name in extra else f">{name}" for name in columns)
     made = table("trial", *heads, "pick", title=f"front of {results.run.path}")
     for row in data["front"]:
-        values = row["values"] | {"test_accuracy": row.get("test_accuracy")}
+        values = row["values"] | test_values(row)
+        intervals = dict(row.get("intervals", {})) | {"test_accuracy": row.get("test_interval")}
         marks = {"latency_ms": "~"} if row.get("latency_source") == "predicted" else {}
-        cells = (marks.get(name, "") + metric(name, values.get(name)) for name in columns)
+        texts = {name: marks.get(name, "") + metric(name, values.get(name)) for name in columns}
+        cells = (with_interval(text, intervals.get(name)) for name, text in texts.items())
         made.add_row(row["name"], *cells, ", ".join(row["picks"]))
     console.print(made)
     if not data["front"]:
         console.print(results.why_nothing)
+
+
+def test_values(row: dict[str, Any]) -> dict[str, float]:
+    """Returns what a row of ``front.json`` tells of the test images, by the names of columns."""
+    known = {f"test_{name}": value for name, value in row.get("test_values", {}).items()}
+    return known | ({"test_accuracy": row["test_accuracy"]} if "test_accuracy" in row else {})
+
+
+def with_interval(text: str, interval: list[float] | None) -> str:
+    return text if interval is None else f"{text} ({interval_in_words(ScoreInterval(*interval))})"
 
 
 def report_command(run: RunPath) -> None:

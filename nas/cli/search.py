@@ -266,6 +266,7 @@ def finish(results: "RunResults", again: Callable[[], str]) -> None:
     from nas.cli.inspect import print_front
     from nas.cli.runs import disk_line
     from nas.report.finish import finish_run, without_weights
+    from nas.runs.certainty import class_names, one_answer
     from nas.runs.disk import disk_use
     from nas.study.stopping import in_one_line
 
@@ -280,6 +281,9 @@ def finish(results: "RunResults", again: Callable[[], str]) -> None:
     for said in (refused, about_useless(results), about_latency(results), in_one_line(results)):
         if said:
             console.print(said)
+    front = [trial.evaluation for trial in results.front]
+    if warning := one_answer(front, class_names(results.run)):
+        console.print(warning, style="yellow")
     finish_run(results)
     print_front(results)
     if gone := without_weights(results):

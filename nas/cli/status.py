@@ -16,7 +16,7 @@ from nas.cli.style import console, metric, table
 from nas.cli.terminal.going_on import search_line
 from nas.cli.terminal.options import within
 from nas.cli.terminal.text import styled
-from nas.problem.formatting import duration
+from nas.problem.formatting import duration, interval_in_words
 
 if TYPE_CHECKING:
     from nas.study.liveness import Driver, Sighting
@@ -122,12 +122,16 @@ def drawn(status: "Status", results: "RunResults") -> RenderableType:
     if status.measured:
         say(f"device {status.device}: {status.measured} networks measured")
     for best, metric_ in zip(status.best, results.metrics, strict=False):
-        say(f"best {metric_.title}: {metric(best.objective, best.value)} ({best.name})")
+        interval = f" ({interval_in_words(best.interval)})" if best.interval else ""
+        value = metric(best.objective, best.value)
+        say(f"best {metric_.title}: {value}{interval} ({best.name})")
     if status.hypervolume is not None:
         say(f"front: {status.front} networks, hypervolume {status.hypervolume:.4g}")
     say(disk_line(status.disk))
     if results.infeasible and not results.feasible:
         say(results.why_nothing, "yellow")
+    if status.warning:
+        say(status.warning, "yellow")
     if status.failures:
         made = table(">count", "infeasible because")
         for cause, count in status.failures[:MOST_ROWS]:

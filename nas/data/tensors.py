@@ -43,6 +43,7 @@ class TensorSplit:
     shift: Tensor
     factor: Tensor
     num_classes: int
+    class_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -150,6 +151,7 @@ def place_split(
         mean,
         1 / std,
         data.num_classes,
+        data.class_names,
     )
 
 

@@ -64,7 +64,7 @@ def survives(
     objectives, or where children are bred close to the front.
 
     Args:
-        candidate: Metric name to value at this rung; accuracy is that of its epoch.
+        candidate: Metric name to value at this rung; what training tells is of its epoch.
         others: The same of those that reached the rung, whatever became of them.
     """
     if len(others) + 1 < reduction:
@@ -105,7 +105,7 @@ class Reached:
     """What a network was when it reached a rung.
 
     Attributes:
-        values: Objective to value, the accuracy that of the epoch.
+        values: Objective to value, what training tells that of the epoch.
         goes_on: What was decided; None where that was interrupted.
     """
 
@@ -136,14 +136,14 @@ class Rungs:
         self.spared = frozenset(spared)
 
     def may_go_on(
-        self, key: str, values: Mapping[str, float], epoch: int, accuracy: float
+        self, key: str, values: Mapping[str, float], epoch: int, scores: Mapping[str, float]
     ) -> bool:
         """Whether the network with hash ``key`` is to be trained for longer than ``epoch``.
 
         Args:
-            values: Every objective but the accuracy, which is unknown before the training's end.
+            values: Every objective that is known before the training's end.
             epoch: Epochs trained so far, from 1.
-            accuracy: On the validation images, after this epoch.
+            scores: The others: on the validation images, after this epoch.
 
         Raises:
             UserError: If a file of the rungs is damaged, or the disk is full.
@@ -155,7 +155,7 @@ class Rungs:
         decided = [at.goes_on for at in earlier if at.epoch == epoch]
         if decided and decided[0] is not None:
             return decided[0]
-        now = {**values, "accuracy": accuracy}
+        now = {**values, **scores}
         reached = Reached(epoch, {m.name: float(now[m.name]) for m in self.metrics})
         rest = [at for at in earlier if at.epoch != epoch]
         # Others that decide at this moment shall count this one.

@@ -88,7 +88,7 @@ class Evaluator:
                 return
         with steps.phase("training"):
             steps.training = self.training(graph, steps.values)
-        steps.learn_accuracy(steps.training)
+        steps.learn_scores(steps.training)
         if steps.stopped:  # an accuracy of few epochs breaks no constraint
             return
         if steps.hopeless() or self.source is None or steps.finding is None:
@@ -117,8 +117,8 @@ class Steps:
         self.finding = finding
         self.values["latency_ms"] = finding.latency.median_ms
 
-    def learn_accuracy(self, training: TrainingResult) -> None:
-        self.values["accuracy"] = training.accuracy
+    def learn_scores(self, training: TrainingResult) -> None:
+        self.values |= training.scores
         self.seconds["training"] = training.seconds  # also those before it was taken up
 
     @property
@@ -165,6 +165,7 @@ class Steps:
             seconds=self.seconds,
             predicted=self.finding.predicted if self.finding else None,
             known_networks=self.finding.known_networks if self.finding else 0,
+            confusion=self.training.confusion if self.training else None,
         )
 
 

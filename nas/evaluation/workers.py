@@ -286,7 +286,7 @@ def local_training(config: RunConfig, run: RunFolder, setting: Setting) -> Local
     rungs = Rungs(run, config, setting.baseline_hashes)
 
     def may_go_on(key: str, values: Mapping[str, float], report: EpochReport) -> bool:
-        return rungs.may_go_on(key, values, report.epoch, report.validation_accuracy)
+        return rungs.may_go_on(key, values, report.epoch, report.scores)
 
     checkpoints = FolderCheckpoints(run.checkpoints)
     return LocalTraining(config, setting.tensors, checkpoints, may_go_on)

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from nas.data.splits import Splits
 from nas.export.formats import Format
 from nas.export.tolerance import has_codes
 from nas.export.verify import CheckReport
-from nas.problem.formatting import milliseconds, percent, scaled
+from nas.problem.answers import wilson
+from nas.problem.formatting import interval_in_words, milliseconds, percent, scaled
 from nas.runs.provenance import machine, versions
 from nas.runs.summary import data_summary
 from nas.study.results import RunResults, TrialResult
@@ -116,6 +117,7 @@ def metadata(
         "files": sha256s(folder),
         "test": {
             "accuracy": checks.test_accuracy,
+            "interval_95": list(astuple(wilson(checks.test_accuracy, checks.num_test))),
             "correct": checks.test_correct,
             "images": checks.num_test,
             "files": dict(checks.file_correct),
@@ -147,13 +149,15 @@ def readme(facts: Facts, measured: Mapping[str, Latency], folder: Path) -> str:
     """Returns the folder's README: what is in it, how good it is, how to run it."""
     checks, names = facts.checks, facts.splits.train.class_names
     cost = network_cost(facts.deployed.graph)
+    sure = wilson(checks.test_accuracy, checks.num_test)
     shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
     lines = [
         f"# {facts.results.config.name}: {facts.trial.name}",
         "",
         f"Classifies images into {len(names)} classes ({shown}).",
         f"Test accuracy {percent(checks.test_accuracy)} ({checks.test_correct} of "
-        f"{checks.num_test} images), {files_correct(checks)}.",
+        f"{checks.num_test} images; 95 % interval {interval_in_words(sure)}), "
+        f"{files_correct(checks)}.",
         f"{scaled(cost.macs)} multiply-accumulates, {scaled(cost.params)} parameters.",
     ]
     searched = facts.trial.evaluation.latency

@@ -71,7 +71,7 @@ def compared(metric: Metric, value: float, other: float) -> str:
     >>> compared(METRICS["latency_ms"], 0.5, 1.5), compared(METRICS["latency_ms"], 3.0, 1.5)
     ('3.0x less', '2.0x more')
     """
-    if metric.name == "accuracy":
+    if metric.is_quality:
         points = percent(value - other).removesuffix(" %")
         return "the same" if value == other else f"{'+' * (value > other)}{points} points"
     if value == other:

@@ -1,7 +1,11 @@
 """Front: what a run hands over, as JSON-ready data; reading it back needs no torch."""
 
+from collections.abc import Mapping
 from typing import Any
 
+from nas.problem.answers import Confusion, confusion_to_json, wilson
+from nas.problem.metrics import QUALITIES
+from nas.runs.certainty import num_images
 from nas.study.results import RunResults, TrialResult
 
 FORMAT = "hwnas.front"
@@ -11,21 +15,27 @@ PICKS = ("best", "knee", "fastest")
 
 def front_json(results: RunResults) -> dict[str, Any]:
     """Returns the front as JSON-ready data, with the test accuracies that are on file."""
-    return front_data(results, results.test_accuracies)
+    return front_data(results, results.test_accuracies, results.test_confusions)
 
 
-def front_data(results: RunResults, scores: dict[str, float]) -> dict[str, Any]:
+def front_data(
+    results: RunResults, accuracies: Mapping[str, float], tested: Mapping[str, Confusion]
+) -> dict[str, Any]:
     picks = {which: results.pick(which).hash for which in PICKS} if results.front else {}
+    rows = {
+        trial.hash: row(results, trial, picks) | test_row(results, trial, accuracies, tested)
+        for trial in (*results.front, *results.baselines)
+    }
     return {
         "format": FORMAT,
         "version": VERSION,
         "objectives": {metric.name: metric.direction for metric in results.metrics},
-        "front": [row(trial, picks, scores) for trial in results.front],
-        "baselines": [row(trial, picks, scores) for trial in results.baselines],
+        "front": [rows[trial.hash] for trial in results.front],
+        "baselines": [rows[trial.hash] for trial in results.baselines],
     }
 
 
-def row(trial: TrialResult, picks: dict[str, str], scores: dict[str, float]) -> dict[str, Any]:
+def row(results: RunResults, trial: TrialResult, picks: dict[str, str]) -> dict[str, Any]:
     evaluation = trial.evaluation
     data: dict[str, Any] = {
         "trial": trial.number,
@@ -42,6 +52,25 @@ def row(trial: TrialResult, picks: dict[str, str], scores: dict[str, float]) -> 
         data["latency_source"] = evaluation.latency.source
     if evaluation.predicted is not None:
         data["predicted_latency_ms"] = evaluation.predicted.median_ms
-    if trial.hash in scores:
-        data["test_accuracy"] = scores[trial.hash]
+    found = {metric.name: results.interval(trial, metric) for metric in QUALITIES}
+    known = {name: [each.low, each.high] for name, each in found.items() if each}
+    return data | ({"intervals": known} if known else {})
+
+
+def test_row(
+    results: RunResults,
+    trial: TrialResult,
+    accuracies: Mapping[str, float],
+    tested: Mapping[str, Confusion],
+) -> dict[str, Any]:
+    """Returns what is known of a network on the test images."""
+    if trial.hash not in accuracies:
+        return {}
+    data: dict[str, Any] = {"test_accuracy": accuracies[trial.hash]}
+    if count := num_images(results.run, "test"):
+        interval = wilson(accuracies[trial.hash], count)
+        data["test_interval"] = [interval.low, interval.high]
+    if (confusion := tested.get(trial.hash)) is not None:
+        data["test_values"] = confusion.scores
+        data["test_confusion"] = confusion_to_json(confusion)
     return data

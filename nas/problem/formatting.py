@@ -1,6 +1,11 @@
 """Numbers: how values are written for people."""
 
+from typing import TYPE_CHECKING
+
 from nas.problem.metrics import Metric
+
+if TYPE_CHECKING:
+    from nas.problem.answers import ScoreInterval
 
 PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
@@ -14,7 +19,7 @@ def shown(metric: Metric, value: float) -> str:
     >>> shown(METRICS["macs"], 1234567), shown(METRICS["size_bytes"], 840)
     ('1.23 M', '840 B')
     """
-    if metric.name == "accuracy":
+    if metric.is_quality:
         return percent(value)
     if metric.unit == "ms":
         return milliseconds(value)
@@ -23,6 +28,15 @@ def shown(metric: Metric, value: float) -> str:
 
 def percent(share: float) -> str:
     return f"{100 * share:.2f} %"
+
+
+def interval_in_words(interval: "ScoreInterval") -> str:
+    """
+    >>> from nas.problem.answers import ScoreInterval
+    >>> interval_in_words(ScoreInterval(0.8351, 0.9862))
+    '83.5 to 98.6 %'
+    """
+    return f"{100 * interval.low:.1f} to {100 * interval.high:.1f} %"
 
 
 def milliseconds(value: float) -> str:

@@ -35,11 +35,18 @@ class Metric:
         """1 where smaller is better, -1 where larger is."""
         return 1.0 if self.direction == "minimize" else -1.0
 
+    @property
+    def is_quality(self) -> bool:
+        """Whether it is a share, in 0..1, of what a trained network gets right."""
+        return self.phase == "training"
+
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
         Metric("accuracy", "", "maximize", "training", 0.0, "validation accuracy"),
+        Metric("balanced_accuracy", "", "maximize", "training", 0.0, "balanced accuracy"),
+        Metric("macro_f1", "", "maximize", "training", 0.0, "macro F1"),
         Metric("latency_ms", "ms", "minimize", "latency", 1e9, "latency"),
         Metric("macs", "", "minimize", "cost", 1e15, "multiply-accumulates"),
         Metric("params", "", "minimize", "cost", 1e15, "parameters"),
@@ -48,6 +55,8 @@ METRICS: dict[str, Metric] = {
         Metric("peak_activation_bytes", "B", "minimize", "cost", 1e15, "peak activation memory"),
     )
 }
+
+QUALITIES = tuple(metric for metric in METRICS.values() if metric.is_quality)
 
 
 def get_metric(name: str) -> Metric:

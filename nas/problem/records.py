@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 
 from latency_models.devices.device import Runtime
 from nas.data.augmentation import Augmentation
+from nas.data.class_weights import check_class_weights
 from nas.problem.durations import seconds_of
 from nas.problem.metrics import Constraint, Metric
 from search_spaces.graphs.errors import UserError
@@ -26,6 +27,7 @@ class TrainingConfig:
         batch_size: The largest batch; an epoch is cut into batches of nearly equal size.
         momentum: Of SGD; AdamW has its own.
         label_smoothing: Share of each label spread over all classes.
+        class_weights: How much the images of each class count; see `nas.data.class_weights`.
         warmup_epochs: Epochs in which the learning rate rises in a line; may be a fraction.
         cosine: The learning rate falls to zero as a cosine; else it stays.
         gradient_clip: Largest norm of the gradient; None leaves it.
@@ -46,6 +48,7 @@ class TrainingConfig:
     weight_decay: float = 0.01
     momentum: float = 0.9
     label_smoothing: float = 0.0
+    class_weights: Any = "none"  # `ClassWeights`, of which one check alone shall speak
     warmup_epochs: float = 1.0
     cosine: bool = True
     gradient_clip: float | None = None
@@ -68,6 +71,7 @@ class TrainingConfig:
         check_training(
             "label_smoothing", self.label_smoothing, 0 <= self.label_smoothing < 1, "in [0, 1)"
         )
+        check_class_weights(self.class_weights)
         check_training(
             "warmup_epochs",
             self.warmup_epochs,

@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
+from nas.data.class_weights import class_weights
 from nas.data.sources.listing import Loaded
 from nas.data.sources.registry import load, make_source
 from nas.data.splits import Splits, split
@@ -63,6 +65,7 @@ def load_setting(config: RunConfig) -> Setting:
         train=config.data.train,
     )
     space = space_for(config, found.data.image_shape[0], found.data.num_classes)
+    check_weights(config, splits)
     return Setting(
         splits,
         place(splits, training_device(config.training.device)),
@@ -70,6 +73,15 @@ def load_setting(config: RunConfig) -> Setting:
         {baseline_name(item): baseline(item, space) for item in config.baselines},
         found.notes,
     )
+
+
+def check_weights(config: RunConfig, splits: Splits) -> None:
+    """Raises:
+    UserError: If the recipe weighs classes that the data has not.
+    """
+    train = splits.train
+    sizes = np.bincount(train.labels, minlength=train.num_classes)
+    class_weights(config.training.class_weights, train.class_names, sizes)
 
 
 def load_data(config: RunConfig) -> Loaded:

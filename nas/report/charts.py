@@ -8,7 +8,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from nas.findings.importance import Importance
-from nas.problem.formatting import milliseconds
+from nas.problem.formatting import interval_in_words, milliseconds
 from nas.problem.metrics import METRICS, Metric
 from nas.problem.pareto import hypervolume, hypervolume_history
 from nas.report.axes import (
@@ -21,6 +21,7 @@ from nas.report.axes import (
     place_labels,
 )
 from nas.report.html import value_of
+from nas.runs.certainty import interval_of
 from nas.study.results import RunResults, TrialResult
 from search_spaces.space.space import describe_genes
 
@@ -182,6 +183,8 @@ def hover(trial: TrialResult) -> str:
         spread = ""
         if name == "latency_ms" and evaluation.latency is not None:
             spread = f" (spread {milliseconds(evaluation.latency.spread_ms)})"
+        elif (interval := interval_of(evaluation, METRICS[name], None)) is not None:
+            spread = f" ({interval_in_words(interval)})"
         lines.append(f"{METRICS[name].title}: {value_of(trial, METRICS[name])}{spread}")
     if trial.genes:
         lines.append("")
@@ -191,7 +194,7 @@ def hover(trial: TrialResult) -> str:
 
 
 def axis(metric: Metric) -> dict[str, Any]:
-    if metric.name == "accuracy":
+    if metric.is_quality:
         return {"title": {"text": metric.title, "standoff": 8}, "tickformat": "~%"}
     unit = metric.unit or "count"
     counts = metric.unit != "ms"

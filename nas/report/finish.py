@@ -9,11 +9,12 @@ from latency_models.devices.latency import MeasurementError
 from nas.evaluation.instruments import needs_latency, open_measurer
 from nas.findings.front import front_data
 from nas.findings.kernel_times import measure_kernel_times
+from nas.problem.answers import Confusion
 from nas.problem.search_problem import load_setting
 from nas.report.page import write_report
 from nas.runs.files import write_json
 from nas.study.results import RunResults, TrialResult
-from nas.training.accuracy import accuracy
+from nas.training.accuracy import confusion
 from search_spaces.graphs.errors import UnsupportedOperatorError
 
 log = logging.getLogger("nas.search")
@@ -21,8 +22,9 @@ log = logging.getLogger("nas.search")
 
 def finish_run(results: RunResults) -> None:
     """Writes ``front.json`` and the report; a search that is over is scored on the test images."""
-    scores = test_accuracies(results) if results.is_over else {}
-    write_json(results.run.front_file, front_data(results, scores))
+    tested = test_confusions(results) if results.is_over else {}
+    accuracies = {key: answers.accuracy for key, answers in tested.items()}
+    write_json(results.run.front_file, front_data(results, accuracies, tested))
     time_knee(results)
     write_report(results)
 
@@ -50,10 +52,10 @@ def without_weights(results: RunResults) -> list[TrialResult]:
     return [t for t in trained_here(results) if not results.run.has_weights(t.hash)]
 
 
-def test_accuracies(results: RunResults) -> dict[str, float]:
-    """Returns the test accuracy of every network on the front whose weights are here, by hash."""
+def test_confusions(results: RunResults) -> dict[str, Confusion]:
+    """Returns the test answers of every network on the front whose weights are here, by hash."""
     front = [t for t in trained_here(results) if results.run.has_weights(t.hash)]
     if not front:
         return {}
     test = load_setting(results.config).tensors.test
-    return {trial.hash: accuracy(results.run.load_model(trial.hash), test) for trial in front}
+    return {trial.hash: confusion(results.run.load_model(trial.hash), test) for trial in front}

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from nas.problem.formatting import shown
+from nas.problem.formatting import interval_in_words, shown
 from nas.problem.metrics import Metric
-from nas.study.results import TrialResult
+from nas.study.results import RunResults, TrialResult
 
 
 class Html(str):
@@ -40,6 +40,7 @@ def tag(name: str, *parts: object, classes: str = "") -> Html:
 TITLES = {
     "front": "Pareto front",
     "network": "Chosen network",
+    "classes": "Classes",
     "baselines": "Baselines",
     "history": "Progress",
     "learning": "Learning curves",
@@ -120,3 +121,10 @@ def value_of(trial: TrialResult, metric: Metric) -> str:
         return ""
     mark = PREDICTED if metric.name == "latency_ms" and trial.evaluation.is_predicted else ""
     return mark + shown(metric, value)
+
+
+def scored(results: RunResults, trial: TrialResult, metric: Metric) -> str:
+    """Returns a trial's value as `value_of`, with the interval of a share of images."""
+    interval = results.interval(trial, metric)
+    value = value_of(trial, metric)
+    return value if interval is None else f"{value} ({interval_in_words(interval)})"

@@ -8,10 +8,12 @@ import plotly.io
 from plotly.offline import get_plotlyjs
 
 from nas.report import sections
+from nas.report.classes import classes
 from nas.report.curves import learning_curves
 from nas.report.html import PREDICTED, Html, html, join, navigation, tag
 from nas.report.network import chosen_network
 from nas.report.predictions import predicted_latency
+from nas.runs.certainty import class_names, one_answer
 from nas.runs.files import write_whole
 from nas.runs.lock import is_locked
 from nas.study.results import RunResults
@@ -37,10 +39,12 @@ def report_html(results: RunResults) -> str:
     name = results.config.name
     body = join(
         tag("header", tag("h1", name), sections.summary(results), state(results)),
+        one_answer_notice(results),
         navigation(),
         sections.headline(results, chosen),
         sections.front(results, chosen, charts.add),
         chosen_network(results, chosen),
+        classes(results, chosen),
         sections.baselines(results),
         sections.history(results, charts.add),
         learning_curves(results, chosen, charts.add),
@@ -72,6 +76,13 @@ def document(title: str, body: Html, *, has_charts: bool) -> str:
             "</body></html>\n",
         )
     )
+
+
+def one_answer_notice(results: RunResults) -> Html:
+    """Returns a notice where networks of the front answer all images alike."""
+    front = [trial.evaluation for trial in results.front]
+    text = one_answer(front, class_names(results.run))
+    return tag("p", f"{text[0].upper()}{text[1:]}.", classes="notice") if text else Html("")
 
 
 class Charts:

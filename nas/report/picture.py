@@ -199,7 +199,7 @@ def text(x: float, y: float, words: str, anchor: str, kind: str = "") -> str:
 
 
 def tick(metric: Metric, value: float) -> str:
-    if metric.name == "accuracy":
+    if metric.is_quality:
         return f"{100 * value:.4g} %"
     return f"{value:g}" if metric.unit == "ms" else scaled(value).replace(".00", "")
 

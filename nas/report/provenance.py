@@ -116,6 +116,13 @@ def training_facts(config: TrainingConfig) -> Facts:
             "the share of validation images whose largest output is their class, after the last "
             "epoch; all networks are trained from scratch by this one recipe",
         ),
+        ("balanced accuracy is", "the mean over the classes of the share that is recognised"),
+        ("macro F1 is", "the mean over the classes of the harmonic mean of recall and precision"),
+        (
+            "intervals are",
+            "of 95 %: Wilson's for an accuracy, by its number of images; for balanced accuracy "
+            "from those of the classes (Zou and Donner)",
+        ),
         *((name.replace("_", " "), "none" if v is None else str(v)) for name, v in rows.items()),
         ("augmentation", "none" if config.augmentation == Augmentation() else changes),
     ]

@@ -12,13 +12,16 @@ from nas.findings.baselines import (
     infeasible_reasons,
 )
 from nas.findings.importance import BEST_SHARE, gene_importance, trials_needed
-from nas.problem.formatting import in_words, milliseconds, percent, shown
+from nas.problem.answers import wilson
+from nas.problem.formatting import in_words, interval_in_words, milliseconds, percent, shown
 from nas.problem.metrics import METRICS, Metric
 from nas.proposals.dominated_genes import offers_precisions, why_not
 from nas.report import provenance as facts_of
 from nas.report.axes import planes
 from nas.report.charts import front_chart, history_chart, importance_chart
-from nas.report.html import Html, card, details, facts, join, section, table, tag, value_of
+from nas.report.classes import differences
+from nas.report.html import Html, card, details, facts, join, scored, section, table, tag, value_of
+from nas.runs.certainty import num_images
 from nas.runs.redaction import without_passwords
 from nas.study.results import RunResults, TrialResult
 from nas.study.stopping import count_rungs, in_one_line, why_unfinished
@@ -74,7 +77,9 @@ def headline(results: RunResults, chosen: TrialResult | None) -> Html:
     rival = best_baseline(results)
     wanted = dict.fromkeys((*(metric.name for metric in results.metrics), *IN_CARDS))
     values = chosen.evaluation.values
-    cards = [comparison_card(METRICS[name], chosen, rival) for name in wanted if name in values]
+    cards = [
+        comparison_card(results, METRICS[name], chosen, rival) for name in wanted if name in values
+    ]
     if rival is None:
         note = "There is no feasible baseline to compare with."
     elif rival == chosen:
@@ -92,9 +97,13 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def comparison_card(metric: Metric, chosen: TrialResult, rival: TrialResult | None) -> Html:
+def comparison_card(
+    results: RunResults, metric: Metric, chosen: TrialResult, rival: TrialResult | None
+) -> Html:
     value = chosen.evaluation.values[metric.name]
     notes = []
+    if (interval := results.interval(chosen, metric)) is not None:
+        notes.append(f"95 % interval {interval_in_words(interval)}")
     if metric.name == "latency_ms" and chosen.evaluation.latency is not None:
         notes.append(f"spread {milliseconds(chosen.evaluation.latency.spread_ms)}")
     if rival is not None and rival != chosen and metric.name in rival.evaluation.values:
@@ -130,6 +139,7 @@ def front(results: RunResults, chosen: TrialResult | None, add: AddChart) -> Htm
             )
         )
     if results.front:
+        parts.append(differences(results))
         parts.append(front_table(results, chosen))
     return section("front", *parts)
 
@@ -144,13 +154,22 @@ def front_table(results: RunResults, chosen: TrialResult | None) -> Html:
         head.append("test accuracy")
     rows = []
     for trial in results.front:
-        cells: list[object] = [trial.name, *(value_of(trial, metric) for metric in metrics)]
+        cells: list[object] = [trial.name, *(scored(results, trial, m) for m in metrics)]
         if tested:
-            cells.append(percent(tested[trial.hash]) if trial.hash in tested else "")
+            cells.append(test_score(results, trial))
         rows.append(cells)
     marked = [row for row, trial in enumerate(results.front) if trial == chosen]
     grid = table(head, rows, numbers=range(1, len(head)), marked=marked)
     return details(f"The {len(results.front)} networks of the front", grid)
+
+
+def test_score(results: RunResults, trial: TrialResult) -> str:
+    """Returns a test accuracy with its interval; "" where there is none."""
+    share, count = results.test_accuracies.get(trial.hash), num_images(results.run, "test")
+    if share is None:
+        return ""
+    interval = f" ({interval_in_words(wilson(share, count))})" if count else ""
+    return f"{percent(share)}{interval}"
 
 
 def baselines(results: RunResults) -> Html:
@@ -161,7 +180,7 @@ def baselines(results: RunResults) -> Html:
         return section("baselines", tag("p", text))
     metrics = results.metrics
     head = ["network", *(metric.title for metric in metrics), "front"]
-    cells = [baseline_cells(row, metrics) for row in rows]
+    cells = [baseline_cells(results, row) for row in rows]
     beaten = sum(bool(row.beaten_by) for row in rows)
     on_front = sum(row.on_front for row in rows)
     broken = sum(row.baseline in results.infeasible for row in rows)
@@ -175,9 +194,9 @@ def baselines(results: RunResults) -> Html:
     return section("baselines", tag("p", text), grid)
 
 
-def baseline_cells(row: BaselineRow, metrics: tuple[Metric, ...]) -> list[object]:
-    values = row.baseline.evaluation.values
-    cells: list[object] = [row.baseline.name, *(value_of(row.baseline, m) for m in metrics)]
+def baseline_cells(results: RunResults, row: BaselineRow) -> list[object]:
+    values, metrics = row.baseline.evaluation.values, results.metrics
+    cells: list[object] = [row.baseline.name, *(scored(results, row.baseline, m) for m in metrics)]
     if not row.baseline.evaluation.feasible:
         return [*cells, why_unfinished(row.baseline.evaluation)]
     if row.on_front:

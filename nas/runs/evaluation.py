@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from latency_models.devices import latency as latencies
 from latency_models.devices.latency import Latency
+from nas.problem.answers import Confusion, confusion_from_json, confusion_to_json
 
 Status = Literal["finished", "infeasible", "stopped"]
 
@@ -28,6 +29,8 @@ class Evaluation:
         seconds: Wall time by phase: "cost", "latency", "training".
         predicted: What a model predicted, before any measuring; None where none was asked.
         known_networks: Measured networks of the run that the prediction could learn from.
+        confusion: Its answers on the validation images; None where it was not trained, or by a
+            hwnas that did not keep them.
     """
 
     hash: str
@@ -41,6 +44,7 @@ class Evaluation:
     seconds: Mapping[str, float] = field(default_factory=dict)
     predicted: Latency | None = None
     known_networks: int = 0
+    confusion: Confusion | None = None
 
     @property
     def feasible(self) -> bool:
@@ -59,6 +63,10 @@ def evaluation_to_json(evaluation: Evaluation) -> dict[str, Any]:
         data[name] = dict(data[name])
     for name in ("latency", "predicted"):
         data[name] = latencies.to_json(data[name]) if data[name] else None
+    if evaluation.confusion is None:
+        del data["confusion"]
+    else:
+        data["confusion"] = confusion_to_json(evaluation.confusion)
     return data | {"accuracy_history": list(evaluation.accuracy_history)}
 
 
@@ -66,6 +74,7 @@ def evaluation_from_json(data: Mapping[str, Any]) -> Evaluation:
     """Returns the evaluation that ``data`` holds."""
     latency = data["latency"]
     predicted = data.get("predicted")  # older files have no predictions
+    confusion = data.get("confusion")
     return Evaluation(
         hash=data["hash"],
         status=data["status"],
@@ -78,4 +87,5 @@ def evaluation_from_json(data: Mapping[str, Any]) -> Evaluation:
         seconds=data["seconds"],
         predicted=latencies.from_json(predicted) if predicted else None,
         known_networks=data.get("known_networks", 0),
+        confusion=confusion_from_json(confusion) if confusion else None,
     )

@@ -1,17 +1,20 @@
 """Results: what a run has found so far, read from its files; works while it is still searching."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from nas.problem.answers import Confusion, ScoreInterval, confusion_from_json
 from nas.problem.metrics import Metric
 from nas.problem.pareto import Points, knee, nadir, non_dominated
 from nas.problem.records import RunConfig
 from nas.problem.run_file import read_run_file
+from nas.runs.certainty import interval_of, num_images
 from nas.runs.closest import why_nothing
 from nas.runs.evaluation import Evaluation, evaluation_from_json, evaluation_to_json
 from nas.runs.files import read_json
@@ -21,6 +24,8 @@ from nas.study.names import BASELINE, GIVEN_BACK, HASH, MEASURED, REPLACED
 from nas.study.storages import open_storage
 from search_spaces.building.choice import Value
 from search_spaces.graphs.errors import UserError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,15 +142,31 @@ class RunResults:
         Raises:
             UserError: If that file is damaged.
         """
+        return self._of_front("test_accuracy", float)
+
+    @property
+    def test_confusions(self) -> dict[str, Confusion]:
+        """The answers on the test images in ``front.json``, by hash; an older one has none.
+
+        Raises:
+            UserError: If that file is damaged.
+        """
+        return self._of_front("test_confusion", confusion_from_json)
+
+    def _of_front(self, name: str, read: Callable[[Any], T]) -> dict[str, T]:
         path, remedy = self.run.front_file, "delete it and go on with 'nas search --resume'"
         try:
             rows = read_json(path, remedy)["front"]
-            return {row["hash"]: row["test_accuracy"] for row in rows if "test_accuracy" in row}
+            return {row["hash"]: read(row[name]) for row in rows if name in row}
         except FileNotFoundError:
             return {}
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             reason = f"{type(error).__name__}: {error}"
             raise UserError(f"{path} is damaged ({reason}); {remedy}") from None
+
+    def interval(self, trial: TrialResult, metric: Metric) -> ScoreInterval | None:
+        """Returns the 95 % interval of a score on the validation images; None without one."""
+        return interval_of(trial.evaluation, metric, num_images(self.run, "validation"))
 
     @property
     def reference(self) -> tuple[float, ...]:

@@ -18,9 +18,11 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.evaluation.feasibility import broken_rules, latency_rules
+from nas.problem.answers import ScoreInterval
 from nas.problem.pareto import hypervolume
 from nas.problem.records import RunConfig
 from nas.problem.run_file import read_run_file
+from nas.runs.certainty import class_names, one_answer
 from nas.runs.disk import DiskUse, disk_use
 from nas.runs.evaluation import Evaluation
 from nas.runs.folder import open_run
@@ -61,11 +63,12 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Best:
-    """The best value of one objective so far."""
+    """The best value of one objective so far, with the 95 % interval of a share of images."""
 
     objective: str
     value: float
     name: str
+    interval: ScoreInterval | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,7 @@ class Status:
         measured: Latencies measured on the run's device, by what is on file.
         failures: Why architectures are infeasible, with how many; the most frequent first.
         disk: What the run's folder takes.
+        warning: What the accuracies of the front do not tell; "" where nothing was noticed.
     """
 
     run: Path
@@ -97,6 +101,7 @@ class Status:
     hypervolume: float | None
     failures: tuple[tuple[str, int], ...]
     disk: DiskUse
+    warning: str = ""
 
 
 def status_to_json(status: Status) -> dict[str, Any]:
@@ -210,6 +215,7 @@ def status_of(
         ),
         failures=causes(results),
         disk=disk_use(results.run, {trial.hash for trial in front}),
+        warning=one_answer([trial.evaluation for trial in front], class_names(results.run)),
     )
 
 
@@ -232,7 +238,8 @@ def best_of(results: RunResults) -> tuple[Best, ...]:
     for metric in results.metrics if results.feasible else ():
         values = [(metric.sign * t.evaluation.values[metric.name], t) for t in results.feasible]
         _, best = min(values, key=lambda pair: pair[0])
-        best_values.append(Best(metric.name, best.evaluation.values[metric.name], best.name))
+        value, interval = best.evaluation.values[metric.name], results.interval(best, metric)
+        best_values.append(Best(metric.name, value, best.name, interval))
     return tuple(best_values)
 
 

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from nas.data.tensors import TensorSplit
 from nas.nn.interpreter import Interpreter, from_model
+from nas.problem.answers import Confusion
 from search_spaces.graphs.model import Model
 
 EVALUATION_BATCH = 256
@@ -29,8 +30,8 @@ def logits(
     return torch.cat(outputs).float()
 
 
-def accuracy(network: Interpreter | Model, split: TensorSplit) -> float:
-    """Returns the share of images whose largest output is their class, in 0..1.
+def confusion(network: Interpreter | Model, split: TensorSplit) -> Confusion:
+    """Returns how often each class is answered with which: the one with the largest output.
 
     Raises:
         FloatingPointError: If an output is NaN or infinite.
@@ -38,7 +39,18 @@ def accuracy(network: Interpreter | Model, split: TensorSplit) -> float:
     outputs = logits(network, split)
     if not bool(outputs.isfinite().all()):
         raise FloatingPointError(f"{split.name}: the network gives NaN or infinite outputs")
-    return float((outputs.argmax(1) == split.labels).float().mean())
+    classes = split.num_classes
+    cells = split.labels * classes + outputs.argmax(1)
+    counts = torch.bincount(cells, minlength=classes**2).reshape(classes, classes)
+    return Confusion.of(counts.cpu().numpy())
+
+
+def accuracy(network: Interpreter | Model, split: TensorSplit) -> float:
+    """Returns the share of images whose largest output is their class, in 0..1.
+
+    Raises: as `confusion`.
+    """
+    return confusion(network, split).accuracy
 
 
 def ready(network: Interpreter | Model, split: TensorSplit) -> Interpreter:

@@ -15,8 +15,9 @@ from nas.nn.calibration import calibrate
 from nas.nn.interpreter import Interpreter, model_arrays, to_model
 from nas.nn.memory import check_memory, refusing_too_large
 from nas.nn.quantized_layers import NoRangeError
+from nas.problem.answers import Confusion
 from nas.problem.records import TrainingConfig
-from nas.training.accuracy import accuracy
+from nas.training.accuracy import confusion
 from nas.training.randomness import TorchRandom
 from nas.training.state import DamagedStateError, TrainingPhase, TrainingState
 from nas.training.trainer import Trainer, TrainingDivergedError, check_output, new_module
@@ -31,14 +32,22 @@ CALIBRATION_IMAGES = 512
 
 @dataclass(frozen=True, slots=True)
 class EpochReport:
-    """What is known after an epoch; ``epoch`` counts from 1, ``seconds`` from the start."""
+    """What is known after an epoch; ``epoch`` counts from 1, ``seconds`` from the start.
+
+    Attributes:
+        scores: On the validation images, by the name of the metric.
+    """
 
     epoch: int
     epochs: int
     train_loss: float
-    validation_accuracy: float
+    scores: Mapping[str, float]
     learning_rate: float
     seconds: float
+
+    @property
+    def validation_accuracy(self) -> float:
+        return self.scores["accuracy"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +59,7 @@ class TrainingResult:
         train_loss: Mean over each finished epoch; those in float32 before are left out.
         validation_accuracy: After each finished epoch, in 0..1.
         finished: False where the deadline came first, or where it was ended early.
+        confusion: On the validation images, after the last finished epoch.
     """
 
     model: Model
@@ -57,6 +67,7 @@ class TrainingResult:
     validation_accuracy: tuple[float, ...]
     seconds: float
     finished: bool
+    confusion: Confusion
 
     @property
     def epochs_run(self) -> int:
@@ -66,6 +77,11 @@ class TrainingResult:
     def accuracy(self) -> float:
         """Validation accuracy after the last finished epoch."""
         return self.validation_accuracy[-1]
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """Every metric that training finds out, by its name."""
+        return self.confusion.scores | {"accuracy": self.accuracy}
 
 
 def go_on() -> None:
@@ -111,6 +127,7 @@ class Training:
         self._before_step = before_step
         self._clock = clock
         self._first: Model | None = None  # the network trained in float32, where it teaches
+        self._confusion: Confusion | None = None  # after the epoch that was run last
         has_float32 = bool(config.fp32_epochs) and any(map(is_coded, graph.nodes))
         self._random = TorchRandom(config.seed, data.train.device)
         with refusing_too_large(graph), self._random.in_place():
@@ -160,15 +177,16 @@ class Training:
         trainer, epoch = self._trainer, len(self._losses)
         with refusing_too_large(self.graph), self._random.in_place():
             loss = trainer.run_epoch(epoch)
-            accuracy_now = validated(trainer.module, self.data.validation, epoch, trainer)
+            found = validated(trainer.module, self.data.validation, epoch, trainer)
             self._losses.append(loss)
-            self._accuracies.append(accuracy_now)
+            self._accuracies.append(found.accuracy)
+            self._confusion = found
             if self.in_float32:
                 if epoch + 1 == self.config.fp32_epochs:
                     self._end_float32()
                 return None
         return EpochReport(
-            epoch + 1, self.config.epochs, loss, accuracy_now, trainer.rate, self.seconds
+            epoch + 1, self.config.epochs, loss, found.scores, trainer.rate, self.seconds
         )
 
     def state(self) -> TrainingState:
@@ -194,10 +212,19 @@ class Training:
             NoRangeError: If a step vanished.
         """
         assert self.epochs_run
+        trainer = self._trainer
         with refusing_too_large(self.graph):
-            model = finished_model(self._trainer.module)
+            if self._confusion is None:  # it was taken up after its last epoch
+                epoch = len(self._losses) - 1
+                self._confusion = validated(trainer.module, self.data.validation, epoch, trainer)
+            model = finished_model(trainer.module)
         return TrainingResult(
-            model, tuple(self._losses), tuple(self._accuracies), self.seconds, self.is_over
+            model,
+            tuple(self._losses),
+            tuple(self._accuracies),
+            self.seconds,
+            self.is_over,
+            self._confusion,
         )
 
     def _begin(
@@ -335,9 +362,9 @@ def finished_model(module: Interpreter) -> Model:
     return snap_weights(model)
 
 
-def validated(module: Interpreter, split: TensorSplit, epoch: int, trainer: Trainer) -> float:
+def validated(module: Interpreter, split: TensorSplit, epoch: int, trainer: Trainer) -> Confusion:
     try:
-        return accuracy(module, split)
+        return confusion(module, split)
     except FloatingPointError:
         what = "NaN or infinite validation outputs"
         raise TrainingDivergedError(epoch + 1, trainer.steps, trainer.rate, what) from None

@@ -7,7 +7,7 @@ and a digest over everything tells a damaged one. Reading it runs nothing and tr
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
@@ -33,6 +33,9 @@ MOMENTS: dict[OptimizerName, tuple[str, ...]] = {
     "adamw": ("step", "exp_avg", "exp_avg_sq"),
     "sgd": ("momentum_buffer",),
 }
+
+# Settings that older hwnas had not; at their defaults they train as it did.
+YOUNGER = {"class_weights"}
 
 TrainingPhase = Literal["float32", "main"]
 RandomDevice = Literal["cpu", "cuda"]
@@ -98,12 +101,22 @@ class Recipe:
     @property
     def fingerprint(self) -> str:
         """Fingerprint of how the network is trained, and where."""
-        text = json.dumps([asdict(self.config), self.device], sort_keys=True)
+        text = json.dumps([told(self.config), self.device], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def has_float32_phase(self) -> bool:
         return self.config.fp32_epochs > 0 and any(map(is_coded, self.graph.nodes))
+
+
+def told(record: Any) -> dict[str, Any]:  # noqa: ANN401  (any dataclass)
+    """Returns the settings of a recipe, the younger ones where they are not the default."""
+    values = {item: getattr(record, item.name) for item in fields(record)}
+    return {
+        item.name: told(value) if is_dataclass(value) else value
+        for item, value in values.items()
+        if item.name not in YOUNGER or value != item.default
+    }
 
 
 def data_fingerprint(data: TensorSplits) -> str:

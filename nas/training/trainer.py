@@ -1,13 +1,4 @@
-"""Trainer: one module, its optimizer, and the steps that change it.
-
-*Source:* of distillation, Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural
-Network", NIPS 2014 Deep Learning Workshop, https://arxiv.org/abs/1503.02531, section 2.
-
-*Differs from the paper:* the distance is the KL divergence, which differs from its cross-entropy
-by what no gradient sees, and is zero where both networks agree.
-
-Shape letters: B batch, K classes.
-"""
+"""Trainer: one module, its optimizer, and the steps that change it."""
 
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -18,12 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from nas.data.augmentation import Augmentation
+from nas.data.class_weights import class_weights
 from nas.data.tensors import TensorSplit
 from nas.nn.interpreter import Interpreter, from_model, load_arrays
 from nas.problem.records import TrainingConfig
+from nas.training.loss import distance, image_counts, label_loss
 from nas.training.optimizer import learning_rate, make_optimizer, set_learning_rate
 from nas.training.state import MOMENTS, DamagedStateError, Moments, RandomState, TrainingState
 from search_spaces.graphs.errors import UserError
@@ -83,6 +75,7 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(split.device.type, enabled=half is torch.float16)
         wants_augmentation = config.augmentation != Augmentation()
         self.augmentation = config.augmentation if wants_augmentation else None
+        self.class_weights = weights_on_device(split, config)
         self.before_step = before_step
 
     def moments(self) -> Moments:
@@ -178,14 +171,13 @@ class Trainer:
         config = self.config
         with self.autocast:
             outputs = self.module(inputs)
-        loss = functional.cross_entropy(
-            outputs.float(), labels, label_smoothing=config.label_smoothing
-        )
+        loss = label_loss(outputs, labels, config.label_smoothing, self.class_weights)
         if self.teacher is None:
             return loss
         with self.autocast, torch.no_grad():
             wanted = self.teacher(inputs)
-        far = distance(outputs, wanted, config.distillation_temperature)
+        counts = image_counts(labels, self.class_weights)
+        far = distance(outputs, wanted, config.distillation_temperature, counts)
         return torch.lerp(loss, far, config.distillation_weight)
 
 
@@ -210,6 +202,13 @@ def new_module(
     if arrays is not None:
         load_arrays(module, arrays)
     return on_device(module, device)
+
+
+def weights_on_device(split: TensorSplit, config: TrainingConfig) -> Tensor | None:
+    """Returns what each class counts in the loss, ``(K,)``; None where all count alike."""
+    sizes = torch.bincount(split.labels, minlength=split.num_classes).cpu().numpy()
+    weights = class_weights(config.class_weights, split.class_names, sizes)
+    return None if weights is None else torch.tensor(weights).float().to(split.device)
 
 
 def restore_arrays(module: Interpreter, arrays: Mapping[str, Array]) -> None:
@@ -272,16 +271,3 @@ def check_teacher(graph: Graph, teacher: Graph) -> None:
                 f"a teacher must have the network's {what} shape {ours}, got {theirs}; train one "
                 "that has, or set distillation_weight to 0"
             )
-
-
-def distance(outputs: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """Returns how far outputs ``(B, K)`` are from a teacher's, both softened by ``temperature``.
-
-    The square of the temperature keeps gradients at the size of those of the labels.
-    """
-    log_student = functional.log_softmax(outputs.float() / temperature, 1)
-    log_teacher = functional.log_softmax(teacher.float() / temperature, 1)
-    divergence = functional.kl_div(
-        log_student, log_teacher, reduction="batchmean", log_target=True
-    )
-    return divergence * temperature**2

@@ -1,6 +1,9 @@
 """Numbers: a metric's value with the digits that it deserves."""
 
 from nas.problem.formatting import milliseconds, percent, scaled
+from nas.problem.metrics import QUALITIES
+
+QUALITY_NAMES = tuple(quality.name for quality in QUALITIES)
 
 
 def metric(name: str, value: float | None) -> str:
@@ -11,7 +14,7 @@ def metric(name: str, value: float | None) -> str:
     """
     if value is None:
         return "-"
-    if name.endswith("accuracy"):
+    if name.endswith(QUALITY_NAMES):
         return percent(value)
     if name.endswith("_ms"):
         return milliseconds(value)

@@ -18,6 +18,7 @@ from safetensors.numpy import load
 
 from nas.evaluation.early_stopping import Rungs
 from nas.evaluation.ray.remote_calls import ask
+from nas.problem.answers import confusion_from_json, confusion_to_json
 from nas.problem.run_file import read_run_file
 from nas.runs.files import DiskFullError, arrays_bytes
 from nas.runs.folder import RunFolder
@@ -71,13 +72,13 @@ class Keeper:
         self.checkpoints.drop(key)
 
     def may_go_on(
-        self, key: str, values: Mapping[str, float], epoch: int, accuracy: float
+        self, key: str, values: Mapping[str, float], epoch: int, scores: Mapping[str, float]
     ) -> bool:
         if self._rungs is None:
             self._rungs = Rungs(
                 self.run, read_run_file(self.run.config_file).config(), self.spared
             )
-        return self._rungs.may_go_on(key, values, epoch, accuracy)
+        return self._rungs.may_go_on(key, values, epoch, scores)
 
 
 def trained_networks(run: RunFolder) -> FolderCheckpoints:
@@ -138,6 +139,7 @@ def to_bytes(result: TrainingResult) -> bytes:
         "validation_accuracy": list(result.validation_accuracy),
         "seconds": result.seconds,
         "finished": result.finished,
+        "confusion": confusion_to_json(result.confusion),
     }
     told = np.frombuffer(json.dumps(about).encode(), np.uint8)
     return arrays_bytes({**result.model.arrays, ABOUT: told})
@@ -158,6 +160,7 @@ def from_bytes(content: bytes, graph: Graph) -> TrainingResult:
             tuple(about["validation_accuracy"]),
             about["seconds"],
             about["finished"],
+            confusion_from_json(about["confusion"]),
         )
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"a trained network that was delivered is damaged: {error}") from None

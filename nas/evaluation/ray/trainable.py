@@ -129,9 +129,7 @@ class CandidateTrainable(tune.Trainable):  # type: ignore[misc]  # Ray has no ty
         if self.shared.config.search.early_stopping is None:
             return True
         keeper = self.shared.keeper
-        answer: bool = ask(
-            keeper.may_go_on, key, dict(values), report.epoch, report.validation_accuracy
-        )
+        answer: bool = ask(keeper.may_go_on, key, dict(values), report.epoch, dict(report.scores))
         return answer
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:

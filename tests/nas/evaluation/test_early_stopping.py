@@ -30,6 +30,10 @@ TABLES = Path(__file__).parents[3] / "../shared/data"
 NB201 = TABLES / "nb201_accuracy.parquet", TABLES / "nb201_latency.parquet"
 
 
+def scored(accuracy: float) -> Values:
+    return {"accuracy": accuracy}
+
+
 def at(accuracy: float, ms: float, params: float = 1.0) -> Values:
     return {"accuracy": accuracy, "latency_ms": ms, "params": params}
 
@@ -183,60 +187,62 @@ def rungs_in(folder: Path, stopping: Mapping[str, int] | None = None) -> Rungs:
 def test_networks_are_only_asked_at_rungs(tmp_path: Path) -> None:
     rungs = rungs_in(tmp_path, RULE)
     for key in ("a", "b", "c"):
-        assert rungs.may_go_on(key, {"macs": 10.0}, 1, 0.9)
+        assert rungs.may_go_on(key, {"macs": 10.0}, 1, scored(0.9))
 
-    assert all(rungs.may_go_on("bad", {"macs": 99.0}, epoch, 0.1) for epoch in (2, 4, 8, 9))
+    assert all(
+        rungs.may_go_on("bad", {"macs": 99.0}, epoch, scored(0.1)) for epoch in (2, 4, 8, 9)
+    )
     assert sorted(path.name for path in rungs.run.rungs.iterdir()) == [
         "a.json",
         "b.json",
         "c.json",
     ]
-    assert not rungs.may_go_on("bad", {"macs": 99.0}, 1, 0.1)
+    assert not rungs.may_go_on("bad", {"macs": 99.0}, 1, scored(0.1))
 
 
 def test_without_early_stopping_nothing_is_stopped_and_nothing_written(tmp_path: Path) -> None:
     rungs = rungs_in(tmp_path)
 
     for number in range(9):
-        assert rungs.may_go_on(str(number), {"macs": float(number)}, 1, 1 - number / 10)
+        assert rungs.may_go_on(str(number), {"macs": float(number)}, 1, scored(1 - number / 10))
     assert not rungs.run.rungs.exists()
 
 
 def test_each_rung_has_its_own_rivals_with_the_accuracy_of_its_epoch(tmp_path: Path) -> None:
     rungs = rungs_in(tmp_path, RULE)
     for key in ("a", "b", "c"):
-        assert rungs.may_go_on(key, {"macs": 10.0}, 1, 0.2)
-    assert rungs.may_go_on("late", {"macs": 20.0}, 1, 0.3)
+        assert rungs.may_go_on(key, {"macs": 10.0}, 1, scored(0.2))
+    assert rungs.may_go_on("late", {"macs": 20.0}, 1, scored(0.3))
     # Only two have reached epoch 3, where the late one is nothing special any more.
-    assert rungs.may_go_on("a", {"macs": 10.0}, 3, 0.8)
-    assert rungs.may_go_on("b", {"macs": 10.0}, 3, 0.8)
-    assert not rungs.may_go_on("late", {"macs": 20.0}, 3, 0.7)
+    assert rungs.may_go_on("a", {"macs": 10.0}, 3, scored(0.8))
+    assert rungs.may_go_on("b", {"macs": 10.0}, 3, scored(0.8))
+    assert not rungs.may_go_on("late", {"macs": 20.0}, 3, scored(0.7))
 
 
 def test_what_was_decided_stays_decided_after_a_resume(tmp_path: Path) -> None:
     rungs = rungs_in(tmp_path, RULE)
-    assert rungs.may_go_on("early", {"macs": 90.0}, 1, 0.1)
+    assert rungs.may_go_on("early", {"macs": 90.0}, 1, scored(0.1))
     for key in ("a", "b", "c", "d"):
-        assert rungs.may_go_on(key, {"macs": 10.0}, 1, 0.9)
-    assert not rungs.may_go_on("bad", {"macs": 99.0}, 1, 0.1)
+        assert rungs.may_go_on(key, {"macs": 10.0}, 1, scored(0.9))
+    assert not rungs.may_go_on("bad", {"macs": 99.0}, 1, scored(0.1))
 
     again = rungs_in(tmp_path, RULE)
 
-    assert again.may_go_on("early", {"macs": 90.0}, 1, 0.1)
-    assert not again.may_go_on("bad", {"macs": 99.0}, 1, 0.95)
+    assert again.may_go_on("early", {"macs": 90.0}, 1, scored(0.1))
+    assert not again.may_go_on("bad", {"macs": 99.0}, 1, scored(0.95))
 
 
 def test_a_decision_that_was_interrupted_is_made_anew_and_counts_once(tmp_path: Path) -> None:
     rungs = rungs_in(tmp_path, RULE)
-    assert rungs.may_go_on("a", {"macs": 10.0}, 1, 0.9)
+    assert rungs.may_go_on("a", {"macs": 10.0}, 1, scored(0.9))
     path = rungs.run.rungs / "a.json"
     data = json.loads(path.read_text())
     data["rungs"][0]["goes_on"] = None
     path.write_text(json.dumps(data))
 
-    assert rungs.may_go_on("a", {"macs": 10.0}, 1, 0.9)
+    assert rungs.may_go_on("a", {"macs": 10.0}, 1, scored(0.9))
     assert [row["goes_on"] for row in json.loads(path.read_text())["rungs"]] == [True]
-    assert rungs.may_go_on("second", {"macs": 99.0}, 1, 0.1)
+    assert rungs.may_go_on("second", {"macs": 99.0}, 1, scored(0.1))
 
 
 def test_spared_networks_go_on_and_are_rivals_all_the_same(tmp_path: Path) -> None:
@@ -244,11 +250,11 @@ def test_spared_networks_go_on_and_are_rivals_all_the_same(tmp_path: Path) -> No
     config = tiny(training={"epochs": 9}, search={"early_stopping": {}}).config()
     rungs = Rungs(kept.run, config, spared=["baseline"])
     for key in ("a", "b"):
-        assert rungs.may_go_on(key, {"macs": 10.0}, 1, 0.9)
+        assert rungs.may_go_on(key, {"macs": 10.0}, 1, scored(0.9))
 
-    assert rungs.may_go_on("baseline", {"macs": 99.0}, 1, 0.5)
-    assert not rungs.may_go_on("other", {"macs": 99.0}, 1, 0.4)
-    assert rungs.may_go_on("better", {"macs": 11.0}, 1, 0.91)
+    assert rungs.may_go_on("baseline", {"macs": 99.0}, 1, scored(0.5))
+    assert not rungs.may_go_on("other", {"macs": 99.0}, 1, scored(0.4))
+    assert rungs.may_go_on("better", {"macs": 11.0}, 1, scored(0.91))
 
 
 @pytest.mark.parametrize(
@@ -273,7 +279,7 @@ def test_a_damaged_file_is_named_with_what_to_do(tmp_path: Path, content: str) -
     with pytest.raises(
         UserError, match=r"rungs/other\.json is damaged \(.*\); delete it and go"
     ) as e:
-        rungs.may_go_on("a", {"macs": 10.0}, 1, 0.9)
+        rungs.may_go_on("a", {"macs": 10.0}, 1, scored(0.9))
     assert len(str(e.value).splitlines()) == 1
 
 
@@ -284,7 +290,9 @@ def climb(folder: Path, name: str, count: int) -> list[str]:
         key
         for number in range(count)
         if all(
-            rungs.may_go_on(key := f"{name}{number}", {"macs": 1.0 + number}, epoch, number / 99)
+            rungs.may_go_on(
+                key := f"{name}{number}", {"macs": 1.0 + number}, epoch, scored(number / 99)
+            )
             for epoch in (1, 3)
         )
     ]

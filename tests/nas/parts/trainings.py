@@ -43,6 +43,7 @@ def check_same(ours: TrainingResult, theirs: TrainingResult) -> None:
     assert ours.train_loss == theirs.train_loss
     assert ours.validation_accuracy == theirs.validation_accuracy
     assert ours.finished == theirs.finished
+    assert ours.confusion == theirs.confusion
     assert ours.model.arrays.keys() == theirs.model.arrays.keys()
     for name, array in ours.model.arrays.items():
         assert np.array_equal(array, theirs.model.arrays[name]), name

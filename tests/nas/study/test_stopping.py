@@ -259,7 +259,7 @@ class RungPlace(LocalPlace):
         rungs = Rungs(run, config)
 
         def may_go_on(key: str, values: Mapping[str, float], report: EpochReport) -> bool:
-            return rungs.may_go_on(key, values, report.epoch, report.validation_accuracy)
+            return rungs.may_go_on(key, values, report.epoch, report.scores)
 
         checkpoints = FolderCheckpoints(run.checkpoints)
         training = LocalTraining(config, setting.tensors, checkpoints, may_go_on)

@@ -21,8 +21,8 @@ from nas.nn.quantized_layers import NoRangeError
 from nas.problem.records import TrainingConfig
 from nas.training.accuracy import accuracy, logits
 from nas.training.loop import TrainingResult, calibration_images, train
+from nas.training.loss import distance
 from nas.training.optimizer import SIGN_RATE, make_optimizer, set_learning_rate
-from nas.training.trainer import distance
 from search_spaces.building.builder import GraphBuilder
 from search_spaces.graphs.activations import Activation
 from search_spaces.graphs.errors import UserError

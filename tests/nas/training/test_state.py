@@ -77,6 +77,7 @@ def taken_up_everywhere(
         {},
         {"augmentation": SHAKEN},
         {"gradient_clip": 0.5, "label_smoothing": 0.1},
+        {"class_weights": {"3": 5, "8": 0.5}, "label_smoothing": 0.1},
         {"momentum": 0.0, "weight_decay": 0.0},
         {"cosine": False, "warmup_epochs": 1.5, "norm_momentum": 0.3},
     ],
@@ -103,8 +104,18 @@ def test_low_bit_training_is_taken_up_in_either_phase_with_its_teacher(
 ) -> None:
     graph = dropping_net(PRECISIONS[name])
     config = replace(RECIPE, epochs=2, optimizer=optimizer, fp32_epochs=2, augmentation=SHAKEN)
+    config = replace(config, class_weights="balanced")
 
     check_same(taken_up_everywhere(graph, few, config), train(graph, few, config))
+
+
+def test_settings_that_older_versions_had_not_change_no_recipe_at_their_defaults() -> None:
+    made_by_0_1_0 = "eae8bd72e5f29330d2e95b848cf62b7813dda9a25b1584ec8b079b43d1d735f3"
+    plain = Recipe(dropping_net(), TrainingConfig(), "", "cpu")
+
+    assert plain.fingerprint == made_by_0_1_0
+    weighted = replace(plain, config=TrainingConfig(class_weights="balanced"))
+    assert weighted.fingerprint != plain.fingerprint
 
 
 def test_low_bit_training_from_first_weights_of_its_own_is_taken_up(few: TensorSplits) -> None:

@@ -17,6 +17,7 @@ from nas.evaluation.ray.monitor import fitting
 from nas.evaluation.ray.remote_calls import outcome_of, value_of
 from nas.evaluation.ray.trainable import Shared, shared_config
 from nas.evaluation.ray.tune import Jobs, TrialLostError, TuneRun
+from nas.problem.answers import Confusion
 from nas.runs.files import DiskFullError
 from nas.training.candidate import CandidateFailedError
 from nas.training.loop import TrainingResult
@@ -67,7 +68,8 @@ def test_a_value_crosses_as_it_is() -> None:
 def trained() -> TrainingResult:
     graph = baseline("net", 4).graph
     model = random_model(graph, np.random.default_rng(0))
-    return TrainingResult(model, (0.5, 0.25), (0.75, 1.0), 3.5, False)
+    answers = Confusion(3, ((0, 0, 2), (0, 2, 1), (1, 1, 5)))
+    return TrainingResult(model, (0.5, 0.25), (0.75, 1.0), 3.5, False, answers)
 
 
 def test_a_trained_network_arrives_as_it_was_sent() -> None:
