@@ -21,9 +21,9 @@ ROOMS = {
         *("measurement", "prediction", "profiling", "transfer"),
     ),
     "nas": (
-        *("nn", "data", "data.sources", "problem", "runs", "training", "serving", "evaluation"),
-        *("evaluation.ray.nodes", "evaluation.ray", "study", "findings", "proposals", "search"),
-        *("export", "report", "cli.terminal", "cli"),
+        *("nn", "data.augmentation", "data", "data.sources", "problem", "runs", "training"),
+        *("serving", "evaluation", "evaluation.ray.nodes", "evaluation.ray", "study"),
+        *("findings", "proposals", "search", "export", "report", "cli.terminal", "cli"),
     ),
 }
 WIDEST = 14  # entries that a folder shows

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from benchmarks.numbers.figures import Figure, arrays_digest, digest
-from nas.data.augmentation import Augmentation
+from nas.data.augmentation.settings import Augmentation
 from nas.data.tensors import TensorSplits
 from nas.export.lowering import Calibration, sensitivities
 from nas.nn.calibration import quantize_after_training

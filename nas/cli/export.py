@@ -105,6 +105,7 @@ def retrain_command(
     from nas.cli.terminal.progress import progress_bar
     from nas.export.data_place import with_data
     from nas.export.retrain import retrain
+    from nas.runs.certainty import num_images
     from nas.study.results import load_results
     from nas.training.loop import EpochReport
 
@@ -126,7 +127,13 @@ def retrain_command(
             say=bar.console.print,
         )
     console.print(f"{trial.name}: {result.epochs} epochs in {duration(result.seconds)}")
+    images = num_images(results.run, "test")
+    interval = interval_in_words(wilson(result.test_accuracy, images)) if images else ""
+    sure = f" ({interval})" if interval else ""
     if result.validation_accuracy is not None:
         console.print(f"validation accuracy {metric('accuracy', result.validation_accuracy)}")
-    console.print(f"test accuracy {metric('accuracy', result.test_accuracy)}")
+    console.print(f"test accuracy {metric('accuracy', result.test_accuracy)}{sure}")
+    for aim in results.metrics:
+        if aim.is_quality and aim.name != "accuracy":
+            console.print(f"test {aim.title} {metric(aim.name, result.test_values[aim.name])}")
     console.print(f"weights: {result.weights_file}; export them with --retrained")

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from nas.data.augmentation import Augmentation
+from nas.data.augmentation.crops import random_resized_crop
+from nas.data.augmentation.settings import Augmentation
+from nas.data.augmentation.transforms import augment
 from nas.data.images import ImageData
 from nas.data.splits import Normalization, Splits
-from nas.data.transforms import augment
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.operators import Shape
 
@@ -79,7 +80,10 @@ class TensorSplit:
         CPU as in the other order, and 16-bit ones on a GPU.
         """
         pixels = self.images(rows).float()
-        if pixels.shape[2:] != input_shape[1:]:
+        if augmentation is not None and augmentation.crop:
+            height, width = input_shape[1:]
+            pixels = random_resized_crop(pixels, (height, width), augmentation.crop, generator)
+        elif pixels.shape[2:] != input_shape[1:]:
             pixels = functional.interpolate(
                 pixels, input_shape[1:], mode="bilinear", antialias=True
             )

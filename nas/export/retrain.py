@@ -6,8 +6,8 @@ are kept in the run folder, beside those of the search: ``retrained/HASH.safeten
 """
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from nas.runs.folder import RunFolder
 from nas.runs.provenance import machine, versions
 from nas.runs.summary import check_same_data
 from nas.study.results import RunResults, TrialResult
-from nas.training.accuracy import accuracy
+from nas.training.accuracy import confusion
 from nas.training.loop import EpochReport, train
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.model import Model
@@ -41,6 +41,7 @@ class RetrainResult:
         validation_accuracy: None where the validation images were trained on.
         test_accuracy: Scored once, after the last epoch.
         weights_file: Where its weights are.
+        test_values: Every metric that training finds out; none from an older file.
     """
 
     hash: str
@@ -50,6 +51,7 @@ class RetrainResult:
     test_accuracy: float
     seconds: float
     weights_file: Path
+    test_values: Mapping[str, float] = field(default_factory=dict)
 
 
 ON_FILE = tuple(item.name for item in fields(RetrainResult) if item.name != "weights_file")
@@ -92,14 +94,16 @@ def retrain(
     tensors = place(splits, training_device(config.device))
     graph = run.load_architecture(trial.hash).graph
     trained = train(graph, tensors, config, on_epoch=on_epoch)
+    tested = confusion(trained.model, tensors.test)
     found = RetrainResult(
         hash=trial.hash,
         epochs=trained.epochs_run,
         with_validation=with_validation,
         validation_accuracy=None if with_validation else trained.accuracy,
-        test_accuracy=accuracy(trained.model, tensors.test),
+        test_accuracy=tested.accuracy,
         seconds=trained.seconds,
         weights_file=retrained_file(run, trial.hash),
+        test_values=tested.scores,
     )
     save(run, found, trained.model, config)
     return found
@@ -152,7 +156,8 @@ def load_retrained(run: RunFolder, key: str) -> tuple[Model, RetrainResult]:
     """
     path = retrained_file(run, key)
     try:
-        data = json.loads(path.with_suffix(".json").read_text())
+        # Older files tell the accuracy alone.
+        data = {"test_values": {}} | json.loads(path.with_suffix(".json").read_text())
         model = Model(run.load_architecture(key).graph, load_file(path))
         known = {name: data[name] for name in ON_FILE}
     except FileNotFoundError:

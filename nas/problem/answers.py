@@ -24,7 +24,7 @@ Z = 1.959963984540054  # the normal quantile at (1 + CONFIDENCE) / 2
 
 
 @dataclass(frozen=True, slots=True)
-class Interval:
+class ScoreInterval:
     """Where a score lies with a confidence of 95 %, by how many images it is from."""
 
     low: float
@@ -34,7 +34,7 @@ class Interval:
         return self.low <= score <= self.high
 
 
-def wilson(share: float, total: int) -> Interval:
+def wilson(share: float, total: int) -> ScoreInterval:
     """Returns the Wilson interval of a share of ``total`` images.
 
     >>> found = wilson(0.95, 40)
@@ -45,7 +45,7 @@ def wilson(share: float, total: int) -> Interval:
     middle = (share + weight / 2) / (1 + weight)
     half = Z / (1 + weight) * sqrt(share * (1 - share) / total + weight / (4 * total))
     # Rounding must not put 0 or 1 itself outside.
-    return Interval(max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half)))
+    return ScoreInterval(max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,7 @@ class Confusion:
         given = {answer for _, answer, _ in self.cells}
         return given.pop() if len(given) == 1 else None
 
-    def interval(self, metric: Metric) -> Interval | None:
+    def interval(self, metric: Metric) -> ScoreInterval | None:
         """Returns that of a score; None for macro F1, which is no mean of shares."""
         if metric.name == "accuracy":
             return wilson(self.accuracy, self.num_images)
@@ -152,7 +152,7 @@ class Confusion:
         below = sqrt(sum((share - limit.low) ** 2 for share, limit in limits)) / len(limits)
         above = sqrt(sum((limit.high - share) ** 2 for share, limit in limits)) / len(limits)
         middle = self.balanced_accuracy
-        return Interval(max(0.0, middle - below), min(1.0, middle + above))
+        return ScoreInterval(max(0.0, middle - below), min(1.0, middle + above))
 
 
 def confusion_to_json(confusion: Confusion) -> dict[str, Any]:

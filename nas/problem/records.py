@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from latency_models.devices.device import Runtime
-from nas.data.augmentation import Augmentation
+from nas.data.augmentation.settings import Augmentation
 from nas.data.class_weights import check_class_weights
 from nas.problem.durations import seconds_of
 from nas.problem.metrics import Constraint, Metric

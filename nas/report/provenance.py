@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from nas.data.augmentation import Augmentation
+from nas.data.augmentation.settings import Augmentation
 from nas.data.splits import SPLITS
 from nas.problem.formatting import duration, milliseconds
 from nas.problem.records import RunConfig, TrainingConfig

@@ -35,7 +35,10 @@ MOMENTS: dict[OptimizerName, tuple[str, ...]] = {
 }
 
 # Settings that older hwnas had not; at their defaults they train as it did.
-YOUNGER = {"class_weights"}
+YOUNGER = {
+    *("class_weights", "crop", "policy", "policy_ops", "policy_magnitude"),
+    *("erasing", "mixup", "cutmix"),
+}
 
 TrainingPhase = Literal["float32", "main"]
 RandomDevice = Literal["cpu", "cuda"]

@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nas.data.augmentation import Augmentation
+from nas.data.augmentation.mixing import mixed
+from nas.data.augmentation.settings import Augmentation
 from nas.data.class_weights import class_weights
 from nas.data.tensors import TensorSplit
 from nas.nn.interpreter import Interpreter, from_model, load_arrays
@@ -157,7 +158,11 @@ class Trainer:
         shape = self.module.graph.input_shape
         inputs = self.split.inputs(rows, shape, self.augmentation, self.generator)
         set_learning_rate(self.optimizer, self.rate)
-        loss = self.loss(inputs, self.split.labels[rows])
+        labels = self.split.labels[rows]
+        if self.augmentation is not None and self.augmentation.mixes:
+            classes = self.split.num_classes
+            inputs, labels = mixed(inputs, labels, classes, self.augmentation, self.generator)
+        loss = self.loss(inputs, labels)
         self.optimizer.zero_grad()
         torch.autograd.backward(self.scaler.scale(loss))
         if self.config.gradient_clip is not None:

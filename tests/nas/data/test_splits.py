@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas.data.augmentation import Augmentation
+from nas.data.augmentation.settings import Augmentation
 from nas.data.images import ImageData
 from nas.data.sources.registry import load, make_source
 from nas.data.splits import Normalization, apportion, normalization, split

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from nas.data.augmentation import Augmentation
+from nas.data.augmentation.settings import Augmentation
+from nas.data.images import ImageData
 from nas.data.sources.registry import load, make_source
 from nas.data.splits import split
 from nas.data.tensors import TensorSplit, TensorSplits, place, training_device
@@ -390,3 +391,24 @@ def test_an_epoch_runs_on_cuda(mixed_precision: Any) -> None:  # noqa: ANN401
 
     assert result.accuracy > 0.85
     assert accuracy(result.model, on_cpu.validation) == pytest.approx(result.accuracy, abs=0.01)
+
+
+def test_balanced_weights_find_a_rare_class_that_is_missed_without() -> None:
+    rng = np.random.default_rng(0)
+    labels = (np.arange(400) % 20 == 0).astype(np.int64)
+    bars = np.where(np.arange(8) % 2, 170, 90)
+    upright, level = np.broadcast_to(bars, (8, 8)), np.broadcast_to(bars[:, None], (8, 8))
+    images = np.where(labels[:, None, None], upright, level) + rng.normal(0, 45, (400, 8, 8))
+    data = ImageData("bars", images.clip(0, 255).astype(np.uint8)[..., None], labels, ("a", "b"))
+    tensors = place(split(data, seed=0, validation=0.3, test=0.3))
+    net = GraphBuilder((1, 8, 8))
+    x = net.add("stem", Conv2d(4, (3, 3)), net.input)
+    x = net.add("logits", Linear(2), net.add("pool", GlobalAvgPool(), x))
+    config = TrainingConfig(epochs=3, batch_size=32, learning_rate=0.003, device="cpu")
+
+    without = train(net.graph(), tensors, config)
+    balanced = train(net.graph(), tensors, replace(config, class_weights="balanced"))
+
+    assert without.confusion.only_answer == 0
+    assert balanced.confusion.recalls[1] > 0.5
+    assert balanced.confusion.balanced_accuracy > without.confusion.balanced_accuracy + 0.1

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load, save
 
-from nas.data.augmentation import Augmentation
+from nas.data.augmentation.settings import Augmentation
 from nas.data.tensors import TensorSplits
 from nas.problem.records import TrainingConfig
 from nas.training.loop import EpochReport, Training, TrainingResult, train
@@ -40,6 +40,9 @@ from tests.nas.parts.trainings import check_same, dropping_net, few_digits, firs
 
 RECIPE = TrainingConfig(epochs=3, batch_size=32, device="cpu", seed=3)
 SHAKEN = Augmentation(True, 0.2, "reflect", 0.3)
+EVERYTHING = Augmentation(
+    flip=True, crop=0.5, policy="trivialaugment", erasing=0.3, mixup=0.4, cutmix=1.0
+)
 W4A4 = PRECISIONS["w4a4"]
 
 
@@ -76,6 +79,7 @@ def taken_up_everywhere(
     [
         {},
         {"augmentation": SHAKEN},
+        {"augmentation": EVERYTHING, "class_weights": "balanced", "label_smoothing": 0.1},
         {"gradient_clip": 0.5, "label_smoothing": 0.1},
         {"class_weights": {"3": 5, "8": 0.5}, "label_smoothing": 0.1},
         {"momentum": 0.0, "weight_decay": 0.0},
@@ -104,7 +108,7 @@ def test_low_bit_training_is_taken_up_in_either_phase_with_its_teacher(
 ) -> None:
     graph = dropping_net(PRECISIONS[name])
     config = replace(RECIPE, epochs=2, optimizer=optimizer, fp32_epochs=2, augmentation=SHAKEN)
-    config = replace(config, class_weights="balanced")
+    config = replace(config, class_weights="balanced", augmentation=EVERYTHING)
 
     check_same(taken_up_everywhere(graph, few, config), train(graph, few, config))
 

@@ -1,4 +1,4 @@
-"""Transforms: random flips, shifts and cut-outs, each image its own, in one pass on the device.
+"""Transforms: what happens to training images, each its own, in one pass on the device.
 
 Source: shift-crop and flip as in He et al., "Deep Residual Learning", CVPR 2016, section 4.2;
 cutout of DeVries and Taylor, 2017, https://arxiv.org/abs/1708.04552.
@@ -11,13 +11,17 @@ Shape letters: B batch, C channels, H and W spatial size.
 import torch
 from torch import Tensor
 
-from nas.data.augmentation import Augmentation, Padding
+from nas.data.augmentation.erasing import erased
+from nas.data.augmentation.policies import with_policy
+from nas.data.augmentation.settings import Augmentation, Padding
 
 
 def augment(
     images: Tensor, augmentation: Augmentation, generator: torch.Generator | None = None
 ) -> Tensor:
-    """Returns augmented images of the same shape, ``(B, C, H, W)``; black is 0.
+    """Returns augmented images of the same shape, ``(B, C, H, W)``, on 0..255; black is 0.
+
+    Crops come before, as they change the shape, and mixing after, as it mixes labels.
 
     Args:
         generator: Where the draws come from, on the images' device; None takes torch's own.
@@ -30,11 +34,15 @@ def augment(
         columns = torch.where(mirror, columns.flip(1), columns)
     if augmentation.flip or augmentation.shift:
         images = gathered(images, rows, columns, augmentation.padding)
+    if augmentation.policy != "none":
+        images = with_policy(images, augmentation, generator)
     if augmentation.cutout:
         hidden_rows = covered(batch, height, augmentation, images.device, generator)
         hidden_columns = covered(batch, width, augmentation, images.device, generator)
         hidden = hidden_rows[:, None, :, None] & hidden_columns[:, None, None, :]
         images = images.masked_fill(hidden, 0)
+    if augmentation.erasing:
+        images = erased(images, augmentation.erasing, generator)
     return images
 
 

@@ -1,13 +1,15 @@
 """Augmentation moves, mirrors and hides pixels, each image its own, and changes nothing else."""
 
+from hashlib import sha256
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from nas.data.augmentation import Augmentation, Padding
-from nas.data.transforms import augment, gathered
+from nas.data.augmentation.settings import Augmentation, Padding
+from nas.data.augmentation.transforms import augment, gathered
 from search_spaces.graphs.errors import UserError
 
 
@@ -128,8 +130,21 @@ def test_images_of_a_batch_are_treated_differently() -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("shift", -0.1), ("shift", 0.6), ("cutout", 1.0), ("cutout", -1), ("padding", "wrap")],
+    [
+        *(("shift", -0.1), ("shift", 0.6), ("cutout", 1.0), ("cutout", -1), ("padding", "wrap")),
+        *(("crop", -0.1), ("crop", 1.5), ("policy", "autoaugment"), ("policy_ops", 0)),
+        *(("policy_magnitude", 31), ("erasing", 2), ("mixup", -1), ("cutmix", 101)),
+    ],
 )
 def test_a_setting_out_of_range_is_named_with_its_value(field: str, value: object) -> None:
     with pytest.raises(UserError, match=rf"augmentation {field} must be .*, got '?{value}"):
         Augmentation(**{field: value})  # type: ignore[arg-type]
+
+
+def test_what_older_settings_do_is_what_they_did() -> None:
+    images = numbered(16, 3, 8, 8)
+
+    result = augment(images, Augmentation(True, 0.25, "reflect", 0.5), seeded(5))
+
+    digest = sha256(result.numpy().tobytes()).hexdigest()
+    assert digest == "5f4bb43d18edae8cec861fd43181182b106acc28b8ea8aba7cd42501d2647e2f"

@@ -1,0 +1,1 @@
+"""Augmentation: what may happen to training images, as tensors in one pass on the device."""
