@@ -13,7 +13,7 @@ import typer
 from nas.cli.device import Drift
 from nas.cli.style import console, print_error
 from nas.cli.terminal.going_on import search_line
-from nas.cli.terminal.options import within
+from nas.cli.terminal.options import DataPath, within
 from nas.cli.terminal.tables import is_screen
 from nas.cli.terminal.trial_lines import trial_lines
 
@@ -93,6 +93,7 @@ def search_command(
     changes: Annotated[
         list[str] | None, typer.Option("--set", help="Override a value: search.trials=20.")
     ] = None,
+    data: DataPath = None,
     runs: Runs = Path("runs"),
 ) -> None:
     """Search for networks that are accurate and cheap on a device."""
@@ -105,6 +106,8 @@ def search_command(
     }
     given |= {"search.timeout": timeout, "latency.max_drift": max_drift}
     overrides = [f"{key}={value}" for key, value in given.items() if value is not None]
+    if data is not None:
+        overrides.append(f"data.path={json.dumps(data)}")
     if avoid_useless is not None:
         overrides.append(f"search.avoid_useless={str(avoid_useless).lower()}")
     if study_url is not None:

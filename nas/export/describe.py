@@ -216,7 +216,7 @@ def onnx_notes(asked: Requirements | None) -> list[str]:
     return [
         f"`model.onnx` takes {batch} at once and needs ONNX Runtime {asked.onnxruntime} or newer "
         f"(opset {asked.opset}, IR version {asked.ir_version}).",
-        "It was checked there; OpenVINO must be asked for 32 bits "
+        "It was checked in ONNX Runtime; OpenVINO must be asked for 32 bits "
         '(`{"INFERENCE_PRECISION_HINT": "f32"}`), or it computes in 16 where it can.',
     ]
 

@@ -174,6 +174,7 @@ def opened_run(search: CheckedSearch, say: Callable[[str], None]) -> Iterator[Ru
         else:
             create_run(run.path, to_yaml(search.file))
         with logging_to(run.log_file):
+            check_same_data(run.data_file, search.setting.splits)  # before its place is noted
             if search.changed:
                 refuse_change_of_shared(search.config, run, lock)
                 change_run(run, search.config, search.changed, say)

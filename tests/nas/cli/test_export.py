@@ -59,6 +59,17 @@ def test_a_search_goes_on_from_another_folder(searched: Path, tmp_path: Path) ->
     said = nas(*words, "--resume", "--trials", "1", at=tmp_path)
 
     assert "no such" not in said
+    shutil.copy(searched / "data/d.npz", tmp_path / "same.npz")
+    nas(*words, "--resume", "--trials", "1", "--data", "same.npz", at=tmp_path)
+    images = np.zeros((200, 8, 8, 1), np.uint8)
+    images[::2] = 9
+    np.savez(tmp_path / "other.npz", images=images, labels=np.arange(200) % 4)
+    said = nas(*words, "--resume", "--data", "other.npz", at=tmp_path, code=2)
+    assert "images differ from those that the search saw" in said
+    kept = read_run_file(searched / "[red]runs/moved/config.yaml").data.model_extra
+    assert kept is not None
+    assert kept["path"] == str(tmp_path / "same.npz")
+    nas(*words, "--resume", "--data", str(searched / "data/d.npz"), at=tmp_path)
 
 
 def test_data_that_was_moved_is_found_where_it_is_said_to_be(
