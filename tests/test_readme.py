@@ -1,8 +1,4 @@
-"""The README's commands and code are run as they stand, in this process and an empty folder.
-
-The devices are copied, such that they may be read whatever else the machine does: what is tested
-is that the commands work, and other tests run beside them.
-"""
+"""The README's commands and code are run as they stand, in this process and an empty folder."""
 
 import re
 import shlex
@@ -13,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from latency_models.devices import device
 from nas.evaluation.evaluator import graph_values
 from nas.problem.durations import seconds_of
 from nas.problem.run_file import read_run_file
@@ -36,10 +31,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     for name in ("PROFILES", "CACHE", "DEVICES"):
         monkeypatch.setenv(f"HWNAS_{name}", str(tmp_path / name.lower()))
-    rows = [Path(shutil.copy(row, tmp_path)) for row in device.bundled_rows()]
-    for row in rows:
-        row.write_text(row.read_text() + "max_drift = 1000\n")
-    monkeypatch.setattr(device, "bundled_rows", lambda: rows)
     # What a budget buys is tested elsewhere; here a part of it does, however few kernels that are.
     monkeypatch.setattr("nas.cli.profile.seconds_of", lambda *given: seconds_of(*given) / 6)
     monkeypatch.setattr("latency_models.prediction.fitting.LEAST_KERNELS", 5)

@@ -2,9 +2,12 @@
 
 import json
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -14,6 +17,7 @@ from latency_models.devices.cpu import AVX2
 from latency_models.devices.device import Runtime
 from latency_models.devices.latency import Conditions, Latency
 from latency_models.measurement.readings import Reading, append_readings
+from latency_models.prediction.features import Description
 from latency_models.prediction.fitting import ModelName, fit_latency_model
 from latency_models.prediction.kernel_rows import rows_of
 from latency_models.prediction.model import LatencyModel
@@ -66,19 +70,35 @@ def draw(rng: Random) -> Graph:
 
 
 def graphs(number: int, seed: int) -> list[Graph]:
+    return [*drawn(number, seed)]
+
+
+@cache
+def drawn(number: int, seed: int) -> tuple[Graph, ...]:
     rng = Random(seed)
-    return [draw(rng) for _ in range(number)]
+    return tuple(draw(rng) for _ in range(number))
+
+
+@cache
+def kernels_of(graph: Graph, runtime: Runtime) -> tuple[AnyKernel, ...]:
+    return tuple(use.kernel for use in network_kernels(graph, runtime, AVX2))
+
+
+@cache
+def described(kernel: AnyKernel) -> tuple[str, Description, float]:
+    """A kernel's text, its features, and what it takes; a little is of no formula."""
+    text, found = to_text(kernel), describe(kernel, AVX2)
+    odd = int(text.encode().hex()[-6:], 16) % 97 / 97
+    return text, found, (1e-4 + found.macs / 2e7 + found.moved_bytes / 1e7) * (1 + 0.04 * odd)
 
 
 def kernel_ms(kernel: AnyKernel, factor: float = 1.0) -> float:
-    """What a kernel takes alone; a little is of no formula, but always the same."""
-    found = describe(kernel, AVX2)
-    odd = int(to_text(kernel).encode().hex()[-6:], 16) % 97 / 97
-    return factor * (1e-4 + found.macs / 2e7 + found.moved_bytes / 1e7) * (1 + 0.04 * odd)
+    """What a kernel takes alone, always the same."""
+    return factor * described(kernel)[2]
 
 
 def network_ms(graph: Graph, runtime: Runtime = "tvm", factor: float = 1.0) -> float:
-    kernels = (use.kernel for use in network_kernels(graph, runtime, AVX2))
+    kernels = kernels_of(graph, runtime)
     return SHARE * sum(kernel_ms(kernel, factor) for kernel in kernels) + OVERHEAD_MS * factor
 
 
@@ -94,13 +114,11 @@ def kernel_rows(
 ) -> list[Reading]:
     """Readings of the distinct kernels of some networks."""
     runtime: Runtime = conditions.runtime  # type: ignore[assignment]
-    kernels = dict.fromkeys(
-        use.kernel for graph in networks for use in network_kernels(graph, runtime, AVX2)
-    )
+    kernels = dict.fromkeys(kernel for graph in networks for kernel in kernels_of(graph, runtime))
     return [
         Reading(
-            to_text(kernel),
-            describe(kernel, AVX2).kind,
+            described(kernel)[0],
+            described(kernel)[1].kind,
             measured(kernel_ms(kernel, factor), conditions),
             "",
             session,
@@ -162,7 +180,7 @@ def write_profile(
 
 def some_of(rows: Sequence[Reading]) -> list[Reading]:
     """Two of three, and those at the ends of their kind's sizes."""
-    table = rows_of([describe(from_text(row.text), AVX2) for row in rows])
+    table = rows_of([described(from_text(row.text))[1] for row in rows])
     kept = set(range(0, len(rows), 3)) | set(range(1, len(rows), 3))
     for kind in np.unique(table.kinds):
         own = np.flatnonzero(table.kinds == kind)
@@ -179,5 +197,12 @@ def at(date: str, **changes: str) -> Conditions:
 def make_model(
     folder: Path, model: ModelName = "learned", conditions: Conditions = CONDITIONS
 ) -> LatencyModel:
-    """Profiles the small space and fits a model, which is not saved."""
-    return fit_latency_model(write_profile(folder, conditions=conditions), AVX2, model)
+    """Profiles the small space; returns a model of that, which is not saved."""
+    write_profile(folder, conditions=conditions)
+    return deepcopy(fitted(model, conditions))
+
+
+@cache
+def fitted(model: ModelName, conditions: Conditions) -> LatencyModel:
+    with TemporaryDirectory() as folder:
+        return fit_latency_model(write_profile(Path(folder), conditions=conditions), AVX2, model)

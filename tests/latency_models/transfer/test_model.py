@@ -1,10 +1,12 @@
 """A device that is a blend of others is known from a few networks measured on it."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
@@ -56,16 +58,23 @@ SPACE = StagedSpace(
 Formula = Callable[[AnyKernel], float]
 
 
+@cache
 def computing_ms(kernel: AnyKernel) -> float:
     return 1e-4 + describe(kernel, AVX2).macs / 1e7
 
 
+@cache
 def moving_ms(kernel: AnyKernel) -> float:
     return 3e-4 + describe(kernel, AVX2).moved_bytes / 1e7
 
 
+@cache
+def kernels_of(graph: Graph) -> tuple[AnyKernel, ...]:
+    return tuple(use.kernel for use in network_kernels(graph, "tvm", AVX2))
+
+
 def network_ms(graph: Graph, kernel_ms: Formula) -> float:
-    return 0.01 + sum(kernel_ms(use.kernel) for use in network_kernels(graph, "tvm", AVX2))
+    return 0.01 + sum(kernel_ms(kernel) for kernel in kernels_of(graph))
 
 
 def blend_ms(graph: Graph) -> float:
@@ -79,7 +88,7 @@ def drawn(rng: Random) -> Graph:
 def make_profile(folder: Path, device: str, kernel_ms: Formula) -> None:
     rng = Random(7)
     graphs = [drawn(rng) for _ in range(60)]
-    kernels = {use.kernel for graph in graphs for use in network_kernels(graph, "tvm", AVX2)}
+    kernels = {kernel for graph in graphs for kernel in kernels_of(graph)}
     conditions = replace(CONDITIONS, device=device)
 
     def reading(text: str, ms: float) -> Reading:
@@ -132,24 +141,26 @@ def transfer(
     )
 
 
-def make_sources(folder: Path) -> None:
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two profiled devices, to be copied."""
+    folder = tmp_path_factory.mktemp("sources")
     make_profile(folder, "one", computing_ms)
     make_profile(folder, "two", moving_ms)
+    return folder
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+def place(pair: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
     """A folder with two profiled devices, and one to which latency was transferred from them."""
-    folder = tmp_path_factory.mktemp("profiles")
-    make_sources(folder)
+    folder = shutil.copytree(pair, tmp_path_factory.mktemp("profiles"), dirs_exist_ok=True)
     measurer = FormulaMeasurer()
     return Place(folder, transfer(folder, measurer), measurer)
 
 
 @pytest.fixture
-def copy(tmp_path: Path) -> Path:
-    make_sources(tmp_path)
-    return tmp_path
+def copy(pair: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(pair, tmp_path, dirs_exist_ok=True)
 
 
 def unseen(count: int = 60) -> list[Graph]:

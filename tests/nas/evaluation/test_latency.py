@@ -763,7 +763,9 @@ run_search(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("source", ["predicted", "hybrid"])
+@pytest.mark.parametrize(
+    "source", [pytest.param("predicted", marks=pytest.mark.cluster), "hybrid"]
+)
 def test_a_killed_search_loses_nothing_and_goes_on_alike(
     tmp_path: Path, digits_file: dict[str, Any], source: str
 ) -> None:

@@ -82,7 +82,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_kill_9_again_and_again_loses_nothing_and_doubles_nothing(
     tmp_path: Path, digits_file: dict[str, Any]
 ) -> None:

@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from time import sleep
@@ -21,6 +19,7 @@ from nas.study.names import DRIVER, HASH
 from nas.study.results import RunResults, load_results
 from nas.study.storages import open_storage, remember_password
 from search_spaces.graphs.errors import UserError
+from tests.nas.parts.command_line import nas
 from tests.nas.parts.postgres import SECRET, Postgres, postgres_server
 from tests.nas.parts.searches import driving, ended_well, wait_for
 from tests.nas.parts.tiny import tiny
@@ -29,7 +28,7 @@ from tests.waiting import PATIENCE_S, wait_until
 Record = Callable[[str, object], None]  # pytest's record_property
 
 
-@pytest.fixture(params=[pytest.param("postgresql", marks=pytest.mark.cluster), "journal"])
+@pytest.fixture(params=["postgresql", "journal"])
 def study_url(request: pytest.FixtureRequest, tmp_path: Path) -> Any:  # noqa: ANN401
     if request.param == "journal":
         yield f"journal:{tmp_path}/shared.journal"
@@ -81,7 +80,7 @@ def shared_file(digits_file: dict[str, Any], url: str | None, **changes: Any) ->
     return tiny(**(given | changes))
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_the_driver_that_is_left_finishes_what_two_machines_began(
     study_url: str, tmp_path: Path, digits_file: dict[str, Any], record_property: Record
 ) -> None:
@@ -109,7 +108,7 @@ def test_the_driver_that_is_left_finishes_what_two_machines_began(
     assert here.run.report_file.exists()
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_two_drivers_share_a_folder_and_a_third_is_refused(
     tmp_path: Path, digits_file: dict[str, Any], record_property: Record
 ) -> None:
@@ -149,7 +148,7 @@ def test_the_one_that_joined_finishes_where_the_first_is_killed(
     check_whole(load_results(tmp_path / "tiny"), 10)
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_a_driver_that_stood_still_tells_nothing_twice(
     tmp_path: Path, digits_file: dict[str, Any], record_property: Record
 ) -> None:
@@ -250,32 +249,25 @@ def test_no_byte_of_a_run_holds_the_password_and_a_resumed_run_may_do_without(
 
 @pytest.mark.slow
 def test_the_command_line_writes_no_password_and_takes_it_from_the_environment(
-    tmp_path: Path, digits_file: dict[str, Any]
+    tmp_path: Path, digits_file: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = tmp_path / "tiny.yaml"
+    config, run = tmp_path / "tiny.yaml", tmp_path / "runs" / "tiny"
     config.write_text(to_yaml(tiny(data=digits_file, search={"trials": 2})))
-
-    def nas(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [sys.executable, "-m", "nas", *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-            env=os.environ | environment,
-        )
-
     with postgres_server() as server:
-        url, runs = ("--study-url", server.url), ("--runs", str(tmp_path / "runs"))
-        run = tmp_path / "runs" / "tiny"
-        searched = nas("search", str(config), *url, *runs)
-        assert searched.returncode == 0, searched.stderr
+        said = nas("search", str(config), "--study-url", server.url, at=tmp_path)
         assert no_file_holds(SECRET, run)
-        assert SECRET not in searched.stdout + searched.stderr
-        shown = nas("status", str(run), PGPASSWORD=SECRET)
-        assert "2 of 2 architectures" in shown.stdout, shown.stderr
-        without = nas("status", str(run))
-        assert without.returncode != 0
-        assert "in PGPASSWORD or in ~/.pgpass" in " ".join(without.stderr.split())
+        assert SECRET not in said
+        forget_passwords(monkeypatch)
+        known = {"PGPASSWORD": SECRET}
+        assert "2 of 2 architectures" in nas("status", str(run), at=tmp_path, environment=known)
+        forget_passwords(monkeypatch)
+        without = nas("status", str(run), at=tmp_path, code=2)
+        assert "in PGPASSWORD or in ~/.pgpass" in " ".join(without.split())
+
+
+def forget_passwords(patch: pytest.MonkeyPatch) -> None:
+    """As a new process knows none that another was given."""
+    patch.setattr("nas.study.storages._given", {})
 
 
 def open_study_attributes(server: Postgres) -> str:

@@ -30,19 +30,30 @@ class TestRetryingJournal(StorageTestCase):
         return RetryingStorage(open_storage(None, tmp_path / "study.journal"), "journal")
 
 
+def emptied(storage: BaseStorage) -> BaseStorage:
+    """A storage of which earlier tests made the tables, as that takes longer than most tests."""
+    for study in storage.get_all_studies():
+        storage.delete_study(study._study_id)
+    return storage
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"sqlite:///{tmp_path_factory.mktemp('database')}/studies.db"
+
+
 @pytest.mark.slow
 class TestDatabaseFile(StorageTestCase):
     @pytest.fixture
-    def storage(self, tmp_path: Path) -> BaseStorage:
-        return open_storage(f"sqlite:///{tmp_path}/studies.db", Path())
+    def storage(self, url: str) -> BaseStorage:
+        return emptied(open_storage(url, Path()))
 
 
 @pytest.mark.slow
 class TestRetryingDatabaseFile(StorageTestCase):
     @pytest.fixture
-    def storage(self, tmp_path: Path) -> BaseStorage:
-        url = f"sqlite:///{tmp_path}/studies.db"
-        return RetryingStorage(open_storage(url, Path()), url)
+    def storage(self, url: str) -> BaseStorage:
+        return emptied(RetryingStorage(open_storage(url, Path()), url))
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +66,6 @@ def server() -> Iterator[Postgres]:
 class TestDatabaseServer(StorageTestCase):
     @pytest.fixture
     def storage(self, server: Postgres) -> BaseStorage:
-        storage = open_storage(server.url, Path())
+        storage = emptied(open_storage(server.url, Path()))
         assert isinstance(storage, RetryingStorage)
-        for study in storage.get_all_studies():
-            storage.delete_study(study._study_id)
         return storage
