@@ -7,7 +7,7 @@ export OMP_NUM_THREADS := 1
 # A file stays in one process, and files in the order that tests/conftest.py gives them.
 PROCESSES := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-quick test-cluster test-aarch64 check sizes format benchmarks clean
+.PHONY: demo fuzz test test-quick test-cluster test-aarch64 check sizes format benchmarks clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -23,6 +23,9 @@ test: $(VENV)/installed  ## the suite, files in two processes
 
 test-cluster: $(VENV)/installed  ## kill nodes, drivers, databases and what else a cluster has
 	$(BIN)/python -m pytest $(PROCESSES) -m cluster
+
+fuzz: $(VENV)/installed  ## damaged files of every kind, about ten minutes
+	$(BIN)/python -m tests.fuzz
 
 test-quick: $(VENV)/installed  ## without the tests that take more than a few seconds
 	$(BIN)/python -m pytest $(PROCESSES) -m "not slow and not cluster"

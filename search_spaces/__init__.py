@@ -3,6 +3,9 @@
 from typing import TYPE_CHECKING
 
 from search_spaces.front_door import front_door
+from search_spaces.telemetry import switch_off
+
+switch_off()  # before anything of ours imports a library
 
 if TYPE_CHECKING:
     from search_spaces.building.builder import GraphBuilder as GraphBuilder

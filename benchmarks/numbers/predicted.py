@@ -10,9 +10,9 @@ from benchmarks.numbers.subjects import drawn
 from latency_models.devices.cpu import AVX2
 from latency_models.devices.latency import Latency, to_json
 from latency_models.measurement.readings import read_readings
-from latency_models.prediction.fitting import ModelName, fit_latency_model
+from latency_models.prediction.fitting import fit_latency_model
 from latency_models.prediction.model import LatencyModel
-from latency_models.prediction.model_file import read_model
+from latency_models.prediction.model_file import ModelName, read_model
 from latency_models.prediction.predictor import Explanation
 from latency_models.transfer.predictions import prediction_json
 from search_spaces.graphs.errors import UserError

@@ -22,6 +22,7 @@ from tvm.support import cc
 from latency_models.devices.cpu import Cpu, host_cpu, host_features
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.operators import Shape
+from search_spaces.graphs.schema import parse_json, read_as, shown
 
 FORMAT = 2  # raised when files of older versions can no longer be read
 # The header that every Linux library begins with, and LLVM's names of the architectures in it.
@@ -78,24 +79,37 @@ def parse_metadata(path: Path, text: str) -> Metadata:
     """Returns the record of the file at ``path``.
 
     Raises:
-        UserError: If it is of a format that this hwnas does not read.
-        ValueError: If it is no such record; so do TypeError, KeyError and AttributeError.
+        UserError: If it is of a format that this hwnas does not read, or no such record.
     """
-    row: dict[str, Any] = json.loads(text)
-    check_format(path, row)
-    shapes = {name: tuple(row.pop(name)) for name in ("input_shape", "output_shape")}
-    return Metadata(**row | shapes | {"features": tuple(row["features"])})
+    try:
+        row = read_as(Mapping[str, Any], parse_json(text), "the record")
+        check_format(path, row)
+        metadata: Metadata = read_as(Metadata, row)
+        if min(*metadata.input_shape, *metadata.output_shape) < 1:
+            raise UserError(f"shapes must be positive, got {shown(metadata.input_shape)}")
+    except OtherFormatError:
+        raise
+    except ValueError as error:
+        raise UserError(
+            f"{path} is damaged (what it says of itself: {error}); export the network again"
+        ) from None
+    return metadata
+
+
+class OtherFormatError(UserError):
+    """A file that another version of hwnas wrote."""
 
 
 def check_format(path: Path, row: Mapping[str, Any]) -> None:
-    format, writer = int(row["format"]), str(row["hwnas_version"])
+    format = read_as(int, row.get("format"), "format")
+    writer = read_as(str, row.get("hwnas_version"), "hwnas_version")
     if format > FORMAT:
-        raise UserError(
+        raise OtherFormatError(
             f"{path} has format {format}, this hwnas reads {FORMAT}; install hwnas {writer} or "
             "newer"
         )
     if format < FORMAT:
-        raise UserError(
+        raise OtherFormatError(
             f"{path} has format {format} of hwnas {writer}, this hwnas reads {FORMAT}; export "
             "the network again"
         )

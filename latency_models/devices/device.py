@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from latency_models.devices.folders import devices_folder
 from latency_models.devices.host import KNOWN_FLAGS, host_instruction_sets
 from search_spaces.graphs.errors import UserError
+from search_spaces.graphs.schema import shown
 
 if TYPE_CHECKING:
     from latency_models.devices.cpu import Cpu
@@ -42,6 +43,8 @@ Runtime = Literal["tvm", "onnxruntime"]
 
 RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
 DETECT = "detect"
+MOST_CHARACTERS = 100_000  # of a row
+MOST_THREADS, MOST_DRIFT = 4096, 1e6
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 FIELD_KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {  # the others are texts
     "threads": ((int,), "a whole number"),
@@ -82,10 +85,16 @@ class Device:
                 f"device {self.name}: runtime must be one of {', '.join(RUNTIMES)}, "
                 f"got {self.runtime!r}"
             )
-        if self.threads < 1:
-            raise UserError(f"device {self.name}: threads must be at least 1, got {self.threads}")
-        if not self.max_drift > 1:
-            raise UserError(f"device {self.name}: max_drift must be above 1, got {self.max_drift}")
+        if not 1 <= self.threads <= MOST_THREADS:
+            raise UserError(
+                f"device {self.name}: threads must be at least 1 and at most {MOST_THREADS}, got "
+                f"{shown(self.threads)}"
+            )
+        if not 1 < self.max_drift <= MOST_DRIFT:
+            most = f" and at most {MOST_DRIFT:g}" if self.max_drift > 1 else ""
+            raise UserError(
+                f"device {self.name}: max_drift must be above 1{most}, got {shown(self.max_drift)}"
+            )
         if self.mcpu in ("", "native", "generic"):
             raise UserError(
                 f"device {self.name}: mcpu {self.mcpu!r} is no exact CPU and would be timed as "
@@ -175,18 +184,24 @@ def read_device(path: Path) -> Device:
         UserError: If the file is no TOML, or has an unknown field or a wrong value.
     """
     try:
-        row = tomllib.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        with path.open(encoding="utf-8") as file:
+            text = file.read(MOST_CHARACTERS + 1)
+        if len(text) > MOST_CHARACTERS:
+            raise ValueError(f"it has more than {MOST_CHARACTERS} characters")
+        row = tomllib.loads(text)
+    except (OSError, ValueError) as error:  # of numbers too long, no TOMLDecodeError
         raise UserError(f"cannot read device {path}: {error}") from None
+    except RecursionError:
+        raise UserError(f"cannot read device {path}: brackets are nested too deep") from None
     known = [field.name for field in fields(Device) if field.name != "name"]
     for key, value in row.items():
         if key not in known:
             near = get_close_matches(key, known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"its fields are {', '.join(known)}"
-            raise UserError(f"{path}: a device has no field {key!r}; {hint}")
+            raise UserError(f"{path}: a device has no field {shown(key)}; {hint}")
         kinds, noun = FIELD_KINDS.get(key, ((str,), "a text"))
         if type(value) not in kinds:
-            raise UserError(f"{path}: {key} must be {noun}, got {value!r}")
+            raise UserError(f"{path}: {key} must be {noun}, got {shown(value)}")
     if "description" not in row:
         raise UserError(f"{path}: a device needs a description")
     return Device(name=path.stem, **row)

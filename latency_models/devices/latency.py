@@ -5,7 +5,7 @@ a number came from unless it wants to.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import log
 from statistics import NormalDist
 from typing import Any, Literal
@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from search_spaces.graphs.errors import UserError
+from search_spaces.graphs.schema import read_as, shown
 
 FORMAT = "hwnas.latency"
 VERSION = 2  # version 1 had no intervals
@@ -188,18 +189,14 @@ def from_json(data: Mapping[str, Any]) -> Latency:
         raise UserError(f"this is no latency: its 'format' must be {FORMAT!r}")
     if data.get("version") not in READABLE:
         raise UserError(
-            f"latency of version {data.get('version')!r}; this hwnas reads versions up to "
+            f"latency of version {shown(data.get('version'))}; this hwnas reads versions up to "
             f"{VERSION}; upgrade hwnas"
         )
-    fields = {key: value for key, value in data.items() if key not in ("format", "version")}
+    rows = {key: value for key, value in data.items() if key not in ("format", "version")}
+    model = read_as(str, rows.pop("model", ""), "model")
+    name = model.removesuffix(EXTRAPOLATED)
     try:
-        if (conditions := fields["conditions"]) is not None:
-            shape = tuple(conditions["input_shape"])
-            fields["conditions"] = Conditions(**{**conditions, "input_shape": shape})
-        if (interval := fields.get("interval")) is not None:
-            fields["interval"] = Interval(**interval)
-        model = str(fields.pop("model", ""))
-        name = model.removesuffix(EXTRAPOLATED)
-        return Latency(**fields, model=name, extrapolated=name != model)
-    except (KeyError, TypeError) as error:
-        raise UserError(f"the latency is damaged: {type(error).__name__} {error}") from None
+        found: Latency = read_as(Latency, rows)
+    except UserError as error:
+        raise UserError(f"the latency is damaged: {error}") from None
+    return replace(found, model=name, extrapolated=name != model)

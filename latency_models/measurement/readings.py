@@ -20,6 +20,12 @@ What = Literal["kernels", "networks"]
 VERSION = 1
 SHARED = tuple(field.name for field in fields(Conditions) if field.name != "input_shape")
 COLUMNS = ("version", "text", "kind", "failure", "session", "median_ms", "spread_ms", *SHARED)
+LEAST_MS, MOST_MS = 1e-9, 1e9
+# What columns hold beside a reading that was made.
+NUMBERS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("median_ms", "spread_ms", "reference_ms", "drift"), (int, float)),
+    **dict.fromkeys(("device", "cpu", "runtime", "target", "date"), str),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +107,40 @@ def read_readings(folder: Path, what: What) -> "pd.DataFrame":
             raise UserError(
                 f"{path} has version {newer[0]}, this hwnas reads {VERSION}; upgrade hwnas"
             )
+        check_readings(path, table)
         tables.append(table)
     if not tables:
         return pd.DataFrame({name: [] for name in COLUMNS})
     whole = pd.concat(tables, ignore_index=True)
     return whole.sort_values("date", kind="stable", ignore_index=True)
+
+
+def check_readings(path: Path, table: "pd.DataFrame") -> None:
+    """Makes sure that columns hold what readings do: texts, and positive times.
+
+    Raises:
+        UserError: If one does not.
+    """
+
+    def refuse(name: str, rule: str) -> None:
+        raise UserError(
+            f"{path} is damaged (column {name!r} must hold {rule}); remove it and profile again"
+        )
+
+    timed = table["median_ms"].notna()
+    for name in ("text", "kind", "failure", "session"):
+        if not all(isinstance(value, str) for value in table[name]):
+            refuse(name, "texts")
+    for name, kind in NUMBERS.items():
+        # Where nothing was timed, there are no conditions either.
+        values = table[name][timed]
+        if not all(isinstance(value, kind) for value in values):
+            refuse(name, "texts" if kind is str else "numbers")
+        if kind is not str and len(values):
+            least = LEAST_MS if name != "spread_ms" else 0.0
+            numbers = values.astype(float)
+            if not ((numbers >= least) & (numbers <= MOST_MS)).all():
+                refuse(name, f"numbers between {least:g} and {MOST_MS:g}")
 
 
 def latest(table: "pd.DataFrame") -> "pd.DataFrame":

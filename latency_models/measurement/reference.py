@@ -18,6 +18,7 @@ from latency_models.boards.timing import Block, block_of
 from latency_models.devices.folders import cache_folder, replacing
 from latency_models.devices.host import cpu_name
 from latency_models.onnx.session import bound_call, open_session
+from search_spaces.graphs.schema import parse_json
 
 if TYPE_CHECKING:
     from onnxruntime import OrtValue
@@ -78,10 +79,10 @@ def kept_at(*conditions: object) -> Path:
 def best_reference_ms(path: Path) -> float | None:
     """Returns the best time kept in ``path``; None where there is none, or none that is whole."""
     try:
-        best = float(json.loads(path.read_text())["best_ms"])
+        best = float(parse_json(path.read_text())["best_ms"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return best if best > 0 else None
+    return best if 0 < best < float("inf") else None
 
 
 def keep_best_reference(path: Path, reference_ms: float) -> None:

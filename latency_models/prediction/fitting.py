@@ -1,11 +1,10 @@
 """Fitting: a device's latency model from its profile."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +17,16 @@ from latency_models.prediction.baselines import fit_lookup, fit_roofline_model
 from latency_models.prediction.kernel_rows import KernelRows, rows_of
 from latency_models.prediction.learned import fit_learned
 from latency_models.prediction.model import LatencyModel
-from latency_models.prediction.model_file import DeviceFit, KernelModel, no_networks
+from latency_models.prediction.model_file import (
+    DeviceFit,
+    KernelModel,
+    ModelName,
+    no_networks,
+)
 from latency_models.prediction.onnx_features import describe
 from search_spaces.graphs.errors import UserError
+from search_spaces.graphs.graph import Graph
+from search_spaces.graphs.schema import parse_json
 from search_spaces.space.architecture import read_graph
 
 if TYPE_CHECKING:
@@ -28,7 +34,6 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 Doubts = Callable[[KernelRows], Floats]  # the error in log latency that is expected
-ModelName = Literal["learned", "lookup", "roofline"]
 SAME = ("device", "cpu", "runtime", "runtime_version", "target", "tuned", "threads", "cache")
 LEAST_KERNELS = 40
 QUICK_FOLDS = 2
@@ -98,7 +103,7 @@ def about_readings(
 
 def fit_networks(model: LatencyModel, networks: "pd.DataFrame", drift: float) -> LatencyModel:
     """Returns the model composed as these readings of networks say."""
-    every = {text: read_graph(json.loads(text)) for text in networks["text"]}
+    every = {text: network_of(text) for text in networks["text"]}
     graphs = {text: graph for text, graph in every.items() if model.covers(graph)}
     networks = networks[networks["text"].isin(graphs.keys())]
     grouped = model.grouped(list(graphs.values()))
@@ -114,6 +119,21 @@ def fit_networks(model: LatencyModel, networks: "pd.DataFrame", drift: float) ->
     raw = composed(0.0)
     drifts = networks.groupby("text", sort=False)["drift"].median().to_numpy(np.float64)
     return composed(find_sensitivity(raw.held_out_errors, drifts))
+
+
+def network_of(text: str) -> Graph:
+    """Returns the network that a reading is of.
+
+    Raises:
+        UserError: If it is none.
+    """
+    try:
+        return read_graph(parse_json(text))
+    except ValueError as error:
+        raise UserError(
+            f"the profile has a network that cannot be read ({error}); remove the profile and "
+            "profile the device with this version"
+        ) from None
 
 
 def find_sensitivity(errors: Floats, drifts: Floats) -> float:

@@ -8,20 +8,25 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
-from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
+from latency_models.devices.arrays import checked_array, read_arrays
+from latency_models.devices.cpu import VectorUnit
+from latency_models.devices.device import Runtime
 from latency_models.devices.folders import profiles_folder, replacing
+from latency_models.measurement.readings import LEAST_MS, MOST_MS
 from latency_models.prediction.baselines import LookupModel, RooflineModel
 from latency_models.prediction.composition import Parts
 from latency_models.prediction.features import FEATURES, TERMS
-from latency_models.prediction.learned import LearnedModel
+from latency_models.prediction.kernel_rows import RANGED
+from latency_models.prediction.learned import ANY, LearnedModel
 from latency_models.prediction.roofline import Roofline
 from latency_models.prediction.trees import Trees
 from search_spaces.graphs.errors import UserError
+from search_spaces.graphs.schema import parse_json, read_as, shown
 
 M = TypeVar("M")
 FORMAT = "hwnas.latency_model"
@@ -30,6 +35,15 @@ HEADER = "header"
 FILE = "model.npz"
 TRANSFERRED = "transferred.npz"  # of a device that other devices' models stand in for
 COLUMNS = [*TERMS, *FEATURES]  # a model means nothing to other ones
+SEEN = len(COLUMNS) + 3  # what trees see of a kernel: also its kind, and what simpler models say
+ModelName = Literal["learned", "lookup", "roofline"]
+# What a model relies on of what it says of itself.
+ABOUT: Mapping[str, Any] = {
+    **{"device": str, "runtime": Runtime, "vector_unit": VectorUnit, "model": ModelName},
+    **{"drift": float, "sensitivity": float},
+    **{"target": str, "tuned": bool, "threads": int, "cpu": str, "last": str},
+    **{"kernels": int, "set_aside": int},
+}
 Arrays = dict[str, NDArray[Any]]
 Floats = NDArray[np.float64]
 KernelModel = LearnedModel | LookupModel | RooflineModel
@@ -90,21 +104,62 @@ def load_fit(device: str, folder: Path | None, make: Callable[[DeviceFit], M]) -
             f"{device}"
         )
     try:
-        timed = zip(arrays["readings"], arrays["spreads"], strict=True)
-        parts = Parts(arrays["sums"], arrays["counts"], arrays["variances"])
-        fit = DeviceFit(
-            header["about"],
-            kernel_model_of(header["kernels"], arrays),
-            dict(zip(header["keys"], timed, strict=True)),
-            tuple(header["groups"]),
-            FittedNetworks(parts, arrays["networks"]),
-        )
-        return make(fit)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+        return make(fit_of(header, arrays))
+    except (UserError, KeyError, ValueError, ArithmeticError) as error:
+        reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         raise UserError(
-            f"{path} is damaged ({type(error).__name__}: {error}); remove it and run nas "
-            "device profile again"
+            f"{path} is damaged ({reason}); remove it and run nas device profile again"
         ) from None
+
+
+def fit_of(header: Mapping[str, Any], arrays: Arrays) -> DeviceFit:
+    """Returns what header and arrays hold, each held against what it must be.
+
+    Raises:
+        UserError: If one is not.
+        KeyError: If a part of the header is missing.
+    """
+    about = read_about(header["about"], ABOUT)
+    keys = read_as(tuple[str, ...], header["keys"], "keys")
+    families = read_as(tuple[str, ...], header["groups"], "groups")
+    times = checked_array(arrays, "readings", (len(keys),), LEAST_MS, MOST_MS)
+    spreads = checked_array(arrays, "spreads", (len(keys),), 0)
+    medians = checked_array(arrays, "networks", (None,), LEAST_MS, MOST_MS)
+    number = len(medians)
+    parts = Parts(
+        checked_array(arrays, "sums", (number, len(families)), 0, MOST_MS),
+        checked_array(arrays, "counts", (number,), 1),
+        checked_array(arrays, "variances", (number,), 0),
+    )
+    if number and parts.sums_ms.sum(1).min() < LEAST_MS:
+        raise UserError("array 'sums' holds a network that takes no time")
+    readings = dict(zip(keys, zip(times, spreads, strict=True), strict=True))
+    kernels = kernel_model_of(read_as(Mapping[str, Any], header["kernels"], "kernels"), arrays)
+    return DeviceFit(about, kernels, readings, families, FittedNetworks(parts, medians))
+
+
+def read_about(about: object, kinds: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what a model says of itself, what is relied on held against its kind.
+
+    Raises:
+        UserError: If something is missing or wrong.
+    """
+    said = read_as(Mapping[str, Any], about, "about")
+    for name, kind in kinds.items():
+        if name not in said:
+            raise UserError(f"about lacks {name!r}")
+        read_as(kind, said[name], f"about.{name}")
+    positive = {name: said[name] for name in ("drift", "threads") if name in kinds}
+    if wrong := [name for name, value in positive.items() if not 0 < value < MOST_MS]:
+        raise UserError(f"about.{wrong[0]} must be above 0, got {shown(said[wrong[0]])}")
+    if "vector_unit" in kinds:
+        check_unit(VectorUnit(**said["vector_unit"]))
+    return said
+
+
+def check_unit(unit: VectorUnit) -> None:
+    if unit.lanes not in (4, 8, 16) or unit.registers not in (16, 32):
+        raise UserError(f"about.vector_unit is none that code is cut to: {shown(unit)}")
 
 
 def save_fit(fit: DeviceFit, folder: Path | None = None) -> Path:
@@ -179,9 +234,8 @@ def read_model(path: Path) -> tuple[dict[str, Any], Arrays]:
         UserError: If it is no such file, is damaged, or of a newer version.
     """
     try:
-        with path.open("rb") as opened, NpzFile(opened, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        header = json.loads(arrays.pop(HEADER).tobytes())
+        arrays = read_arrays(path)
+        header = parse_json(arrays.pop(HEADER).tobytes().decode())
     except Exception as error:  # what is not whole may fail in any way
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
@@ -191,8 +245,8 @@ def read_model(path: Path) -> tuple[dict[str, Any], Arrays]:
         raise UserError(f"{path} is no latency model: its format must be {FORMAT!r}")
     if header.get("version") != VERSION:
         raise UserError(
-            f"{path} has version {header.get('version')}, this hwnas reads {VERSION}; fit it "
-            "again with nas device profile"
+            f"{path} has version {shown(header.get('version'))}, this hwnas reads {VERSION}; fit "
+            "it again with nas device profile"
         )
     return header, arrays
 
@@ -226,28 +280,60 @@ def kernel_model_of(header: Mapping[str, Any], arrays: Arrays) -> KernelModel:
     """Returns the model of kernels whose parts were given.
 
     Raises:
+        UserError: If a part is not what it must be.
         KeyError: If a part is missing, or the model is unknown.
     """
-    roofline = Roofline(**header["roofline"])
-    sizes = dict(zip(header["kinds"], arrays["sizes"], strict=True))
-    doubts = header["doubts"]
+    kinds = read_as(tuple[str, ...], header["kinds"], "kinds")
+    doubts = read_as(Mapping[str, float], header["doubts"], "doubts")
+    if ANY not in doubts or min(doubts.values()) < 0:
+        raise UserError(f"doubts must hold {ANY!r} and no negative number")
+    roofline = read_roofline(header["roofline"])
+    bounds = (len(kinds), 2, len(RANGED)) if kinds else arrays["sizes"].shape
+    sizes = dict(zip(kinds, checked_array(arrays, "sizes", bounds), strict=True))
     match header["model"]:
         case "learned":
-            prices = dict(zip(header["families"], arrays["prices"], strict=True))
-            folds = tuple(
-                Trees.of_arrays(arrays, f"trees{index}.") for index in range(header["folds"])
-            )
-            return LearnedModel(roofline, prices, folds, doubts, sizes)
+            return learned_of(header, arrays, roofline, doubts, sizes)
         case "lookup":
-            ends = np.cumsum(header["lengths"])[:-1]
-            known = zip(
-                np.split(arrays["known_sizes"], ends),
-                np.split(arrays["slower"], ends),
-                strict=True,
-            )
-            return LookupModel(
-                roofline, dict(zip(header["kinds"], known, strict=True)), doubts, sizes
-            )
+            known = known_of(header, arrays, kinds)
+            return LookupModel(roofline, known, doubts, sizes)
         case "roofline":
             return RooflineModel(roofline, doubts, sizes)
-    raise KeyError(header["model"])
+    raise KeyError(shown(header["model"]))
+
+
+def learned_of(
+    header: Mapping[str, Any],
+    arrays: Arrays,
+    roofline: Roofline,
+    doubts: Mapping[str, float],
+    sizes: Mapping[str, Floats],
+) -> LearnedModel:
+    families = read_as(tuple[str, ...], header["families"], "families")
+    prices = checked_array(arrays, "prices", (len(families), len(TERMS)), 0)
+    folds = read_as(int, header["folds"], "folds")
+    if ANY not in families or not 1 <= folds <= 100:
+        raise UserError(f"families must hold {ANY!r} and folds be 1 to 100, got {shown(folds)}")
+    trees = (Trees.of_arrays(arrays, f"trees{index}.", SEEN) for index in range(folds))
+    by_family = dict(zip(families, prices, strict=True))
+    return LearnedModel(roofline, by_family, tuple(trees), doubts, sizes)
+
+
+def known_of(
+    header: Mapping[str, Any], arrays: Arrays, kinds: tuple[str, ...]
+) -> dict[str, tuple[Floats, Floats]]:
+    lengths = read_as(tuple[int, ...], header["lengths"], "lengths")
+    if len(lengths) != len(kinds) or min(lengths, default=1) < 1:
+        raise UserError("lengths must be a number of kernels for each kind")
+    sizes = checked_array(arrays, "known_sizes", (sum(lengths), len(RANGED)))
+    slower = checked_array(arrays, "slower", (sum(lengths),), -100, 100)
+    ends = np.cumsum(lengths)[:-1]
+    known = zip(np.split(sizes, ends), np.split(slower, ends), strict=True)
+    return dict(zip(kinds, known, strict=True))
+
+
+def read_roofline(data: object) -> Roofline:
+    roofline: Roofline = read_as(Roofline, data, "roofline")
+    peaks = (*roofline.macs_per_ms.values(), roofline.bytes_per_ms, roofline.call_ms)
+    if min(peaks) <= 0:
+        raise UserError("a roofline's numbers must be above 0")
+    return roofline

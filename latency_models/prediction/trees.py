@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from latency_models.devices.arrays import checked_array
+from search_spaces.graphs.errors import UserError
+
 Floats = NDArray[np.float64]
 NUM_TREES = 30
 MAX_FEATURES = 0.5  # share of the features that a split chooses among
@@ -55,9 +58,27 @@ class Trees:
         return {f"{prefix}{item.name}": getattr(self, item.name) for item in fields(self)}
 
     @classmethod
-    def of_arrays(cls, arrays: Mapping[str, NDArray[Any]], prefix: str) -> "Trees":
-        """Returns the trees that ``arrays`` was asked for."""
-        return cls(**{item.name: arrays[f"{prefix}{item.name}"] for item in fields(cls)})
+    def of_arrays(
+        cls, arrays: Mapping[str, NDArray[Any]], prefix: str, num_features: int
+    ) -> "Trees":
+        """Returns the trees that ``arrays`` was asked for.
+
+        Raises:
+            UserError: If an array is missing, or points outside the trees or the features.
+        """
+        name = f"{prefix}feature"
+        feature = checked_array(arrays, name, (None, None), -1, num_features - 1, "whole")
+        shape, last = feature.shape, feature.shape[1] - 1
+        if not feature.size:
+            raise UserError(f"array {name!r} holds no trees")
+        return cls(
+            feature=feature,
+            threshold=checked_array(arrays, f"{prefix}threshold", shape),
+            left=checked_array(arrays, f"{prefix}left", shape, 0, last, "whole"),
+            right=checked_array(arrays, f"{prefix}right", shape, 0, last, "whole"),
+            value=checked_array(arrays, f"{prefix}value", shape),
+            depth=checked_array(arrays, f"{prefix}depth", (1,), 0, last, "whole"),
+        )
 
 
 def grow_trees(samples: Floats, targets: Floats, seed: int) -> Trees:

@@ -10,7 +10,6 @@ from latency_models.devices.cpu import VectorUnit
 from latency_models.devices.device import Device, get_device
 from latency_models.devices.folders import profiles_folder
 from latency_models.prediction.fitting import (
-    ModelName,
     at_drift,
     current,
     fit_doubts,
@@ -18,7 +17,7 @@ from latency_models.prediction.fitting import (
     usual_drift,
 )
 from latency_models.prediction.model import LatencyModel
-from latency_models.prediction.model_file import FILE, read_model
+from latency_models.prediction.model_file import FILE, ModelName, read_about, read_model
 from latency_models.profiling.drift import Drift, find_drift
 from latency_models.profiling.profiler import Draw, OnProgress, Profiler, measurer_of
 from search_spaces.graphs.errors import UserError
@@ -97,7 +96,11 @@ def fit_again(
         )
     if path.is_file():
         header, _ = read_model(path)
-        unit = VectorUnit(**header["about"]["vector_unit"])
+        try:
+            about = read_about(header.get("about"), {"vector_unit": VectorUnit})
+        except UserError as error:
+            raise UserError(f"{path} is damaged ({error}); remove it and fit again") from None
+        unit = VectorUnit(**about["vector_unit"])
     else:
         with measurer_of(get_device(device)) as measurer:
             unit = measurer.vector_unit

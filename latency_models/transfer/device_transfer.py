@@ -1,6 +1,5 @@
 """Transfer: what ``nas device transfer`` does, from other devices' models to a new device's."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,7 +14,13 @@ from latency_models.devices.device import Device
 from latency_models.devices.folders import profiles_folder
 from latency_models.measurement.measurer import Measurer
 from latency_models.measurement.readings import latest
-from latency_models.prediction.fitting import about_readings, at_drift, current, usual_drift
+from latency_models.prediction.fitting import (
+    about_readings,
+    at_drift,
+    current,
+    network_of,
+    usual_drift,
+)
 from latency_models.prediction.model import LatencyModel
 from latency_models.prediction.model_file import FILE, TRANSFERRED
 from latency_models.profiling.profiler import Draw, Profiler, measurer_of, text_of
@@ -26,7 +31,6 @@ from latency_models.transfer.profiles import Indices, learn_profiles
 from latency_models.transfer.samples import choose_samples
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.graph import Graph
-from search_spaces.space.architecture import read_graph
 
 Floats = NDArray[np.float64]
 OnStep = Callable[[str, int], None]  # told what is next, and how many networks are measured
@@ -276,7 +280,7 @@ def fit_transferred(
     table, rows = pool.table, list(chosen)
     measured_ms = [times[pool.texts[place]] for place in chosen]
     if others:
-        more, there, far = source_table(sources, [read_graph(json.loads(t)) for t in others])
+        more, there, far = source_table(sources, [network_of(text) for text in others])
         near = [p for p, i in enumerate(there) if pool.extrapolates or i not in far]
         rows += [len(pool.texts) + place for place in near]
         measured_ms += [times[others[there[place]]] for place in near]

@@ -11,9 +11,19 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from latency_models.devices.arrays import checked_array
+from latency_models.devices.device import Runtime
 from latency_models.devices.folders import profiles_folder
+from latency_models.measurement.readings import LEAST_MS, MOST_MS
 from latency_models.prediction.model import LatencyModel
-from latency_models.prediction.model_file import FILE, TRANSFERRED, read_model, write_model
+from latency_models.prediction.model_file import (
+    FILE,
+    TRANSFERRED,
+    Arrays,
+    read_about,
+    read_model,
+    write_model,
+)
 from latency_models.transfer.anchored import Table
 from latency_models.transfer.networks import NAMES
 from latency_models.transfer.profiles import Indices
@@ -21,6 +31,15 @@ from search_spaces.graphs.errors import UserError
 
 Array = NDArray[np.float64]
 M = TypeVar("M")
+# What a transferred model relies on of what it says of itself, and of each source.
+ABOUT: Mapping[str, Any] = {
+    **{"device": str, "runtime": Runtime, "model": str, "drift": float},
+    "sources": tuple[Mapping[str, Any], ...],
+}
+SOURCE: Mapping[str, Any] = {
+    **{"device": str, "runtime": Runtime, "target": str, "tuned": bool, "threads": int},
+    **{"cpu": str, "last": str},
+}
 SAME = ("runtime", "target", "tuned", "threads")  # of a source, as long as a transfer holds
 
 
@@ -81,14 +100,32 @@ def load_transfer(device: str, folder: Path | None, make: Callable[[Transfer], M
             "again, what was measured is kept"
         )
     try:
-        about = header["about"]
-        sources = tuple(source_model(device, said, folder) for said in about["sources"])
-        table = Table(arrays["sources_ms"], arrays["features"])
-        return make(Transfer(about, sources, table, arrays["rows"], arrays["measured_ms"]))
+        about = read_about(header.get("about"), ABOUT)
+        for said in about["sources"]:
+            read_about(said, SOURCE)
+        parts = parts_of(arrays, len(about["sources"]))
+    except UserError as error:
+        raise damaged(path, device, error) from None
+    sources = tuple(source_model(device, said, folder) for said in about["sources"])
+    try:
+        return make(Transfer(about, sources, *parts))
     except UserError:
         raise
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, ArithmeticError) as error:
         raise damaged(path, device, error) from None
+
+
+def parts_of(arrays: Arrays, num_sources: int) -> tuple[Table, Indices, Array]:
+    """Returns table, measured rows and their times, held against what they must be.
+
+    Raises:
+        UserError: If one is not.
+    """
+    features = checked_array(arrays, "features", (None, len(NAMES)))
+    shape = (len(features), num_sources)
+    table = Table(checked_array(arrays, "sources_ms", shape, LEAST_MS, MOST_MS), features)
+    rows = checked_array(arrays, "rows", (None,), 0, len(features) - 1, "whole")
+    return table, rows, checked_array(arrays, "measured_ms", rows.shape, LEAST_MS, MOST_MS)
 
 
 def save_transfer(transfer: Transfer, folder: Path | None = None) -> Path:
@@ -130,8 +167,9 @@ def source_model(device: str, said: Mapping[str, Any], folder: Path | None) -> L
 
 
 def damaged(path: Path, device: str, error: Exception) -> UserError:
+    kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
     return UserError(
-        f"{path} is damaged ({type(error).__name__}: {error}); run nas device transfer {device} "
+        f"{path} is damaged ({kind}{error}); run nas device transfer {device} "
         "again, what was measured is kept"
     )
 
@@ -154,7 +192,8 @@ def model_files(device: str, folder: Path | None = None) -> tuple[Path, ...]:
         return (own,)
     header, _ = read_model(other)
     try:
-        names = [str(source["device"]) for source in header["about"]["sources"]]
-    except (KeyError, TypeError) as error:
+        about = read_about(header.get("about"), {"sources": ABOUT["sources"]})
+        names = [read_about(source, {"device": str})["device"] for source in about["sources"]]
+    except UserError as error:
         raise damaged(other, device, error) from None
     return (other, *(root / name / FILE for name in names))

@@ -99,7 +99,9 @@ def main(words: Sequence[str] | None = None) -> None:
         if debug:
             traceback.print_exc()
         else:
-            print_error(explain(error))
+            from nas.problem.addresses import without_passwords
+
+            print_error(without_passwords(explain(error)))
         sys.exit(2 if is_users(error) else 1)
 
 

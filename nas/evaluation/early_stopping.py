@@ -13,9 +13,7 @@ distance instead of the order of an epsilon-net; see `survives`.
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import isfinite
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -181,27 +179,17 @@ def read_reached(path: Path, metrics: Sequence[Metric]) -> tuple[Reached, ...]:
         UserError: If the file is damaged.
     """
     try:
-        rows = read_json(path, REMEDY)["rungs"]
-        return tuple(
-            Reached(
-                int(row["epoch"]),
-                {metric.name: finite(row["values"][metric.name]) for metric in metrics},
-                row["goes_on"],
-            )
-            for row in rows
-        )
+        rungs: tuple[Reached, ...] = read_json(path, REMEDY, {"rungs": tuple[Reached, ...]})[
+            "rungs"
+        ]
     except FileNotFoundError:
         return ()
-    except (KeyError, TypeError, ValueError) as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise UserError(f"{path} is damaged ({reason}); {REMEDY}") from None
-
-
-def finite(value: Any) -> float:  # noqa: ANN401  (read from JSON)
-    number = float(value)
-    if not isfinite(number):
-        raise ValueError(f"{number} is no value")
-    return number
+    except KeyError:
+        raise UserError(f"{path} is damaged (it lacks its rungs); {REMEDY}") from None
+    for rung in rungs:
+        if missing := [metric.name for metric in metrics if metric.name not in rung.values]:
+            raise UserError(f"{path} is damaged (a rung lacks {missing[0]}); {REMEDY}")
+    return rungs
 
 
 def write_reached(path: Path, rungs: Sequence[Reached]) -> None:

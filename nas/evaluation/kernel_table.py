@@ -7,7 +7,7 @@ Equal kernels of different networks are timed once. The table lies in the run fo
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -35,6 +35,9 @@ class KernelTimer(Protocol):
     def kernel_latencies(
         self, network: Graph, nodes: Collection[str] | None = None
     ) -> tuple[KernelLatency, ...]: ...
+
+
+READINGS_MS = Mapping[str, Mapping[str, tuple[float, ...]]]  # by device and kernel
 
 
 class KernelTable:
@@ -104,12 +107,19 @@ class KernelTable:
 
 def read_table(path: Path) -> dict[str, dict[str, list[float]]]:
     try:
-        data = read_json(path, "delete it, and its kernels are timed again")
+        remedy = "delete it, and its kernels are timed again"
+        data = read_json(path, remedy, {"readings_ms": READINGS_MS})
     except FileNotFoundError:
         return {}
     if (data.get("format"), data.get("version")) != (FORMAT, VERSION):
         raise UserError(f"{path} is no kernel table of this hwnas; delete it")
-    return {str(device): dict(kernels) for device, kernels in data["readings_ms"].items()}
+    readings = data.get("readings_ms", {})
+    if not all(times for kernels in readings.values() for times in kernels.values()):
+        raise UserError(f"{path} is damaged (a kernel has no readings); {remedy}")
+    return {
+        device: {key: list(times) for key, times in kernels.items()}
+        for device, kernels in readings.items()
+    }
 
 
 def kernel_keys(graph: Graph) -> dict[str, str]:

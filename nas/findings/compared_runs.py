@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from nas.problem import yaml_text
+from nas.problem.addresses import without_passwords
 from nas.problem.metrics import Metric
 from nas.problem.pareto import hypervolume, losses, nadir, non_dominated
 from nas.problem.run_file import differences, read_run_file, to_yaml
 from nas.runs.files import read_json
-from nas.runs.redaction import without_passwords
 from nas.study.results import RunResults, TrialResult
 from search_spaces.graphs.errors import UserError
 

@@ -4,14 +4,15 @@ They are measured for the few networks that are looked at closely, not for every
 ``kernels/HASH.json``.
 """
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from latency_models.measurement.layer_table import LayerTimes, rows_of_nodes, times_by_row
 from latency_models.measurement.measurer import Measurer
-from nas.runs.files import write_json
+from nas.runs.files import read_json, write_json
 from nas.runs.folder import RunFolder
 from nas.study.results import TrialResult
 from search_spaces.graphs.errors import UserError
@@ -94,13 +95,18 @@ def load_kernel_times(run: RunFolder, key: str) -> KernelTimes | None:
     Raises:
         UserError: If the file is damaged.
     """
-    path = kernel_times_file(run, key)
+    path, remedy = kernel_times_file(run, key), "delete it and report again"
+    times = Mapping[str, float]
+    kinds: dict[str, Any] = {
+        **{"kernels_ms": times, "fp32_ms": times | None, "instructions": Mapping[str, str]},
+        **dict.fromkeys(("runtime", "device", "date"), str),
+    }
     try:
-        data = json.loads(path.read_text())
+        data = read_json(path, remedy, kinds)
         # Runs of older versions have neither of the last two.
         layers = LayerTimes(data["kernels_ms"], data.get("instructions", {}), data.get("fp32_ms"))
         return KernelTimes(layers, data["runtime"], data["device"], data["date"])
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is damaged ({error}); delete it and report again") from None
+    except KeyError as error:
+        raise UserError(f"{path} is damaged (it lacks {error}); {remedy}") from None

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 from latency_models.devices.device import Runtime
 from nas.data.augmentation.settings import Augmentation
 from nas.data.class_weights import check_class_weights
+from nas.problem.addresses import check_address
 from nas.problem.durations import seconds_of
 from nas.problem.metrics import Constraint, Metric
 from search_spaces.graphs.errors import UserError
@@ -232,6 +233,8 @@ class SearchConfig:
             seconds_of(self.timeout, "search.timeout")
         limit = self.training_limit_s
         check("training_limit_s", limit, limit is None or limit > 0, "above 0, or none")
+        if self.storage is not None:
+            check_address(self.storage)
         known = ", ".join(SAMPLERS)
         keep, kinds = self.keep_weights, get_args(KeepWeights)
         check("keep_weights", repr(keep), keep in kinds, f"one of {', '.join(kinds)}")

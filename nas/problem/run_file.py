@@ -16,6 +16,7 @@ from pydantic import (
 
 from nas.data.sources.registry import SOURCES, make_source
 from nas.problem import yaml_text
+from nas.problem.addresses import NOT_REPEATED, is_suspect, told
 from nas.problem.metrics import get_metric, parse_constraint
 from nas.problem.records import (
     BaselineConfig,
@@ -37,7 +38,6 @@ from nas.problem.validation import (
     to_record,
 )
 from search_spaces.graphs.errors import UserError
-from search_spaces.graphs.schema import shown
 
 
 class DataFile(Strict):
@@ -96,13 +96,14 @@ BaselineFile: Any = strict_record(BaselineConfig)
 
 
 MetricName = Annotated[str, known(get_metric)]
+TWO_OR_MORE = Field(min_length=2, max_length=20)
 
 
 def folder_name(name: str) -> str:
     if not re.fullmatch(r"\w[\w.-]{0,99}", name):
         raise UserError(
             "a name must be 1 to 100 letters, digits, '_', '-' or '.', starting with none of the "
-            f"last two, got {name!r}"
+            f"last two, got {told(name)}"
         )
     return name
 
@@ -119,7 +120,7 @@ class RunFile(Strict):
     data: DataFile = DataFile()
     space: SpaceFile
     training: TrainingFile = TrainingFile()
-    objectives: Annotated[Listed[MetricName], Field(min_length=2), AfterValidator(distinct)] = (
+    objectives: Annotated[Listed[MetricName], TWO_OR_MORE, AfterValidator(distinct)] = (
         "accuracy",
         "latency_ms",
     )
@@ -196,13 +197,17 @@ def read_space(data: dict[str, Any], folder: Path) -> None:
 
 def read_yaml(path: Path) -> dict[str, Any]:
     try:
-        data = yaml_text.load(path.read_text())
+        with path.open(encoding="utf-8") as file:
+            data = yaml_text.load(file.read(yaml_text.MOST_CHARACTERS + 1))
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
+        named = NOT_REPEATED if is_suspect(str(path)) else path
+        raise UserError(f"cannot read {named}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise UserError(f"{path} is not text in UTF-8; save it as such") from None
+    except ValueError:  # of the path itself
+        raise UserError(f"{told(str(path))} is the name of no file") from None
     except yaml_text.YAMLError as error:
-        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+        raise UserError(f"{path} is not YAML: {yaml_text.reason_of(error)}") from None
     if not isinstance(data, dict):
         raise UserError(f"{path} must hold keys and values, got {type(data).__name__}")
     return data
@@ -211,8 +216,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def override(data: dict[str, Any], text: str) -> None:
     """Sets one key, given as ``search.trials=20``; the value is read as YAML."""
     key, found, value = text.partition("=")
-    if not found or not key:
-        raise UserError(f"--set {text!r} must read key=value, e.g. --set search.trials=20")
+    if not found or not re.fullmatch(r"[\w.-]+", key):
+        raise UserError(f"--set {told(text)} must read key=value, e.g. --set search.trials=20")
     *path, last = key.split(".")
     place: Any = data
     for part in path:
@@ -220,11 +225,14 @@ def override(data: dict[str, Any], text: str) -> None:
             place[part] = {}
         place = place[part]
         if not isinstance(place, dict):
-            raise UserError(f"--set {text!r}: {part!r} holds a value, not keys; set it as a whole")
+            raise UserError(
+                f"--set {told(text)}: {part!r} holds a value, not keys; set it as a whole"
+            )
     try:
         place[last] = yaml_text.load(value)
     except yaml_text.YAMLError as error:
-        raise UserError(f"--set {text!r} is not YAML: {' '.join(str(error).split())}") from None
+        reason = yaml_text.reason_of(error)
+        raise UserError(f"--set {told(text)} is not YAML: {reason}") from None
 
 
 def to_yaml(file: RunFile) -> str:
@@ -240,5 +248,5 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], at: str = "") ->
         if isinstance(before, Mapping) and isinstance(after, Mapping):
             lines += differences(before, after, f"{at}{key}.")
         elif before != after:
-            lines.append(f"{at}{key}: {shown(before)} -> {shown(after)}")
+            lines.append(f"{at}{key}: {told(before)} -> {told(after)}")
     return lines

@@ -19,9 +19,11 @@ from pydantic import (
     model_validator,
 )
 
+from nas.problem.addresses import NOT_REPEATED, is_suspect, told, without_passwords
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.schema import shown
 
+MOST_LINES, MOST_LETTERS = 20, 1000  # of mistakes in one file, and of each
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -58,7 +60,8 @@ def checked(record: Callable[..., object]) -> Any:  # noqa: ANN401  (a decorated
 
 
 Listed = Annotated[tuple[T, ...], BeforeValidator(listed)]
-Many = Annotated[Listed[T], Field(min_length=1), AfterValidator(distinct)]
+# Lists longer than people write them would keep their reader busy.
+Many = Annotated[Listed[T], Field(min_length=1, max_length=1000), AfterValidator(distinct)]
 
 
 class Strict(BaseModel):
@@ -119,8 +122,8 @@ def to_record(record: Callable[..., R], model: BaseModel) -> R:
 
 def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
     """Returns one line for each mistake in a ``model``: where, the rule, the value, the remedy."""
-    lines = []
-    for item in error.errors():
+    lines, mistakes = [], error.errors()
+    for item in mistakes[:MOST_LINES]:
         where = ".".join(str(part) for part in item["loc"] if part != "[key]")
         place = f"{where}: " if where else ""
         if item["type"] == "extra_forbidden":
@@ -128,11 +131,24 @@ def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
         elif item["type"] == "missing":
             lines.append(f"{where} is missing; add it")
         elif item["type"] == "value_error":  # one of ours, complete in itself
-            lines.append(f"{place}{item['ctx']['error']}")
+            lines.append(place + cleared(str(item["ctx"]["error"]), item["input"]))
         else:
             rule = re.sub(r" or instance of \w+", "", item["msg"])
-            lines.append(f"{place}{rule[0].lower()}{rule[1:]}, got {shown(item['input'])}")
-    return lines
+            lines.append(f"{place}{rule[0].lower()}{rule[1:]}, got {told(item['input'])}")
+    if (more := len(mistakes) - MOST_LINES) > 0:
+        lines.append(f"... and {more} more")
+    return [cut(without_passwords(line)) for line in lines]
+
+
+def cut(line: str) -> str:
+    return line if len(line) <= MOST_LETTERS else f"{line[: MOST_LETTERS - 3]}..."
+
+
+def cleared(message: str, given: object) -> str:
+    """Returns a message of ours without the text that it is about, where that is suspect."""
+    if not isinstance(given, str) or not is_suspect(given):
+        return message
+    return message.replace(repr(given), NOT_REPEATED).replace(given, NOT_REPEATED)
 
 
 def unknown_key(location: tuple[int | str, ...], model: type[BaseModel]) -> str:
@@ -141,7 +157,7 @@ def unknown_key(location: tuple[int | str, ...], model: type[BaseModel]) -> str:
     near = get_close_matches(str(key), known, 1)
     where = f"in {'.'.join(map(str, place))}" if place else "at the top"
     hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
-    return f"unknown key {shown(key)} {where}; {hint}"
+    return f"unknown key {told(key)} {where}; {hint}"
 
 
 def known_keys(place: Sequence[int | str], model: type[BaseModel]) -> list[str]:

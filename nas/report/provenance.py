@@ -1,6 +1,6 @@
 """Provenance: how each number of a report was made."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
@@ -18,10 +18,12 @@ Facts = list[tuple[str, str]]
 NOT_RECORDED = "not recorded"
 
 
-def read_record(path: Path) -> Mapping[str, Any]:
-    """Returns a JSON file of the run, empty where it was never written."""
+def read_record(
+    path: Path, read: Callable[[Path], Mapping[str, Any]] = read_json
+) -> Mapping[str, Any]:
+    """Returns a JSON file of the run as ``read`` reads it, empty where it was never written."""
     try:
-        return read_json(path)
+        return read(path)
     except FileNotFoundError:
         return {}
 

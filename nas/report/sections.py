@@ -12,6 +12,7 @@ from nas.findings.baselines import (
     infeasible_reasons,
 )
 from nas.findings.importance import BEST_SHARE, gene_importance, trials_needed
+from nas.problem.addresses import without_passwords
 from nas.problem.answers import wilson
 from nas.problem.formatting import in_words, interval_in_words, milliseconds, percent, shown
 from nas.problem.metrics import METRICS, Metric
@@ -22,7 +23,7 @@ from nas.report.charts import front_chart, history_chart, importance_chart
 from nas.report.classes import differences
 from nas.report.html import Html, card, details, facts, join, scored, section, table, tag, value_of
 from nas.runs.certainty import num_images
-from nas.runs.redaction import without_passwords
+from nas.runs.summary import read_summary
 from nas.study.results import RunResults, TrialResult
 from nas.study.stopping import count_rungs, in_one_line, why_unfinished
 from search_spaces.space.staged import count_architectures
@@ -286,7 +287,9 @@ def provenance(results: RunResults) -> Html:
         tag("h3", "Accuracy"),
         facts(facts_of.training_facts(config.training)),
         tag("h3", "Data"),
-        facts(facts_of.data_facts(facts_of.read_record(results.run.data_file), config)),
+        facts(
+            facts_of.data_facts(facts_of.read_record(results.run.data_file, read_summary), config)
+        ),
         tag("h3", "Search"),
         facts(facts_of.search_facts(results)),
         tag("h3", "Counts"),

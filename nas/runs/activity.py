@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, Protocol, runtime_checkable
 
 from nas.runs.folder import RunFolder
+from search_spaces.graphs.schema import parse_json, read_as
 
 LEAST_S = 1.0  # between two writes
 MOST_S = 10.0  # without one: the file's age tells other machines whether its driver lives
@@ -208,17 +209,24 @@ def read_activities(run: RunFolder) -> tuple[Activity, ...]:
     found = []
     for path in sorted(run.activity.glob("[!.]*.json")):
         try:
-            found.append(activity_from_json(json.loads(path.read_text())))
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            found.append(activity_from_json(parse_json(path.read_text())))
+        except (OSError, ValueError):
             continue
     return tuple(found)
 
 
-def activity_from_json(data: dict[str, Any]) -> Activity:
-    datetime.fromisoformat(data["written"])
-    tasks = tuple(Task(**task) for task in data["tasks"])
-    devices = tuple(DeviceState(**device) for device in data["devices"])
-    return Activity(**data | {"tasks": tasks, "devices": devices})
+def activity_from_json(data: object) -> Activity:
+    """Returns the activity that ``data`` holds.
+
+    Raises:
+        UserError: If a field is missing or of another kind.
+        ValueError: If a time is none.
+    """
+    activity: Activity = read_as(Activity, data)
+    for time in (activity.written, *(task.since for task in activity.tasks)):
+        if datetime.fromisoformat(time).tzinfo is None:
+            raise ValueError(f"a time must have its zone, got {time}")
+    return activity
 
 
 def forget_activities(run: RunFolder) -> None:

@@ -1,7 +1,7 @@
 """Certainty: how sure the accuracies of a run are, and which say nothing, by its files."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from nas.problem.answers import ScoreInterval, wilson
 from nas.problem.formatting import percent
@@ -18,7 +18,9 @@ def class_names(run: RunFolder) -> tuple[str, ...]:
         UserError: If its record of the data is damaged.
     """
     try:
-        return tuple(map(str, read_json(run.data_file).get("class_names", ())))
+        kinds = {"class_names": tuple[str, ...]}
+        names: tuple[str, ...] = read_json(run.data_file, kinds=kinds).get("class_names", ())
+        return names
     except FileNotFoundError:
         return ()
 
@@ -30,7 +32,8 @@ def num_images(run: RunFolder, split: str) -> int | None:
         UserError: If its record of the data is damaged.
     """
     try:
-        return read_json(run.data_file).get("sizes", {}).get(split)
+        kinds = {"sizes": Mapping[str, int]}
+        return read_json(run.data_file, kinds=kinds).get("sizes", {}).get(split)
     except FileNotFoundError:
         return None
 

@@ -1,14 +1,17 @@
 """Evaluation: what was found out about one architecture, as a record and as a file."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from latency_models.devices import latency as latencies
 from latency_models.devices.latency import Latency
 from nas.problem.answers import Confusion, confusion_from_json, confusion_to_json
+from search_spaces.graphs.errors import UserError
+from search_spaces.graphs.schema import read_as
 
 Status = Literal["finished", "infeasible", "stopped"]
+NESTED = ("latency", "predicted", "confusion")  # fields with forms of their own in files
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,21 +74,30 @@ def evaluation_to_json(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def evaluation_from_json(data: Mapping[str, Any]) -> Evaluation:
-    """Returns the evaluation that ``data`` holds."""
-    latency = data["latency"]
-    predicted = data.get("predicted")  # older files have no predictions
-    confusion = data.get("confusion")
-    return Evaluation(
-        hash=data["hash"],
-        status=data["status"],
-        reason=data["reason"],
-        values=data["values"],
-        violations=data["violations"],
-        latency=latencies.from_json(latency) if latency else None,
-        epochs=data["epochs"],
-        accuracy_history=tuple(data["accuracy_history"]),
-        seconds=data["seconds"],
-        predicted=latencies.from_json(predicted) if predicted else None,
-        known_networks=data.get("known_networks", 0),
-        confusion=confusion_from_json(confusion) if confusion else None,
+    """Returns the evaluation that ``data`` holds; what older files lack is at its default.
+
+    Raises:
+        UserError: If it is damaged: every number must be finite, every field of its type.
+    """
+    rows = read_as(Mapping[str, Any], data, "the evaluation")
+    known = {item.name for item in fields(Evaluation)} - {*NESTED}
+    found: Evaluation = read_as(Evaluation, {k: v for k, v in rows.items() if k in known})
+    latency, predicted, confusion = (rows.get(name) for name in NESTED)
+    return replace(
+        found,
+        latency=None if latency is None else latencies.from_json(latency),
+        predicted=None if predicted is None else latencies.from_json(predicted),
+        confusion=None if confusion is None else confusion_of(confusion),
     )
+
+
+def confusion_of(data: Any) -> Confusion:  # noqa: ANN401  (JSON)
+    """Returns the confusion that ``data`` holds.
+
+    Raises:
+        UserError: If it is damaged.
+    """
+    try:
+        return confusion_from_json(data)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"confusion is none ({type(error).__name__}: {error})") from None

@@ -12,22 +12,31 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from search_spaces.graphs.errors import UserError
+from search_spaces.graphs.schema import parse_json, read_as
 
 
-def read_json(path: Path, remedy: str = "restore it from a copy") -> dict[str, Any]:
+def read_json(
+    path: Path,
+    remedy: str = "restore it from a copy",
+    kinds: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """Returns the mapping that a JSON file of a run holds.
+
+    Args:
+        kinds: What the values of some keys must be, as an annotation; a key may be missing.
 
     Raises:
         FileNotFoundError: If it is not there.
         UserError: If it is damaged.
     """
     try:
-        data = json.loads(path.read_text())
+        data = parse_json(path.read_text())
+        if not isinstance(data, dict):
+            raise ValueError("it holds no mapping")
+        given = {key: kind for key, kind in (kinds or {}).items() if key in data}
+        return data | {key: read_as(kind, data[key], key) for key, kind in given.items()}
     except ValueError as error:
         raise UserError(f"{path} is damaged ({error}); {remedy}") from None
-    if not isinstance(data, dict):
-        raise UserError(f"{path} is damaged (it holds no mapping); {remedy}")
-    return data
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:

@@ -20,7 +20,6 @@ Files are written whole or not at all (`nas.runs.files`), and an evaluation befo
 told, so no finished work is lost. Nothing is a pickle.
 """
 
-import json
 import re
 import shlex
 import sys
@@ -32,17 +31,25 @@ from typing import Any
 
 from safetensors.numpy import load_file
 
+from nas.problem.addresses import argument
 from nas.runs.evaluation import Evaluation, evaluation_from_json, evaluation_to_json
-from nas.runs.files import arrays_bytes, write_json, write_whole
+from nas.runs.files import arrays_bytes, read_json, write_json, write_whole
 from nas.runs.provenance import machine, versions
-from nas.runs.redaction import without_passwords
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.model import Array, Model
+from search_spaces.graphs.schema import shown
 from search_spaces.space.architecture import from_json, load_architecture, to_json
 from search_spaces.space.space import Architecture
 
 FORMAT = "hwnas.run"
 VERSION = 1
+# What run.json says for people.
+RECORD: Mapping[str, Any] = {
+    "started": str,
+    "command": str,
+    "machine": Mapping[str, str],
+    "versions": Mapping[str, str],
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,15 +173,19 @@ class RunFolder:
 
     def load_evaluation(self, key: str) -> Evaluation | None:
         """Returns the evaluation of the graph with this hash, or None where there is none."""
+        path = self.evaluation_file(key)
+        remedy = "delete it and go on with --resume, which evaluates that architecture again"
         try:
-            return evaluation_from_json(json.loads(self.evaluation_file(key).read_text()))
+            data = read_json(path, remedy)
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(
-                f"{self.evaluation_file(key)} is damaged ({error}); delete it and go on with "
-                "--resume, which evaluates that architecture again"
-            ) from None
+        try:
+            found = evaluation_from_json(data)
+        except UserError as error:
+            raise damaged(path, str(error), remedy) from None
+        if found.hash != key:
+            raise damaged(path, f"it is of {shown(found.hash)}", remedy)
+        return found
 
     def load_architecture(self, key: str) -> Architecture:
         path = self.architecture_file(key)
@@ -209,16 +220,20 @@ class RunFolder:
             raise UserError(f"{path} is damaged: {error}") from None
 
 
+def damaged(path: Path, why: str, remedy: str) -> UserError:
+    return UserError(f"{path} is damaged ({why}); {remedy}")
+
+
 def checked(key: str) -> str:
     """Returns a hash that is part of a file's name, if it is one.
 
     Raises:
         UserError: If it could name a file outside its folder.
     """
-    if not re.fullmatch(r"\w+", key, re.ASCII):
+    if not isinstance(key, str) or not re.fullmatch(r"\w{1,64}", key, re.ASCII):
         raise UserError(
-            f"a hash of an architecture must be letters and digits, got {key!r}; the run or study "
-            "it is from is damaged or forged"
+            f"a hash of an architecture must be letters and digits, got {shown(key)}; the run or "
+            "study it is from is damaged or forged"
         )
     return key
 
@@ -241,7 +256,7 @@ def create_run(path: Path, config_yaml: str) -> RunFolder:
             "format": FORMAT,
             "version": VERSION,
             "started": started,
-            "command": without_passwords(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])),
+            "command": shlex.join(map(argument, [Path(sys.argv[0]).name, *sys.argv[1:]])),
             "machine": machine(),
             "versions": versions(),
         },
@@ -274,19 +289,16 @@ def open_run(path: Path) -> RunFolder:
         UserError: If there is none, or it is of a newer format.
     """
     try:
-        data = dict(json.loads((path / "run.json").read_text()))
+        data = read_json(path / "run.json", "restore it from another run of this hwnas", RECORD)
     except OSError:
         raise UserError(
             f"{path} holds no run (no run.json there); give the folder that 'nas search' made, "
             "e.g. runs/digits"
         ) from None
-    except (ValueError, TypeError) as error:
-        raise UserError(
-            f"{path / 'run.json'} is damaged ({error}); restore it from another run of this hwnas"
-        ) from None
     if data.get("format") != FORMAT or data.get("version") != VERSION:
         raise UserError(
-            f"{path} is a run of format {data.get('format')!r} version {data.get('version')!r}; "
+            f"{path} is a run of format {shown(data.get('format'))} version "
+            f"{shown(data.get('version'))}; "
             f"this hwnas reads {FORMAT!r} version {VERSION}; open it with the hwnas that made it"
         )
     return RunFolder(path)

@@ -1,11 +1,42 @@
 """Data summary: which images a run saw, small enough to stand beside its numbers."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from nas.data.splits import SPLITS, Splits
 from nas.runs.files import read_json
 from search_spaces.graphs.errors import UserError
+
+# What data.json says, where it says it.
+RECORD: Mapping[str, Any] = {
+    "name": str,
+    "image_shape": tuple[int, int, int],
+    "class_names": tuple[str, ...],
+    "mean": tuple[float, ...],
+    "std": tuple[float, ...],
+    "sizes": Mapping[str, int],
+    "fingerprints": Mapping[str, str],
+}
+REMEDY = "restore it from a copy, or delete it, and the data is taken as it is now"
+
+
+def read_summary(recorded: Path) -> dict[str, Any]:
+    """Returns what a run has recorded of its data.
+
+    Raises:
+        FileNotFoundError: If it has not.
+        UserError: If the file is damaged.
+    """
+    data = read_json(recorded, REMEDY, RECORD)
+    for name, inner in (
+        *((key, ()) for key in RECORD),
+        ("sizes", SPLITS),
+        ("fingerprints", SPLITS),
+    ):
+        if name not in data or any(split not in data[name] for split in inner):
+            raise UserError(f"{recorded} is damaged (its {name} are missing); {REMEDY}")
+    return data
 
 
 def data_summary(splits: Splits) -> dict[str, Any]:
@@ -29,7 +60,7 @@ def check_same_data(recorded: Path, splits: Splits) -> None:
         UserError: If an image or label differs, or is in another split.
     """
     try:
-        before = read_json(recorded)["fingerprints"]
+        before = read_summary(recorded)["fingerprints"]
     except FileNotFoundError:
         return
     now = data_summary(splits)["fingerprints"]

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nas.problem import yaml_text
+from nas.problem.addresses import address_only, without_passwords
 from nas.problem.data_paths import with_absolute_paths
 from nas.problem.records import RunConfig
 from nas.problem.run_file import RunFile, differences, read_run_file, to_yaml
 from nas.runs.folder import RunFolder, has_run, open_run, refuse_other_run
 from nas.runs.lock import RunLock, is_locked, lock_run
-from nas.runs.redaction import address_only, without_passwords
 from nas.search.change import is_changeable
 from nas.search.resume import may_change
 from nas.study.storages import open_storage

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from optuna.exceptions import StorageInternalError
 
+from nas.problem.addresses import without_passwords
 from nas.problem.records import RunConfig
 from nas.runs.files import DiskFullError, is_full
 from nas.runs.folder import RunFolder
-from nas.runs.redaction import without_passwords
 from nas.study.retrying_storage import StorageLostError, reason_of
 from search_spaces.graphs.errors import UserError
 

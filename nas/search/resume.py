@@ -10,6 +10,7 @@ data is the same, its fingerprints tell.
 
 import logging
 from collections.abc import Mapping
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 from zlib import crc32
@@ -31,11 +32,12 @@ from nas.proposals.samplers import make_sampler
 from nas.runs.folder import RunFolder
 from nas.runs.provenance import versions
 from nas.runs.summary import data_summary
+from nas.study.attributes import check_trials
 from nas.study.drivers import forget, predecessors
 from nas.study.liveness import beats_of, owner
 from nas.study.names import BASELINE, BEAT, LEFT, TERMS
 from nas.study.retrying_storage import LIMIT_S
-from nas.study.storages import open_storage
+from nas.study.storages import is_file, open_storage, reading_study
 from nas.study.study import mend_journal, open_study, retake, retake_interrupted
 from search_spaces.graphs.errors import UserError
 
@@ -83,8 +85,12 @@ def take_up_study(
     )
     if url is None and is_alone:
         mend_journal(run.journal)
-    storage = open_storage(url, run.journal, limit_s=storage_limit_s)
-    study = open_study(config.name, storage, sampler(), config.objectives, may_exist=not is_new)
+    # A lost server is the search's own to notice and wait for.
+    with reading_study(url, run.journal) if is_file(url) else nullcontext():
+        storage = open_storage(url, run.journal, limit_s=storage_limit_s)
+        objectives, may_exist = config.objectives, not is_new
+        study = open_study(config.name, storage, sampler(), objectives, may_exist=may_exist)
+        check_trials(study.get_trials(deepcopy=False))
     if terms is not None:
         agree(study, terms, join=join)
     begun = len(study.get_trials(deepcopy=False))

@@ -1,6 +1,7 @@
 """Carried: what the trials of a shared study carry for drivers without the run folder of it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -9,9 +10,20 @@ from nas.problem.metrics import Metric
 from nas.runs.activity import host_of
 from nas.runs.evaluation import Evaluation, evaluation_from_json, evaluation_to_json
 from nas.runs.files import read_json
-from nas.runs.folder import Elsewhere, RunFolder
-from nas.study.names import ARCHITECTURE, DRIVER, EPOCHS, EVALUATION, HASH
+from nas.runs.folder import Elsewhere, RunFolder, checked
+from nas.study.names import (
+    ARCHITECTURE,
+    BASELINE,
+    DRIVER,
+    EPOCHS,
+    EVALUATION,
+    GIVEN_BACK,
+    HASH,
+    REPLACED,
+    TICKET,
+)
 from search_spaces.graphs.errors import UserError
+from search_spaces.graphs.schema import read_as
 
 
 def carry(trial: optuna.Trial, run: RunFolder, evaluation: Evaluation) -> None:
@@ -20,6 +32,29 @@ def carry(trial: optuna.Trial, run: RunFolder, evaluation: Evaluation) -> None:
     if path.exists():
         trial.set_user_attr(ARCHITECTURE, read_json(path))
     trial.set_user_attr(EVALUATION, evaluation_to_json(evaluation))
+
+
+# What drivers write to a trial.
+KINDS: Mapping[str, Any] = {
+    **dict.fromkeys((HASH, BASELINE, DRIVER, GIVEN_BACK), str),
+    **dict.fromkeys((EPOCHS, TICKET), int),
+    **dict.fromkeys((EVALUATION, ARCHITECTURE), Mapping[str, Any]),
+    REPLACED: tuple[Any, ...],
+}
+
+
+def check_trials(trials: Iterable[FrozenTrial]) -> None:
+    """Makes sure that trials say of themselves what the drivers of a study rely on.
+
+    Raises:
+        UserError: If one does not: the study is damaged.
+    """
+    for trial in trials:
+        at = f"the study is damaged: trial {trial.number}'s"
+        for name in KINDS.keys() & trial.user_attrs.keys():
+            read_as(KINDS[name], trial.user_attrs[name], f"{at} {name}")
+        if trial.state == TrialState.COMPLETE:
+            checked(trial.user_attrs.get(HASH, ""))
 
 
 def evaluation_of(run: RunFolder, trial: FrozenTrial) -> Evaluation | None:
@@ -43,9 +78,9 @@ def carried_evaluation(trial: FrozenTrial) -> Evaluation | None:
         return None
     try:
         evaluation = evaluation_from_json(trial.user_attrs[EVALUATION])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except ValueError as error:
         raise UserError(
-            f"trial {trial.number} of the study carries a damaged evaluation ({error!r}); search "
+            f"trial {trial.number} of the study carries a damaged evaluation ({error}); search "
             "anew with --set name=NAME"
         ) from None
     return evaluation if evaluation.hash == trial.user_attrs[HASH] else None

@@ -19,11 +19,17 @@ from nas.runs.closest import why_nothing
 from nas.runs.evaluation import Evaluation, evaluation_from_json, evaluation_to_json
 from nas.runs.files import read_json
 from nas.runs.folder import Elsewhere, RunFolder, open_run
-from nas.study.attributes import carried_architecture, carried_evaluation, evaluation_of
+from nas.study.attributes import (
+    carried_architecture,
+    carried_evaluation,
+    check_trials,
+    evaluation_of,
+)
 from nas.study.names import BASELINE, GIVEN_BACK, HASH, MEASURED, REPLACED
-from nas.study.storages import open_storage
+from nas.study.storages import open_storage, reading_study
 from search_spaces.building.choice import Value
 from search_spaces.graphs.errors import UserError
+from search_spaces.graphs.schema import read_as
 
 T = TypeVar("T")
 
@@ -142,7 +148,7 @@ class RunResults:
         Raises:
             UserError: If that file is damaged.
         """
-        return self._of_front("test_accuracy", float)
+        return self._of_front("test_accuracy", number)
 
     @property
     def test_confusions(self) -> dict[str, Confusion]:
@@ -156,10 +162,14 @@ class RunResults:
     def _of_front(self, name: str, read: Callable[[Any], T]) -> dict[str, T]:
         path, remedy = self.run.front_file, "delete it and go on with 'nas search --resume'"
         try:
-            rows = read_json(path, remedy)["front"]
-            return {row["hash"]: read(row[name]) for row in rows if name in row}
+            rows = read_json(path, remedy, {"front": tuple[Mapping[str, Any], ...]})["front"]
+            return {read_as(str, row["hash"]): read(row[name]) for row in rows if name in row}
         except FileNotFoundError:
             return {}
+        except UserError as error:
+            if str(path) in str(error):
+                raise
+            raise UserError(f"{path} is damaged ({error}); {remedy}") from None
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             reason = f"{type(error).__name__}: {error}"
             raise UserError(f"{path} is damaged ({reason}); {remedy}") from None
@@ -265,12 +275,12 @@ def load_results(path: Path) -> RunResults:
     config = read_run_file(run.config_file).config()
     if config.search.storage is None and not run.journal.exists():
         return RunResults(run, config, (), 0, 0, 0)
-    storage = open_storage(config.search.storage, run.journal, make=False)
-    names = [summary.study_name for summary in optuna.get_all_study_summaries(storage)]
-    if config.name not in names:
-        return RunResults(run, config, (), 0, 0, 0)
-    study = optuna.load_study(study_name=config.name, storage=storage)
-    return results_of_study(run, config, study)
+    with reading_study(config.search.storage, run.journal):
+        storage = open_storage(config.search.storage, run.journal, make=False)
+        if config.name not in optuna.get_all_study_names(storage):
+            return RunResults(run, config, (), 0, 0, 0)
+        study = optuna.load_study(study_name=config.name, storage=storage)
+        return results_of_study(run, config, study)
 
 
 def results_of_study(run: RunFolder, config: RunConfig, study: optuna.Study) -> RunResults:
@@ -294,6 +304,7 @@ def results_of(
     Args:
         measured: Evaluations by hash that count more, as their latencies were measured later on.
     """
+    check_trials(trials)
     found: dict[str, TrialResult] = {}
     elsewhere: dict[str, Elsewhere] = {}
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
@@ -311,6 +322,7 @@ def results_of(
                 f"{run.path}: trial {trial.number} is finished but {run.evaluation_file(key)} is "
                 "missing; restore it, or go on with --resume, which evaluates it again"
             )
+        check_complete(run, config, trial, evaluation)
         found[key] = TrialResult(
             trial.number, key, trial.user_attrs.get(BASELINE), trial.params, evaluation
         )
@@ -324,6 +336,28 @@ def results_of(
         num_running=sum(trial.state == TrialState.RUNNING for trial in trials),
         num_replaced=sum(len(trial.user_attrs.get(REPLACED, ())) for trial in complete),
     )
+
+
+def number(value: object) -> float:
+    found: float = read_as(float, value, "a score")
+    return found
+
+
+def check_complete(
+    run: RunFolder, config: RunConfig, trial: FrozenTrial, evaluation: Evaluation
+) -> None:
+    """Makes sure that what is to stand on a front has all that a front is made of.
+
+    Raises:
+        UserError: If a value is missing.
+    """
+    missing = [m.name for m in config.objectives if m.name not in evaluation.values]
+    if evaluation.feasible and missing:
+        raise UserError(
+            f"{run.path}: trial {trial.number} is finished but its evaluation "
+            f"({run.evaluation_file(evaluation.hash)}) has no {missing[0]}; delete that file and "
+            "go on with --resume, which evaluates it again"
+        )
 
 
 def publish_measured(results: RunResults, study: optuna.Study) -> None:

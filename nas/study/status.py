@@ -26,13 +26,10 @@ from nas.runs.certainty import class_names, one_answer
 from nas.runs.disk import DiskUse, disk_use
 from nas.runs.evaluation import Evaluation
 from nas.runs.folder import open_run
-from nas.runs.redaction import without_passwords
 from nas.study.liveness import Driver, Liveness, Sighting, Watch, liveness
 from nas.study.pace import Pace, pace_of
 from nas.study.results import RunResults, results_of_study
-from nas.study.retrying_storage import reason_of
-from nas.study.storages import open_storage
-from search_spaces.graphs.errors import UserError
+from nas.study.storages import open_storage, reading_study
 
 STORAGE_LIMIT_S = 5.0  # how long a lost database is waited for
 State = Literal["searching", "died", "finished", "not running"]
@@ -143,21 +140,13 @@ class StatusReader:
         Raises:
             UserError: If the storage was lost.
         """
-        try:
+        with reading_study(self.config.search.storage, self.run.journal):
             study = self.study()
             if study is None:
                 empty = RunResults(self.run, self.config, (), 0, 0, 0)
                 return status_of(empty, (), {}, self._watch), empty
             results = results_of_study(self.run, self.config, study)
             trials, beats = study.get_trials(deepcopy=False), study.user_attrs
-        except (UserError, KeyboardInterrupt):
-            raise
-        except Exception as error:  # each storage has its own types
-            where = without_passwords(self.config.search.storage or str(self.run.journal))
-            raise UserError(
-                f"cannot read the study in {where}: {reason_of(error)}; check that it is there "
-                "and can be reached"
-            ) from None
         return status_of(results, trials, beats, self._watch), results
 
 

@@ -11,6 +11,8 @@ from the address that is given again, from ``PGPASSWORD`` or from ``~/.pgpass``.
 
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 from typing import IO, Any
@@ -19,15 +21,18 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage, get_storage
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock, get_lock_file
 
-from nas.runs.redaction import address_only, without_passwords
+from nas.problem.addresses import (
+    JOURNAL,
+    SQLITE,
+    address_only,
+    check_address,
+    remember,
+    without_passwords,
+)
 from nas.study.retrying_storage import LIMIT_S, RetryingStorage, reason_of
 from search_spaces.graphs.errors import UserError
 
-JOURNAL = "journal:"
-SQLITE = "sqlite"
-KNOWN = "postgresql+psycopg://USER:PASSWORD@HOST/DATABASE, sqlite:///FILE, journal:PATH"
 CONNECT_S = 10  # how long one attempt to connect to a server may take
-SERVERS = ("postgresql", "mysql", "mariadb")
 
 _given: dict[str, str] = {}  # addresses with their passwords, by the address alone
 
@@ -35,6 +40,7 @@ _given: dict[str, str] = {}  # addresses with their passwords, by the address al
 def remember_password(url: str | None) -> None:
     """Keeps an address that was given, so that what is written without its password opens."""
     if url is not None and address_only(url) != url:
+        remember(url)
         _given[address_only(url)] = url
 
 
@@ -60,25 +66,30 @@ def open_storage(
     return open_database(_given.get(url, url), limit_s)
 
 
-def check_address(url: str) -> None:
-    """Makes sure that an address is of a known kind.
+def is_file(url: str | None) -> bool:
+    """Whether a study is kept in a file, so that no server can be away."""
+    return url is None or url.startswith((JOURNAL, SQLITE))
+
+
+@contextmanager
+def reading_study(url: str | None, journal: Path) -> Iterator[None]:
+    """Says in one line that a study cannot be read, whatever is wrong with what is kept of it.
+
+    Every storage has its own errors, and a journal is replayed line by line without a check.
 
     Raises:
-        UserError: If it is not; the message lists the known ones.
+        UserError: If it cannot be read.
     """
-    scheme = url.partition(":")[0].partition("+")[0]
-    if scheme not in (*SERVERS, SQLITE, JOURNAL.rstrip(":")):
+    try:
+        yield
+    except (UserError, OSError):
+        raise
+    except Exception as error:
+        where = without_passwords(url or str(journal))
         raise UserError(
-            f"cannot open study storage {without_passwords(url)}: {scheme!r} is no known kind; "
-            f"check that the address reads like one of {KNOWN}"
-        )
-    if url in (JOURNAL, "sqlite://"):
-        raise UserError(f"cannot open study storage {url}: it names no file; name one after it")
-    if scheme in SERVERS and any(letter.isspace() for letter in url):
-        raise UserError(
-            "cannot open study storage: its address holds a space; check that a password writes a "
-            "space as %20"
-        )
+            f"cannot read the study in {where}: {type(error).__name__} {reason_of(error)}; check "
+            "that it is there, whole and can be reached, or restore it from a copy"
+        ) from None
 
 
 def open_journal(path: Path, make: bool) -> BaseStorage:

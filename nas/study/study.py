@@ -10,8 +10,8 @@ from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from nas.problem.addresses import without_passwords
 from nas.problem.metrics import Metric
-from nas.runs.redaction import without_passwords
 from nas.study.names import ARCHITECTURE, BASELINE, ENQUEUED, HASH, REPLACED
 from nas.study.storages import open_storage
 from search_spaces.building.choice import Choice, Pick, Value

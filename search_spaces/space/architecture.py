@@ -26,7 +26,7 @@ VERSION = 1
 # A prune ratio tells how a width came about; the computation is the same with or without it.
 NOT_IDENTITY = frozenset({"prune_ratio"})
 # Of a file: beyond these, whatever reads a graph would be at work for ever.
-MOST_NODES = 4_000
+MOST_NODES, MOST_INPUTS = 4_000, 256
 MOST_NUMBERS = 1 << 31  # of one map, and of all arrays together
 MOST_SIZE = 1 << 20  # of anything that an operator counts
 
@@ -132,6 +132,8 @@ def built(data: Mapping[str, Any]) -> Graph:
     for index, row in enumerate(rows):
         name = node_name(read_as(str, row["name"], f"name of node {index}"))
         inputs = read_as(tuple[str, ...], row["inputs"], f"inputs of node {name!r}")
+        if len(inputs) > MOST_INPUTS:
+            raise UserError(f"node {name!r} may read {MOST_INPUTS} maps, got {len(inputs)}")
         if missing := [each for each in inputs if each not in nodes]:
             raise UserError(
                 f"node {name!r} reads {shown(missing[0])}, which no node before it gives"

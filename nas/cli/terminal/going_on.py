@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from nas.runs.redaction import without_passwords
+from nas.problem.addresses import argument
 
 
 def search_line(
@@ -35,4 +35,4 @@ def search_line(
         words += ["--set", change]
     if is_begun:
         words.append("--resume")
-    return shlex.join(map(without_passwords, words))
+    return shlex.join(map(argument, words))

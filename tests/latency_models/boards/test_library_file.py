@@ -13,6 +13,7 @@ import pytest
 from latency_models.boards.library_file import (
     FORMAT,
     SEAL,
+    Metadata,
     check_runs_here,
     linker_options,
     parse_metadata,
@@ -89,6 +90,28 @@ def test_a_newer_record_may_have_other_fields() -> None:
 
     with pytest.raises(UserError, match=r"network\.so has format .*install hwnas 9\.0 or newer"):
         parse_metadata(Path("network.so"), text)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": "2"}, "format must be a whole number, got '2'"),
+        ({"features": 3}, "features must be a list, got 3"),
+        ({"features": [3]}, r"features\[0\] must be a text, got 3"),
+        ({"mcpu": None}, "mcpu must be a text, got None"),
+        ({"input_shape": [3]}, "input_shape must be a list of 3"),
+        ({"output_shape": [0, 1, 1]}, "shapes must be positive"),
+        ({"colour": "red"}, "no field 'colour'"),
+    ],
+)
+def test_a_record_of_other_kinds_is_named(change: dict[str, object], message: str) -> None:
+    right = Metadata.of((3, 8, 8), (10, 1, 1), host_cpu())
+    row = json.loads(right.to_json())
+    assert parse_metadata(Path("network.so"), json.dumps(row)) == right
+
+    with pytest.raises(UserError, match=rf"network\.so is damaged .*{message}") as caught:
+        parse_metadata(Path("network.so"), json.dumps(row | change))
+    assert "\n" not in str(caught.value)
 
 
 @on_x86

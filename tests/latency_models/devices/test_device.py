@@ -87,6 +87,11 @@ def test_an_unknown_device_lists_the_known(folder: Path) -> None:
         (f"{REMOTE}rpc = 'pi:1'\nruntime = 'onnxruntime'", "runs networks with tvm"),
         ("threads = 2", "needs a description"),
         ("description = ", "cannot read device"),
+        (f'description = "x"\nthreads = {"1" * 5000}', "cannot read device"),
+        (f'description = "x"\nthreads = {10**30}', "threads must be at least 1 and at most 4096"),
+        ('description = "x"\nmax_drift = inf', "max_drift must be above 1 and at most 1e.06, got"),
+        (f"description = {'[' * 5000}", "cannot read device"),
+        (f"x = '{'y' * 200_000}'", "it has more than 100000 characters"),
     ],
 )
 def test_a_wrong_row_is_refused(folder: Path, text: str, message: str) -> None:

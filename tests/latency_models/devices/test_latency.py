@@ -66,8 +66,12 @@ def test_a_spread_must_not_be_negative() -> None:
     [
         ({"format": "hwnas.architecture"}, "no latency"),
         ({"version": 3}, "of version 3"),
-        ({"median": 3.0}, "damaged: TypeError"),
-        ({"conditions": {"input_shape": [1]}}, "damaged: TypeError"),
+        ({"median": 3.0}, "damaged: it has no field 'median'"),
+        ({"conditions": {"input_shape": [1]}}, "damaged: conditions lacks 'device'"),
+        ({"median_ms": float("inf")}, "median_ms must be a finite number, got inf"),
+        ({"median_ms": "4"}, "median_ms must be a finite number, got '4'"),
+        ({"interval": {"low_ms": float("nan"), "high_ms": 1.0}}, "interval.low_ms must be a fin"),
+        ({"model": 3}, "model must be a text, got 3"),
     ],
 )
 def test_what_is_no_latency_is_refused(change: dict[str, object], message: str) -> None:

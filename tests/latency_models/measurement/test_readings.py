@@ -125,6 +125,28 @@ def test_a_damaged_file_is_named(what: str, tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("column", "value", "rule"),
+    [
+        ("median_ms", "fast", "numbers"),
+        ("median_ms", -1.0, "numbers between"),
+        ("median_ms", float("inf"), "numbers between"),
+        ("spread_ms", float("nan"), "numbers between"),
+        ("drift", 0.0, "numbers between"),
+        ("text", 3, "texts"),
+        ("date", 3, "texts"),
+    ],
+)
+def test_a_column_of_another_kind_is_named(
+    column: str, value: str | float, rule: str, tmp_path: Path
+) -> None:
+    path = append_readings(tmp_path, "kernels", 0, [reading("k")])
+    pd.read_parquet(path).assign(**{column: [value]}).to_parquet(path, index=False)
+
+    with pytest.raises(UserError, match=rf"is damaged \(column '{column}' must hold {rule}"):
+        read_readings(tmp_path, "kernels")
+
+
 def test_a_file_that_was_cut_off_or_changed_is_named_or_read(tmp_path: Path) -> None:
     path = append_readings(tmp_path, "kernels", 0, [reading(f"k{i}", i + 1.0) for i in range(50)])
     whole = path.read_bytes()

@@ -18,9 +18,10 @@ from latency_models.devices.device import Runtime
 from latency_models.devices.latency import Conditions, Latency
 from latency_models.measurement.readings import Reading, append_readings
 from latency_models.prediction.features import Description
-from latency_models.prediction.fitting import ModelName, fit_latency_model
+from latency_models.prediction.fitting import fit_latency_model
 from latency_models.prediction.kernel_rows import rows_of
 from latency_models.prediction.model import LatencyModel
+from latency_models.prediction.model_file import ModelName
 from latency_models.prediction.onnx_features import describe
 from search_spaces.graphs.graph import Graph
 from search_spaces.space.architecture import to_json

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,13 @@ from latency_models.compiler.network_kernels import network_kernels
 from latency_models.devices.cpu import AVX2
 from latency_models.devices.device import RUNTIMES, Runtime
 from latency_models.devices.latency import NotProfiledError
-from latency_models.prediction.fitting import ModelName
 from latency_models.prediction.model import LatencyModel
-from latency_models.prediction.model_file import FORMAT, VERSION, profiled_devices
+from latency_models.prediction.model_file import (
+    FORMAT,
+    VERSION,
+    ModelName,
+    profiled_devices,
+)
 from latency_models.prediction.predictor import Explanation, KernelPrediction
 from search_spaces.building.builder import GraphBuilder
 from search_spaces.graphs.errors import UserError
@@ -376,6 +381,55 @@ def test_every_part_of_a_file_is_needed(model: LatencyModel, tmp_path: Path) -> 
         damaged(tmp_path, write(tmp_path, header | {"about": about}, arrays))
     kernels = header["kernels"] | {"model": "oracle"}
     damaged(tmp_path, write(tmp_path, header | {"kernels": kernels}, arrays))
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "message"),
+    [
+        ("trees0.left", lambda array: array + 10**6, "'trees0.left' must hold numbers between 0"),
+        ("trees0.feature", lambda array: array + 10**4, "'trees0.feature' must hold numbers"),
+        ("trees0.depth", lambda array: array * 0 + 32000, "'trees0.depth' must hold numbers"),
+        ("trees1.value", lambda array: array[0], "'trees1.value' must be of shape"),
+        ("trees1.threshold", lambda array: array * np.nan, "'trees1.threshold' must hold numbers"),
+        ("readings", lambda array: array.astype(str), "'readings' must hold real numbers"),
+        ("readings", lambda array: -array, "'readings' must hold numbers between"),
+        ("networks", lambda array: array[:, None], "'networks' must be of shape N, got"),
+        ("sums", lambda array: array * 0, "'sums' holds a network that takes no time"),
+        ("prices", lambda array: array.T, "'prices' must be of shape"),
+        ("variances", lambda array: array * np.inf, "'variances' must hold numbers"),
+    ],
+)
+def test_arrays_that_are_not_what_they_should_be_are_named_when_they_are_loaded(
+    name: str,
+    spoil: Callable[[np.ndarray], np.ndarray],
+    message: str,
+    model: LatencyModel,
+    tmp_path: Path,
+) -> None:
+    header, arrays = kept(model, tmp_path)
+    with np.errstate(invalid="ignore"):
+        arrays[name] = spoil(arrays[name])
+
+    assert message in damaged(tmp_path, write(tmp_path, header, arrays))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"drift": float("nan")}, "about.drift must be a finite number"),
+        ({"drift": 0}, "about.drift must be above 0"),
+        ({"runtime": "torch"}, "about.runtime must be one of 'tvm', 'onnxruntime'"),
+        ({"vector_unit": {"name": "x", "lanes": 0}}, "about.vector_unit lacks 'registers'"),
+        ({"device": 3}, "about.device must be a text"),
+    ],
+)
+def test_what_a_model_says_of_itself_is_held_against_its_kind(
+    change: dict[str, Any], message: str, model: LatencyModel, tmp_path: Path
+) -> None:
+    header, arrays = kept(model, tmp_path)
+    about = header["about"] | change
+
+    assert message in damaged(tmp_path, write(tmp_path, header | {"about": about}, arrays))
 
 
 def test_bytes_that_changed_are_noticed(model: LatencyModel, tmp_path: Path) -> None:

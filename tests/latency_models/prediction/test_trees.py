@@ -62,7 +62,7 @@ def test_trees_come_back_from_their_arrays() -> None:
     arrays = trees.arrays("here.")
 
     assert all(name.startswith("here.") for name in arrays)
-    again = Trees.of_arrays(arrays | {"other.feature": np.zeros(1)}, "here.")
+    again = Trees.of_arrays(arrays | {"other.feature": np.zeros(1)}, "here.", 4)
     np.testing.assert_array_equal(again.predict(samples), trees.predict(samples))
 
 

@@ -432,6 +432,68 @@ def test_a_name_that_looks_like_a_number_survives_writing(read: Read) -> None:
     assert read(to_yaml(file)) == file
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: " + "1" * 5000, "a number of 5000 digits, at most 40 are read, in line 1"),
+        ("a: " + "[" * 3000, "values may nest 32 deep, in line 1"),
+        ("a: !!int abc", "'abc' is no int, in line 1"),
+        ("a: !!bool maybe", "'maybe' is no bool, in line 1"),
+        ("a: !!float ''", "'' is no float, in line 1"),
+        ("a: !!int 1:99", "'1:99' is no int, in line 1"),
+        ("a: !!binary 1234", "is no plain value, in line 1"),
+        ("a: !!set {b}", "is no plain value, in line 1"),
+        ("a: &a [*a]", "an alias stands inside what it names, in line 1"),
+        ("x" * 1_000_001, "it has 1000001 characters, at most 1000000 are read"),
+    ],
+)
+def test_what_the_yaml_library_trips_over_is_one_line(read: Read, text: str, message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)) as caught:
+        read(text)
+
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_aliases_that_stand_for_too_much_are_refused_before_they_are_made(read: Read) -> None:
+    rows = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    rows += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 30)]
+
+    with pytest.raises(UserError, match="it holds more than 100000 values"):
+        read("\n".join(rows))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "1_000", "~", "off", "0o7", "\x85:\\", "a: b", "# no", "\u2028", " x ", "'\"", "1e5"],
+)
+def test_what_is_written_reads_back_whatever_its_letters(text: str) -> None:
+    for data in ({"k": text}, {text: 1}, {"k": [text]}):
+        assert yaml_text.load(yaml_text.dump(data)) == data
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ((*STAGE, "depth"), 10**9),
+        ((*STAGE, "width"), 10**9),
+        ((*STAGE, "stride"), 10**9),
+        (("space", "resolution"), 10**9),
+        (("space", "round_to"), 10**9),
+        (("space", "stem", "kernel_size"), 10**9),
+        (("space", "head", "width"), 10**9),
+    ],
+)
+def test_a_space_is_bounded(read: Read, place: tuple[str | int, ...], value: int) -> None:
+    with pytest.raises(UserError, match="should be less than or equal to"):
+        read(changed(place, value))
+
+
+def test_a_setting_of_a_block_is_bounded(read: Read) -> None:
+    for value in (10**6, 1e308):
+        with pytest.raises(UserError, match="a block's setting must be at most 1024"):
+            read(changed((*STAGE, "blocks"), [{"fire": {"expand_ratio": value}}]))
+
+
 def test_differences_name_what_changed_and_nothing_else() -> None:
     old = {"a": 1, "b": {"c": [1, 2], "d": 3}, "gone": True}
     new = {"a": 1, "b": {"c": [1, 3], "d": 3}, "new": "x" * 80}

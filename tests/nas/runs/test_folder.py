@@ -110,6 +110,34 @@ def test_a_damaged_evaluation_is_named_with_the_way_on(run: RunFolder, content: 
         run.load_evaluation("k")
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"values": {"accuracy": float("-inf")}}, r"values\['accuracy'\] must be a finite number"),
+        ({"values": {"accuracy": "0.9"}}, r"values\['accuracy'\] must be a finite number"),
+        ({"values": []}, "values must be a mapping"),
+        ({"status": "done"}, "status must be one of"),
+        ({"epochs": 1.5}, "epochs must be a whole number"),
+        ({"accuracy_history": [None]}, r"accuracy_history\[0\] must be a finite number"),
+        ({"seconds": {"training": None}}, r"seconds\['training'\] must be a finite number"),
+        ({"latency": 3}, "this is no latency"),
+        ({"hash": "other"}, "it is of 'other'"),
+    ],
+)
+def test_a_field_of_another_kind_is_found_when_an_evaluation_is_read(
+    run: RunFolder, change: dict[str, object], message: str
+) -> None:
+    data = evaluation_to_json(evaluation("k"))
+    run.evaluation_file("k").write_text(json.dumps(data))
+    assert run.load_evaluation("k") == evaluation("k")
+
+    run.evaluation_file("k").write_text(json.dumps(data | change))
+
+    with pytest.raises(UserError, match=rf"k\.json is damaged \(.*{message}.*delete it") as caught:
+        run.load_evaluation("k")
+    assert "\n" not in str(caught.value)
+
+
 def test_damaged_weights_are_named(run: RunFolder, architecture: Architecture) -> None:
     key = graph_hash(architecture.graph)
     model = random_model(architecture.graph, np.random.default_rng(0))

@@ -1,14 +1,18 @@
 """Results are read from the run's files, and a trial is picked by what it is good at."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from nas.problem.run_file import to_yaml
+from nas.problem.search_problem import load_setting
 from nas.runs.evaluation import Evaluation
 from nas.runs.folder import create_run
+from nas.search.resume import take_up_study
 from nas.study.results import RunResults, load_results
+from nas.study.status import StatusReader
 from search_spaces.graphs.errors import UserError
 from tests.nas.parts.runs import baseline, make_run, run_file
 
@@ -125,6 +129,58 @@ def test_reading_a_run_changes_nothing_in_it(results: RunResults) -> None:
 
     assert load_results(results.run.path).trials == results.trials
     assert content() == before
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "nonsense",
+        "[]",
+        "3",
+        '{"op_code": 99, "worker_id": "x"}',
+        '{"op_code": 4, "worker_id": "x"}',
+        '{"op_code": 6, "worker_id": "x"}',
+    ],
+)
+def test_a_bad_line_of_the_journal_is_one_line_in_every_command(line: str, tmp_path: Path) -> None:
+    results = make_run(tmp_path, trials=2)
+    lines = results.run.journal.read_text().splitlines()
+    results.run.journal.write_text("\n".join([*lines, line, lines[-1]]) + "\n")
+
+    refused_by_all(results)
+
+
+@pytest.mark.parametrize("damage", ["3", "null", '"../x"', '["x"]', "{}"])
+def test_a_trial_that_names_no_architecture_is_one_line_in_every_command(
+    damage: str, tmp_path: Path
+) -> None:
+    results = make_run(tmp_path, trials=2)
+    text, key = results.run.journal.read_text(), results.trials[0].hash
+    results.run.journal.write_text(re.sub(rf'"hash": ?"{key}"', f'"hash": {damage}', text))
+
+    refused_by_all(results)
+
+
+def refused_by_all(results: RunResults) -> None:
+    setting = load_setting(results.config)
+    for read in (
+        lambda: load_results(results.run.path),
+        lambda: StatusReader(results.run.path).read(),
+        lambda: take_up_study(results.config, results.run, setting),
+    ):
+        with pytest.raises(UserError) as caught:
+            read()
+        assert len(str(caught.value).splitlines()) == 1
+
+
+def test_what_is_finished_has_all_that_a_front_is_made_of(tmp_path: Path) -> None:
+    results = make_run(tmp_path, trials=2)
+    trial = results.feasible[0]
+    values = {k: v for k, v in trial.evaluation.values.items() if k != "accuracy"}
+    results.run.replace_evaluation(replace(trial.evaluation, values=values))
+
+    with pytest.raises(UserError, match="has no accuracy; delete that file and go on with"):
+        load_results(results.run.path)
 
 
 def test_a_damaged_configuration_is_named(results: RunResults) -> None:

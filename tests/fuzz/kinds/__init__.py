@@ -1,0 +1,32 @@
+"""What is tried: each kind's own file makes what is right, and has mutations of it read."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from tests.fuzz.kinds import (
+    addresses,
+    architectures,
+    devices,
+    latency_models,
+    profiles,
+    records,
+    requests,
+    run_files,
+    run_folders,
+    spaces,
+)
+from tests.fuzz.runner import Kind
+
+# Each makes what it needs in an empty folder.
+KINDS: Mapping[str, Callable[[Path], Kind]] = {
+    "run_files": run_files.kind,
+    "spaces": spaces.kind,
+    "addresses": addresses.kind,
+    "architectures": architectures.kind,
+    "devices": devices.kind,
+    "latency_models": latency_models.kind,
+    "profiles": profiles.kind,
+    "records": records.kind,
+    "requests": requests.kind,
+    "run_folders": run_folders.kind,
+}
