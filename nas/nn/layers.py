@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nas.nn.activations import TORCH_ACTIVATIONS
+from nas.nn.convolution import convolved
 from search_spaces.graphs import operators as ops
 from search_spaces.graphs.model import NORM_EPSILON
 
@@ -76,15 +77,7 @@ class Context:
 
 def conv2d(op: ops.Conv2d, context: Context, x: Tensor) -> Tensor:
     arrays = context.arrays
-    x = functional.conv2d(
-        x,
-        arrays["weight"],
-        arrays["bias"] if op.bias else None,
-        stride=op.stride,
-        padding=op.pads,
-        dilation=op.dilation,
-        groups=op.groups,
-    )
+    x = convolved(op, x, arrays["weight"], arrays["bias"] if op.bias else None, op.pads)
     if op.norm == "batch":
         x = batch_norm(context, x)
     return activated(op, x)

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from nas.nn.activations import TORCH_ACTIVATIONS
+from nas.nn.convolution import convolved
 from nas.nn.layers import Arrays, Context, activated, batch_norm
 from nas.nn.straight_through import first_step, inverse, mean_magnitude, quantized, sign
 from search_spaces.graphs.errors import UserError
@@ -80,9 +81,7 @@ def coded_conv2d(
         if op.precision.activations == "sign" and any(pads):
             x = functional.pad(x, (pads[1], pads[1], pads[0], pads[0]), value=-1.0)
             pads = (0, 0)
-        return functional.conv2d(
-            x, weight, None, stride=op.stride, padding=pads, dilation=op.dilation, groups=op.groups
-        )
+        return convolved(op, x, weight, None, pads)
 
     return coded(op, context, x, product, magnitude)
 
