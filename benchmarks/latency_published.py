@@ -19,7 +19,7 @@ from latency_models.devices.device import get_device
 from latency_models.prediction.model import LatencyModel
 from latency_models.profiling.profile import fit_again, profile_device
 from latency_models.profiling.profiler import measurer_of
-from nas.problem.durations import seconds_of
+from nas.problem.formatting import seconds_of
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.graph import Graph
 from search_spaces.graphs.precision import get_precision

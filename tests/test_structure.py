@@ -216,3 +216,29 @@ def test_nothing_that_is_read_can_run_code(layer: str) -> None:
         wrong |= {f"{path.relative_to(ROOT)} uses {name}" for name in found}
 
     assert wrong == set()
+
+
+def says_no_encoding(node: ast.Call) -> bool:
+    """Whether a call reads or writes text in the encoding of whoever runs it."""
+    name = node.func.attr if isinstance(node.func, ast.Attribute) else ast.unparse(node.func)
+    given = {each.arg for each in node.keywords}
+    if "encoding" in given or None in given:
+        return False
+    if name in ("read_text", "write_text"):
+        return len(node.args) <= (name == "write_text")
+    if name != "open" or ast.unparse(node.func).startswith(("os.", "Image.", "Path.")):
+        return False
+    modes = [each.value for each in node.args if isinstance(each, ast.Constant)]
+    return not node.args or any(mode in ("r", "w", "a", "x") for mode in modes)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_text_files_are_utf8_whatever_the_locale(layer: str) -> None:
+    wrong = {
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in (ROOT / layer).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and says_no_encoding(node)
+    }
+
+    assert wrong == set()

@@ -203,7 +203,7 @@ def kernels_version() -> str:
 def read_tiles(path: Path) -> dict[str, dict[str, int]]:
     """Returns the tiles kept in ``path`` by key; lines that cannot be read are left out."""
     try:
-        lines = path.read_text(errors="replace").splitlines()
+        lines = path.read_text(errors="replace", encoding="utf-8").splitlines()
     except OSError:
         return {}
     tiles, damaged = {}, 0

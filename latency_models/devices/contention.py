@@ -100,6 +100,6 @@ def jiffies(proc: Path) -> list[int]:
 
 def text_of(path: Path) -> str:
     try:
-        return path.read_text().strip()
+        return path.read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError):
         return ""

@@ -56,7 +56,7 @@ def cpu_name() -> str:
 def cpuinfo() -> Mapping[str, str]:
     """Returns the first processor's rows of /proc/cpuinfo; empty where there is none."""
     try:
-        text = Path("/proc/cpuinfo").read_text()
+        text = Path("/proc/cpuinfo").read_text("utf-8")
     except OSError:
         return {}
     rows = (line.partition(":") for line in text.split("\n\n")[0].splitlines())

@@ -46,4 +46,4 @@ def making_way(name: str = "host") -> Iterator[Callable[[], None]]:
 def opened(name: str, part: str) -> IO[str]:
     folder = cache_folder() / "locks"
     folder.mkdir(parents=True, exist_ok=True)
-    return (folder / f"{name}.{part}").open("w")
+    return (folder / f"{name}.{part}").open("w", encoding="utf-8")

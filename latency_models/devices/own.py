@@ -63,7 +63,7 @@ def add_device(device: Device, *, replace: bool = False) -> Path:
     if device.runtime == "tvm":
         cpu_of(device)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(to_toml(device))
+    path.write_text(to_toml(device), "utf-8")
     return path
 
 

@@ -79,7 +79,7 @@ def kept_at(*conditions: object) -> Path:
 def best_reference_ms(path: Path) -> float | None:
     """Returns the best time kept in ``path``; None where there is none, or none that is whole."""
     try:
-        best = float(parse_json(path.read_text())["best_ms"])
+        best = float(parse_json(path.read_text("utf-8"))["best_ms"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return best if 0 < best < float("inf") else None
@@ -92,4 +92,4 @@ def keep_best_reference(path: Path, reference_ms: float) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as part:
-        part.write_text(json.dumps({"best_ms": reference_ms}) + "\n")
+        part.write_text(json.dumps({"best_ms": reference_ms}) + "\n", "utf-8")

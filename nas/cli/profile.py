@@ -9,8 +9,7 @@ import typer
 from nas.cli.device import Drift, say_contention
 from nas.cli.style import console, table
 from nas.cli.terminal.options import within
-from nas.problem.durations import seconds_of
-from nas.problem.formatting import duration
+from nas.problem.formatting import duration, seconds_of
 
 if TYPE_CHECKING:
     from latency_models.profiling.profile import ProfileReport

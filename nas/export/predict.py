@@ -118,7 +118,7 @@ def load(runtime: str) -> Predict:
 
 def metadata() -> dict[str, Any]:
     """Returns what metadata.json tells about the network."""
-    data: dict[str, Any] = json.loads((HERE / "metadata.json").read_text())
+    data: dict[str, Any] = json.loads((HERE / "metadata.json").read_text("utf-8"))
     return data
 
 
@@ -189,6 +189,7 @@ def main() -> None:
     parser.add_argument("--runtime", choices=here, default=here[0])
     parser.add_argument("--logits", help="write the outputs for a .npy of inputs to this .npy")
     arguments = parser.parse_args()
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # any locale
     try:
         predict = load(arguments.runtime)
         if arguments.logits:

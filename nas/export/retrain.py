@@ -157,7 +157,7 @@ def load_retrained(run: RunFolder, key: str) -> tuple[Model, RetrainResult]:
     path = retrained_file(run, key)
     try:
         # Older files tell the accuracy alone.
-        data = {"test_values": {}} | json.loads(path.with_suffix(".json").read_text())
+        data = {"test_values": {}} | json.loads(path.with_suffix(".json").read_text("utf-8"))
         model = Model(run.load_architecture(key).graph, load_file(path))
         known = {name: data[name] for name in ON_FILE}
     except FileNotFoundError:

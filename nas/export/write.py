@@ -153,7 +153,7 @@ def ship(
             results, trial, deployed, setting.splits, rows, network.weights, checks, exact
         )
         text = describe.readme(facts, measured, folder)
-        (folder / "README.md").write_text(text)
+        (folder / "README.md").write_text(text, "utf-8")
         known = describe.metadata(facts, measured, missed, folder, processor_of(rows, measurers))
         write_json(folder / "metadata.json", known)
         return ExportReport(
@@ -280,7 +280,7 @@ def check_place(to: Path) -> None:
     if not to.exists() or (to.is_dir() and not any(to.iterdir())):
         return
     try:
-        data = json.loads((to / "metadata.json").read_text())
+        data = json.loads((to / "metadata.json").read_text("utf-8"))
         if data["format"] == describe.FORMAT:
             return
     except (OSError, ValueError, KeyError, TypeError):
@@ -289,4 +289,4 @@ def check_place(to: Path) -> None:
 
 
 def write_json(path: Path, data: dict[str, Any]) -> None:
-    path.write_text(json.dumps(data, indent=1) + "\n")
+    path.write_text(json.dumps(data, indent=1) + "\n", "utf-8")

@@ -35,9 +35,11 @@ def free_bytes(cgroup: Path = CGROUP) -> int:
     """
     free = int(psutil.virtual_memory().available)
     try:
-        limit = (cgroup / "memory.max").read_text().strip()
-        used = int((cgroup / "memory.current").read_text())
-        stat = dict(line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
+        limit = (cgroup / "memory.max").read_text("utf-8").strip()
+        used = int((cgroup / "memory.current").read_text("utf-8"))
+        stat = dict(
+            line.split() for line in (cgroup / "memory.stat").read_text("utf-8").splitlines()
+        )
     except OSError:
         return free
     if limit == "max":

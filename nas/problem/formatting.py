@@ -1,11 +1,15 @@
-"""Numbers: how values are written for people."""
+"""Numbers: how values are written for people, and durations by them."""
 
+import re
 from typing import TYPE_CHECKING
 
 from nas.problem.metrics import Metric
+from search_spaces.graphs.errors import UserError
 
 if TYPE_CHECKING:
     from nas.problem.answers import ScoreInterval
+
+DURATION_UNITS_S = (3600, 60, 1)
 
 PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
@@ -89,3 +93,24 @@ def duration(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def seconds_of(text: str | float, what: str = "a duration") -> float:
+    """Returns a duration such as 90s, 15m or 2h in seconds; a number alone counts as seconds.
+
+    >>> seconds_of("15m"), seconds_of("1h30m"), seconds_of("45"), seconds_of(90)
+    (900.0, 5400.0, 45.0, 90.0)
+
+    Args:
+        what: What it is the duration of, for the message.
+
+    Raises:
+        UserError: If it is none, or not above 0.
+    """
+    pattern = r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?"
+    found = re.fullmatch(pattern, str(text).strip(), re.ASCII)
+    parts = [float(part or 0) for part in found.groups()] if found else [0.0]
+    total = sum(number * unit for number, unit in zip(parts, DURATION_UNITS_S, strict=False))
+    if not total:
+        raise UserError(f"{what} must be a duration such as 90s, 15m or 2h, got {text!r}")
+    return total

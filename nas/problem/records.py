@@ -8,7 +8,7 @@ from latency_models.devices.device import Runtime
 from nas.data.augmentation.settings import Augmentation
 from nas.data.class_weights import check_class_weights
 from nas.problem.addresses import check_address
-from nas.problem.durations import seconds_of
+from nas.problem.formatting import seconds_of
 from nas.problem.metrics import Constraint, Metric
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.precision import FP32, get_precision

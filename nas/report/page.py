@@ -68,11 +68,11 @@ def document(title: str, body: Html, *, has_charts: bool) -> str:
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>{html(title)}</title>",
             '<link rel="icon" href="data:,">',
-            f"<style>{(assets / 'style.css').read_text()}</style>",
+            f"<style>{(assets / 'style.css').read_text('utf-8')}</style>",
             f"<script>{get_plotlyjs()}</script>" if has_charts else "",
             "</head><body>",
             body,
-            f"<script>{(assets / 'script.js').read_text()}</script>" if has_charts else "",
+            f"<script>{(assets / 'script.js').read_text('utf-8')}</script>" if has_charts else "",
             "</body></html>\n",
         )
     )

@@ -278,7 +278,7 @@ def infeasible(results: RunResults) -> Html:
 
 def provenance(results: RunResults) -> Html:
     config = results.config
-    config_text = without_passwords(results.run.config_file.read_text())
+    config_text = without_passwords(results.run.config_file.read_text("utf-8"))
     return section(
         "provenance",
         tag("h3", "Latency"),

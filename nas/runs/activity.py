@@ -192,7 +192,7 @@ class ActivityLog:
         part = self.file.with_name(f".{self.file.name}.part")
         try:
             part.parent.mkdir(exist_ok=True)
-            part.write_text(json.dumps(asdict(self.snapshot()), indent=1) + "\n")
+            part.write_text(json.dumps(asdict(self.snapshot()), indent=1) + "\n", "utf-8")
             part.replace(self.file)
         except OSError:  # a full disk is the search's to notice
             try:
@@ -209,7 +209,7 @@ def read_activities(run: RunFolder) -> tuple[Activity, ...]:
     found = []
     for path in sorted(run.activity.glob("[!.]*.json")):
         try:
-            found.append(activity_from_json(parse_json(path.read_text())))
+            found.append(activity_from_json(parse_json(path.read_text("utf-8"))))
         except (OSError, ValueError):
             continue
     return tuple(found)

@@ -30,7 +30,7 @@ def read_json(
         UserError: If it is damaged.
     """
     try:
-        data = parse_json(path.read_text())
+        data = parse_json(path.read_text("utf-8"))
         if not isinstance(data, dict):
             raise ValueError("it holds no mapping")
         given = {key: kind for key, kind in (kinds or {}).items() if key in data}

@@ -100,7 +100,7 @@ def refusal(run: RunFolder, running: IO[str], join: bool) -> str:
 def is_locked(run: RunFolder) -> bool:
     """Whether some process searches in this run right now."""
     try:
-        with (run.path / "run.lock").open() as file:
+        with (run.path / "run.lock").open(encoding="utf-8") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False

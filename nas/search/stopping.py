@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from statistics import median
 
-from nas.problem.durations import seconds_of
-from nas.problem.formatting import duration
+from nas.problem.formatting import duration, seconds_of
 from nas.search.under_way import UnderWay
 
 MOST_NAMES = 4  # of what is under way, in one line

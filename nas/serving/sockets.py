@@ -33,7 +33,7 @@ def read_token(given: str | None, file: Path | None) -> str | None:
         raise UserError("give the token once: with --token or with --token-file")
     if file is not None:
         try:
-            given = file.read_text().strip()
+            given = file.read_text("utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"cannot read token file {file}: {error}") from None
     token = os.environ.get(TOKEN) if given is None else given

@@ -209,7 +209,7 @@ def read_field(kind: Any, value: object, at: str) -> object:  # noqa: ANN401  (a
 
 def save_architecture(architecture: Architecture, path: Path) -> None:
     """Writes the architecture to ``path`` as JSON."""
-    path.write_text(json.dumps(to_json(architecture), indent=1) + "\n")
+    path.write_text(json.dumps(to_json(architecture), indent=1) + "\n", "utf-8")
 
 
 def load_architecture(path: Path) -> Architecture:
@@ -219,7 +219,7 @@ def load_architecture(path: Path) -> Architecture:
         UserError: If the file is missing, is not JSON, or is no valid architecture.
     """
     try:
-        data = parse_json(path.read_text())
+        data = parse_json(path.read_text("utf-8"))
     except OSError as error:
         raise UserError(f"cannot read architecture file {path}: {error.strerror}") from None
     except ValueError as error:

@@ -235,7 +235,7 @@ def in_memory(
 def locked(path: Path) -> Iterator[None]:
     """Lets one process at a time make an entry."""
     lock = path.with_name(f".{path.name}.lock")
-    with lock.open("w") as stream:
+    with lock.open("w", encoding="utf-8") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         try:
             yield

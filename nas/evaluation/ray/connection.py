@@ -130,7 +130,7 @@ def users_access(address: str) -> dict[str, str]:
     given = os.environ.get(TOKEN_PATH)
     path = Path(given) if given else Path.home() / ".ray" / "auth_token"
     try:
-        if path.read_text().strip():
+        if path.read_text("utf-8").strip():
             return {MODE: "token", TOKEN_PATH: str(path)}
     except (OSError, UnicodeDecodeError) as error:
         if given:

@@ -183,7 +183,7 @@ class TrialLostError(Exception):
 def why_lost(trial: Trial) -> str:
     """Returns in one line what Ray says about a trial that it lost."""
     try:
-        lines = Path(trial.error_file).read_text().strip().splitlines()
+        lines = Path(trial.error_file).read_text("utf-8").strip().splitlines()
     except (OSError, TypeError):
         return "its process is gone"
     said = [line.strip() for line in lines if "died" in line or "failed" in line]

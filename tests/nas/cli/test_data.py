@@ -1,5 +1,8 @@
 """``nas data``: what is in a data set is said before a search sees it."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -119,3 +122,15 @@ def test_the_cache_is_listed_and_cleared(tmp_path: Path) -> None:
     assert f"of at most 21.5 GB in {tmp_path / 'kept'}" in said
     assert "removed" in nas("data", "cache", "--clear", at=tmp_path)
     assert "0 B of at most" in nas("data", "cache", at=tmp_path)
+
+
+def test_names_are_printed_where_the_locale_has_no_letters_for_them(tmp_path: Path) -> None:
+    image_folder(tmp_path / "photos", ("caf\u00e9", "tea"), each=10)
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-m", "nas", "data", "check", str(tmp_path / "photos")]
+    root = Path(__file__).parents[3]
+
+    done = subprocess.run(command, cwd=root, env={**os.environ, **plain}, capture_output=True)
+
+    assert done.returncode == 0, done.stderr
+    assert rb"caf\xe9" in done.stdout

@@ -93,7 +93,7 @@ def state_file() -> Path:
 def read_state() -> LocalCluster | None:
     """Returns the cluster that was started last and not ended; None where there is none."""
     try:
-        data = json.loads(state_file().read_text())
+        data = json.loads(state_file().read_text("utf-8"))
         paths = {key: Path(data[key]) for key in ("temp", "token_file")}
         return LocalCluster(**(data | paths))
     except FileNotFoundError:
@@ -108,7 +108,9 @@ def read_state() -> LocalCluster | None:
 def write_state(cluster: LocalCluster) -> None:
     part = state_file().with_name(f".{state_file().name}.{os.getpid()}.part")
     text = json.dumps(asdict(cluster), indent=1, default=str)
-    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+    with open(
+        os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
+    ) as file:
         file.write(text + "\n")
     part.replace(state_file())
 
@@ -145,7 +147,7 @@ def alone() -> Iterator[None]:
     path = folder()
     path.mkdir(parents=True, exist_ok=True)
     path.chmod(0o700)
-    with (path / "lock").open("w") as file:
+    with (path / "lock").open("w", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -197,7 +199,9 @@ def name_of(index: int) -> str:
 def prepare() -> LocalCluster:
     token_file = folder() / "token"
     token_file.unlink(missing_ok=True)
-    with open(os.open(token_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+    with open(
+        os.open(token_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8"
+    ) as file:
         file.write(secrets.token_hex(32))
     shutil.rmtree(folder() / "logs", ignore_errors=True)
     (folder() / "logs").mkdir()
@@ -249,7 +253,9 @@ def start_node(cluster: LocalCluster, name: str, size: NodeSize) -> str:
         *("--min-worker-port=0", "--max-worker-port=0", "--dashboard-agent-listen-port=0"),
     ]
     output = folder() / "logs" / f"{name}.log"
-    with output.open("w") as log:  # a file, as the node's processes keep it for themselves
+    with output.open(
+        "w", encoding="utf-8"
+    ) as log:  # a file, as the node's processes keep it for themselves
         try:
             done = subprocess.run(
                 command,
@@ -267,7 +273,7 @@ def start_node(cluster: LocalCluster, name: str, size: NodeSize) -> str:
     address_file = ray_temp / "ray_current_cluster"
     if failed or not address_file.exists():
         raise UserError(f"{name} of the cluster did not start ({cause(output)}); see {output}")
-    return cluster.address or address_file.read_text().strip()
+    return cluster.address or address_file.read_text("utf-8").strip()
 
 
 def node_environment(cluster: LocalCluster) -> dict[str, str]:
@@ -280,7 +286,9 @@ def node_environment(cluster: LocalCluster) -> dict[str, str]:
 
 def cause(output: Path) -> str:
     """Returns the last line of a log that says something of an error, or else the last one."""
-    lines = [line.strip() for line in output.read_text(errors="replace").splitlines()]
+    lines = [
+        line.strip() for line in output.read_text(errors="replace", encoding="utf-8").splitlines()
+    ]
     lines = [line for line in lines if line]
     telling = [line for line in lines if "Error" in line or "rror:" in line]
     return (telling or lines or [f"no answer within {START_LIMIT_S:g} s"])[-1][:300]

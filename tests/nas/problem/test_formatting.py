@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.problem.durations import seconds_of
+from nas.problem.formatting import seconds_of
 from search_spaces.graphs.errors import UserError
 
 
