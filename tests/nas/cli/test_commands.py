@@ -85,7 +85,9 @@ def test_a_process_of_its_own_ends_with_the_same_line_and_code(tmp_path: Path) -
 def test_a_search_prints_front_and_report(searched: Path) -> None:
     assert (searched / "runs/tiny/report.html").stat().st_size > 100_000
     assert "best" in nas("front", "runs/tiny", at=searched)
-    assert "3 of 3 architectures" in nas("status", "runs/tiny", at=searched)
+    said = nas("status", "runs/tiny", at=searched)
+    assert "3 of 3 architectures" in said
+    assert "weights of 3 networks" in said
 
     front = json.loads(nas("front", "runs/tiny", "--json", at=searched))
     assert {"best", "knee", "fastest"} == {pick for row in front["front"] for pick in row["picks"]}
@@ -107,7 +109,9 @@ def test_a_run_that_is_there_is_resumed_or_refused(searched: Path) -> None:
     said = nas("search", "run.yaml", at=searched, code=2)
     assert "already holds a run; continue it with --resume" in said
 
-    nas("search", "run.yaml", "--resume", "--trials", "4", at=searched)
+    said = nas("search", "run.yaml", "--resume", "--trials", "4", at=searched)
+    assert said.split()[:6] == ["trial", "accuracy", "macs", "params", "took", "trial"]
+    assert "on disk: " in said
     assert "4 of 4 architectures" in nas("status", "runs/tiny", at=searched)
 
     said = nas("search", "run.yaml", "--resume", "--seed", "5", at=searched, code=2)

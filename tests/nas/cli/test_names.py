@@ -65,6 +65,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 RUN = f"runs/{FOLDER}"
 SHOWN_RUN = escape(RUN)
+FILES = ("--formats", "torch", "--no-measure")
 COMMANDS: dict[str, tuple[list[str], str]] = {
     "front": (["front", RUN, "--csv", "all [red].csv"], escape(EVIL)),
     "csv": (["front", RUN, "--csv", "all [red].csv"], ": all [red].csv"),
@@ -74,9 +75,12 @@ COMMANDS: dict[str, tuple[list[str], str]] = {
     "report": (["report", RUN], f"report: {SHOWN_RUN}/report.html"),
     "show": (["show", "net [red].json", "--no-times"], NODE),
     "retrain": (["retrain", RUN, "--epochs", "1"], SHOWN_RUN),
-    "quantize": (["quantize", RUN, "--images", "16", "--to", "[red]q"], "architecture: [red]q/"),
+    "quantize": (
+        ["quantize", RUN, "--images", "16", *FILES, "--to", "[red]q"],
+        "exported to [red]q",
+    ),
     "sensitivity": (["sensitivity", RUN, "--images", "16"], NODE),
-    "export": (["export", RUN, "--formats", "torch", "--to", "w[/x]"], "exported to w[/x]"),
+    "export": (["export", RUN, *FILES, "--to", "w[/x]"], "exported to w[/x]"),
     "space": (["space", "sample", "run [red].yaml", "--save", "s [/]"], "stem"),
     "devices": (["device", "list"], "\\x1b[2J [/] [red]desk"),
 }
