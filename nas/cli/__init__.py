@@ -26,6 +26,7 @@ from nas.cli.runs import compare_command, runs_command
 from nas.cli.search import search_command
 from nas.cli.status import dashboard_command, status_command
 from nas.cli.style import console, print_error
+from nas.cli.terminal.text import in_one_line
 
 app = typer.Typer(
     name="nas",
@@ -106,10 +107,15 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 def explain(error: Exception) -> str:
+    """Returns what is wrong, in a line for each mistake whatever names stand in it."""
+    from search_spaces.graphs.errors import MistakesError
+
+    mistakes = error.args if isinstance(error, MistakesError) else [str(error)]
+    said = "\n".join(map(in_one_line, mistakes))
     if is_users(error):
-        return f"error: {error}"
+        return f"error: {said}"
     return (
-        f"internal error: {type(error).__name__}: {error}; run again with --debug and report what "
+        f"internal error: {type(error).__name__}: {said}; run again with --debug and report what "
         "it prints"
     )
 

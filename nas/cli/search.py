@@ -206,7 +206,8 @@ def watched_search(
     bar = progress_bar(
         MofNCompleteColumn(), TimeElapsedColumn(), said("left"), TimeRemainingColumn()
     )
-    lines = trial_lines(file.config(), console.width if is_screen(console) else None)
+    config = file.config(is_tried=True)  # as the search does, where it says what is wrong
+    lines = trial_lines(config, console.width if is_screen(console) else None)
     task = bar.add_task("searching", total=file.search.trials, start=False)
 
     def start() -> None:

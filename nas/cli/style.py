@@ -5,9 +5,9 @@ import sys
 from nas.cli.terminal.console import console as console
 from nas.cli.terminal.numbers import metric as metric
 from nas.cli.terminal.tables import table as table
-from nas.cli.terminal.text import in_one_line
+from nas.cli.terminal.text import escape
 
 
 def print_error(said: str) -> None:
-    """Writes one line to where errors go."""
-    sys.stderr.write(f"{in_one_line(said)}\n")
+    """Writes what is wrong to where errors go."""
+    sys.stderr.write(f"{escape(said)}\n")

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from nas.problem.run_file import RunFile, read_run_file, read_yaml
 from nas.problem.space_file import SpaceFile, staged_space
 from nas.problem.validation import explain
-from search_spaces.graphs.errors import UserError
+from search_spaces.graphs.errors import MistakesError
 from search_spaces.graphs.graph import Graph
 from search_spaces.space.space import sample
 from search_spaces.space.staged import StagedSpace
@@ -33,7 +33,7 @@ def read_space(path: Path, in_channels: int | None, num_classes: int | None) -> 
         space = staged_space(path.stem, SpaceFile.model_validate(data))
     except ValidationError as error:
         lines = explain(error, SpaceFile)
-        raise UserError("\n".join(f"{path}: {line}" for line in lines)) from None
+        raise MistakesError(*(f"{path}: {line}" for line in lines)) from None
     return replace(space, in_channels=in_channels or 3, num_classes=num_classes or 10)
 
 

@@ -37,7 +37,7 @@ from nas.problem.validation import (
     strict_record,
     to_record,
 )
-from search_spaces.graphs.errors import UserError
+from search_spaces.graphs.errors import MistakesError, UserError
 
 
 class DataFile(Strict):
@@ -86,7 +86,7 @@ def data_of(given: dict[str, Any], settings: Sequence[str] = ()) -> DataConfig:
     try:
         return DataFile.model_validate(held["data"]).config()
     except ValidationError as error:
-        raise UserError("\n".join(explain(error, DataFile))) from None
+        raise MistakesError(*explain(error, DataFile)) from None
 
 
 TrainingFile: Any = strict_record(TrainingConfig)
@@ -150,8 +150,12 @@ class RunFile(Strict):
             )
         return self
 
-    def config(self) -> RunConfig:
+    def config(self, *, is_tried: bool = False) -> RunConfig:
         """Returns the configuration as records.
+
+        Args:
+            is_tried: Leave out trying every block in every place, which takes longer than all
+                else: for a run that is there, whose search has tried them.
 
         Raises:
             UserError: If a block does not fit where the space may put it.
@@ -159,7 +163,7 @@ class RunFile(Strict):
         return RunConfig(
             name=self.name,
             data=self.data.config(),
-            space=staged_space(self.name, self.space),
+            space=staged_space(self.name, self.space, is_tried=is_tried),
             training=to_record(TrainingConfig, self.training),
             objectives=tuple(get_metric(name) for name in self.objectives),
             constraints=tuple(parse_constraint(text) for text in self.constraints),
@@ -186,7 +190,7 @@ def read_run_file(path: Path, overrides: Sequence[str] = ()) -> RunFile:
     try:
         return RunFile.model_validate(data)
     except ValidationError as error:
-        raise UserError("\n".join(f"{path}: {line}" for line in explain(error, RunFile))) from None
+        raise MistakesError(*(f"{path}: {line}" for line in explain(error, RunFile))) from None
 
 
 def read_space(data: dict[str, Any], folder: Path) -> None:

@@ -272,7 +272,7 @@ def load_results(path: Path) -> RunResults:
         UserError: If it is no run, of a newer format, or damaged.
     """
     run = open_run(path)
-    config = read_run_file(run.config_file).config()
+    config = read_run_file(run.config_file).config(is_tried=True)
     if config.search.storage is None and not run.journal.exists():
         return RunResults(run, config, (), 0, 0, 0)
     with reading_study(config.search.storage, run.journal):

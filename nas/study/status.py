@@ -116,7 +116,7 @@ class StatusReader:
 
     def __init__(self, path: Path) -> None:
         self.run = open_run(path)
-        self.config = read_run_file(self.run.config_file).config()
+        self.config = read_run_file(self.run.config_file).config(is_tried=True)
         self.storage: BaseStorage | None = None
         self._study: optuna.Study | None = None
         self._watch = Watch()

@@ -99,6 +99,16 @@ def test_a_command_prints_names_as_they_are(
     assert UNSEEN.search(said) is None
 
 
+def test_every_mistake_in_a_run_file_has_a_line_of_its_own(place: Path) -> None:
+    words = ["--set", "search.trials=[red]", "--set", "training.epochs=[/]"]
+
+    first, second = nas("search", "run [red].yaml", *words, at=place, code=2).splitlines()
+
+    assert first.startswith("error: run [red].yaml: ")
+    assert second.startswith("run [red].yaml: ")
+    assert UNSEEN.search(first + second) is None
+
+
 @pytest.mark.parametrize(
     "words",
     [
