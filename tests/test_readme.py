@@ -72,7 +72,7 @@ def test_the_run_file_of_the_readme_works_on_a_folder_of_photos(folder: Path) ->
     said = nas("search", "flowers.yaml", "--dry-run", at=folder)
 
     assert "flowers: 36 pictures of 130x80 to 90x120 (2 sizes)" in checked
-    assert "all are resized to 96x96, the space's largest resolution" in said
+    assert "all are resized to 96x96 (fit: squash)" in said
     assert "every step works" in said
     with chdir(folder):
         config = read_run_file(folder / "flowers.yaml").config()

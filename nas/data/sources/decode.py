@@ -157,8 +157,8 @@ class Pictures:
                 f"{sizes[ordered[-1]]}); set resolution and all are resized to it"
             )
         note = (
-            f"{self.name}: {spread}, all are resized to {sized(self.fallback)}, the space's "
-            f"largest resolution, by fit: {self.fit}"
+            f"{self.name}: {spread}, all are resized to {sized(self.fallback)} (fit: "
+            f"{self.fit}), as no resolution is set"
         )
         return replace(self, resolution=self.fallback, fallback=None, notes=(*self.notes, note))
 

@@ -108,7 +108,7 @@ class PartFound:
 
     def notes(self) -> list[str]:
         where = printable(self.root)
-        reasons = ", ".join(f"{count} {why}" for why, count in sorted(self.left_out.items()))
+        reasons = ", ".join(f"{why} ({count})" for why, count in sorted(self.left_out.items()))
         notes = [f"{where}: left out: {reasons}"] if reasons else []
         return notes + [f"{where}: folders of {name!r} are one class" for name in self.merged]
 

@@ -52,8 +52,8 @@ def test_one_line_says_what_was_left_out_and_why(tmp_path: Path) -> None:
     notes = read(tmp_path).notes
 
     assert notes == (
-        f"{tmp_path}: left out: 2 files that are no images, 1 folders without images, 1 hidden "
-        "files, 1 hidden folders, 1 pictures in no class folder",
+        f"{tmp_path}: left out: files that are no images (2), folders without images (1), hidden "
+        "files (1), hidden folders (1), pictures in no class folder (1)",
     )
 
 
@@ -76,7 +76,7 @@ def test_a_root_of_splits_is_taken_for_these_splits(
         assert (part is None) == (name_or_none is None)
         assert part is None or len(part) == 4
     assert f"{train}/ as train" in loaded.notes[0]
-    assert "1 pictures in no class folder" in loaded.notes[1]
+    assert "pictures in no class folder (1)" in loaded.notes[1]
 
 
 def test_a_flat_test_folder_beside_train_is_left_out_and_said(tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_sizes_that_differ_need_a_resolution_or_take_that_of_the_space(tmp_path:
     source = make_source("folder", path=str(tmp_path))
     for loaded in (load(source, (8, 8)), load(source, (8, 8))):  # decoded, and kept
         assert loaded.data.image_shape == (3, 8, 8)
-        assert "2 sizes from 6x5 to 9x9, all are resized to 8x8, the space's" in loaded.notes[0]
+        assert "2 sizes from 6x5 to 9x9, all are resized to 8x8 (fit: squash)" in loaded.notes[0]
 
 
 def test_images_of_one_size_keep_it_whatever_the_space_says(tmp_path: Path) -> None:
@@ -252,7 +252,7 @@ def test_a_link_back_to_the_root_is_not_followed(tmp_path: Path) -> None:
     loaded = read(tmp_path)
 
     assert len(loaded.data) == 6
-    assert "1 linked sub-folders" in loaded.notes[0]
+    assert "linked sub-folders (1)" in loaded.notes[0]
 
 
 def test_sixteen_bit_grey_is_scaled(tmp_path: Path) -> None:
