@@ -204,8 +204,9 @@ def spread(labels: NDArray[np.int64], count: int, seed: int = 0) -> NDArray[np.i
     Args:
         count: How many; all where there are fewer, and more where there are more classes.
 
-    >>> spread(np.array([0, 0, 0, 0, 0, 0, 1, 1]), 4).tolist()
-    [3, 6, 4, 5]
+    >>> labels = np.array([0, 0, 0, 0, 0, 0, 1, 1])
+    >>> np.bincount(labels[spread(labels, 4)]).tolist()
+    [3, 1]
     """
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(labels))

@@ -25,6 +25,8 @@ KEY = f"{SECRET}="
 # What follows a login is a password, even where no host does: a port has digits alone.
 NO_HOST = r"(:/+[^\s:/@\[]*):(?!\d*(?:[/?\s'\"]|$))[^\s@]*"
 SUSPECT = re.compile(rf":.*@|{NO_HOST}|{SECRET}['\"]?\s*[=:]", re.DOTALL)
+# A user at a host, and no password: what was written down, and may be said.
+NO_PASSWORD = re.compile(r"[\w+.-]+://[^\s:/@;?]*@[^\s:@;?]*(?::\d+)?(?:/[^\s:@;?]*)?")
 LEAST_REMEMBERED = 4  # letters of a password that is looked for in every text
 
 _remembered: set[str] = set()
@@ -113,6 +115,8 @@ def told(value: object) -> str:
 
     >>> told(["a", 3]), told({"postgresql://me:secret@host": None}) == NOT_REPEATED
     ("['a', 3]", True)
+    >>> told("postgresql://me@host/db")
+    "'postgresql://me@host/db'"
     """
     return NOT_REPEATED if is_suspect(value) else shown(value)
 
@@ -125,7 +129,7 @@ def is_suspect(value: object, looked_at: int = 10_000) -> bool:
             return False
         each = left.pop()
         if isinstance(each, str):
-            if SUSPECT.search(each):
+            if SUSPECT.search(each) and not NO_PASSWORD.fullmatch(each):
                 return True
         elif isinstance(each, Mapping):
             if any(isinstance(key, str) and re.fullmatch(SECRET, key) for key in each):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from nas.evaluation.free_rules import KEPT, Judgement
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.graph import Graph
+from search_spaces.space.architecture import check_sizes
 from search_spaces.space.space import Architecture
 
 NO_NETWORK = "make no network"
@@ -59,6 +60,7 @@ class Gate:
         """Returns what ``make`` draws, judged; None where its decisions make no network."""
         try:
             architecture = make()
+            check_sizes(architecture.graph)
             judgement = self.judge(architecture.graph)
         except ValueError as error:
             self.misfit = str(error)

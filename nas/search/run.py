@@ -260,7 +260,6 @@ def carry_out(
     timeout = loop.config.search.timeout
     with stopping_gently(loop.stop, loop.notify, lambda: in_words(loop.under_way), timeout):
         measure_the_unmeasured(loop.run, loop.config, latency, loop.stop.is_set)
-        weights.tidy(read_results())
         loop.run_all()
         measure_front(read_results, measurer, loop.stop.is_set)
     weights.tidy(read_results())

@@ -39,7 +39,8 @@ def answered(folder: Path, metric: str = "accuracy") -> RunResults:
 def record_data(results: RunResults, validation: int) -> None:
     """Writes what a search records of its images."""
     parts = {"train": 500, "validation": validation, "test": 50}
-    record = {"image_shape": [1, 8, 8], "class_names": NAMES, "sizes": parts}
+    record = {"name": "set", "image_shape": [1, 8, 8], "class_names": NAMES, "sizes": parts}
+    record |= {"mean": [0.5], "std": [0.25]}
     write_json(results.run.data_file, record | {"fingerprints": dict.fromkeys(parts, "ab")})
 
 

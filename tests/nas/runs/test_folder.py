@@ -98,7 +98,7 @@ def test_what_was_never_evaluated_or_trained_is_said_to_be_so(
 
     run.save_evaluation(architecture, evaluation(key), None)
 
-    with pytest.raises(UserError, match=f"architecture {key} has no weights in .*; it was not tr"):
+    with pytest.raises(UserError, match=f"architecture {key} has no weights in .*: it was not tr"):
         run.load_model(key)
 
 

@@ -208,17 +208,31 @@ def test_training_that_diverges_makes_a_candidate_infeasible(tmp_path: Path) -> 
     assert all(trial.constraints["runs"] > 0 for trial in all_trials(results))
 
 
-def test_a_candidate_that_does_not_fit_in_memory_is_infeasible(tmp_path: Path) -> None:
-    stage = STAGE | {"depth": 1, "width": [8, 10**10]}
+def test_a_candidate_that_does_not_fit_in_memory_is_infeasible(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nas.nn.memory.free_bytes", lambda: 10**7)
+    stage = STAGE | {"depth": 1, "width": [8, 2**16]}
     file = tiny(space={"stages": [stage]}, search={"trials": 8, "sampler": "random"})
 
     results = run_search(file, tmp_path)
 
     check_whole(results, 8)
-    large = [trial for trial in results.trials if trial.evaluation.values["params"] > 1e7]
+    large = [trial for trial in results.trials if trial.evaluation.values["params"] > 1e6]
     assert 0 < len(large) < 8
     assert all("training must fit in memory" in str(t.evaluation.reason) for t in large)
     assert len(results.feasible) == 8 - len(large)
+
+
+def test_a_network_of_more_numbers_than_any_file_may_hold_costs_no_trial(tmp_path: Path) -> None:
+    stage = STAGE | {"depth": 2, "width": [8, 2**16]}
+    file = tiny(space={"stages": [stage]}, search={"trials": 4, "sampler": "random"})
+
+    results = run_search(file, tmp_path)
+
+    check_whole(results, 4)
+    assert all(trial.evaluation.values["params"] < 1e5 for trial in results.trials)
+    assert "hold more than 2147483648 numbers together" in results.refused
 
 
 def test_a_candidate_that_trains_for_too_long_is_infeasible(tmp_path: Path) -> None:
