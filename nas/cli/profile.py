@@ -59,8 +59,8 @@ def profile_command(
     from nas.problem.drawing import drawing, read_space
 
     budget_s, device = seconds_of(budget, "a budget"), get_device(name, max_drift)
-    say_contention(device)
     drawn = drawing(read_space(space, channels, classes))
+    say_contention(device)
     with progress_bar(said("{task.fields[left]} left"), spins=True) as bar:
         task = bar.add_task("drawing networks", total=budget_s, left=duration(budget_s))
 
@@ -151,8 +151,8 @@ def transfer_command(
     from nas.problem.drawing import drawing, read_space
 
     device = get_device(name, max_drift)
-    say_contention(device)
     drawn = drawing(read_space(space, channels, classes))
+    say_contention(device)
     names = [each.strip() for each in sources.split(",") if each.strip()]
     with progress_bar(MofNCompleteColumn(), spins=True) as bar:
         task = bar.add_task("loading models", total=samples)
