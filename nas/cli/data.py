@@ -35,17 +35,16 @@ def check_data(
     ] = None,
 ) -> None:
     """Say what is in a data set, what is odd about it, and the lines of a run file for it."""
-    from nas.data.sources.check import look_into, read_heads_of
+    from nas.data.sources.check import look_into, read_heads_of, resized_to
     from nas.data.sources.listing import loaded
     from nas.data.sources.registry import make_source
     from nas.data.splits import split
 
     config = data_config(data, kind, settings or [])
-    source = make_source(config.kind, **config.settings)
-    heads = read_heads_of(source.listing())
-    side = heads.side if heads is not None and heads.sizes else 32
-    listing = source.listing((side, side))
-    if heads is not None:
+    listing = make_source(config.kind, **config.settings).listing()
+    heads = read_heads_of(listing)
+    if heads is not None and heads.sizes:
+        listing = resized_to(listing, heads.side)
         console.print(about_heads(listing, heads))
     images = loaded(listing)
     for note in images.notes:

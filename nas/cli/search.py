@@ -99,19 +99,13 @@ def search_command(
     """Search for networks that are accurate and cheap on a device."""
     from nas.problem.run_file import read_run_file
 
-    given: dict[str, object] = {
-        "search.trials": trials,
-        "search.workers": workers,
-        "search.seed": seed,
+    given = {
+        **{"search.trials": trials, "search.workers": workers, "search.seed": seed},
+        **{"search.timeout": timeout, "latency.max_drift": max_drift, "data.path": data},
+        "search.avoid_useless": avoid_useless,
+        "search.storage": None if study_url is None else from_anywhere(study_url),
     }
-    given |= {"search.timeout": timeout, "latency.max_drift": max_drift}
-    overrides = [f"{key}={value}" for key, value in given.items() if value is not None]
-    if data is not None:
-        overrides.append(f"data.path={json.dumps(data)}")
-    if avoid_useless is not None:
-        overrides.append(f"search.avoid_useless={str(avoid_useless).lower()}")
-    if study_url is not None:
-        overrides.append(f"search.storage={json.dumps(from_anywhere(study_url))}")
+    overrides = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
     file = read_run_file(config, [*overrides, *(changes or [])])
     if dry_run:
         from nas.search.dry_run import dry_run as try_out
@@ -124,13 +118,15 @@ def search_command(
     def again() -> str:
         """Returns the command that goes on with this search."""
         useless = {True: "--avoid-useless", False: "--no-avoid-useless"}
-        options = {
+        options: dict[str, object] = {
             **{"--trials": trials, "--workers": workers, "--seed": seed, "--ray": ray},
             **{"--study-url": study_url, "--timeout": timeout, "--max-drift": max_drift},
             **({} if avoid_useless is None else {useless[avoid_useless]: True}),
-            **{"--runs": None if runs == Path("runs") else runs, "--join": join},
+            **{"--runs": None if runs == Path("runs") else runs, "--join": join, "--data": data},
         }
         begun = resume or (runs / file.name / "run.json").exists()
+        if not begun and enqueue:  # else they are in the study
+            options["--enqueue"] = [*enqueue, *(more or ())]
         return search_line(config, options, changes or (), is_begun=begun)
 
     try:

@@ -19,9 +19,12 @@ def search_line(
     >>> search_line("my run.yaml", {"--trials": 9, "--ray": None, "--join": True}, ["a.b=[1, 2]"])
     "nas search 'my run.yaml' --trials 9 --join --set 'a.b=[1, 2]' --resume"
 
+    >>> search_line("a.yaml", {"--enqueue": ["b.json", "c d.json"], "--data": ""}, is_begun=False)
+    "nas search a.yaml --enqueue b.json 'c d.json'"
+
     Args:
-        options: By their names: values, True for a flag that is given; None, False and the empty
-            text are left out.
+        options: By their names: values, lists of them, True for a flag that is given; None, False
+            and what is empty are left out.
         changes: What ``--set`` was given.
         is_begun: Whether there is a run to go on with.
     """
@@ -29,6 +32,8 @@ def search_line(
     for name, value in options.items():
         if value is True:
             words.append(name)
+        elif isinstance(value, list):
+            words += [name, *map(str, value)] if value else []
         elif value not in (None, False, ""):
             words += [name, str(value)]
     for change in changes:

@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from math import prod
@@ -130,10 +130,11 @@ def read_entry(path: Path) -> CacheEntry | None:
     """Returns the entry at ``path``, marked as used; None where none is, or a damaged one was."""
     try:
         entry = entry_at(path)
-        os.utime(path)
     except (OSError, ValueError, KeyError, TypeError):
         shutil.rmtree(path, ignore_errors=True)
         return None
+    with suppress(OSError):  # of a folder that others keep, and this user may only read
+        os.utime(path)
     return entry
 
 

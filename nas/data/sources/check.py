@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
@@ -71,6 +71,13 @@ def read_heads_of(listing: Listing) -> Heads | None:
                 modes[seen.mode] += 1
                 turned += seen.is_turned
     return Heads(sizes, modes, turned, broken)
+
+
+def resized_to(listing: Listing, side: int) -> Listing:
+    """Returns the listing with a resolution for images of several sizes."""
+    if not isinstance(listing.undecoded, Pictures):
+        return listing
+    return replace(listing, undecoded=replace(listing.undecoded, fallback=(side, side)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,6 @@ class ImageFolder:
     def listing(self, fallback: Size | None = None) -> Listing:
         roots, notes = self.roots()
         found = {part: read_part(root, part) for part, root in roots.items()}
-        found = {part: images for part, images in found.items() if images.paths}
         names = tuple(found["train"].paths)
         for part, images in found.items():
             check_known(roots[part], images, names, roots["train"])
@@ -180,6 +179,11 @@ def read_part(root: Path, part: str) -> PartFound:
         raise UserError(
             f"{where}: classification needs at least two class folders with images, got "
             f"{in_short(list(paths)) or 'none'}; add the images of another class"
+        )
+    if not paths:
+        raise UserError(
+            f"{where}: the class folders of {part} images are all empty; put images into them, or "
+            "name another folder"
         )
     merged = tuple(name for name, written in forms.items() if len(written) > 1)
     return PartFound(root, {name: tuple(p) for name, p in paths.items()}, left_out, merged)

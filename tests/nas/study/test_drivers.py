@@ -1,5 +1,6 @@
 """Drivers know of each other by beats that each watches on its own clock."""
 
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -106,13 +107,21 @@ def test_who_is_ended_by_an_error_leaves_its_name_behind(
 
 
 def test_a_driver_whose_storage_hangs_can_leave(run: RunFolder) -> None:
+    hanging, answered = threading.Event(), threading.Event()
+
     def hang(*args: object) -> None:
-        time.sleep(5)
+        hanging.set()
+        answered.wait()
 
     stuck = SimpleNamespace(user_attrs={}, set_user_attr=hang)
     drivers = Drivers(stuck, run, "vm-1-aa", shared=False, timing=FAST)  # type: ignore[arg-type]
-    with drivers:
-        drivers.shared = True
+    try:
+        with drivers:
+            drivers.shared = True
+            wait_until(hanging.is_set)
+        assert not answered.is_set()  # and it has left
+    finally:
+        answered.set()
 
 
 def claims(*rows: tuple[str, str | None, bool]) -> list[FrozenTrial]:

@@ -114,6 +114,14 @@ def test_validation_and_test_folders_may_be_given_and_lack_a_class(tmp_path: Pat
     assert "a test: no image of cat, cow; recall there is of the others" in loaded.notes
 
 
+def test_a_test_folder_without_an_image_is_refused_and_not_left_out(tmp_path: Path) -> None:
+    image_folder(tmp_path / "train")
+    (tmp_path / "test" / "cat").mkdir(parents=True)
+
+    with pytest.raises(UserError, match=r"test: the class folders of test images are all empty"):
+        read(tmp_path / "train", test_path=str(tmp_path / "test"))
+
+
 def test_a_test_folder_with_a_class_of_its_own_is_refused(tmp_path: Path) -> None:
     image_folder(tmp_path / "train")
     image_folder(tmp_path / "test", ("cat", "cow"))
