@@ -33,6 +33,8 @@ class TrainingConfig:
         cosine: The learning rate falls to zero as a cosine; else it stays.
         gradient_clip: Largest norm of the gradient; None leaves it.
         norm_momentum: Weight of the newest batch in batch norm's running statistics.
+        norm_l1: Weight in the loss of the sum of all batch norms' absolute scales, which drives
+            those of needless channels to zero; see `nas.training.sparsity`.
         fp32_epochs: Epochs in float32 before those of a low-bit network, for its first weights and
             its teacher. Networks without low-bit layers have none.
         distillation_weight: Share of the loss that is the distance from the teacher's outputs,
@@ -54,6 +56,7 @@ class TrainingConfig:
     cosine: bool = True
     gradient_clip: float | None = None
     norm_momentum: float = 0.1
+    norm_l1: float = 0.0
     fp32_epochs: int = 0
     distillation_weight: float = 0.5
     distillation_temperature: float = 4.0
@@ -84,6 +87,7 @@ class TrainingConfig:
         check_training(
             "norm_momentum", self.norm_momentum, 0 < self.norm_momentum <= 1, "in (0, 1]"
         )
+        check_training("norm_l1", self.norm_l1, self.norm_l1 >= 0, "at least 0")
         check_training("fp32_epochs", self.fp32_epochs, self.fp32_epochs >= 0, "at least 0")
         weight, temperature = self.distillation_weight, self.distillation_temperature
         check_training("distillation_weight", weight, 0 <= weight <= 1, "in [0, 1]")

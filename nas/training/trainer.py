@@ -18,6 +18,7 @@ from nas.nn.interpreter import Interpreter, from_model, load_arrays
 from nas.problem.records import TrainingConfig
 from nas.training.loss import distance, image_counts, label_loss
 from nas.training.optimizer import learning_rate, make_optimizer, set_learning_rate
+from nas.training.sparsity import norm_scales, total_size
 from nas.training.state import MOMENTS, DamagedStateError, Moments, RandomState, TrainingState
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.graph import Graph
@@ -66,6 +67,7 @@ class Trainer:
         self.config = config
         self.optimizer = make_optimizer(module, config)
         self.parameters = list(module.parameters())
+        self.scales = norm_scales(module) if config.norm_l1 else []
         self.generator = torch.Generator(split.device).manual_seed(config.seed)
         # A batch of one image has no variance for batch norm to divide by.
         self.steps = min(ceil(len(split) / config.batch_size), len(split) // 2)
@@ -173,6 +175,13 @@ class Trainer:
         return loss.detach()
 
     def loss(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        config = self.config
+        loss = self.example_loss(inputs, labels)
+        if self.scales:
+            loss = loss + config.norm_l1 * total_size(self.scales)
+        return loss
+
+    def example_loss(self, inputs: Tensor, labels: Tensor) -> Tensor:
         config = self.config
         with self.autocast:
             outputs = self.module(inputs)

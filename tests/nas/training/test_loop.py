@@ -359,6 +359,7 @@ def test_a_network_that_does_not_fit_the_data_is_refused(few: TensorSplits) -> N
         ("warmup_epochs", 11),
         ("gradient_clip", 0),
         ("norm_momentum", 0),
+        ("norm_l1", -1e-4),
         ("optimizer", "adam"),
         ("mixed_precision", "on"),
         ("device", "tpu"),

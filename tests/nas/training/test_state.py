@@ -83,6 +83,7 @@ def taken_up_everywhere(
         {"gradient_clip": 0.5, "label_smoothing": 0.1},
         {"class_weights": {"3": 5, "8": 0.5}, "label_smoothing": 0.1},
         {"momentum": 0.0, "weight_decay": 0.0},
+        {"norm_l1": 1e-3},
         {"cosine": False, "warmup_epochs": 1.5, "norm_momentum": 0.3},
     ],
     ids=lambda changes: "-".join(changes) or "plain",
@@ -120,6 +121,8 @@ def test_settings_that_older_versions_had_not_change_no_recipe_at_their_defaults
     assert plain.fingerprint == made_by_0_1_0
     weighted = replace(plain, config=TrainingConfig(class_weights="balanced"))
     assert weighted.fingerprint != plain.fingerprint
+    sparse = replace(plain, config=TrainingConfig(norm_l1=1e-4))
+    assert sparse.fingerprint != plain.fingerprint
 
 
 def test_low_bit_training_from_first_weights_of_its_own_is_taken_up(few: TensorSplits) -> None:
