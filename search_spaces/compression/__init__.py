@@ -1,0 +1,1 @@
+"""Compression: a trained model made smaller, as functions from model to model; imports graphs."""
