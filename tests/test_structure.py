@@ -23,7 +23,16 @@ ROOMS = {
         *("measurement", "prediction", "profiling", "transfer"),
     ),
     "nas": (
-        *("nn", "data.augmentation", "data", "data.sources", "problem", "runs", "training"),
+        *(
+            "nn",
+            "data.augmentation",
+            "data",
+            "data.sources",
+            "problem",
+            "runs",
+            "models",
+            "training",
+        ),
         *("serving", "evaluation", "evaluation.ray.nodes", "evaluation.ray", "study"),
         *("findings", "proposals", "search", "export", "report", "cli.terminal", "cli"),
     ),

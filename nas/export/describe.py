@@ -14,6 +14,7 @@ from nas.data.splits import Splits
 from nas.export.formats import Format
 from nas.export.tolerance import has_codes
 from nas.export.verify import CheckReport
+from nas.models.folder import EXPORT_FORMAT
 from nas.problem.answers import wilson
 from nas.problem.formatting import interval_in_words, milliseconds, percent, scaled
 from nas.runs.provenance import machine, versions
@@ -23,7 +24,7 @@ from search_spaces.graphs.cost import network_cost
 from search_spaces.graphs.model import Model
 from search_spaces.space.architecture import graph_hash
 
-FORMAT = "hwnas.export"
+FORMAT = EXPORT_FORMAT
 VERSION = 1
 
 

@@ -13,9 +13,9 @@ from nas.data.tensors import place
 from nas.export import describe
 from nas.export.formats import FORMATS, Format, Measurers, Shipment, get_formats
 from nas.export.retrain import load_retrained
-from nas.export.swap import folder_beside
 from nas.export.tolerance import has_codes
 from nas.export.verify import CheckReport, FileCheck, FileChecker
+from nas.models.swap import folder_beside
 from nas.problem.search_problem import Setting, load_setting
 from nas.runs.summary import check_same_data
 from nas.study.results import RunResults, TrialResult

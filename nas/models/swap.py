@@ -1,7 +1,7 @@
 """Swapping: a folder that is made beside its place and takes it in one step.
 
-A folder that is being made holds a lock on itself, which ends with its process: what a killed
-export has left is told from what another one is writing, whatever the machine calls its processes.
+A folder that is being made holds a lock on itself, which ends with its process: what a killed one
+has left is told from what another one is writing, whatever the machine calls its processes.
 """
 
 import ctypes
@@ -25,7 +25,7 @@ TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
 def folder_beside(to: Path) -> Iterator[Path]:
     """Gives a new folder beside ``to`` that takes its place at the end, or is removed.
 
-    What exports that were killed have left beside it is removed, and an export that stood here
+    What processes that were killed have left beside it is removed, and a folder that stood here
     when one was killed is put back.
 
     Raises:
@@ -45,7 +45,7 @@ def folder_beside(to: Path) -> Iterator[Path]:
     except OSError as error:
         if is_full(error):
             raise DiskFullError(
-                f"the disk is full: cannot write {to}; free some space and export again"
+                f"the disk is full: cannot write {to}; free some space and try again"
             ) from None
         raise
 
@@ -90,7 +90,7 @@ def set_aside(place: Path) -> None:
     try:
         place.rename(beside(place, "old"))
     except FileNotFoundError:
-        return  # another export has done so
+        return  # another process has done so
 
 
 @contextmanager
@@ -129,7 +129,7 @@ def tidy(place: Path) -> None:
     """Puts back what was set aside where nothing stands, and removes what nobody works on."""
     for folder in leftovers(place, "old"):
         if not place.exists():
-            with suppress(OSError):  # another export was faster
+            with suppress(OSError):  # another process was faster
                 folder.rename(place)
     for kind in ("old", "part"):
         for folder in leftovers(place, kind):
@@ -137,7 +137,7 @@ def tidy(place: Path) -> None:
 
 
 def leftovers(place: Path, kind: str) -> list[Path]:
-    """Returns the folders beside ``place`` that exports to it have made, newest first."""
+    """Returns the folders beside ``place`` that were made for it, newest first."""
     start, end = f".{place.name}.", f".{kind}"
     found = [
         path

@@ -10,8 +10,8 @@ from threading import Barrier, Thread
 
 import pytest
 
-from nas.export import swap
-from nas.export.swap import folder_beside
+from nas.models import swap
+from nas.models.swap import folder_beside
 
 
 def make(to: Path, text: str) -> None:
@@ -71,7 +71,7 @@ def test_two_exports_at_one_instant_both_end_and_one_of_them_stands(tmp_path: Pa
 def test_a_place_is_never_empty_while_a_folder_takes_it(tmp_path: Path) -> None:
     make(tmp_path / "out", "old")
     program = (
-        "import sys; from pathlib import Path; from tests.nas.export.test_swap import make\n"
+        "import sys; from pathlib import Path; from tests.nas.models.test_swap import make\n"
         "for number in range(10**6): make(Path(sys.argv[1]), str(number))"
     )
     environment = os.environ | {"PYTHONPATH": os.getcwd()}

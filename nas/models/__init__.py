@@ -1,0 +1,1 @@
+"""Models: trained networks as folders, wherever they come from: imports, exports, compression."""
