@@ -34,7 +34,8 @@ ROOMS = {
             "training",
         ),
         *("serving", "evaluation", "evaluation.ray.nodes", "evaluation.ray", "study"),
-        *("findings", "proposals", "search", "export", "report", "cli.terminal", "cli"),
+        *("runs.findings", "search.proposals", "search", "export", "report"),
+        *("cli.terminal", "cli"),
     ),
 }
 WIDEST = 14  # entries that a folder shows

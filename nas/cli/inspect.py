@@ -24,7 +24,7 @@ def front_command(
     ] = None,
 ) -> None:
     """Show the Pareto front of a run."""
-    from nas.findings.front import front_json
+    from nas.runs.findings.front import front_json
     from nas.study.results import load_results
 
     results = load_results(run)
@@ -33,7 +33,7 @@ def front_command(
     else:
         print_front(results)
     if csv_file is not None:
-        from nas.findings.trial_table import write_csv
+        from nas.runs.findings.trial_table import write_csv
 
         with csv_file.open("w", newline="", encoding="utf-8") as file:
             count = write_csv(results, file)
@@ -42,7 +42,7 @@ def front_command(
 
 
 def print_front(results: "RunResults") -> None:
-    from nas.findings.front import front_json
+    from nas.runs.findings.front import front_json
 
     data = front_json(results)
     names = list(data["objectives"])
@@ -167,7 +167,7 @@ def timed_layers(graph: "Graph", device: str) -> "LayerTimes | None":
     from latency_models.devices.device import get_device
     from latency_models.devices.latency import MeasurementError
     from latency_models.measurement.measurer import Measurer
-    from nas.findings.kernel_times import time_layers
+    from nas.runs.findings.kernel_times import time_layers
     from search_spaces.graphs.errors import UnsupportedOperatorError
 
     try:

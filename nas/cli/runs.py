@@ -12,8 +12,8 @@ from nas.cli.style import console, metric, table
 from nas.problem.formatting import scaled
 
 if TYPE_CHECKING:
-    from nas.findings.compared_runs import Comparison
     from nas.runs.disk import DiskUse
+    from nas.runs.findings.compared_runs import Comparison
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 MOST_DIFFERENCES = 8
@@ -24,7 +24,7 @@ def runs_command(
     as_json: AsJson = False,
 ) -> None:
     """List the runs in a folder: how far each is, its best, its size on disk."""
-    from nas.findings.run_list import UnreadableRun, list_runs, run_list_json
+    from nas.runs.findings.run_list import UnreadableRun, list_runs, run_list_json
 
     found = list_runs(folder)
     if as_json:
@@ -87,7 +87,7 @@ def compare_command(
     as_json: AsJson = False,
 ) -> None:
     """Compare the fronts of runs: hypervolumes with one reference, and which run beats which."""
-    from nas.findings.compared_runs import compare_runs, comparison_json
+    from nas.runs.findings.compared_runs import compare_runs, comparison_json
     from nas.study.results import load_results
     from search_spaces.graphs.errors import UserError
 

@@ -236,7 +236,7 @@ def watched_search(
 
 def about_useless(results: "RunResults") -> str:
     """Returns what became of useless precisions, in one line; "" where there is one to choose."""
-    from nas.proposals.dominated_genes import offers_precisions, why_not
+    from nas.search.proposals.dominated_genes import offers_precisions, why_not
 
     if not offers_precisions(results.config.space):
         return ""

@@ -7,7 +7,6 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from nas.findings.importance import Importance
 from nas.problem.formatting import interval_in_words, milliseconds
 from nas.problem.metrics import METRICS, Metric
 from nas.problem.pareto import hypervolume, hypervolume_history
@@ -22,6 +21,7 @@ from nas.report.axes import (
 )
 from nas.report.html import value_of
 from nas.runs.certainty import interval_of
+from nas.runs.findings.importance import Importance
 from nas.study.results import RunResults, TrialResult
 from search_spaces.space.space import describe_genes
 

@@ -7,12 +7,12 @@ import logging
 
 from latency_models.devices.latency import MeasurementError
 from nas.evaluation.instruments import needs_latency, open_measurer
-from nas.findings.front import front_data
-from nas.findings.kernel_times import measure_kernel_times
 from nas.problem.answers import Confusion
 from nas.problem.search_problem import load_setting
 from nas.report.page import write_report
 from nas.runs.files import write_json
+from nas.runs.findings.front import front_data
+from nas.runs.findings.kernel_times import measure_kernel_times
 from nas.study.results import RunResults, TrialResult
 from nas.training.accuracy import confusion
 from search_spaces.graphs.errors import UnsupportedOperatorError

@@ -1,9 +1,9 @@
 """Network: the section that takes the chosen network apart, kernel by kernel."""
 
 from latency_models.measurement.layer_table import LayerRow, layer_rows
-from nas.findings.kernel_times import KernelTimes, load_kernel_times
 from nas.problem.formatting import percent, scaled
 from nas.report.html import Html, join, section, table, tag
+from nas.runs.findings.kernel_times import KernelTimes, load_kernel_times
 from nas.study.results import RunResults, TrialResult
 from search_spaces.graphs.cost import network_cost
 from search_spaces.space.space import describe_genes

@@ -32,7 +32,7 @@ def write_report(results: RunResults) -> Path:
 def report_html(results: RunResults) -> str:
     """Returns the report; it takes apart the knee of the front.
 
-    The knee's kernels have times where `nas.findings.kernel_times` has measured them.
+    The knee's kernels have times where `nas.runs.findings.kernel_times` has measured them.
     """
     charts = Charts()
     chosen = results.pick("knee") if results.front else None

@@ -4,26 +4,26 @@ from collections.abc import Callable
 
 import plotly.graph_objects as go
 
-from nas.findings.baselines import (
-    BaselineRow,
-    baseline_rows,
-    best_baseline,
-    compared,
-    infeasible_reasons,
-)
-from nas.findings.importance import BEST_SHARE, gene_importance, trials_needed
 from nas.problem.addresses import without_passwords
 from nas.problem.answers import wilson
 from nas.problem.formatting import in_words, interval_in_words, milliseconds, percent, shown
 from nas.problem.metrics import METRICS, Metric
-from nas.proposals.dominated_genes import offers_precisions, why_not
 from nas.report import provenance as facts_of
 from nas.report.axes import planes
 from nas.report.charts import front_chart, history_chart, importance_chart
 from nas.report.classes import differences
 from nas.report.html import Html, card, details, facts, join, scored, section, table, tag, value_of
 from nas.runs.certainty import num_images
+from nas.runs.findings.baselines import (
+    BaselineRow,
+    baseline_rows,
+    best_baseline,
+    compared,
+    infeasible_reasons,
+)
+from nas.runs.findings.importance import BEST_SHARE, gene_importance, trials_needed
 from nas.runs.summary import read_summary
+from nas.search.proposals.dominated_genes import offers_precisions, why_not
 from nas.study.results import RunResults, TrialResult
 from nas.study.stopping import count_rungs, in_one_line, why_unfinished
 from search_spaces.space.staged import count_architectures

@@ -26,10 +26,10 @@ from nas.problem.formatting import in_words, milliseconds
 from nas.problem.records import RunConfig
 from nas.problem.run_file import RunFile, to_yaml
 from nas.problem.search_problem import Setting, load_setting
-from nas.proposals.gate import Gate
-from nas.proposals.left_over import LeftOver
 from nas.runs.evaluation import Evaluation
 from nas.runs.folder import RunFolder, create_run
+from nas.search.proposals.gate import Gate
+from nas.search.proposals.left_over import LeftOver
 from nas.training.candidate import LocalTraining
 from nas.training.checkpoints import FolderCheckpoints
 from search_spaces.graphs.errors import UserError

@@ -19,19 +19,18 @@ from optuna.trial import TrialState
 from nas.evaluation.workers import Workers
 from nas.problem.records import RunConfig
 from nas.problem.search_problem import Setting
-from nas.proposals.gate import NothingToProposeError, SpaceUsedUpError
-from nas.proposals.proposer import Proposer
 from nas.runs.activity import ActivityLog
 from nas.runs.evaluation import Evaluation
 from nas.runs.folder import RunFolder
-from nas.search.told import told_constraints, told_values
+from nas.search.proposals.gate import NothingToProposeError, SpaceUsedUpError
+from nas.search.proposals.proposer import Proposer
 from nas.search.under_way import UnderWay, name_of
 from nas.study.attributes import carry
 from nas.study.claims import count
 from nas.study.drivers import Drivers
 from nas.study.names import BASELINE, DRIVER, EPOCHS, EVALUATION, HASH
 from nas.study.sharing import Sharing
-from nas.study.study import tell_if_open
+from nas.study.study import tell_if_open, told_constraints, told_values
 from search_spaces.space.architecture import graph_hash
 from search_spaces.space.space import Architecture
 

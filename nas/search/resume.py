@@ -27,11 +27,11 @@ from nas.problem.data_paths import is_path
 from nas.problem.records import RunConfig
 from nas.problem.run_file import RunFile, differences, to_yaml
 from nas.problem.search_problem import Setting
-from nas.proposals.gate import Gate
-from nas.proposals.samplers import make_sampler
 from nas.runs.folder import RunFolder
 from nas.runs.provenance import versions
 from nas.runs.summary import data_summary
+from nas.search.proposals.gate import Gate
+from nas.search.proposals.samplers import make_sampler
 from nas.study.attributes import check_trials
 from nas.study.drivers import forget, predecessors
 from nas.study.liveness import beats_of, owner

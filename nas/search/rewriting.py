@@ -14,10 +14,9 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from nas.problem.records import RunConfig
 from nas.runs.evaluation import Evaluation
-from nas.search.told import told_constraints, told_values
 from nas.study.names import HASH
 from nas.study.storages import open_storage
-from nas.study.study import open_study, queued_attributes
+from nas.study.study import open_study, queued_attributes, told_constraints, told_values
 
 
 def rewrite_journal(

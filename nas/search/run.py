@@ -24,8 +24,6 @@ from nas.problem.data_paths import with_absolute_paths
 from nas.problem.records import RunConfig
 from nas.problem.run_file import RunFile, read_run_file, to_yaml
 from nas.problem.search_problem import Setting
-from nas.proposals.dominated_genes import ReplacingSampler, UselessGenes, why_not
-from nas.proposals.gate import Gate
 from nas.runs.activity import ActivityLog, Watched, forget_activities, new_driver
 from nas.runs.files import read_json, remove_parts, write_json, write_whole
 from nas.runs.folder import RunFolder, create_run, has_run, open_run
@@ -44,6 +42,8 @@ from nas.search.enqueue import fitted
 from nas.search.final_front import measure_front
 from nas.search.kept_weights import KeptWeights
 from nas.search.loop import OnProgress, Progress, SearchLoop, ignore_notice, ignore_progress
+from nas.search.proposals.dominated_genes import ReplacingSampler, UselessGenes, why_not
+from nas.search.proposals.gate import Gate
 from nas.search.resume import take_up_study, terms_of
 from nas.search.stopping import in_words, stopping_gently
 from nas.study.drivers import Drivers

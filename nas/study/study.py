@@ -1,4 +1,4 @@
-"""Studies: where Optuna keeps the trials, and how a search is taken up again."""
+"""Studies: where Optuna keeps the trials, what it is told, and how a search is taken up again."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +12,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.problem.addresses import without_passwords
 from nas.problem.metrics import Metric
+from nas.problem.records import RunConfig
+from nas.runs.evaluation import Evaluation
 from nas.study.names import ARCHITECTURE, BASELINE, ENQUEUED, HASH, REPLACED
 from nas.study.storages import open_storage
 from search_spaces.building.choice import Choice, Pick, Value
@@ -141,3 +143,19 @@ def tell_if_open(
             raise
         return False
     return True
+
+
+def told_values(config: RunConfig, evaluation: Evaluation) -> list[float]:
+    """Returns a value for each objective; its worst where it could not be had."""
+    return [evaluation.values.get(m.name, m.worst) for m in config.objectives]
+
+
+def told_constraints(config: RunConfig, evaluation: Evaluation) -> dict[str, float]:
+    """Returns by constraint how far it is exceeded; above 0 for all that is in no front."""
+    found = dict(evaluation.violations)
+    failed = not evaluation.feasible and not any(v > 0 for v in found.values())
+    if evaluation.status == "stopped":  # no sampler shall take its accuracy for a full one
+        found["fully trained"] = 1 - evaluation.epochs / config.training.epochs
+    elif failed:
+        found["runs"] = 1.0
+    return found

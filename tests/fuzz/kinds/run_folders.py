@@ -5,9 +5,9 @@ from pathlib import Path
 from random import Random
 from shutil import copytree, rmtree
 
-from nas.findings.front import front_json
 from nas.report.page import report_html
 from nas.runs.files import write_json
+from nas.runs.findings.front import front_json
 from nas.study.results import load_results
 from nas.study.status import StatusReader, status_to_json
 from tests.fuzz.mutations import damaged, dumped, mangled, mutated

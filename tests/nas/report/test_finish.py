@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from nas.findings.front import front_json
 from nas.nn.interpreter import from_model
 from nas.problem.search_problem import load_setting
 from nas.report.finish import finish_run
+from nas.runs.findings.front import front_json
 from nas.search.run import run_search
 from nas.training.accuracy import accuracy
 from search_spaces.graphs.errors import UserError

@@ -15,9 +15,6 @@ import pytest
 
 from latency_models.devices.latency import Latency
 from latency_models.measurement.layer_table import layer_rows
-from nas.findings.baselines import baseline_rows, best_baseline, dominates, infeasible_reasons
-from nas.findings.importance import gene_importance, trials_needed
-from nas.findings.kernel_times import kernel_times_file
 from nas.problem.metrics import METRICS
 from nas.report.axes import AxisScale, Box, Plane, place_labels, planes
 from nas.report.curves import curves_chart, spread
@@ -25,6 +22,9 @@ from nas.report.page import write_report
 from nas.report.picture import save_front_picture
 from nas.runs.evaluation import Evaluation
 from nas.runs.files import write_json
+from nas.runs.findings.baselines import baseline_rows, best_baseline, dominates, infeasible_reasons
+from nas.runs.findings.importance import gene_importance, trials_needed
+from nas.runs.findings.kernel_times import kernel_times_file
 from nas.runs.lock import lock_run
 from nas.study.results import RunResults, TrialResult
 from search_spaces.graphs.errors import UserError

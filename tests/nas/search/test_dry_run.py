@@ -4,9 +4,9 @@ import pytest
 
 from latency_models.devices.latency import DeviceBusyError
 from nas.evaluation.latency import patient_latency
-from nas.proposals.gate import Gate
-from nas.proposals.left_over import every_architecture
 from nas.search.dry_run import OneWait
+from nas.search.proposals.gate import Gate
+from nas.search.proposals.left_over import every_architecture
 from search_spaces.graphs.errors import UserError
 from tests.nas.parts.latencies import Stopwatch
 from tests.nas.parts.tiny import tiny

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nas.findings.front import front_json
 from nas.problem.metrics import METRICS
 from nas.problem.run_file import RunFile, to_yaml
 from nas.problem.search_problem import load_setting
+from nas.runs.findings.front import front_json
 from nas.search.run import run_search
 from nas.study.results import load_results
 from nas.training.accuracy import confusion

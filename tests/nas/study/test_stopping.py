@@ -21,18 +21,18 @@ from nas.evaluation.evaluator import Evaluator
 from nas.evaluation.instruments import Instruments
 from nas.evaluation.place import LocalPlace, OpenPlace
 from nas.evaluation.workers import local_workers
-from nas.findings.front import front_json
-from nas.findings.importance import gene_importance
 from nas.problem.metrics import METRICS
 from nas.problem.records import RunConfig
 from nas.problem.search_problem import Setting
-from nas.proposals.evolution import best_trials
 from nas.report.axes import planes
 from nas.report.charts import front_chart
 from nas.report.page import write_report
 from nas.runs.evaluation import Evaluation
+from nas.runs.findings.front import front_json
+from nas.runs.findings.importance import gene_importance
 from nas.runs.folder import RunFolder
 from nas.search.loop import Progress
+from nas.search.proposals.evolution import best_trials
 from nas.search.run import run_search
 from nas.study.results import RunResults
 from nas.study.stopping import count_rungs, in_one_line, why_unfinished

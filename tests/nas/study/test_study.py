@@ -13,10 +13,10 @@ from optuna.trial import TrialState
 from nas.problem.addresses import address_only, without_passwords
 from nas.problem.metrics import METRICS
 from nas.problem.records import SAMPLERS
-from nas.proposals.evolution import ArchiveEvolutionSampler
-from nas.proposals.gate import Gate
-from nas.proposals.samplers import make_sampler
 from nas.search.loop import Progress
+from nas.search.proposals.evolution import ArchiveEvolutionSampler
+from nas.search.proposals.gate import Gate
+from nas.search.proposals.samplers import make_sampler
 from nas.search.run import run_search
 from nas.study.names import BASELINE, HASH
 from nas.study.results import load_results

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from random import Random
 
-from nas.proposals.gate import Gate, Judged, NothingToProposeError, SpaceUsedUpError
+from nas.search.proposals.gate import Gate, Judged, NothingToProposeError, SpaceUsedUpError
 from search_spaces.building.choice import Choice, Value
 from search_spaces.space.space import Architecture, SearchSpace, decide, mutate, sample
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from nas.findings.run_list import RunSummary, UnreadableRun, list_runs
 from nas.runs.disk import disk_use
+from nas.runs.findings.run_list import RunSummary, UnreadableRun, list_runs
 from search_spaces.graphs.errors import UserError
 from tests.nas.parts.runs import make_run, make_trained_run, run_file
 

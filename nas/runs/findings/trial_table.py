@@ -4,8 +4,8 @@ import csv
 from collections.abc import Iterator
 from typing import IO
 
-from nas.findings.front import PICKS
 from nas.problem.metrics import METRICS
+from nas.runs.findings.front import PICKS
 from nas.study.results import RunResults, TrialResult
 
 Cell = str | int | float | None

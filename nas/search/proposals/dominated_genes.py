@@ -22,7 +22,7 @@ from latency_models.devices.latency import MeasurementError
 from nas.evaluation.instruments import needs_latency
 from nas.evaluation.kernel_table import KernelTable
 from nas.problem.records import RunConfig
-from nas.proposals.planning import OuterSampler
+from nas.search.proposals.planning import OuterSampler
 from search_spaces.building.choice import Choice, Value
 from search_spaces.graphs.cost import network_cost
 from search_spaces.graphs.errors import UnsupportedOperatorError

@@ -10,9 +10,9 @@ from optuna import Study
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from nas.proposals.gate import Gate
-from nas.proposals.left_over import LeftOver
-from nas.proposals.planning import OuterSampler
+from nas.search.proposals.gate import Gate
+from nas.search.proposals.left_over import LeftOver
+from nas.search.proposals.planning import OuterSampler
 from nas.study.names import HASH
 from search_spaces.space.architecture import graph_hash
 from search_spaces.space.space import Architecture, SearchSpace

@@ -8,13 +8,13 @@ from latency_models.devices.capabilities import capabilities
 from latency_models.devices.device import cpu_of, get_device
 from latency_models.measurement.layer_table import layer_rows
 from latency_models.measurement.measurer import Measurer
-from nas.findings.kernel_times import (
+from nas.report.page import write_report
+from nas.runs.findings.kernel_times import (
     kernel_times_file,
     load_kernel_times,
     measure_kernel_times,
     time_layers,
 )
-from nas.report.page import write_report
 from search_spaces.building.builder import GraphBuilder
 from search_spaces.graphs.errors import UnsupportedOperatorError, UserError
 from search_spaces.graphs.operators import Conv2d, GlobalAvgPool, Linear

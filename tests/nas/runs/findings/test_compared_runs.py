@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from nas.findings.compared_runs import compare_runs, comparison_json
 from nas.report.compared import write_comparison
 from nas.runs.evaluation import Evaluation
 from nas.runs.files import write_json
+from nas.runs.findings.compared_runs import compare_runs, comparison_json
 from nas.study.results import RunResults
 from search_spaces.graphs.errors import UserError
 from tests.nas.parts.runs import Edit, make_run, run_file

@@ -9,10 +9,10 @@ import pytest
 from nas.evaluation.free_rules import FreeRules, Judgement
 from nas.problem.metrics import METRICS
 from nas.problem.records import SAMPLERS, RunConfig
-from nas.proposals.gate import Gate, NothingToProposeError, SpaceUsedUpError
-from nas.proposals.left_over import LeftOver
-from nas.proposals.samplers import make_sampler
-from nas.proposals.sieve import Sieve
+from nas.search.proposals.gate import Gate, NothingToProposeError, SpaceUsedUpError
+from nas.search.proposals.left_over import LeftOver
+from nas.search.proposals.samplers import make_sampler
+from nas.search.proposals.sieve import Sieve
 from nas.study.names import HASH
 from nas.study.study import suggest
 from search_spaces.building.builder import GraphBuilder

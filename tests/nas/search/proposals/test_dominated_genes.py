@@ -21,10 +21,10 @@ from nas.evaluation.workers import local_workers
 from nas.problem.records import SAMPLERS
 from nas.problem.run_file import RunFile, to_yaml
 from nas.problem.search_problem import load_setting
-from nas.proposals.dominated_genes import UselessGenes, is_higher, why_not
-from nas.proposals.proposer import Proposer
 from nas.runs.folder import create_run, has_run, open_run
 from nas.search.loop import Progress, SearchLoop
+from nas.search.proposals.dominated_genes import UselessGenes, is_higher, why_not
+from nas.search.proposals.proposer import Proposer
 from nas.search.resume import take_up_study
 from nas.search.run import avoid_useless
 from nas.study.drivers import alone

@@ -8,9 +8,9 @@ from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESample
 
 from nas.problem.metrics import Metric
 from nas.problem.records import SAMPLERS
-from nas.proposals.evolution import ArchiveEvolutionSampler
-from nas.proposals.gate import Gate
-from nas.proposals.sieve import Sieve
+from nas.search.proposals.evolution import ArchiveEvolutionSampler
+from nas.search.proposals.gate import Gate
+from nas.search.proposals.sieve import Sieve
 from search_spaces.graphs.errors import UserError
 from search_spaces.space.space import SearchSpace
 

@@ -12,9 +12,9 @@ from optuna.trial import TrialState
 from nas.evaluation.free_rules import Judgement
 from nas.problem.metrics import METRICS
 from nas.problem.pareto import Points, hypervolume, nadir, non_dominated
-from nas.proposals.evolution import ArchiveEvolutionSampler, best_trials
-from nas.proposals.gate import Gate, SpaceUsedUpError
-from nas.proposals.left_over import every_architecture
+from nas.search.proposals.evolution import ArchiveEvolutionSampler, best_trials
+from nas.search.proposals.gate import Gate, SpaceUsedUpError
+from nas.search.proposals.left_over import every_architecture
 from nas.study.names import HASH
 from nas.study.study import suggest
 from search_spaces.building.builder import GraphBuilder

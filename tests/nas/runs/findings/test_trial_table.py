@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas
 import pytest
 
-from nas.findings.trial_table import write_csv
+from nas.runs.findings.trial_table import write_csv
 from tests.nas.parts.runs import baseline, make_run, run_file
 
 

@@ -9,9 +9,9 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from nas.problem.search_problem import Setting
-from nas.proposals.dominated_genes import ReplacingSampler
-from nas.proposals.planning import OuterSampler
-from nas.proposals.sieve import Sieve
+from nas.search.proposals.dominated_genes import ReplacingSampler
+from nas.search.proposals.planning import OuterSampler
+from nas.search.proposals.sieve import Sieve
 from nas.study.names import ARCHITECTURE, BASELINE, ENQUEUED, REPLACED
 from nas.study.study import suggest
 from search_spaces.space.architecture import from_json

@@ -18,9 +18,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.problem.metrics import Metric
 from nas.problem.pareto import crowding_distances, non_dominated
-from nas.proposals.gate import Gate
-from nas.proposals.left_over import LeftOver, passes
-from nas.proposals.planning import PlanningSampler
+from nas.search.proposals.gate import Gate
+from nas.search.proposals.left_over import LeftOver, passes
+from nas.search.proposals.planning import PlanningSampler
 from nas.study.names import HASH
 from search_spaces.building.choice import Value
 from search_spaces.space.architecture import graph_hash
