@@ -5,7 +5,8 @@ The search sees validation; test is for the end.
 Shape letters: N images, C channels.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import isfinite
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,15 +25,27 @@ class Normalization:
     Attributes:
         mean: Subtracted from ``pixels / 255``.
         std: Divides what is left.
+
+    Raises:
+        UserError: If they are not as many numbers, or a deviation is not above 0.
     """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
+    def __post_init__(self) -> None:
+        mean, std = self.mean, self.std
+        if len(mean) != len(std) or not mean or not all(map(isfinite, mean)):
+            raise UserError(
+                f"mean and std must be as many numbers, one a channel, got {mean} and {std}"
+            )
+        if not all(isfinite(value) and value > 0 for value in std):
+            raise UserError(f"std must be numbers above 0, of pixels / 255, got {std}")
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Splits:
-    """The images of one experiment; ``normalization`` is that of the train split."""
+    """The images of one experiment; ``normalization`` is that of the train split, or given."""
 
     train: ImageData
     validation: ImageData
@@ -84,6 +97,21 @@ def split(
     parts = {name: data.take(rows[name], f"{data.name} {name}") for name in rows if amounts[name]}
     parts |= {name: part for name, part in official.items() if part is not None}
     return Splits(**parts, normalization=normalization(parts["train"]))
+
+
+def normalized_by(splits: Splits, given: Normalization) -> Splits:
+    """Returns the splits with inputs that are shifted and scaled otherwise.
+
+    Raises:
+        UserError: If there is not a number for each channel.
+    """
+    channels = splits.train.image_shape[0]
+    if len(given.mean) != channels:
+        raise UserError(
+            f"{splits.train.name}: mean and std must have a number for each of {channels} "
+            f"channels, got {len(given.mean)}"
+        )
+    return replace(splits, normalization=given)
 
 
 def check_alike(name: str, part: ImageData, data: ImageData) -> None:

@@ -12,13 +12,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from safetensors.numpy import load
 
+from nas.data.splits import Normalization
 from nas.models.swap import folder_beside
 from nas.runs.files import arrays_bytes, read_json
 from search_spaces.graphs.errors import UserError
@@ -82,20 +82,19 @@ class ModelInput:
     background: str | None = None
 
     def __post_init__(self) -> None:
-        mean, std = self.mean, self.std
-        if (mean is None) != (std is None):
+        if (self.mean is None) != (self.std is None):
             raise UserError(
-                f"an input's mean and std must both be given, got mean {mean} and std {std}"
+                "an input's mean and std must both be given, or neither, got mean "
+                f"{shown(self.mean)} and std {shown(self.std)}"
             )
-        if mean is None or std is None:
-            return
-        if len(mean) != len(std) or not all(map(isfinite, mean)):
-            raise UserError(
-                f"an input's mean and std must be as many numbers, got {shown(mean)} and "
-                f"{shown(std)}"
-            )
-        if not all(isfinite(value) and value > 0 for value in std):
-            raise UserError(f"an input's std must be numbers above 0, got {shown(std)}")
+        _ = self.normalization  # which refuses numbers that are none
+
+    @property
+    def normalization(self) -> Normalization | None:
+        """What pixels are shifted and scaled by; None where it is not known."""
+        if self.mean is None or self.std is None:
+            return None
+        return Normalization(self.mean, self.std)
 
 
 @dataclass(frozen=True, slots=True)

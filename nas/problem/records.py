@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 from latency_models.devices.device import Runtime
 from nas.data.augmentation.settings import Augmentation
 from nas.data.class_weights import check_class_weights
+from nas.data.splits import Normalization
 from nas.problem.addresses import check_address
 from nas.problem.formatting import seconds_of
 from nas.problem.metrics import Constraint, Metric
@@ -118,6 +119,8 @@ class DataConfig:
         kind: A row of ``nas.data.sources.registry.SOURCES``.
         settings: The settings of that source.
         train: Share (float) or count (int) of the images; None takes what is left.
+        normalization: What inputs are shifted and scaled by; None takes the mean and deviation of
+            the training images.
     """
 
     kind: str = "digits"
@@ -126,6 +129,7 @@ class DataConfig:
     test: float | int = 0.2
     train: float | int | None = None
     seed: int = 0
+    normalization: Normalization | None = None
 
 
 @dataclass(frozen=True, slots=True)

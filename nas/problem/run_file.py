@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from nas.data.sources.registry import SOURCES, make_source
+from nas.data.splits import Normalization
 from nas.problem import yaml_text
 from nas.problem.addresses import NOT_REPEATED, is_suspect, told
 from nas.problem.metrics import get_metric, parse_constraint
@@ -39,6 +40,8 @@ from nas.problem.validation import (
 )
 from search_spaces.graphs.errors import MistakesError, UserError
 
+NormalizationFile: Any = strict_record(Normalization)
+
 
 class DataFile(Strict):
     """The kind and splits are ours; other keys are the source's own settings."""
@@ -50,6 +53,7 @@ class DataFile(Strict):
     test: float | int = 0.2
     train: float | int | None = None
     seed: Annotated[int, Field(ge=0)] = 0
+    normalization: NormalizationFile | None = None
 
     @model_validator(mode="after")
     def check_source(self) -> Self:
@@ -69,8 +73,15 @@ class DataFile(Strict):
             raise UserError("; ".join(explain(error, model))) from None
 
     def config(self) -> DataConfig:
+        given = self.normalization
         return DataConfig(
-            self.kind, self.settings(), self.validation, self.test, self.train, self.seed
+            self.kind,
+            self.settings(),
+            self.validation,
+            self.test,
+            self.train,
+            self.seed,
+            None if given is None else to_record(Normalization, given),
         )
 
 
@@ -87,6 +98,23 @@ def data_of(given: dict[str, Any], settings: Sequence[str] = ()) -> DataConfig:
         return DataFile.model_validate(held["data"]).config()
     except ValidationError as error:
         raise MistakesError(*explain(error, DataFile)) from None
+
+
+def read_data(path: Path) -> DataConfig:
+    """Returns the data of a run, or of a YAML file that has a section ``data``, as run files do.
+
+    Raises:
+        UserError: If there is none; with every mistake in it on a line of its own.
+    """
+    file = path / "config.yaml" if path.is_dir() else path
+    given = read_yaml(file).get("data")
+    if not isinstance(given, dict):
+        raise UserError(f"{file} must have a section 'data' with keys, as a run file has")
+    try:
+        return DataFile.model_validate(given).config()
+    except ValidationError as error:
+        lines = (f"{file}: data.{line}" for line in explain(error, DataFile))
+        raise MistakesError(*lines) from None
 
 
 TrainingFile: Any = strict_record(TrainingConfig)

@@ -7,11 +7,10 @@ import numpy as np
 import torch
 
 from nas.data.class_weights import class_weights
-from nas.data.sources.listing import Loaded
 from nas.data.sources.registry import load, make_source
-from nas.data.splits import Splits, split
+from nas.data.splits import Splits, normalized_by, split
 from nas.data.tensors import TensorSplits, place, training_device
-from nas.problem.records import BaselineConfig, RunConfig
+from nas.problem.records import BaselineConfig, DataConfig, RunConfig
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.precision import FP32, get_precision
 from search_spaces.networks import get_network
@@ -20,6 +19,20 @@ from search_spaces.space.architecture import graph_hash
 from search_spaces.space.fit import fit
 from search_spaces.space.space import Architecture
 from search_spaces.space.staged import StagedSpace
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """Images to train on, to choose by and to test with.
+
+    Attributes:
+        tensors: The splits on the training device.
+        notes: What of the data was left out or taken otherwise than it stands, one line each.
+    """
+
+    splits: Splits
+    tensors: TensorSplits
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +54,10 @@ class Setting:
     notes: tuple[str, ...] = ()
 
     @property
+    def examples(self) -> Examples:
+        return Examples(self.splits, self.tensors, self.notes)
+
+    @property
     def baseline_hashes(self) -> frozenset[str]:
         """Hashes of the baselines' graphs: what is compared with is trained to the end."""
         return frozenset(graph_hash(network.graph) for network in self.baselines.values())
@@ -54,25 +71,41 @@ def load_setting(config: RunConfig) -> Setting:
             or width that it is to have.
     """
     torch.set_num_threads(1)  # small networks lose by more, and one thread repeats exactly
-    found = load_data(config)
-    splits = split(
-        found.data,
-        found.test,
-        found.validation,
-        seed=config.data.seed,
-        validation=config.data.validation,
-        test=config.data.test,
-        train=config.data.train,
-    )
-    space = space_for(config, found.data.image_shape[0], found.data.num_classes)
+    side = max(config.space.resolutions)
+    splits, notes = load_splits(config.data, (side, side))
+    train = splits.train
+    space = space_for(config, train.image_shape[0], train.num_classes)
     check_weights(config, splits)
     return Setting(
         splits,
         place(splits, training_device(config.training.device)),
         space,
         {baseline_name(item): baseline(item, space) for item in config.baselines},
-        found.notes,
+        notes,
     )
+
+
+def load_splits(data: DataConfig, size: tuple[int, int]) -> tuple[Splits, tuple[str, ...]]:
+    """Returns the splits that a configuration means, and what of the data is otherwise.
+
+    Args:
+        size: Height and width of pictures that have several sizes, where the data says none.
+
+    Raises:
+        UserError: If the data cannot be read or split.
+    """
+    found = load(make_source(data.kind, **data.settings), size)
+    splits = split(
+        found.data,
+        found.test,
+        found.validation,
+        seed=data.seed,
+        validation=data.validation,
+        test=data.test,
+        train=data.train,
+    )
+    given = data.normalization
+    return splits if given is None else normalized_by(splits, given), found.notes
 
 
 def check_weights(config: RunConfig, splits: Splits) -> None:
@@ -82,16 +115,6 @@ def check_weights(config: RunConfig, splits: Splits) -> None:
     train = splits.train
     sizes = np.bincount(train.labels, minlength=train.num_classes)
     class_weights(config.training.class_weights, train.class_names, sizes)
-
-
-def load_data(config: RunConfig) -> Loaded:
-    """Returns the images of a run; where their sizes differ, at the space's largest resolution.
-
-    Raises:
-        UserError: If they cannot be read.
-    """
-    side = max(config.space.resolutions)
-    return load(make_source(config.data.kind, **config.data.settings), (side, side))
 
 
 def space_for(config: RunConfig, in_channels: int, num_classes: int) -> StagedSpace:

@@ -145,6 +145,7 @@ def test_what_does_not_fit_the_network_is_refused(known: dict[str, Any], message
     [
         ((0.5,), None, "must both be given"),
         (None, (0.5,), "must both be given"),
+        ((), (), "as many numbers"),
         ((0.5,), (0.5, 0.5), "as many numbers"),
         ((float("nan"),), (0.5,), "as many numbers"),
         ((0.5,), (0.0,), "numbers above 0"),
