@@ -115,7 +115,9 @@ def test_an_export_is_a_model_folder_with_its_batch_norms_folded(tmp_path: Path)
 
 def test_a_fingerprint_is_of_what_is_computed(tmp_path: Path) -> None:
     model = small_model().model
-    other = Model(model.graph, model.arrays | {"stem.weight": model.arrays["stem.weight"] * 2})
+    other = Model(
+        model.graph, dict(model.arrays) | {"stem.weight": 2 * model.arrays["stem.weight"]}
+    )
 
     assert fingerprint(read_model(small_folder(tmp_path / "m")).model) == fingerprint(model)
     assert fingerprint(other) != fingerprint(model)
