@@ -22,6 +22,7 @@ from search_spaces.graphs.operators import (
     Activate,
     Add,
     AvgPool,
+    BatchNorm,
     ChannelShuffle,
     ChannelSplit,
     Concat,
@@ -37,7 +38,7 @@ from search_spaces.graphs.operators import (
     Shape,
 )
 from search_spaces.quantization.codes import output_scale, weight_codes
-from tests.oracle import windows
+from tests.oracle import window_mean, windows
 
 Real = NDArray[np.float32]
 F = np.float32
@@ -111,11 +112,16 @@ def quantize(model: Model, node: Node, x: Map) -> Codes:
 
 
 def normalised(model: Model, node: Node, x: Real) -> Real:
-    op: Quantize = node.operator  # type: ignore[assignment]
+    op: Quantize | BatchNorm = node.operator  # type: ignore[assignment]
     assert op.norm != "batch", f"{node.name} is not deployed: fold its batch norm"
     if op.norm == "none":
         return x
     return x * each(model, node, "gain") + each(model, node, "bias")
+
+
+def batch_norm(model: Model, node: Node, x: Map) -> Real:
+    op: BatchNorm = node.operator  # type: ignore[assignment]
+    return activated(op.activation, normalised(model, node, real(x)))
 
 
 def conv2d(model: Model, node: Node, x: Map, magnitude: Map | None = None) -> Real:
@@ -228,9 +234,9 @@ def avg_pool(model: Model, node: Node, x: Map) -> Real:
     op: AvgPool = node.operator  # type: ignore[assignment]
     y: NDArray[np.float64] = np.zeros((len(real(x)), *node.shape))
     for row, column, window in windows(
-        real(x).astype(np.float64), node.shape[1:], op.kernel_size, op.stride, op.padding, 0
+        real(x).astype(np.float64), node.shape[1:], op.kernel_size, op.stride, op.padding, np.nan
     ):
-        y[:, :, row, column] = window.mean((2, 3))
+        y[:, :, row, column] = window_mean(op, real(x).shape[2:], row, column, window)
     return y.astype(F)
 
 
@@ -291,4 +297,5 @@ OPERATIONS: dict[type[Operator], Callable[..., Map]] = {
     Dropout: dropout,
     Quantize: quantize,
     Magnitude: magnitude,
+    BatchNorm: batch_norm,
 }

@@ -16,6 +16,7 @@ from search_spaces.graphs.operators import (
     Activate,
     Add,
     AvgPool,
+    BatchNorm,
     ChannelShuffle,
     ChannelSplit,
     Concat,
@@ -109,6 +110,10 @@ def quantize(op: Quantize, arrays: Arrays, x: Map) -> Map:
     return arrays["step"] * np.clip(np.rint(x / arrays["step"]), op.lowest, op.highest)
 
 
+def batch_norm(op: BatchNorm, arrays: Arrays, x: Map) -> Map:
+    return activated(op.activation, normed(op.norm, arrays, x))
+
+
 def magnitude(op: Magnitude, arrays: Arrays, x: Map) -> Map:
     y: Map = np.abs(x).mean(1, keepdims=True)
     return y
@@ -153,9 +158,27 @@ def max_pool(op: MaxPool, arrays: Arrays, x: Map) -> Map:
 def avg_pool(op: AvgPool, arrays: Arrays, x: Map) -> Map:
     shape = op.output_shape(x.shape[1:])
     y = np.zeros((len(x), *shape))
-    for row, column, window in windows(x, shape[1:], op.kernel_size, op.stride, op.padding, 0):
-        y[:, :, row, column] = window.mean((2, 3))
+    for row, column, window in windows(
+        x, shape[1:], op.kernel_size, op.stride, op.padding, np.nan
+    ):
+        y[:, :, row, column] = window_mean(op, x.shape[2:], row, column, window)
     return y
+
+
+def window_mean(
+    op: AvgPool, size: tuple[int, ...], row: int, column: int, window: NDArray[np.float64]
+) -> Map:
+    """The mean of a window, NaN outside of the map, number by number as torch defines it."""
+    total, count = np.zeros(window.shape[:2]), 0
+    for i in range(op.kernel_size[0]):
+        for j in range(op.kernel_size[1]):
+            y = row * op.stride[0] - op.padding[0] + i
+            x = column * op.stride[1] - op.padding[1] + j
+            if 0 <= y < size[0] and 0 <= x < size[1]:
+                total, count = total + window[:, :, i, j], count + 1
+            elif y < size[0] + op.end_pads[0] and x < size[1] + op.end_pads[1]:
+                count += op.count_include_pad
+    return total / count
 
 
 def global_avg_pool(op: GlobalAvgPool, arrays: Arrays, x: Map) -> Map:
@@ -215,4 +238,5 @@ OPERATIONS: dict[type[Operator], Callable[..., Map]] = {
     Dropout: dropout,
     Quantize: quantize,
     Magnitude: magnitude,
+    BatchNorm: batch_norm,
 }

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from latency_models.compiler.schedule import MapKey, Schedule, Work
 from latency_models.kernels.epilogue import CodeStep, EpilogueValues, SignNorm, TargetValues
 from search_spaces.graphs.model import Model
-from search_spaces.graphs.operators import Conv2d, Linear
+from search_spaces.graphs.operators import BatchNorm, Conv2d, Linear
 from search_spaces.quantization.codes import check_step, output_scale, weight_codes
 
 Array = NDArray[np.float32]
@@ -34,7 +34,7 @@ class Constants:
         """The numbers of the epilogue of a work."""
         scale = bias = None
         if scaled:
-            scale = output_scale(self.model, self.model.graph.node(work.node))
+            scale = self.scale(work)
             bias = self.model.arrays[f"{work.node}.bias"]
         residual = None
         if work.residual and self.schedule.maps[work.residual].quantizer:
@@ -42,6 +42,12 @@ class Constants:
         return EpilogueValues(
             tuple(self.target(name) for name in work.targets), scale, bias, residual
         )
+
+    def scale(self, work: Work) -> Array:
+        """What the sums of a coded layer, or the numbers of a norm, are multiplied by."""
+        if isinstance(work.operator, BatchNorm):
+            return self.model.arrays[f"{work.node}.gain"]
+        return output_scale(self.model, self.model.graph.node(work.node))
 
     def target(self, name: MapKey) -> TargetValues:
         """What turns real numbers into those of a map."""

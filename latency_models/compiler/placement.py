@@ -2,7 +2,7 @@
 
 Every map is given a home: a buffer of its own, or some channels of the buffer of the concatenation
 that it goes into, so that concatenating, splitting and dropout move nothing. A buffer's border is
-as wide as the widest padding among those who read it.
+as wide as the widest padding among those who read it, on all sides.
 """
 
 from collections import defaultdict
@@ -18,7 +18,7 @@ from latency_models.compiler.schedule import (
     Work,
 )
 from latency_models.kernels.view import View, elements_of
-from search_spaces.graphs.operators import AvgPool, Concat, Conv2d, Linear
+from search_spaces.graphs.operators import AvgPool, Concat, Conv2d, Linear, window_ends
 
 GIVEN, RESULT = MapKey("<input>"), MapKey("<output>")  # the tensors that a caller gives and gets
 
@@ -83,16 +83,23 @@ class Placement:
         """The widest padding among those who read each buffer."""
         halos: dict[MapKey, int] = defaultdict(int)
         for work in self.schedule.works:
-            operator = work.operator
-            pads = (0, 0)
-            if isinstance(operator, Conv2d):
-                pads = operator.pads
-            elif isinstance(operator, AvgPool):
-                pads = operator.padding
             for name in work.inputs[:1]:
                 buffer = self.place(name).buffer
-                halos[buffer] = max(halos[buffer], *pads)
+                halos[buffer] = max(halos[buffer], self.reach(work))
         return halos
+
+    def reach(self, work: Work) -> int:
+        """How far beyond its map a work reads, on any side; a maximum reads nothing there."""
+        operator = work.operator
+        if not isinstance(operator, Conv2d | AvgPool):
+            return 0
+        pads = operator.pads if isinstance(operator, Conv2d) else operator.padding
+        dilation = operator.dilation if isinstance(operator, Conv2d) else (1, 1)
+        maps = self.schedule.maps
+        (_, *size), (_, *count) = (maps[key].shape for key in (work.inputs[0], work.targets[0]))
+        sizes, counts = (size[0], size[1]), (count[0], count[1])
+        ends = window_ends(sizes, counts, operator.kernel_size, operator.stride, pads, dilation)
+        return max(*pads, *ends)
 
     def buffer_view(self, buffer: MapKey) -> View:
         """The whole of a buffer."""

@@ -237,16 +237,21 @@ class Planner:
         if maximum and source.form == target.form and source.form.kind == "codes":
             self.move(CodePoolKernel(source, target, *window), work)
             return
-        kind = "max" if maximum else "average"
-        self.plain(PoolKernel((source,), self.epilogue(work), kind, *window), work)  # type: ignore[arg-type]
+        end = self.epilogue(work)
+        if isinstance(operator, ops.AvgPool):
+            counted = operator.counted(source.shape, target.shape)
+            self.plain(PoolKernel((source,), end, "average", *window, counted), work)
+        else:
+            self.plain(PoolKernel((source,), end, "max", *window), work)
 
     def global_pool(self, work: Work) -> None:
         self.plain(GlobalPoolKernel(self.sources(work), self.epilogue(work)), work)
 
     def pointwise(self, work: Work) -> None:
-        kinds = {ops.Add: "add", ops.Scale: "scale", ops.Activate: "copy", Copy: "copy"}
-        kind = kinds[type(work.operator)]
-        self.plain(PointwiseKernel(self.sources(work), self.epilogue(work), kind), work)  # type: ignore[arg-type]
+        kind = {ops.Add: "add", ops.Scale: "scale"}.get(type(work.operator), "copy")
+        # The factor and the term of a norm are those of an epilogue.
+        end = self.epilogue(work, scaled=isinstance(work.operator, ops.BatchNorm))
+        self.plain(PointwiseKernel(self.sources(work), end, kind), work)  # type: ignore[arg-type]
 
     def magnitude(self, work: Work) -> None:
         self.plain(MagnitudeKernel(self.sources(work), self.epilogue(work)), work)
@@ -304,6 +309,7 @@ PLAN: dict[type, Callable[[Planner, Work], None]] = {
     ops.Add: Planner.pointwise,
     ops.Scale: Planner.pointwise,
     ops.Activate: Planner.pointwise,
+    ops.BatchNorm: Planner.pointwise,
     Copy: Planner.pointwise,
     InputCodes: Planner.input_codes,
     ops.Magnitude: Planner.magnitude,

@@ -15,7 +15,7 @@ from search_spaces.graphs import operators as ops
 from search_spaces.graphs.activations import Activation
 from search_spaces.graphs.errors import UnsupportedOperatorError
 from search_spaces.graphs.formats import REAL, Formats, only_moves
-from search_spaces.graphs.fusion import FusedKernel, fuse
+from search_spaces.graphs.fusion import FusedKernel, activation_of, fuse
 from search_spaces.graphs.graph import INPUT, Graph, Node
 
 MOST_PLANAR_CHANNELS = 4  # an input of more channels is worth turning into NHWC
@@ -350,7 +350,8 @@ def push_activations(graph: Graph) -> Graph:
 
 def can_activate(node: Node) -> bool:
     does = node.operator
-    return isinstance(does, ops.Conv2d | ops.Linear | ops.Add) and does.activation == "none"
+    activated = isinstance(does, ops.Conv2d | ops.Linear | ops.Add | ops.BatchNorm)
+    return activated and activation_of(does) == "none"
 
 
 def rewritten(

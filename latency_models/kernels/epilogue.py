@@ -82,7 +82,8 @@ class Epilogue:
     Attributes:
         targets: Where results go; all of one shape.
         residual: A map of the targets' shape, real or codes, added before the activation.
-        scaled: Whether results come as integer sums, or as sums of signed numbers, to be scaled.
+        scaled: Whether results come as integer sums, as sums of signed numbers, or as numbers of a
+            batch norm, to be scaled.
         factor: A map of one channel by which a scaled result is multiplied.
     """
 

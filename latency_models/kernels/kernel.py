@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from latency_models.devices.cpu import VectorUnit
 from latency_models.kernels.epilogue import Epilogue
 from latency_models.kernels.view import View
-from search_spaces.graphs.operators import Size
+from search_spaces.graphs.operators import Size, window_ends
 
 TileT = TypeVar("TileT")
 
@@ -66,7 +66,11 @@ class TiledKernel(Kernel, Generic[TileT]):
     weights_type: ClassVar[str] = "float32"  # TVM's name of what the weights are read as
 
     def __post_init__(self) -> None:
-        assert max(self.padding) <= self.source.halo or self.padding == (0, 0), self
+        sizes, counts = ((view.height, view.width) for view in (self.source, self.target))
+        ends = window_ends(
+            sizes, counts, self.kernel_size, self.stride, self.padding, self.dilation
+        )
+        assert max(*self.padding, *ends) <= self.source.halo, self
 
     @property
     def arguments(self) -> tuple[str, ...]:

@@ -150,7 +150,8 @@ class PlainKernel(UntiledKernel):
 class PointwiseKernel(PlainKernel):
     """The first source, or its sum with the second, or its product with a gate per channel.
 
-    The epilogue's activation follows; a copy with targets of codes is a quantizer on its own.
+    The epilogue's activation follows; a copy with targets of codes is a quantizer on its own, and
+    one that is scaled a batch norm.
     """
 
     kind: Literal["copy", "add", "scale"] = "copy"

@@ -1,33 +1,39 @@
 """Pooling: largest value or mean of each window, and the mean of a whole map."""
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any, ClassVar, Literal
 
 from latency_models.codegen.emitter import Buffer, Expr, T, Vectors, emit_function
 from latency_models.devices.cpu import VectorUnit
 from latency_models.kernels.kernel import MovingKernel
 from latency_models.kernels.plain import MapReader, PlainKernel
-from search_spaces.graphs.operators import Size
+from search_spaces.graphs.operators import Size, window_ends
 
 
 @dataclass(frozen=True, slots=True)
 class PoolKernel(PlainKernel):
     """Max or average pooling between views of as many channels.
 
-    The average reads the zeros of the source's halo, so padding counts. The maximum reads the
-    nearest number of the map in place of padding: it lies in the same window.
+    The average reads the zeros of the source's halo. The maximum reads the nearest number of the
+    map in place of padding: it lies in the same window.
+
+    Attributes:
+        counted: What counts in a mean beside the map, before and after it; None where every
+            window counts as a whole.
     """
 
     kind: Literal["max", "average"] = "max"
     kernel_size: Size = (1, 1)
     stride: Size = (1, 1)
     padding: Size = (0, 0)
+    counted: tuple[Size, Size] | None = None
 
     def value(self, v: Vectors, sources: list[MapReader], y: Expr, x: Expr, channel: Expr) -> Expr:
         height, width = self.kernel_size
         average = self.kind == "average"
-        if average and self.padding != (0, 0):
-            assert max(self.padding) <= self.source.halo, self
+        if average:
+            assert max(*self.padding, *self.ends) <= self.source.halo, self
         result = v.register()
         v.put(result, v.constant(0 if average else -float("inf")))
         with T.grid(height, width) as (i, j):
@@ -36,7 +42,27 @@ class PoolKernel(PlainKernel):
             both = v.get(result)
             v.put(result, both + number if average else T.max(both, number))
         value = v.get(result)
-        return v.rounded(value * v.constant(1 / (height * width))) if average else value
+        return v.rounded(value * self.share(v, y, x)) if average else value
+
+    @property
+    def ends(self) -> Size:
+        """How far windows reach beyond the source, below and right."""
+        sizes, counts = ((view.height, view.width) for view in (self.source, self.target))
+        return window_ends(sizes, counts, self.kernel_size, self.stride, self.padding)
+
+    def share(self, v: Vectors, y: Expr, x: Expr) -> Expr:
+        """1 over how many numbers the mean at (y, x) is over, in every lane."""
+        if self.counted is None:
+            return v.constant(1 / prod(self.kernel_size))
+        sizes = (self.source.height, self.source.width)
+        along = []
+        for axis, place in enumerate((y, x)):
+            before, after = (beside[axis] for beside in self.counted)
+            start = place * self.stride[axis] - self.padding[axis]
+            end = T.min(start + self.kernel_size[axis], T.int32(sizes[axis] + after))
+            along.append(end - T.max(start, T.int32(-before)))
+        number = T.Cast("float32", along[0] * along[1])
+        return T.bind(T.broadcast(T.float32(1) / number, v.lanes))
 
 
 def inside(kernel: "PoolKernel | CodePoolKernel", y: Expr, x: Expr, i: Expr, j: Expr) -> Any:  # noqa: ANN401

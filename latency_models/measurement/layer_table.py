@@ -131,7 +131,8 @@ def rows_of_nodes(graph: Graph) -> dict[str, str]:
     """
     rows = {INPUT: INPUT}
     for kernel in fuse(graph):
-        parts = (kernel.node.name, kernel.output, *kernel.quantizers)
+        norm = () if kernel.norm is None else (kernel.norm,)
+        parts = (kernel.node.name, *norm, kernel.output, *kernel.quantizers)
         rows |= dict.fromkeys(parts, kernel.node.name)
     for node in graph.nodes:
         if node.name not in rows:

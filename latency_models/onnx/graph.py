@@ -90,6 +90,11 @@ class OnnxGraph:
             if name in self.model.arrays
         ]
 
+    def each(self, node: Node, array: str) -> str:
+        """Adds an array of one number per channel, as it meets maps, and returns its name."""
+        name = f"{node.name}.{array}"
+        return self.constant(name, self.model.arrays[name].reshape(-1, 1, 1))
+
     def map(self, name: str) -> str:
         """Returns the value of a map's numbers, as (batch, C, H, W)."""
         if name not in self.values:

@@ -13,9 +13,10 @@ from search_spaces.graphs import operators as ops
 from search_spaces.graphs.formats import Formats
 from search_spaces.graphs.fusion import FusedKernel, fuse
 from search_spaces.graphs.graph import INPUT, Graph, Node
+from search_spaces.quantization.insertion import window_of
 
 PASS_BLOCKS = (
-    *(ops.Activate, ops.Add, ops.AvgPool, ops.Concat),
+    *(ops.Activate, ops.Add, ops.AvgPool, ops.BatchNorm, ops.Concat),
     *(ops.Dropout, ops.GlobalAvgPool, ops.MaxPool),
 )
 Adder = Callable[..., str]  # of a node: its name, operator and inputs; gives the name
@@ -40,7 +41,7 @@ def onnx_kernels(graph: Graph) -> tuple[tuple[str, OnnxKernel], ...]:
     """Returns the kernels of ``graph``, each with its node's name, in an order of running."""
     formats, fused = Formats(graph), {kernel.output: kernel for kernel in fuse(graph)}
     joined = {name for kernel in fused.values() for name in kernel.quantizers}
-    taken_in = {kernel.node.name for kernel in fused.values() if kernel.residual is not None}
+    taken_in = {name for kernel in fused.values() for name in (kernel.node.name, kernel.norm)}
     made = []
     for node in graph.nodes:
         if node.name in fused:
@@ -60,13 +61,14 @@ def onnx_kernels(graph: Graph) -> tuple[tuple[str, OnnxKernel], ...]:
 
 
 def cut(graph: Graph, formats: Formats, kernel: FusedKernel) -> OnnxKernel:
-    """The network of a fused kernel, its residual left out."""
+    """The network of a fused kernel, its residual left out; a norm is part of its layer."""
     node = kernel.node
     quantizers = [graph.node(name).operator for name in kernel.quantizers[:1]]
-    if kernel.residual is not None:
-        operator = node.operator
-        assert isinstance(operator, ops.Conv2d | ops.Linear)
-        node = replace(node, operator=replace(operator, activation=kernel.activation))
+    operator = node.operator
+    if isinstance(operator, ops.Conv2d | ops.Linear):
+        operator = replace(operator, activation=kernel.activation)
+        operator = replace(operator, bias=True) if kernel.norm is not None else operator
+        node = replace(node, operator=operator)
     return small_network(formats, node, quantizers)
 
 
@@ -110,8 +112,7 @@ def operand(add: Adder, operator: ops.Operator, x: str) -> str:
     magnitude = add("magnitude", ops.Magnitude(), INPUT)
     if operator.kernel_size == operator.stride == (1, 1):
         return magnitude
-    mean = ops.AvgPool(operator.kernel_size, operator.stride, operator.pads)
-    return add("window", mean, magnitude)
+    return add("window", window_of(operator), magnitude)
 
 
 def part(add: Adder, x: str, index: int, shape: ops.Shape, first: ops.Shape) -> str:

@@ -21,6 +21,7 @@ from latency_models.onnx.operators import (
     write_activate,
     write_add,
     write_avg_pool,
+    write_batch_norm,
     write_channel_shuffle,
     write_channel_split,
     write_concat,
@@ -180,6 +181,7 @@ WRITERS: dict[type, Callable[[OnnxGraph, Node, Any], None]] = {
     ops.Dropout: write_dropout,
     ops.Quantize: write_quantize,
     ops.Magnitude: write_magnitude,
+    ops.BatchNorm: write_batch_norm,
 }
 
 

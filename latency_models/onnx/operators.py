@@ -54,7 +54,7 @@ def windows(op: ops.Conv2d) -> dict[str, Any]:
     return {
         "kernel_shape": op.kernel_size,
         "strides": op.stride,
-        "pads": op.pads * 2,
+        "pads": (*op.pads, *op.end_pads),
         "dilations": op.dilation,
         "group": op.groups,
     }
@@ -116,6 +116,23 @@ def write_activate(file: OnnxGraph, node: Node, op: ops.Activate) -> None:
     file.put(node, activate(file, file.map(node.inputs[0]), node.name, op.activation))
 
 
+def write_batch_norm(file: OnnxGraph, node: Node, op: ops.BatchNorm) -> None:
+    """As one operator where numbers are real; beside codes as two, which round like kernels."""
+    channels, x = node.shape[0], file.map(node.inputs[0])
+    if any(isinstance(each.operator, ops.Quantize) for each in file.model.graph.nodes):
+        value = file.add("Mul", node.name, [x, file.each(node, "gain")])
+        value = file.add("Add", node.name, [value, file.each(node, "bias")])
+    else:
+        arrays = [f"{node.name}.{name}" for name in ops.FOLDED_ARRAYS]
+        inputs = [file.constant(name, file.model.arrays[name]) for name in arrays]
+        inputs += [
+            file.constant(f"{node.name}/{name}", np.full(channels, number, np.float32))
+            for name, number in (("mean", 0), ("variance", 1))
+        ]
+        value = file.add("BatchNormalization", node.name, [x, *inputs], epsilon=0.0)
+    file.put(node, activate(file, value, node.name, op.activation))
+
+
 def write_max_pool(file: OnnxGraph, node: Node, op: ops.MaxPool) -> None:
     shape = file.model.graph.shapes[node.inputs[0]]
     inputs, coding = file.moved(node)
@@ -125,34 +142,44 @@ def write_max_pool(file: OnnxGraph, node: Node, op: ops.MaxPool) -> None:
         inputs,
         kernel_shape=op.kernel_size,
         strides=op.stride,
-        pads=(*op.padding, *end_pads(op, shape, node.shape)),
+        pads=(*op.padding, *spelled_ends(op, shape, node.shape)),
     )
     file.put(node, value, coding)
 
 
-def end_pads(op: ops.MaxPool, shape: ops.Shape, output: ops.Shape) -> list[int]:
+def spelled_ends(
+    op: ops.MaxPool | ops.AvgPool, shape: ops.Shape, output: ops.Shape
+) -> tuple[int, ...]:
     """Returns the zeros below and to the right that give exactly the graph's output size.
 
     Runtimes round ``ceil_mode`` at the border differently; padding never wins a maximum, so
     spelling it out says the same thing to all of them.
     """
-    return [
-        max(pad, (windows - 1) * stride + kernel - size - pad)
-        for size, windows, kernel, stride, pad in zip(
-            shape[1:], output[1:], op.kernel_size, op.stride, op.padding, strict=True
-        )
-    ]
+    sizes, counts = (shape[1], shape[2]), (output[1], output[2])
+    ends = ops.window_ends(sizes, counts, op.kernel_size, op.stride, op.padding)
+    return tuple(max(pair) for pair in zip(op.end_pads, ends, strict=True))
 
 
 def write_avg_pool(file: OnnxGraph, node: Node, op: ops.AvgPool) -> None:
+    """What ceil mode reaches beyond the padding must not count: such padding is made first."""
+    shape, (value,) = file.model.graph.shapes[node.inputs[0]], file.maps(node)
+    ends = spelled_ends(op, shape, node.shape)
+    starts, counts = op.padding, op.count_include_pad
+    if counts and ends != op.end_pads:
+        pads = file.constant(f"{node.name}/pads", (0, 0, *starts, 0, 0, *op.end_pads))
+        value = (
+            file.add("Pad", node.name, [value, pads]) if any((*starts, *op.end_pads)) else value
+        )
+        rest = zip(ends, op.end_pads, strict=True)
+        starts, ends, counts = (0, 0), tuple(end - pad for end, pad in rest), False
     value = file.add(
         "AveragePool",
         node.name,
-        file.maps(node),
+        [value],
         kernel_shape=op.kernel_size,
         strides=op.stride,
-        pads=op.padding * 2,
-        count_include_pad=1,
+        pads=(*starts, *ends),
+        count_include_pad=int(counts),
     )
     file.put(node, value)
 

@@ -70,8 +70,8 @@ def signs(file: OnnxGraph, node: Node, op: Quantize) -> Coded:
     """Adds what turns a map into +1 where it, normalised, is at least 0, and -1 elsewhere."""
     value = file.map(node.inputs[0])
     if op.norm == "folded":
-        value = file.add("Mul", node.name, [value, each(file, node, "gain")])
-        value = file.add("Add", node.name, [value, each(file, node, "bias")])
+        value = file.add("Mul", node.name, [value, file.each(node, "gain")])
+        value = file.add("Add", node.name, [value, file.each(node, "bias")])
     coding = file.bytes_of(node.name)
     border = file.constant(f"{node.name}/border", np.array(0, np.float32))
     plus = file.constant(f"{node.name}/plus", np.array(coding.highest, np.uint8))
@@ -132,10 +132,10 @@ def convolved(file: OnnxGraph, node: Node, op: Conv2d) -> str:
         return file.add("Conv", node.name, [codes, weight], **attributes)
     file.computed[node.name] = "int8"
     codes, zero = file.signed(name)
-    if op.precision.activation_bits == 1 and any(op.pads):
+    if op.precision.activation_bits == 1 and any((*op.pads, *op.end_pads)):
         # A border of -1, which is byte 0; that of ConvInteger is zero.
         border = file.constant(f"{node.name}/border", np.array(0, np.int8))
-        pads = file.constant(f"{node.name}/pads", (0, 0, *op.pads) * 2)
+        pads = file.constant(f"{node.name}/pads", (0, 0, *op.pads, 0, 0, *op.end_pads))
         codes = file.add("Pad", node.name, [codes, pads, border])
         attributes["pads"] = (0, 0, 0, 0)
     inputs = [codes, weight, zero, weight_zero]
@@ -285,9 +285,3 @@ def byte(coding: Bytes, number: float) -> int:
     """Returns the byte of a number."""
     codes = np.rint(np.float32(number) * np.float32(1 / coding.step)) + coding.zero
     return int(np.clip(codes, 0, coding.highest))
-
-
-def each(file: OnnxGraph, node: Node, array: str) -> str:
-    """Adds an array of one number per channel, and returns its name."""
-    name = f"{node.name}.{array}"
-    return file.constant(name, file.model.arrays[name].reshape(-1, 1, 1))

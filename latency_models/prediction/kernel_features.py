@@ -124,8 +124,11 @@ def describe_plain(kernel: PlainKernel, work: KernelWork) -> Description:
         case MagnitudeKernel():
             window, name = -(-kernel.source.channels // work.unit.lanes), "magnitude"
         case PointwiseKernel():
-            name = kernel.kind
-            work.features |= {"variant": VARIANTS.index(name), "merged": kernel.map_size[0] == 1}
+            name = "norm" if kernel.epilogue.scaled else kernel.kind
+            work.features |= {
+                "variant": VARIANTS.index(kernel.kind),
+                "merged": kernel.map_size[0] == 1,
+            }
         case _:
             raise AssertionError(kernel)
     work.add_views(kernel.sources, kernel.epilogue.targets)

@@ -22,7 +22,7 @@ from nas.nn.quantized_layers import NoRangeError
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.graph import Graph, Node
 from search_spaces.graphs.model import Array, Model
-from search_spaces.graphs.operators import Conv2d, Quantize
+from search_spaces.graphs.operators import BatchNorm, Conv2d, Linear, Quantize
 from search_spaces.quantization.codes import (
     LEAST_STEP,
     coded_operator,
@@ -219,7 +219,8 @@ def first_array(name: str, shape: tuple[int, ...]) -> Array:
 
 def with_measured_norms(model: Model, images: Tensor) -> Model:
     """Returns the model with the statistics of norms around few bits set by the images."""
-    names = {node.name for node in model.graph.nodes if is_measured(node)}
+    few = any(has_few_bits(node) for node in model.graph.nodes)
+    names = {node.name for node in model.graph.nodes if is_measured(node, few)}
     if not names:
         return model
     module = from_model(model).to(images.device)
@@ -230,10 +231,18 @@ def with_measured_norms(model: Model, images: Tensor) -> Model:
     return to_model(module)
 
 
-def is_measured(node: Node) -> bool:
+def is_measured(node: Node, few: bool) -> bool:
+    """Whether a norm meets few bits: its own layer's, or, if it stands alone, any (``few``)."""
     operator = node.operator
+    if isinstance(operator, BatchNorm):
+        return few and operator.norm == "batch"
     if isinstance(operator, Quantize):
         return operator.norm == "batch"
-    if not isinstance(operator, Conv2d) or operator.norm != "batch":
+    return isinstance(operator, Conv2d) and operator.norm == "batch" and has_few_bits(node)
+
+
+def has_few_bits(node: Node) -> bool:
+    operator = node.operator
+    if not isinstance(operator, Conv2d | Linear):
         return False
     return min(operator.precision.weight_bits, operator.precision.activation_bits) < FEW_BITS

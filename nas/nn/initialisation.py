@@ -26,10 +26,10 @@ def initialise(
     shapes = {
         node.name: node.operator.array_shapes(*graph.input_shapes(node)) for node in graph.nodes
     }
-    weighted = [node for node in graph.nodes if shapes[node.name]]
+    last = [node for node in graph.nodes if "weight" in shapes[node.name]][-1:]
     with torch.no_grad():
-        for node in weighted:
-            is_last = node is weighted[-1]
+        for node in graph.nodes:
+            is_last = node in last
             activated = getattr(node.operator, "activation", "none") != "none"
             for name, shape in shapes[node.name].items():
                 array = arrays[f"{node.name}.{name}"]

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from nas.nn.activations import TORCH_ACTIVATIONS
 from nas.nn.convolution import convolved
+from nas.nn.pooling import avg_pool, max_pool
 from search_spaces.graphs import operators as ops
 from search_spaces.graphs.model import NORM_EPSILON
 
@@ -77,15 +78,25 @@ class Context:
 
 def conv2d(op: ops.Conv2d, context: Context, x: Tensor) -> Tensor:
     arrays = context.arrays
-    x = convolved(op, x, arrays["weight"], arrays["bias"] if op.bias else None, op.pads)
+    x = convolved(op, x, arrays["weight"], arrays["bias"] if op.bias else None)
     if op.norm == "batch":
         x = batch_norm(context, x)
     return activated(op, x)
 
 
-def activated(op: ops.Conv2d | ops.Linear | ops.Add | ops.Concat, x: Tensor) -> Tensor:
+Activated = ops.Conv2d | ops.Linear | ops.Add | ops.Concat | ops.BatchNorm
+
+
+def activated(op: Activated, x: Tensor) -> Tensor:
     """Returns what an operator's activation makes of a map that nothing else reads."""
     return TORCH_ACTIVATIONS[op.activation].of_owned(x)
+
+
+def batch_norm_alone(op: ops.BatchNorm, context: Context, x: Tensor) -> Tensor:
+    if op.norm == "batch":
+        return activated(op, batch_norm(context, x))
+    gain, bias = (context.arrays[name][:, None, None] for name in ops.FOLDED_ARRAYS)
+    return TORCH_ACTIVATIONS[op.activation].as_kernel(x * gain + bias)
 
 
 def batch_norm(context: Context, x: Tensor) -> Tensor:
@@ -122,13 +133,10 @@ REAL_LAYERS: dict[type[ops.Operator], Callable[..., Tensor]] = {
     ops.ChannelShuffle: lambda op, _, x: torch.channel_shuffle(x, op.groups),
     ops.Scale: lambda op, _, x, gate: x * gate,
     ops.Activate: lambda op, _, x: TORCH_ACTIVATIONS[op.activation].of(x),
-    ops.MaxPool: lambda op, _, x: functional.max_pool2d(
-        x, op.kernel_size, op.stride, op.padding, ceil_mode=op.ceil_mode
-    ),
-    ops.AvgPool: lambda op, _, x: functional.avg_pool2d(
-        x, op.kernel_size, op.stride, op.padding, count_include_pad=True
-    ),
+    ops.MaxPool: lambda op, _, x: max_pool(op, x),
+    ops.AvgPool: lambda op, _, x: avg_pool(op, x),
     ops.GlobalAvgPool: lambda op, _, x: x.mean((2, 3), keepdim=True),
     ops.Dropout: lambda op, context, x: functional.dropout(x, op.rate, training=context.training),
     ops.Magnitude: magnitude,
+    ops.BatchNorm: batch_norm_alone,
 }

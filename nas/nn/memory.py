@@ -14,7 +14,7 @@ import psutil
 
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.graph import Graph, Node
-from search_spaces.graphs.operators import Conv2d, Linear, Quantize
+from search_spaces.graphs.operators import BatchNorm, Conv2d, Linear, Quantize
 from search_spaces.quantization.codes import is_coded
 
 if TYPE_CHECKING:  # for the annotations: who reads data or configurations needs no torch
@@ -71,7 +71,7 @@ def maps_kept(graph: Graph, node: Node) -> int:
     if isinstance(operator, Quantize):
         # For the gradient of the weights that it is multiplied by.
         return any(is_coded(reader) for reader in graph.consumers[node.name])
-    if isinstance(operator, Conv2d | Linear):
+    if isinstance(operator, Conv2d | Linear | BatchNorm):
         return (getattr(operator, "norm", "none") != "none") + (operator.activation != "none")
     return 0
 

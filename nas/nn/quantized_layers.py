@@ -77,11 +77,7 @@ def coded_conv2d(
     op: Conv2d, context: Context, x: Tensor, magnitude: Tensor | None = None
 ) -> Tensor:
     def product(x: Tensor, weight: Tensor) -> Tensor:
-        pads = op.pads
-        if op.precision.activations == "sign" and any(pads):
-            x = functional.pad(x, (pads[1], pads[1], pads[0], pads[0]), value=-1.0)
-            pads = (0, 0)
-        return convolved(op, x, weight, None, pads)
+        return convolved(op, x, weight, None, -1.0 if op.precision.activations == "sign" else 0.0)
 
     return coded(op, context, x, product, magnitude)
 

@@ -18,7 +18,8 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from nas.nn.interpreter import Interpreter
 from nas.problem.records import TrainingConfig
-from search_spaces.graphs.operators import Conv2d, Linear
+from search_spaces.graphs.graph import Graph
+from search_spaces.graphs.operators import BatchNorm, Conv2d, Linear
 
 FULL_RATE_FAN_IN = 32
 SIGN_RATE = 3.0  # of the rate: behind a sign, a weight does nothing until it turns
@@ -111,10 +112,17 @@ def rate_share(module: Interpreter, name: str, parameter: nn.Parameter) -> float
     if len(shape) < 2:
         return 1.0
     full = SIGN_RATE if is_behind_signs(module, name) else 1.0
-    operator = module.graph.node(name.removesuffix(".weight")).operator
-    if isinstance(operator, Conv2d) and operator.norm == "batch":
+    if is_normed(module.graph, name.removesuffix(".weight")):
         return full
     return full * min(1.0, FULL_RATE_FAN_IN / shape[1:].numel())
+
+
+def is_normed(graph: Graph, name: str) -> bool:
+    """Whether all that a layer gives goes through a batch norm, its own or one behind it."""
+    operator, readers = graph.node(name).operator, graph.consumers[name]
+    if isinstance(operator, Conv2d) and operator.norm == "batch":
+        return True
+    return bool(readers) and all(isinstance(node.operator, BatchNorm) for node in readers)
 
 
 def learning_rate(step: int, steps_per_epoch: int, config: TrainingConfig) -> float:

@@ -68,7 +68,7 @@ MACS: dict[type, Callable[[Any, tuple[ops.Shape, ...], ops.Shape], int]] = {
         (
             *(ops.Add, ops.Concat, ops.ChannelSplit, ops.ChannelShuffle, ops.Scale, ops.Activate),
             *(ops.MaxPool, ops.AvgPool, ops.GlobalAvgPool, ops.Dropout, ops.Quantize),
-            ops.Magnitude,
+            *(ops.Magnitude, ops.BatchNorm),
         ),
         no_macs,
     ),
@@ -91,10 +91,13 @@ def kernel_cost(graph: Graph, formats: Formats, kernel: FusedKernel) -> Cost:
         name = ops.OPERATOR_NAMES.get(type(node.operator), type(node.operator).__name__)
         raise UnsupportedOperatorError(f"no cost is known for operator {name!r} ({node.name})")
     inputs = graph.input_shapes(node)
-    quantizers = [graph.node(name) for name in kernel.quantizers]
-    weights = sum(weight_bytes(graph, each) for each in (node, *quantizers))
+    joined = [graph.node(name) for name in kernel.quantizers]
+    norm = [] if kernel.norm is None else [graph.node(kernel.norm)]
+    weights = sum(weight_bytes(graph, each) for each in (node, *joined))
+    if norm and not has_term(graph, node):
+        weights += 4 * node.shape[0]
     return Cost(
-        params=sum(count_node_params(graph, each) for each in (node, *quantizers)),
+        params=sum(count_node_params(graph, each) for each in (node, *norm, *joined)),
         macs=MACS[type(node.operator)](node.operator, inputs, node.shape),
         memory_access_bytes=0
         if written_in_place(kernel)
@@ -118,9 +121,12 @@ def weight_bytes(graph: Graph, node: Node) -> int:
     """Returns the stored bytes of a node as deployed: weights packed, then 4-byte numbers.
 
     A batch norm is folded, so it leaves one bias per channel. Coded weights have a 4-byte scale
-    per output channel; a quantizer has its step, or a factor and a term per channel.
+    per output channel; a quantizer has its step, or a factor and a term per channel, as a batch
+    norm on its own has.
     """
     shapes = node.operator.array_shapes(*graph.input_shapes(node))
+    if isinstance(node.operator, ops.BatchNorm):
+        return 4 * 2 * node.shape[0]
     if isinstance(node.operator, ops.Quantize):
         normed = node.operator.norm != "none"
         return 4 * (2 * node.shape[0] * normed if node.operator.bits == 1 else 1)
@@ -128,11 +134,17 @@ def weight_bytes(graph: Graph, node: Node) -> int:
         return 0
     precision = precision_of(node.operator)
     outputs = shapes["weight"][0]
-    has_bias = "bias" in shapes or "norm.bias" in shapes
+    has_bias = has_term(graph, node)
     scales = 0 if precision.weights == "real" else 4 * outputs
     return (
         -(-prod(shapes["weight"]) * precision.weight_bits // 8) + 4 * outputs * has_bias + scales
     )
+
+
+def has_term(graph: Graph, node: Node) -> bool:
+    """Whether a layer, as deployed, adds a number to each channel."""
+    shapes = node.operator.array_shapes(*graph.input_shapes(node))
+    return "bias" in shapes or "norm.bias" in shapes
 
 
 def precision_of(operator: ops.Operator) -> Precision:

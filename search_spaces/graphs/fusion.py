@@ -5,6 +5,8 @@ code speak of the same kernels:
 
 * an ``Add`` whose second operand is a convolution or linear node that nobody else reads, and that
   has no activation of its own, joins that kernel as its residual;
+* a batch norm on its own behind a convolution or linear node that nobody else reads, and that has
+  no activation, joins that kernel;
 * dropout is nothing at inference, and a channel split is a view of its input: neither is a kernel;
 * a quantizer joins the kernel that makes its map, unless that is the input, a view or codes.
 """
@@ -25,6 +27,7 @@ class FusedKernel:
         output: Name of the map it writes: the node's own, or that of the sum it took in.
         inputs: Maps it reads as operands of the operator (views resolved no further than names).
         residual: The map added before the activation, where a sum was taken in.
+        norm: The batch norm that was taken in, before the sum.
         activation: What is applied last; "none" where the operator has no activation.
         shape: Shape of what it writes.
         quantizers: Quantizers that run at its end.
@@ -37,6 +40,7 @@ class FusedKernel:
     activation: Activation
     shape: ops.Shape
     quantizers: tuple[str, ...] = ()
+    norm: str | None = None
 
     @property
     def operator(self) -> ops.Operator:
@@ -46,34 +50,48 @@ class FusedKernel:
 def fuse(graph: Graph) -> tuple[FusedKernel, ...]:
     """Returns the kernels of ``graph`` in an order in which they can run.
 
-    A sum runs where it stood, after both of its operands.
+    A sum, or a norm, runs where it stood, after all that it reads.
     """
-    taken_in = {node.name: sum_node for sum_node, node in residual_sums(graph)}
-    sums = {sum_node.name: node for sum_node, node in residual_sums(graph)}
+    norms = joined_norms(graph)
+    sums = {sum_node.name: term for sum_node, term in residual_sums(graph)}
+    quantizers = joined_quantizers(graph)
+    inside = {term.name for term in (*sums.values(), *norms.values())}
+    inside |= {name for names in quantizers.values() for name in names}
     kernels = []
-    joined = joined_quantizers(graph)
-    in_kernels = {name for names in joined.values() for name in names}
     for node in graph.nodes:
-        if isinstance(node.operator, ops.Dropout | ops.ChannelSplit) or node.name in taken_in:
+        if isinstance(node.operator, ops.Dropout | ops.ChannelSplit) or node.name in inside:
             continue
-        if node.name in in_kernels:
-            continue
-        quantizers = joined.get(node.name, ())
+        work = node
+        residual: str | None = None
         if node.name in sums:
             work = sums[node.name]
             (residual,) = (name for name in node.inputs if name != work.name)
-            activation = activation_of(node.operator)
-            kernels.append(
-                FusedKernel(
-                    work, node.name, work.inputs, residual, activation, node.shape, quantizers
-                )
+        norm = work.name if work.name in norms else None
+        work = norms.get(work.name, work)
+        kernels.append(
+            FusedKernel(
+                work,
+                node.name,
+                work.inputs,
+                residual,
+                activation_of(node.operator),
+                node.shape,
+                quantizers.get(node.name, ()),
+                norm,
             )
-        else:
-            activation = activation_of(node.operator)
-            kernels.append(
-                FusedKernel(node, node.name, node.inputs, None, activation, node.shape, quantizers)
-            )
+        )
     return tuple(kernels)
+
+
+def joined_norms(graph: Graph) -> dict[str, Node]:
+    """Returns, for each batch norm that joins a kernel, the layer that it joins."""
+    joined = {}
+    for node in graph.nodes:
+        if isinstance(node.operator, ops.BatchNorm) and node.inputs[0] != INPUT:
+            layer = graph.node(node.inputs[0])
+            if is_open(graph, layer) and isinstance(layer.operator, ops.Conv2d | ops.Linear):
+                joined[node.name] = layer
+    return joined
 
 
 def joined_quantizers(graph: Graph) -> dict[str, tuple[str, ...]]:
@@ -90,24 +108,23 @@ def joined_quantizers(graph: Graph) -> dict[str, tuple[str, ...]]:
 
 
 def residual_sums(graph: Graph) -> list[tuple[Node, Node]]:
-    """Returns each sum that joins a kernel, with the convolution or linear node it joins."""
-    pairs = []
+    """Returns each sum that joins a kernel, with the node whose kernel it joins."""
+    pairs, norms = [], joined_norms(graph)
     for node in graph.nodes:
         if not isinstance(node.operator, ops.Add) or node.inputs[0] == node.inputs[1]:
             continue
         for name in reversed(node.inputs):
-            if name != INPUT and can_take_in(graph, graph.node(name)):
+            if name == INPUT or not is_open(graph, graph.node(name)):
+                continue
+            if name in norms or isinstance(graph.node(name).operator, ops.Conv2d | ops.Linear):
                 pairs.append((node, graph.node(name)))
                 break
     return pairs
 
 
-def can_take_in(graph: Graph, node: Node) -> bool:
-    return (
-        isinstance(node.operator, ops.Conv2d | ops.Linear)
-        and node.operator.activation == "none"
-        and len(graph.consumers[node.name]) == 1
-    )
+def is_open(graph: Graph, node: Node) -> bool:
+    """Whether the only reader of a map may join the kernel that makes it."""
+    return activation_of(node.operator) == "none" and len(graph.consumers[node.name]) == 1
 
 
 def activation_of(operator: ops.Operator) -> Activation:

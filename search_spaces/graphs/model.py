@@ -9,8 +9,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from search_spaces.graphs.fusion import joined_norms
 from search_spaces.graphs.graph import Graph, Node
-from search_spaces.graphs.operators import NORM_ARRAYS, Conv2d, Linear, Norm, Operator, Quantize
+from search_spaces.graphs.operators import (
+    FOLDED_ARRAYS,
+    NORM_ARRAYS,
+    BatchNorm,
+    Conv2d,
+    Linear,
+    Norm,
+    Operator,
+    Quantize,
+)
 
 Array = NDArray[np.float32]
 NORM_EPSILON = 1e-5
@@ -85,7 +95,8 @@ def fold_batch_norm(model: Model) -> Model:
 
     Real weights take the factor in: ``w' = w * f`` and ``b' = (b - mean) * f + beta`` with
     ``f = g / sqrt(v + eps)``, in float64. Coded weights and 1-bit quantizers keep factor and term
-    beside them, as ``gain`` and ``bias``.
+    beside them, as ``gain`` and ``bias``, and so does a norm on its own, unless it joins a layer
+    (``joined_norms``): then it is gone, and who read it reads the layer.
     """
     nodes: list[Node] = []
     arrays = dict(model.arrays)
@@ -98,11 +109,45 @@ def fold_batch_norm(model: Model) -> Model:
         elif isinstance(operator, Conv2d) and operator.norm == "batch":
             fold_node(node.name, operator.bias, arrays)
             operator = replace(operator, norm="none", bias=True)
-        elif isinstance(operator, Quantize) and operator.norm == "batch":
+        elif isinstance(operator, Quantize | BatchNorm) and operator.norm == "batch":
             fold_coded(node.name, node.shape[0], False, "batch", arrays)
             operator = replace(operator, norm="folded")
         nodes.append(replace(node, operator=operator))
-    return Model(Graph(model.graph.input_shape, tuple(nodes)), arrays)
+    graph = Graph(model.graph.input_shape, tuple(nodes))
+    return Model(join_norms(graph, arrays), arrays)
+
+
+def join_norms(graph: Graph, arrays: dict[str, Array]) -> Graph:
+    """Moves folded norms into the layers that they join; returns the graph without them."""
+    joined = joined_norms(graph)
+    norms = {layer.name: graph.node(name) for name, layer in joined.items()}
+    if not joined:
+        return graph
+    nodes = []
+    for node in graph.nodes:
+        if node.name in joined:
+            continue
+        inputs = tuple(joined[name].name if name in joined else name for name in node.inputs)
+        operator = node.operator
+        if node.name in norms:
+            operator = join_norm(node, norms[node.name], arrays)
+        nodes.append(replace(node, inputs=inputs, operator=operator))
+    return Graph(graph.input_shape, tuple(nodes))
+
+
+def join_norm(layer: Node, norm: Node, arrays: dict[str, Array]) -> Operator:
+    """Multiplies the factor of a folded norm into a layer, and returns what the layer is then."""
+    operator, does = layer.operator, norm.operator
+    assert isinstance(operator, Conv2d | Linear)
+    assert isinstance(does, BatchNorm)
+    gain, term = (arrays.pop(f"{norm.name}.{part}").astype(np.float64) for part in FOLDED_ARRAYS)
+    before = arrays.get(f"{layer.name}.bias", np.zeros_like(gain))
+    scaled = f"{layer.name}.{'weight' if operator.norm == 'none' else 'gain'}"
+    each = gain.reshape(-1, *(1,) * (arrays[scaled].ndim - 1))
+    arrays[scaled] = (arrays[scaled] * each).astype(np.float32)
+    arrays[f"{layer.name}.bias"] = (before * gain + term).astype(np.float32)
+    bias = operator.bias or operator.norm == "none"
+    return replace(operator, bias=bias, activation=does.activation)
 
 
 def fold_coded(

@@ -2,7 +2,7 @@
 
 Each one knows its output shape, checks its inputs, and names its arrays; nothing else. Costs,
 training, kernels and export each hold a table from operator to what they need. Those with weights
-stand in `weighted`; here are those without, and the table of all.
+stand in `weighted`, norms in `norms`; here are those without, and the table of all.
 
 Shape letters: C channels, H and W spatial size; the batch is left out.
 """
@@ -10,13 +10,16 @@ Shape letters: C channels, H and W spatial size; the batch is left out.
 from dataclasses import dataclass
 
 from search_spaces.graphs.activations import Activation, known_activation
+from search_spaces.graphs.norms import BatchNorm
 from search_spaces.graphs.shapes import (
     Operator,
     Shape,
     Size,
     Weightless,
     at_least,
+    check_pads,
     only,
+    window_ends,
     window_size,
     windows_along,
 )
@@ -37,6 +40,7 @@ __all__ = [
     "Activate",
     "Add",
     "AvgPool",
+    "BatchNorm",
     "ChannelShuffle",
     "ChannelSplit",
     "Concat",
@@ -53,6 +57,7 @@ __all__ = [
     "Shape",
     "Size",
     "Weightless",
+    "window_ends",
     "window_size",
     "windows_along",
 ]
@@ -156,44 +161,77 @@ class Activate(Weightless):
 
 @dataclass(frozen=True, slots=True)
 class MaxPool(Weightless):
-    """Largest value of each window; padding never wins.
+    """Largest value of each window; padding never wins. A window may be the whole map.
 
     Attributes:
+        padding: On each side, smaller than the window.
         ceil_mode: Also windows that begin inside the map and reach past its end.
+        end_padding: Below and right, where it differs from that above and left.
     """
 
     kernel_size: Size
     stride: Size
     padding: Size = (0, 0)
     ceil_mode: bool = False
+    end_padding: Size | None = None
 
     def __post_init__(self) -> None:
-        check_pool(self.kernel_size, self.stride, self.padding)
+        check_pool(self)
+
+    @property
+    def end_pads(self) -> Size:
+        return self.padding if self.end_padding is None else self.end_padding
 
     def output_shape(self, *inputs: Shape) -> Shape:
-        channels, *size = only("max_pool", inputs)
-        height, width = size
-        return channels, *window_size(
-            (height, width), self.kernel_size, self.stride, self.padding, (1, 1), self.ceil_mode
-        )
+        return pooled("max_pool", self, inputs)
 
 
 @dataclass(frozen=True, slots=True)
 class AvgPool(Weightless):
-    """Mean of each window; padded zeros count (as in the published ShuffleNet code)."""
+    """Mean of each window, as torch and ONNX define it.
+
+    Attributes:
+        padding, ceil_mode, end_padding: As of `MaxPool`.
+        count_include_pad: Whether padded zeros count (as in the published ShuffleNet code), or
+            the mean is over what lies inside the map. What ceil mode reaches beyond the padding
+            counts in neither case.
+    """
 
     kernel_size: Size
     stride: Size
     padding: Size = (0, 0)
+    ceil_mode: bool = False
+    count_include_pad: bool = True
+    end_padding: Size | None = None
 
     def __post_init__(self) -> None:
-        check_pool(self.kernel_size, self.stride, self.padding)
+        check_pool(self)
+
+    @property
+    def end_pads(self) -> Size:
+        return self.padding if self.end_padding is None else self.end_padding
+
+    def counted(self, shape: Shape, output: Shape) -> tuple[Size, Size] | None:
+        """Returns what counts beside the map, before and after it; None where all windows do.
+
+        Args:
+            shape: Of the map.
+            output: Of the means.
+        """
+        ends = window_ends(
+            (shape[1], shape[2]),
+            (output[1], output[2]),
+            self.kernel_size,
+            self.stride,
+            self.padding,
+        )
+        counts = (self.padding, self.end_pads) if self.count_include_pad else ((0, 0), (0, 0))
+        starts = zip(self.padding, counts[0], strict=True)
+        reached = (*starts, *zip(ends, counts[1], strict=True))
+        return None if all(reach <= count for reach, count in reached) else counts
 
     def output_shape(self, *inputs: Shape) -> Shape:
-        channels, height, width = only("avg_pool", inputs)
-        return channels, *window_size(
-            (height, width), self.kernel_size, self.stride, self.padding, (1, 1)
-        )
+        return pooled("avg_pool", self, inputs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,12 +256,23 @@ class Dropout(Weightless):
         return only("dropout", inputs)
 
 
-def check_pool(kernel_size: Size, stride: Size, padding: Size) -> None:
-    at_least(1, "kernel_size", *kernel_size)
-    at_least(1, "stride", *stride)
-    at_least(0, "padding", *padding)
-    if padding[0] * 2 > kernel_size[0] or padding[1] * 2 > kernel_size[1]:
-        raise ValueError(f"padding {padding} must be at most half of kernel_size {kernel_size}")
+def check_pool(pool: MaxPool | AvgPool) -> None:
+    at_least(1, "kernel_size", *pool.kernel_size)
+    at_least(1, "stride", *pool.stride)
+    at_least(0, "padding", *pool.padding, *pool.end_pads)
+    check_pads(pool.kernel_size, pool.padding, pool.end_pads)
+
+
+def pooled(name: str, pool: MaxPool | AvgPool, inputs: tuple[Shape, ...]) -> Shape:
+    channels, height, width = only(name, inputs)
+    return channels, *window_size(
+        (height, width),
+        pool.kernel_size,
+        pool.stride,
+        pool.padding,
+        ceil_mode=pool.ceil_mode,
+        end_padding=pool.end_pads,
+    )
 
 
 OPERATORS: dict[str, type[Operator]] = {
@@ -241,5 +290,6 @@ OPERATORS: dict[str, type[Operator]] = {
     "dropout": Dropout,
     "quantize": Quantize,
     "magnitude": Magnitude,
+    "batch_norm": BatchNorm,
 }
 OPERATOR_NAMES: dict[type[Operator], str] = {kind: name for name, kind in OPERATORS.items()}

@@ -48,28 +48,60 @@ def at_least(least: int, name: str, *values: int) -> None:
             raise ValueError(f"{name} must be at least {least}, got {value}")
 
 
+def check_pads(kernel_size: Size, padding: Size, end_padding: Size) -> None:
+    """Refuses padding so wide that a window may lie outside the map."""
+    for window, before, after in zip(kernel_size, padding, end_padding, strict=True):
+        if max(before, after) >= window:
+            raise ValueError(
+                f"padding must be smaller than the window it is for, got {max(before, after)} for "
+                f"kernel_size {kernel_size}"
+            )
+
+
 def window_size(
-    size: Size, kernel: Size, stride: Size, padding: Size, dilation: Size, ceil_mode: bool = False
+    size: Size,
+    kernel: Size,
+    stride: Size,
+    padding: Size,
+    dilation: Size = (1, 1),
+    ceil_mode: bool = False,
+    end_padding: Size | None = None,
 ) -> Size:
     """Returns how many windows fit along height and width.
+
+    Args:
+        padding: Above and left.
+        end_padding: Below and right; None is as above and left.
 
     Raises:
         ValueError: If the padded map is smaller than the window.
     """
-    return (
-        windows_along(size[0], kernel[0], stride[0], padding[0], dilation[0], ceil_mode),
-        windows_along(size[1], kernel[1], stride[1], padding[1], dilation[1], ceil_mode),
+    ends = padding if end_padding is None else end_padding
+    height, width = (
+        windows_along(length, window, step, before, apart, ceil_mode, end)
+        for length, window, step, before, apart, end in zip(
+            size, kernel, stride, padding, dilation, ends, strict=True
+        )
     )
+    return height, width
 
 
 def windows_along(
-    size: int, kernel: int, stride: int, padding: int, dilation: int, ceil_mode: bool
+    size: int,
+    kernel: int,
+    stride: int,
+    padding: int,
+    dilation: int,
+    ceil_mode: bool,
+    end_padding: int | None = None,
 ) -> int:
+    end = padding if end_padding is None else end_padding
     span = dilation * (kernel - 1) + 1
-    room = size + 2 * padding - span
+    room = size + padding + end - span
     if room < 0:
+        by = padding if end == padding else f"{padding} and {end}"
         raise ValueError(
-            f"a window of {span} does not fit a map of {size} padded by {padding}; use a larger "
+            f"a window of {span} does not fit a map of {size} padded by {by}; use a larger "
             "input resolution or fewer strides before it"
         )
     if not ceil_mode:
@@ -77,3 +109,19 @@ def windows_along(
     count = ceil(room / stride) + 1
     # A window must begin inside the map or its leading padding, as torch and ONNX have it.
     return count - 1 if (count - 1) * stride >= size + padding else count
+
+
+def window_ends(
+    sizes: Size, counts: Size, kernel: Size, stride: Size, padding: Size, dilation: Size = (1, 1)
+) -> Size:
+    """Returns how far the last of so many windows reaches past a map, below and right.
+
+    Negative where it ends inside.
+    """
+    height, width = (
+        (count - 1) * step + apart * (window - 1) + 1 - size - pad
+        for size, count, window, step, pad, apart in zip(
+            sizes, counts, kernel, stride, padding, dilation, strict=True
+        )
+    )
+    return height, width

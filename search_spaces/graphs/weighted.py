@@ -15,7 +15,7 @@ from search_spaces.graphs.precision import (
     Precision,
     grouped_precision,
 )
-from search_spaces.graphs.shapes import Shape, Size, at_least, only, window_size
+from search_spaces.graphs.shapes import Shape, Size, at_least, check_pads, only, window_size
 
 Norm = Literal["none", "batch", "folded"]
 
@@ -30,6 +30,8 @@ class Conv2d:
     Attributes:
         kernel_size: Height and width.
         padding: Zeros added on each side; None keeps ``ceil(size / stride)`` for odd kernels.
+        end_padding: Zeros below and right where they differ from those above and left, as
+            TensorFlow's "same" has them with stride 2.
         groups: As many as ``in_channels`` make it depthwise.
         norm: Batch norm after the convolution; "folded" is its deployed form, a factor and a
             term per output channel, which coded weights keep to themselves.
@@ -49,17 +51,21 @@ class Conv2d:
     activation: Activation = "relu"
     precision: Precision = FP32
     prune_ratio: float = 0.0
+    end_padding: Size | None = None
 
     def __post_init__(self) -> None:
         at_least(1, "out_channels", self.out_channels)
         at_least(1, "kernel_size", *self.kernel_size)
         at_least(1, "stride", *self.stride)
         at_least(0, "padding", *self.pads)
+        at_least(0, "end_padding", *self.end_pads)
         at_least(1, "dilation", *self.dilation)
         at_least(1, "groups", self.groups)
         known_activation(self.activation)
         if self.precision.magnitude_map and self.dilation != (1, 1):
             raise ValueError(f"precision {self.precision} needs dilation 1, got {self.dilation}")
+        if self.precision.magnitude_map:
+            check_pads(self.kernel_size, self.pads, self.end_pads)
         if self.norm not in get_args(Norm):
             raise ValueError(f"norm must be one of {get_args(Norm)}, got {self.norm!r}")
         if not 0 <= self.prune_ratio < 1:
@@ -67,11 +73,16 @@ class Conv2d:
 
     @property
     def pads(self) -> Size:
-        """The zeros added on each side: (top and bottom, left and right)."""
+        """The zeros above and left, and on the other sides too but for ``end_padding``."""
         if self.padding is not None:
             return self.padding
         (kh, kw), (dh, dw) = self.kernel_size, self.dilation
         return dh * (kh - 1) // 2, dw * (kw - 1) // 2
+
+    @property
+    def end_pads(self) -> Size:
+        """The zeros below and right."""
+        return self.pads if self.end_padding is None else self.end_padding
 
     def output_shape(self, *inputs: Shape) -> Shape:
         channels, height, width = only_with_factor("conv2d", self.precision, inputs)
@@ -87,7 +98,12 @@ class Conv2d:
             )
         check_groups(self.precision, self.groups, channels)
         size = window_size(
-            (height, width), self.kernel_size, self.stride, self.pads, self.dilation
+            (height, width),
+            self.kernel_size,
+            self.stride,
+            self.pads,
+            self.dilation,
+            end_padding=self.end_pads,
         )
         if len(inputs) == 2 and inputs[1] != (1, *size):
             raise ValueError(f"the magnitude map must be {(1, *size)}, got {inputs[1]}")

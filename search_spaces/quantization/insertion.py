@@ -28,7 +28,10 @@ KEEPS_SIGN = (
 READS_CODES = (ops.Activate, ops.Add, ops.AvgPool, ops.GlobalAvgPool, ops.Scale)
 RESIDUAL_BITS = 8
 # What passes on what integer layers made.
-PASSES_ON = (ops.Activate, ops.Add, ops.AvgPool, ops.ChannelShuffle, ops.Concat, ops.MaxPool)
+PASSES_ON = (
+    *(ops.Activate, ops.Add, ops.AvgPool, ops.BatchNorm, ops.ChannelShuffle, ops.Concat),
+    ops.MaxPool,
+)
 
 
 def add_quantizers(graph: Graph) -> Graph:
@@ -158,7 +161,7 @@ class _Insertion:
         if len(node.inputs) == 2:
             return ()
         mean = ops.Magnitude()
-        window = ops.AvgPool(operator.kernel_size, operator.stride, operator.pads)
+        window = window_of(operator)
         shape = mean.output_shape(self.shapes[node.inputs[0]])
         self.put(Node(f"{node.name}.magnitude", mean, node.inputs, shape))
         inputs = (f"{node.name}.magnitude",)
@@ -168,6 +171,12 @@ class _Insertion:
     def put(self, node: Node) -> None:
         self.nodes.append(node)
         self.shapes[node.name] = node.shape
+
+
+def window_of(operator: ops.Conv2d) -> ops.AvgPool:
+    """Returns the mean over the windows of a convolution."""
+    does = operator
+    return ops.AvgPool(does.kernel_size, does.stride, does.pads, end_padding=does.end_padding)
 
 
 def bits_of(node: Node) -> int:

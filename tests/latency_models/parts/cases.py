@@ -17,6 +17,7 @@ from search_spaces.graphs.operators import (
     Activate,
     Add,
     AvgPool,
+    BatchNorm,
     ChannelShuffle,
     ChannelSplit,
     Concat,
@@ -51,6 +52,13 @@ CONVOLUTIONS = {
     "grouped": Conv2d(8, (3, 3), groups=4),
     "depthwise": Conv2d(8, (5, 5), groups=8, stride=(2, 2)),
     "depthwise_multiplied": Conv2d(16, (3, 3), groups=8),
+    "end_padding": Conv2d(6, (3, 3), stride=(2, 2), padding=(0, 0), end_padding=(1, 1)),
+    "end_padding_uneven": Conv2d(6, (4, 3), stride=(1, 2), padding=(1, 0), end_padding=(2, 3)),
+    "end_padding_less": Conv2d(6, (3, 3), padding=(2, 1), dilation=(1, 2), end_padding=(0, 1)),
+    "end_padding_depthwise": Conv2d(
+        *(8, (3, 3), (2, 2), (0, 0)), groups=8, end_padding=(1, 1), activation="relu6"
+    ),
+    "end_padding_grouped": Conv2d(8, (2, 2), padding=(0, 1), end_padding=(1, 0), groups=2),
     "without_norm": Conv2d(6, (3, 3), norm="none"),
     "bias_and_norm": Conv2d(6, (3, 3), bias=True),
 } | {f"conv_{name}": Conv2d(6, (3, 3), activation=name) for name in ACTIVATIONS}
@@ -63,9 +71,32 @@ OTHERS: dict[str, tuple[Shape, Operator]] = {
     "max_pool": ((4, 9, 8), MaxPool((3, 3), (2, 2), (1, 1))),
     "max_pool_ceil": ((4, 8, 7), MaxPool((3, 3), (2, 2), ceil_mode=True)),
     "max_pool_ceil_padded": ((4, 7, 8), MaxPool((3, 2), (3, 3), (1, 0), ceil_mode=True)),
+    "max_pool_end_padding": ((4, 8, 7), MaxPool((3, 3), (2, 2), end_padding=(1, 2))),
+    "max_pool_wide_padding": (
+        (4, 5, 7),
+        MaxPool((3, 2), (2, 1), (2, 1), ceil_mode=True, end_padding=(1, 0)),
+    ),
+    "max_pool_of_map": ((5, 7, 6), MaxPool((7, 6), (1, 1))),
+    "avg_pool_of_map": ((5, 7, 6), AvgPool((7, 6), (7, 6))),
+    "avg_pool_overlapping": ((4, 9, 8), AvgPool((5, 4), (2, 3), (2, 1))),
+    "avg_pool_end_padding": ((4, 9, 8), AvgPool((3, 2), (2, 2), (0, 1), end_padding=(1, 0))),
+    "avg_pool_ceil": ((4, 8, 7), AvgPool((3, 2), (2, 2), ceil_mode=True)),
+    "avg_pool_ceil_padded": ((4, 8, 7), AvgPool((3, 3), (2, 2), (1, 0), ceil_mode=True)),
+    "avg_pool_inside": ((4, 8, 7), AvgPool((3, 3), (1, 1), (1, 1), count_include_pad=False)),
+    "avg_pool_ceil_inside": (
+        (4, 8, 7),
+        AvgPool((3, 3), (2, 3), (1, 2), True, count_include_pad=False, end_padding=(0, 2)),
+    ),
+    "avg_pool_ceil_end_padding": (
+        (4, 8, 7),
+        AvgPool((4, 3), (3, 2), (3, 0), ceil_mode=True, end_padding=(1, 1)),
+    ),
     "avg_pool": ((4, 9, 8), AvgPool((3, 3), (2, 2), (1, 1))),
     "global_avg_pool": ((4, 7, 5), GlobalAvgPool()),
     "dropout": ((4, 3, 3), Dropout(0.5)),
+    "batch_norm": ((5, 6, 4), BatchNorm()),
+    "batch_norm_hardswish": ((19, 3, 5), BatchNorm(activation="hardswish")),
+    "batch_norm_of_vector": ((21, 1, 1), BatchNorm(activation="none")),
     "magnitude": ((5, 6, 4), Magnitude()),
     "sign": ((5, 6, 4), Quantize(1)),
     "norm_sign": ((5, 6, 4), Quantize(1, norm="batch")),
@@ -81,6 +112,8 @@ LOW_BIT_FORMS: dict[str, Conv2d | Linear] = {
     "3x3": Conv2d(7, (3, 3)),
     "strided": Conv2d(7, (3, 3), stride=(2, 2), activation="none"),
     "5x5": Conv2d(5, (5, 5), stride=(2, 1), activation="hardswish"),
+    "end_padding": Conv2d(5, (3, 3), stride=(2, 2), padding=(0, 0), end_padding=(1, 1)),
+    "end_padding_less": Conv2d(5, (3, 2), stride=(1, 2), padding=(1, 1), end_padding=(0, 0)),
     "biased": Conv2d(5, (1, 3), norm="none", bias=True, activation="relu6"),
     "grouped": Conv2d(6, (3, 3), groups=2, activation="hardsigmoid"),
     "linear": Linear(5),
@@ -138,6 +171,31 @@ def scale() -> Graph:
     return net.graph()
 
 
+def pre_activation() -> Graph:
+    """Norms before the convolutions, of a sum that others read, and of a join."""
+    net = GraphBuilder((4, 6, 6))
+    x = net.add("stem", Conv2d(12, (3, 3), norm="none", activation="none"), net.input)
+    y = net.add("first", Conv2d(12, (3, 3), activation="none"), net.add("n1", BatchNorm(), x))
+    x = net.add("sum", Add(), x, y)
+    y = net.add("second", Conv2d(5, norm="none"), net.add("n2", BatchNorm(activation="relu6"), x))
+    x = net.add("n3", BatchNorm(), net.add("joined", Concat(), x, y))
+    net.add("last", Conv2d(6, padding=(1, 1), norm="none"), x)
+    return net.graph()
+
+
+def norms_behind() -> Graph:
+    """Norms that join the layers before them, one of them with the sum behind it."""
+    net = GraphBuilder((4, 6, 6))
+    bare = Conv2d(8, (3, 3), norm="none", activation="none")
+    x = net.add("n1", BatchNorm(), net.add("first", bare, net.input))
+    y = net.add("second", Conv2d(8, bias=True, activation="none"), x)
+    y = net.add("n2", BatchNorm(activation="none"), y)
+    x = net.add("sum", Add("relu"), x, y)
+    x = net.add("n3", BatchNorm(activation="hardswish"), net.add("hidden", Linear(9), x))
+    net.add("logits", Linear(5), x)
+    return net.graph()
+
+
 def perceptron() -> Graph:
     """Linear layers in a row, with a sum between them and a convolution on their result."""
     net = GraphBuilder((3, 4, 4))
@@ -161,6 +219,7 @@ def precision_graphs() -> dict[str, Graph]:
                 low = replace(operator, precision=precision)
                 graphs[f"{name}-{form}"] = low_bit_graph(low, signed=False)
                 graphs[f"{name}-{form}-signed"] = low_bit_graph(low, signed=True)
+        graphs[f"{name}-norms"] = low_bit_norms(precision)
         graphs[f"{name}-residual"] = low_bit_residual(precision)
         graphs[f"{name}-branches"] = low_bit_branches(precision)
     depthwise = Conv2d(12, (3, 3), groups=12, precision=LOW_BIT["w8a8"])
@@ -187,6 +246,18 @@ def low_bit_residual(precision: Precision) -> Graph:
     return net.graph()
 
 
+def low_bit_norms(precision: Precision) -> Graph:
+    """Norms before a layer, behind one, and of a sum."""
+    net = GraphBuilder((3, 6, 5))
+    x = net.add("before", Conv2d(33, norm="none", activation="none"), net.input)
+    low = Conv2d(33, (3, 3), precision=precision, activation="none", norm="none")
+    y = net.add("first", low, net.add("n1", BatchNorm(), x))
+    y = net.add("n2", BatchNorm(activation="hardswish"), y)
+    x = net.add("n3", BatchNorm(activation="none"), net.add("sum", Add(), x, y))
+    net.add("second", Conv2d(4, precision=precision), x)
+    return net.graph()
+
+
 def low_bit_branches(precision: Precision) -> Graph:
     """Everything that moves numbers, between low-bit layers."""
     net = GraphBuilder((3, 8, 8))
@@ -196,6 +267,7 @@ def low_bit_branches(precision: Precision) -> Graph:
     x = net.add("mixed", ChannelShuffle(2), net.add("joined", Concat(), left, right))
     x = net.add("pool", MaxPool((3, 3), (2, 2), (1, 1)), x)
     x = net.add("last", Conv2d(8, (3, 3), precision=precision), net.add("drop", Dropout(0.1), x))
+    x = net.add("inside", AvgPool((3, 3), (1, 1), (1, 1), count_include_pad=False), x)
     net.add("logits", Linear(4), net.add("mean", GlobalAvgPool(), x))
     return net.graph()
 
@@ -214,6 +286,8 @@ def operator_graphs() -> dict[str, Graph]:
                 concat,
                 split_and_shuffle,
                 scale,
+                pre_activation,
+                norms_behind,
                 perceptron,
             )
         }

@@ -52,7 +52,7 @@ def test_picked_pixels_give_torchs_values_and_gradients(
         torch.autograd.backward([made.square().sum()])
         return (made.detach(), *(each.grad for each in inputs))
 
-    ours = values(lambda x, w: convolved(op, x, w, None, (0, 0)))
+    ours = values(lambda x, w: convolved(op, x, w, None))
     torchs = values(lambda x, w: functional.conv2d(x, w, None, stride))
 
     for one, other in zip(ours, torchs, strict=True):
