@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from search_spaces.graphs.activations import Activation
+from search_spaces.graphs.activations import ACTIVATIONS, Activation
 from search_spaces.graphs.graph import INPUT, Graph, Node
 from search_spaces.graphs.model import Model
 from search_spaces.graphs.operators import (
@@ -269,7 +269,13 @@ def activated(name: Activation, x: Real) -> Real:
         "relu6": np.clip(x, F(0), F(6)),
         "hardsigmoid": gate,
         "hardswish": x * gate,
+        "leaky_relu": np.where(x < 0, x * F(0.01), x),
+        "leaky_relu_0.1": np.where(x < 0, x * F(0.1), x),
+        "leaky_relu_0.2": np.where(x < 0, x * F(0.2), x),
+        "leaky_relu_0.3": np.where(x < 0, x * F(0.3), x),
     }
+    if name not in results:  # a smooth one, which is defined by its steps
+        return ACTIVATIONS[name].compute(x)
     return results[name]
 
 

@@ -4,6 +4,7 @@ Shape letters: B batch, C channels, H and W spatial size, O output channels.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from math import erfc, exp, pi, sqrt
 from typing import TypeVar
 
 import numpy as np
@@ -213,14 +214,30 @@ def windows(
 
 def activated(name: Activation, x: Map) -> Map:
     gate = np.clip(x + 3, 0, 6) / 6
-    results: dict[Activation, Map] = {
-        "none": x,
-        "relu": np.maximum(x, 0),
-        "relu6": np.clip(x, 0, 6),
-        "hardswish": x * gate,
-        "hardsigmoid": gate,
+    results: dict[Activation, Callable[[], Map]] = {
+        "none": lambda: x,
+        "relu": lambda: np.maximum(x, 0),
+        "relu6": lambda: np.clip(x, 0, 6),
+        "hardswish": lambda: x * gate,
+        "hardsigmoid": lambda: gate,
+        "sigmoid": lambda: sigmoid(x),
+        "silu": lambda: x * sigmoid(x),
+        "gelu": lambda: x * each(erfc, -x / sqrt(2)) / 2,
+        "gelu_tanh": lambda: x * (1 + np.tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))) / 2,
+        "leaky_relu": lambda: np.where(x < 0, 0.01 * x, x),
+        "leaky_relu_0.1": lambda: np.where(x < 0, 0.1 * x, x),
+        "leaky_relu_0.2": lambda: np.where(x < 0, 0.2 * x, x),
+        "leaky_relu_0.3": lambda: np.where(x < 0, 0.3 * x, x),
     }
-    return results[name]
+    return results[name]()
+
+
+def sigmoid(x: Map) -> Map:
+    return each(lambda number: 1 / (1 + exp(-number)), np.maximum(x, -700))
+
+
+def each(function: Callable[[float], float], x: Map) -> Map:
+    return np.array([function(number) for number in x.flat], np.float64).reshape(x.shape)
 
 
 OPERATIONS: dict[type[Operator], Callable[..., Map]] = {

@@ -12,8 +12,6 @@ from typing import Any
 
 from latency_models.devices.cpu import VectorUnit
 from latency_models.devices.lazy import LazyModule
-from search_spaces.graphs.activations import Activation
-from search_spaces.graphs.errors import UnsupportedOperatorError
 
 T: Any = LazyModule("tvm.tirx.script.builder")  # its name everywhere in TVM
 ir: Any = LazyModule("tvm.ir")
@@ -287,15 +285,6 @@ class Vectors:
         moved = T.shift_left(mask, T.Cast("uint8", shift))
         return T.bind(T.bitwise_or(T.bitwise_and(byte, kept), moved))
 
-    def activate(self, name: Activation, x: Expr) -> Expr:
-        if name not in EMITTED_ACTIVATIONS:
-            raise UnsupportedOperatorError(f"TVM has no code for activation {name!r}")
-        return EMITTED_ACTIVATIONS[name](self, x)
-
-    def gate(self, x: Expr) -> Expr:
-        """What hardsigmoid gives, and hardswish multiplies by."""
-        return self.clip(self.rounded(x * self.constant(1 / 6)) + self.constant(0.5), 1)
-
     def transpose(self, rows: Sequence[Expr]) -> list[Expr]:
         """Returns as many vectors as there are lanes: the i-th has lane i of every row.
 
@@ -313,9 +302,6 @@ class Vectors:
                 for lanes in (low, high)
             ]
         return vectors
-
-    def clip(self, x: Expr, high: float) -> Expr:
-        return T.min(T.max(x, self.constant(0)), self.constant(high))
 
     def for_channels(self, channels: int, body: Callable[[Expr, Expr | None], None]) -> None:
         """Calls ``body(first channel, valid lanes)`` for each vector of ``channels``."""
@@ -346,15 +332,6 @@ class Vectors:
         for lane, number in enumerate(numbers):
             T.buffer_store(register, number, [lane])
         return self.get(register)
-
-
-EMITTED_ACTIVATIONS: Mapping[Activation, Callable[[Vectors, Expr], Expr]] = {
-    "none": lambda v, x: x,
-    "relu": lambda v, x: T.max(x, v.constant(0)),
-    "relu6": lambda v, x: v.clip(x, 6),
-    "hardswish": lambda v, x: v.rounded(x * v.gate(x)),
-    "hardsigmoid": Vectors.gate,
-}
 
 
 def as_int(value: Expr | int) -> Expr:

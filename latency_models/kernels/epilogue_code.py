@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
+from latency_models.codegen.activations import activated
 from latency_models.codegen.emitter import Buffer, Expr, T, Vectors
 from latency_models.kernels.epilogue import ROUNDER, Epilogue, vector_bits
 from latency_models.kernels.view import View
@@ -188,7 +189,7 @@ class _Results:
         if epilogue.residual is not None:
             place = self.places[0 if epilogue.factor is None else 1]
             value = value + self.residual(place + channels.channel)
-        return T.bind(v.activate(epilogue.activation, value))
+        return T.bind(activated(v, epilogue.activation, value))
 
     def residual(self, offset: Expr) -> Expr:
         at, v = self.at, self.at.v

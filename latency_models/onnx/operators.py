@@ -3,40 +3,14 @@
 Operators that only move numbers move codes where they read codes.
 """
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
+from latency_models.onnx.activations import activate
 from latency_models.onnx.graph import OnnxGraph
 from search_spaces.graphs import operators as ops
-from search_spaces.graphs.activations import Activation
-from search_spaces.graphs.errors import UnsupportedOperatorError
 from search_spaces.graphs.graph import Node
-
-
-def clip_to_6(file: OnnxGraph, name: str, value: str) -> str:
-    low = file.constant(f"{name}/low", np.array(0, np.float32))
-    high = file.constant(f"{name}/high", np.array(6, np.float32))
-    return file.add("Clip", name, [value, low, high])
-
-
-ONNX_ACTIVATIONS: Mapping[Activation, Callable[[OnnxGraph, str, str], str]] = {
-    "none": lambda file, name, value: value,
-    "relu": lambda file, name, value: file.add("Relu", name, [value]),
-    "relu6": clip_to_6,
-    "hardswish": lambda file, name, value: file.add("HardSwish", name, [value]),
-    "hardsigmoid": lambda file, name, value: file.add(
-        "HardSigmoid", name, [value], alpha=1 / 6, beta=0.5
-    ),
-}
-
-
-def activate(file: OnnxGraph, value: str, name: str, activation: Activation) -> str:
-    """Adds ``activation`` after ``value`` and returns the value that it gives."""
-    if activation not in ONNX_ACTIVATIONS:
-        raise UnsupportedOperatorError(f"ONNX export has no activation {activation!r}")
-    return ONNX_ACTIVATIONS[activation](file, name, value)
 
 
 def write_conv2d(file: OnnxGraph, node: Node, op: ops.Conv2d) -> None:

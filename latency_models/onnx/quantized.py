@@ -23,9 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
+from latency_models.onnx.activations import activate
 from latency_models.onnx.bytes import LARGEST_BYTE, WEIGHT_ZERO, Bytes, packed_nibbles
 from latency_models.onnx.graph import Coded, OnnxGraph
-from latency_models.onnx.operators import activate, put_vector, windows
+from latency_models.onnx.operators import put_vector, windows
 from latency_models.onnx.parity import ROUNDED_BIASES
 from search_spaces.graphs.activations import ACTIVATIONS
 from search_spaces.graphs.graph import Node

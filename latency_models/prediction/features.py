@@ -101,7 +101,7 @@ class KernelWork:
             self.terms["residual_vectors"] += vectors
             self.terms["read_bytes"] += map_bytes(end.residual)
         if ACTIVATIONS[end.activation].curved:
-            self.terms["curved_vectors"] += vectors
+            self.terms["curved_vectors"] += vectors * ACTIVATIONS[end.activation].duration
         self.features |= {
             "residual": 0 if end.residual is None else 1 + KINDS[end.residual.form.kind],
             "activation": activation_cost(end.activation),
@@ -133,8 +133,9 @@ class KernelWork:
 
 
 def activation_cost(activation: Activation) -> float:
-    """0 for none, 1 for a bound or two, 2 for more."""
-    return 2.0 if ACTIVATIONS[activation].curved else float(activation != "none")
+    """0 for none, 1 for a bound or two, 2 for hardswish, more for what takes longer."""
+    row = ACTIVATIONS[activation]
+    return 1.0 + row.duration if row.curved else float(activation != "none")
 
 
 def log(value: float) -> float:

@@ -5,11 +5,13 @@ from typing import Any
 from latency_models.compiler.build import Call, compile_kernels, kernel_module
 from latency_models.compiler.memory import MEMORIES, Address
 from latency_models.devices.cpu import Cpu
+from latency_models.kernels.kernel import UntiledKernel
 
 
-def assembly(kernel: Any, cpu: Cpu) -> str:  # noqa: ANN401  any kernel with tiles
+def assembly(kernel: Any, cpu: Cpu) -> str:  # noqa: ANN401  any kernel
     unit = cpu.vector_unit
-    function = kernel.function(unit, kernel.default_tile(unit))
+    tiles = () if isinstance(kernel, UntiledKernel) else (kernel.default_tile(unit),)
+    function = kernel.function(unit, *tiles)
     call = Call("kernel", tuple(Address("workspace", 0) for _ in kernel.arguments))
     shapes = dict.fromkeys(MEMORIES, (1,))
     module = kernel_module({"kernel": function}, {"run": [call]}, shapes)

@@ -142,7 +142,9 @@ def test_a_convolution_of_bits_is_the_plain_integer_sum(
 
 @runs_here
 @pytest.mark.parametrize("cpu", CPUS, ids=lambda cpu: cpu.mcpu)
-@pytest.mark.parametrize("activation", ["none", "hardsigmoid", "hardswish"])
+@pytest.mark.parametrize(
+    "activation", ["none", "hardsigmoid", "hardswish", "leaky_relu_0.1", "sigmoid", "gelu"]
+)
 def test_bits_from_thresholds_are_those_of_the_results(activation: Activation, cpu: Cpu) -> None:
     both = bit_conv(40, 50, 4, kind="w1a2", targets=(REAL, SIGNS, SIGNED_PAIRS, PAIRS))
     both = replace(both, epilogue=replace(both.epilogue, activation=activation))
@@ -151,7 +153,7 @@ def test_bits_from_thresholds_are_those_of_the_results(activation: Activation, c
     values = replace(numbers.values, targets=numbers.values.targets[1:])
 
     assert not both.epilogue.by_threshold
-    assert alone.epilogue.by_threshold == (activation != "hardswish")
+    assert alone.epilogue.by_threshold == (activation not in ("hardswish", "sigmoid", "gelu"))
     _, *expected = run(both, cpu, numbers)
     for bits, wanted in zip(
         run(alone, cpu, replace(numbers, values=values)), expected, strict=True

@@ -26,6 +26,7 @@ from tests.latency_models.kernels.kernel_strategies import (
 )
 from tests.latency_models.parts import oracle
 from tests.latency_models.parts.processors import UNITS
+from tests.oracle import activated
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="runs x86 code")
 RealConvolution = Conv2dKernel | DepthwiseKernel
@@ -75,7 +76,7 @@ def check_convolution(
 
     (result,) = run_kernel(kernel, cpu, maps, {"weights": packed}, tile)
 
-    assert_close(result, oracle.activate(kernel.epilogue.activation, expected))
+    assert_close(result, activated(kernel.epilogue.activation, expected))
 
 
 @given(convolutions(), cpus, st.integers(0, 7), seeds)

@@ -26,6 +26,7 @@ from tests.latency_models.kernels.kernel_targets import NIBBLES, SIGNED
 from tests.latency_models.kernels.plain_cases import PLAIN_CASES, run_plain_case
 from tests.latency_models.parts import oracle
 from tests.latency_models.parts.processors import REAL_CPUS
+from tests.oracle import activated
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="runs x86 code")
 
@@ -106,9 +107,9 @@ def test_pointwise_kernels_treat_each_number_alone(
     scaled = write_once(PointwiseKernel((source, gates), end, "scale"), cpu, x, gate)
     pooled = write_once(GlobalPoolKernel((source,), mean), cpu, x)
 
-    assert_close(copied, oracle.activate(activation, x))
-    assert_close(added, oracle.activate(activation, x + y))
-    assert_close(scaled, oracle.activate(activation, x * gate))
+    assert_close(copied, activated(activation, x))
+    assert_close(added, activated(activation, x + y))
+    assert_close(scaled, activated(activation, x * gate))
     assert_close(pooled, x.mean(axis=(1, 2), keepdims=True))
 
 

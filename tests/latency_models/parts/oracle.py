@@ -3,7 +3,6 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from search_spaces.graphs.activations import Activation
 from search_spaces.graphs.operators import Size, window_size
 
 Array = NDArray[np.float64]
@@ -67,15 +66,3 @@ def shuffle(x: Array, groups: int) -> Array:
     return (
         x.reshape(groups, channels // groups, height, width).transpose(1, 0, 2, 3).reshape(x.shape)
     )
-
-
-def activate(name: Activation, x: Array) -> Array:
-    if name == "relu":
-        return np.maximum(x, 0)
-    if name == "relu6":
-        return np.clip(x, 0, 6)
-    if name == "hardsigmoid":
-        return np.clip(x + 3, 0, 6) / 6
-    if name == "hardswish":
-        return x * np.clip(x + 3, 0, 6) / 6
-    return x

@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from latency_models.codegen.emitter import EMITTED_ACTIVATIONS, Vectors
+from latency_models.codegen.activations import EMITTED_ACTIVATIONS, activated
+from latency_models.codegen.emitter import Vectors
 from latency_models.devices.cpu import GENERIC, host_cpu
 from latency_models.kernels.epilogue import Epilogue
 from latency_models.kernels.plain import PointwiseKernel
 from latency_models.kernels.view import View
+from latency_models.onnx.activations import ONNX_ACTIVATIONS, activate
 from latency_models.onnx.graph import OnnxGraph
 from latency_models.onnx.model import onnx_model
-from latency_models.onnx.operators import ONNX_ACTIVATIONS, activate
 from latency_models.onnx.session import open_session, run_session
-from nas.nn.activations import TORCH_ACTIVATIONS
+from nas.nn.activations import TORCH_ACTIVATIONS, Layer
 from search_spaces.graphs.activations import ACTIVATIONS, Activation
 from search_spaces.graphs.errors import UnsupportedOperatorError
 from search_spaces.graphs.graph import INPUT, Graph, Node
@@ -54,6 +55,28 @@ def test_a_deployed_layer_computes_exactly_what_it_means(name: Activation) -> No
 
 
 @of_each_activation
+def test_a_deployed_layer_does_so_for_numbers_of_any_size(name: Activation) -> None:
+    bits = np.random.default_rng(0).integers(0, 1 << 32, 20_000, np.uint32)
+    x = bits[np.isfinite(bits.view(F))].view(F)
+
+    y = TORCH_ACTIVATIONS[name].as_kernel(torch.from_numpy(x.copy()))
+
+    np.testing.assert_array_equal(y.numpy(), ACTIVATIONS[name].compute(x))
+
+
+@of_each_activation
+def test_training_in_place_has_the_gradient_of_training(name: Activation) -> None:
+    def gradient(layer: Layer) -> torch.Tensor:
+        x = torch.from_numpy(X.copy()).requires_grad_()
+        (found,) = torch.autograd.grad((layer(x * 1) ** 2).sum(), x)
+        return found
+
+    row = TORCH_ACTIVATIONS[name]
+
+    torch.testing.assert_close(gradient(row.of_owned), gradient(row.of))
+
+
+@of_each_activation
 def test_training_computes_what_it_means(name: Activation) -> None:
     row, wanted = TORCH_ACTIVATIONS[name], ACTIVATIONS[name].compute(X)
 
@@ -87,6 +110,6 @@ def test_a_back_end_that_lacks_an_activation_says_which() -> None:
     with pytest.raises(UnsupportedOperatorError, match="ONNX export has no activation 'swish'"):
         activate(OnnxGraph(Model(graph, {})), "x", "act", other)
     with pytest.raises(UnsupportedOperatorError, match="TVM has no code for activation 'swish'"):
-        Vectors(GENERIC).activate(other, None)
+        activated(Vectors(GENERIC), other, None)
     with pytest.raises(KeyError, match="swish"):
         TORCH_ACTIVATIONS[other]
