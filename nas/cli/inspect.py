@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nas.cli.style import console, metric, table
-from nas.cli.terminal.options import within
+from nas.cli.terminal.options import ArchitecturePath, within
 from nas.problem.answers import ScoreInterval
 from nas.problem.formatting import in_words, interval_in_words, scaled
 from nas.problem.metrics import METRICS
@@ -126,7 +126,7 @@ TIMED = ("kernel", ">ms", ">fp32 ms", "")
 
 
 def show_command(
-    architecture: Annotated[Path, typer.Argument(help="Architecture file (JSON).")],
+    architecture: ArchitecturePath,
     device: Annotated[
         str, typer.Option(help="Device whose kernels are timed; see nas device list.")
     ] = "host",
@@ -136,10 +136,11 @@ def show_command(
 ) -> None:
     """Show an architecture layer by layer: precision, kernel, ms, bytes, MACs."""
     from latency_models.measurement.layer_table import layer_rows
+    from nas.models.folder import read_architecture
     from search_spaces.graphs.cost import network_cost
-    from search_spaces.space.architecture import graph_hash, load_architecture
+    from search_spaces.space.architecture import graph_hash
 
-    loaded = load_architecture(architecture)
+    loaded = read_architecture(architecture)
     measured = timed_layers(loaded.graph, device) if times else None
     rows, cost = layer_rows(loaded.graph, measured), network_cost(loaded.graph)
     made = table(*HEAD, *(TIMED if measured else ()))

@@ -10,6 +10,7 @@ import typer
 from nas.cli.device import Drift
 from nas.cli.serve import serve_command
 from nas.cli.style import console, metric, table
+from nas.cli.terminal.options import ArchitecturePath
 from nas.problem.formatting import scaled
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 @latency_app.command("measure")
 def measure_command(
-    architecture: Annotated[Path, typer.Argument(help="Architecture file (JSON).")],
+    architecture: ArchitecturePath,
     device: Annotated[str, typer.Option(help="Device name; see nas device list.")] = "host",
     runtime: Annotated[
         Literal["tvm", "onnxruntime"] | None,
@@ -50,9 +51,9 @@ def measure_command(
     from latency_models.devices.latency import to_json
     from latency_models.measurement.layer_table import LayerTimes, layer_rows, times_by_row
     from latency_models.measurement.measurer import Measurer
-    from search_spaces.space.architecture import load_architecture
+    from nas.models.folder import read_architecture
 
-    graph = load_architecture(architecture).graph
+    graph = read_architecture(architecture).graph
     measurer = Measurer(get_device(device, max_drift), runtime, tuned=tuned)
     with console.status("compiling and timing"), measurer:
         latency = measurer.latency(graph)
@@ -83,7 +84,8 @@ def measure_command(
 @latency_app.command("predict")
 def predict_command(
     architectures: Annotated[
-        list[Path], typer.Argument(help="Architecture files (JSON), or folders of them.")
+        list[Path],
+        typer.Argument(help="Architecture files (JSON), folders of them, models, exports."),
     ],
     device: Annotated[str, typer.Option(help="Name of a profiled device.")] = "host",
     explain: Annotated[
@@ -94,8 +96,8 @@ def predict_command(
 ) -> None:
     """Predict latency on a profiled device; nothing is compiled or timed."""
     from latency_models.transfer.predictions import profiled_model
+    from nas.models.folder import read_architecture
     from search_spaces.graphs.errors import UserError
-    from search_spaces.space.architecture import load_architecture
 
     model = profiled_model(device)
     ask = model.explain if explain else model.latency
@@ -103,7 +105,7 @@ def predict_command(
     paths = files_of(architectures)
     for path in paths:
         try:
-            answers[path] = ask(load_architecture(path).graph, extrapolate=extrapolate)
+            answers[path] = ask(read_architecture(path).graph, extrapolate=extrapolate)
         except UserError as error:
             if len(paths) == 1:
                 raise
@@ -122,7 +124,7 @@ def predict_command(
 
 @latency_app.command("compare")
 def compare_command(
-    architecture: Annotated[Path, typer.Argument(help="Architecture file (JSON).")],
+    architecture: ArchitecturePath,
     devices: Annotated[
         str, typer.Option(help="Profiled devices, by commas; all of them by default.")
     ] = "",
@@ -132,10 +134,10 @@ def compare_command(
     """Compare the predicted latency of a network on several devices."""
     from latency_models.prediction.model_file import profiled_devices
     from latency_models.transfer.predictions import NO_DEVICE, profiled_model
+    from nas.models.folder import read_architecture
     from search_spaces.graphs.errors import UserError
-    from search_spaces.space.architecture import load_architecture
 
-    graph = load_architecture(architecture).graph
+    graph = read_architecture(architecture).graph
     names = [name.strip() for name in devices.split(",") if name.strip()] or profiled_devices()
     if not names:
         raise UserError(NO_DEVICE)
@@ -158,16 +160,18 @@ latency_app.command("serve")(serve_command)
 
 
 def files_of(paths: Sequence[Path]) -> list[Path]:
-    """Returns the files, and of folders the JSON files in them.
+    """Returns the files, model folders and exports, and of other folders the JSON files in them.
 
     Raises:
         UserError: If a folder has none.
     """
+    from nas.models.folder import is_model_folder
     from search_spaces.graphs.errors import UserError
 
     found: list[Path] = []
     for path in paths:
-        inside = sorted(path.glob("*.json")) if path.is_dir() else [path]
+        is_one = not path.is_dir() or is_model_folder(path)
+        inside = [path] if is_one else sorted(path.glob("*.json"))
         if not inside:
             raise UserError(f"folder {path} has no architecture file (*.json)")
         found += inside

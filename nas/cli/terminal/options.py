@@ -27,11 +27,23 @@ def within(least: int, most: int | None = None) -> Check:
     return check
 
 
+ArchitecturePath = Annotated[
+    Path, typer.Argument(help="Architecture file (JSON), model folder or export.")
+]
 RunPath = Annotated[Path, typer.Argument(help="Run folder, e.g. runs/digits.")]
+SubjectPath = Annotated[Path, typer.Argument(help="Run folder, model folder or export.")]
 Pick = Annotated[
     str,
     typer.Option(
         help="best (first objective), knee, fastest (latency, else MACs), or a trial's number."
+    ),
+]
+RunPick = Annotated[
+    str | None,
+    typer.Option(
+        "--pick",
+        help="Of a run: best (first objective), knee (the default), fastest (latency, else MACs), "
+        "or a trial's number.",
     ),
 ]
 MaxLatency = Annotated[
@@ -40,6 +52,18 @@ MaxLatency = Annotated[
 DataPath = Annotated[
     str | None,
     typer.Option("--data", help="Where the run's data lies now, if it was moved (data.path)."),
+]
+ImagesPath = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        help="Of a run: where its data lies now, if it was moved (data.path). Of a model: a run, "
+        "or a YAML file with a section data, whose images it is checked on.",
+    ),
+]
+TimedOn = Annotated[
+    str | None,
+    typer.Option("--device", help="What times files; the run's own, or host for a model."),
 ]
 Formats = Annotated[str, typer.Option(help="Files to write.")]
 Batch = Annotated[
@@ -50,7 +74,7 @@ Batch = Annotated[
     ),
 ]
 Measure = Annotated[
-    bool, typer.Option("--measure/--no-measure", help="Time the files on the run's device.")
+    bool, typer.Option("--measure/--no-measure", help="Time the files on the device.")
 ]
 
 
