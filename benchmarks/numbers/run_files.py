@@ -17,9 +17,11 @@ from benchmarks.numbers.figures import (
     steady_text,
 )
 from benchmarks.numbers.searched import searched
-from nas.export.quantize import quantize_trial
+from nas.export.network import network_of_trial
+from nas.export.quantize import QuantizationRecipe, quantize
 from nas.export.retrain import retrain
 from nas.problem.run_file import to_yaml
+from nas.problem.search_problem import load_setting
 from nas.report.finish import finish_run
 from nas.report.page import write_report
 from nas.runs.lock import is_locked
@@ -38,7 +40,9 @@ def run_folder_figures(folder: Path) -> dict[str, Figure]:
         results = run_search(tiny(), Path("runs"))
         finish_run(results)
         retrain(results, results.pick("knee"), 1)
-        quantized = quantize_trial(results, results.pick("best"), "w8a8")
+        setting = load_setting(results.config)
+        network = network_of_trial(results, results.pick("best"), setting.splits)
+        quantized = quantize(network, QuantizationRecipe("w8a8"), setting.examples)
         found = about_folder(results)
         found["printed"] = {
             " ".join(words): steady_text(said(*words)) for words in commands(results)

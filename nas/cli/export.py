@@ -1,4 +1,4 @@
-"""``nas export``, ``nas retrain``: from a run to files that run."""
+"""``nas export``, ``nas retrain``: from a run or a model to files that run."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,10 +10,14 @@ from nas.cli.terminal.options import (
     Batch,
     DataPath,
     Formats,
+    ImagesPath,
     MaxLatency,
     Measure,
     Pick,
     RunPath,
+    RunPick,
+    SubjectPath,
+    TimedOn,
     names_in,
     within,
 )
@@ -21,44 +25,61 @@ from nas.problem.answers import wilson
 from nas.problem.formatting import duration, interval_in_words
 
 if TYPE_CHECKING:
+    from nas.export.network import TrainedNetwork
+    from nas.export.subject import Asked
     from nas.export.write import ExportReport
+    from nas.problem.search_problem import Examples
 
 
 def export_command(
-    run: RunPath,
+    path: SubjectPath,
     to: Annotated[Path, typer.Option("--to", help="Folder to write.")],
-    pick: Pick = "knee",
+    pick: RunPick = None,
     max_latency_ms: MaxLatency = None,
     formats: Formats = "onnx,tvm,torch",
     batch: Batch = None,
     measure: Measure = True,
-    data: DataPath = None,
+    data: ImagesPath = None,
+    device: TimedOn = None,
     retrained: Annotated[
         bool, typer.Option("--retrained", help="Take the weights of nas retrain.")
     ] = False,
 ) -> None:
-    """Write the picked network as files, each checked against what was searched."""
-    from nas.export.data_place import with_data
-    from nas.export.write import export_network
-    from nas.study.results import load_results
+    """Write the picked network, or a model, as files, each checked against the network itself."""
+    from nas.export.formats import get_formats
+    from nas.export.subject import Asked
+    from nas.export.write import check_place, ship
 
-    results = with_data(load_results(run), data)
-    trial = results.pick(pick, max_latency_ms)
-    with console.status(f"exporting {trial.name}") as status:
-        report = export_network(
-            results,
-            trial,
+    get_formats(names_in(formats))
+    check_place(to)  # before what takes longer
+    network, examples = loaded(Asked(path, pick, max_latency_ms, data, device, retrained))
+    with console.status(f"exporting {network.name}") as status:
+        report = ship(
+            network,
             to,
             names_in(formats),
-            retrained=retrained,
+            examples,
             measure=measure,
             batch=batch,
-            say=lambda step: status.update(f"exporting {trial.name}: {step}"),
+            say=lambda step: status.update(f"exporting {network.name}: {step}"),
         )
-    console.print(f"{trial.name} ({pick}) exported to {report.folder}", style="bold")
+    how = f" ({pick or 'knee'})" if network.run else ""
+    console.print(f"{network.name}{how} exported to {report.folder}", style="bold")
     print_export(report)
     if report.searched_latency is not None:
         console.print(f"the search saw {metric('latency_ms', report.searched_latency.median_ms)}")
+
+
+def loaded(asked: "Asked") -> "tuple[TrainedNetwork, Examples | None]":
+    """Returns what is asked for, once what is to be known of its data is said."""
+    from nas.export.subject import subject_of
+
+    with console.status(f"reading {asked.path}"):
+        network, examples = subject_of(asked)
+    if network.run is None and examples is not None:  # a run's search has said it
+        for note in examples.notes:
+            console.print(note, style="yellow")
+    return network, examples
 
 
 def print_export(report: "ExportReport") -> None:
@@ -66,10 +87,18 @@ def print_export(report: "ExportReport") -> None:
     made = table("file", ">bytes", ">test accuracy", ">latency now", ">largest difference")
     for name, difference in report.checks.parity.differences.items():
         latency = report.latencies.get(name)
-        accuracy = share_of(report.checks.file_correct[name], report.checks.num_test)
+        accuracy = "-"
+        if report.checks.is_tested:
+            accuracy = share_of(report.checks.file_correct[name], report.checks.num_test)
         time = "-" if latency is None else metric("latency_ms", latency.median_ms)
         made.add_row(name, f"{report.sizes[name]:,}", accuracy, time, f"{difference:.1e}")
     console.print(made)
+    if not report.checks.is_tested:
+        console.print(
+            f"checked on {report.checks.parity.num_images} random images; its accuracy is not "
+            "known without --data",
+            style="yellow",
+        )
     for name, reason in report.exact.items():
         console.print(
             f"{name} has its exact form, which is slower in layers of 8 bits; of the faster one: "
@@ -95,6 +124,9 @@ def retrain_command(
         typer.Option(help="Five times those of the search by default.", callback=within(1)),
     ] = None,
     data: DataPath = None,
+    teacher: Annotated[
+        Path | None, typer.Option(help="Model folder or export whose outputs are learnt from.")
+    ] = None,
     with_validation: Annotated[
         bool, typer.Option("--with-validation", help="Train on the validation images too.")
     ] = False,
@@ -103,8 +135,8 @@ def retrain_command(
     from rich.progress import MofNCompleteColumn, TimeRemainingColumn
 
     from nas.cli.terminal.progress import progress_bar
-    from nas.export.data_place import with_data
     from nas.export.retrain import retrain
+    from nas.export.subject import with_data
     from nas.runs.certainty import num_images
     from nas.study.results import load_results
     from nas.training.loop import EpochReport
@@ -122,6 +154,7 @@ def retrain_command(
             results,
             trial,
             epochs,
+            teacher=teacher,
             with_validation=with_validation,
             on_epoch=show,
             say=bar.console.print,

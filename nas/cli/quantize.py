@@ -1,28 +1,30 @@
-"""``nas quantize``, ``nas sensitivity``: a run's float32 network at fewer bits."""
+"""``nas quantize``, ``nas sensitivity``: a float32 network of a run or a model at fewer bits."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas.cli.export import print_export
+from nas.cli.export import loaded, print_export
 from nas.cli.style import console, metric, table
 from nas.cli.terminal.options import (
     Batch,
-    DataPath,
     Formats,
+    ImagesPath,
     MaxLatency,
     Measure,
-    Pick,
-    RunPath,
+    RunPick,
+    SubjectPath,
+    TimedOn,
     names_in,
     within,
 )
 from search_spaces.graphs.errors import UserError
 
 if TYPE_CHECKING:
-    from nas.export.quantize import QuantizedTrial
-    from nas.study.results import RunResults
+    from nas.export.network import TrainedNetwork
+    from nas.export.quantize import QuantizedNetwork
+    from nas.problem.search_problem import Examples
 
 PrecisionName = Annotated[str, typer.Option(help="Of the layers, e.g. w8a8, w4a4, bwn.")]
 Method = Annotated[
@@ -47,8 +49,8 @@ Layers = Annotated[
 
 
 def quantize_command(
-    run: RunPath,
-    pick: Pick = "knee",
+    path: SubjectPath,
+    pick: RunPick = None,
     max_latency_ms: MaxLatency = None,
     precision: PrecisionName = "w8a8",
     method: Method = "l2",
@@ -68,57 +70,56 @@ def quantize_command(
     formats: Formats = "onnx,tvm,torch",
     batch: Batch = None,
     measure: Measure = True,
-    data: DataPath = None,
+    data: ImagesPath = None,
+    device: TimedOn = None,
 ) -> None:
-    """Quantize the picked float32 network without training it, and write it as files."""
-    from nas.export.data_place import with_data
-    from nas.export.quantize import quantize_trial, ship_quantized
-    from nas.problem.search_problem import load_setting
-    from nas.study.results import load_results
+    """Quantize a float32 network without training it, and write it as files."""
+    from nas.export.quantize import QuantizationRecipe, quantize, quantized_network
+    from nas.export.subject import Asked
+    from nas.export.write import ship
 
-    results = with_data(load_results(run), data)
-    trial = results.pick(pick, max_latency_ms)
-    setting = load_setting(results.config)
-    with console.status(f"quantizing {trial.name}"):
-        found = quantize_trial(
-            results,
-            trial,
-            precision,
-            method,
-            per_channel=not per_layer,
-            num_images=images,
-            exceptions=exceptions_in(layer),
-            max_drop=max_accuracy_drop,
-            setting=setting,
-        )
-    print_quantized(results, trial.name, found, measure)
+    recipe = QuantizationRecipe(
+        precision, method, not per_layer, images, exceptions_in(layer), max_accuracy_drop
+    )
+    network, examples = loaded(Asked(path, pick, max_latency_ms, data, device))
+    examples = needed(examples, path)
+    with console.status(f"quantizing {network.name}"):
+        found = quantize(network, recipe, examples)
+    print_quantized(network, found, measure)
     if to is None:
         return
-    with console.status(f"exporting {trial.name}") as status:
-        report = ship_quantized(
-            results,
-            trial,
-            found,
+    with console.status(f"exporting {network.name}") as status:
+        report = ship(
+            quantized_network(network, found),
             to,
             names_in(formats),
+            examples,
             measure=measure,
             batch=batch,
-            setting=setting,
-            say=lambda step: status.update(f"exporting {trial.name}: {step}"),
+            say=lambda step: status.update(f"exporting {network.name}: {step}"),
         )
-    console.print(f"{trial.name} at {precision} exported to {report.folder}", style="bold")
+    console.print(f"{network.name} at {precision} exported to {report.folder}", style="bold")
     print_export(report)
 
 
-def print_quantized(
-    results: "RunResults", name: str, found: "QuantizedTrial", measure: bool
-) -> None:
+def needed(examples: "Examples | None", path: Path) -> "Examples":
+    """Raises UserError if there are no images to calibrate on."""
+    if examples is None:
+        raise UserError(
+            f"{path} is a model without images to calibrate on; name a run, or a YAML file with a "
+            "section data, with --data"
+        )
+    return examples
+
+
+def print_quantized(network: "TrainedNetwork", found: "QuantizedNetwork", measure: bool) -> None:
     """Prints what a network is before and after."""
     from nas.export.quantize import latencies_of
 
-    latencies, why_not = latencies_of(results, (found.float_model, found.model) if measure else ())
+    models = (found.float_model, found.model) if measure else ()
+    latencies, why_not = latencies_of(network.latency, models)
     times = [metric("latency_ms", latency.median_ms) for latency in latencies] or ["-", "-"]
-    made = table(name, ">validation accuracy", ">latency", ">weights", ">weights file")
+    made = table(network.name, ">validation accuracy", ">latency", ">weights", ">weights file")
     for row, score, time, size, file in (
         ("fp32", found.accuracy_before, times[0], found.bytes_before, found.file_bytes_before),
         (found.recipe.precision, found.accuracy, times[1], found.bytes, found.file_bytes),
@@ -154,33 +155,24 @@ def exceptions_in(texts: list[str] | None) -> dict[str, str]:
 
 
 def sensitivity_command(
-    run: RunPath,
-    pick: Pick = "knee",
+    path: SubjectPath,
+    pick: RunPick = None,
     max_latency_ms: MaxLatency = None,
     precision: PrecisionName = "w8a8",
     method: Method = "l2",
     per_layer: PerLayer = False,
     images: Images = 512,
     layer: Layers = None,
-    data: DataPath = None,
+    data: ImagesPath = None,
 ) -> None:
-    """Show what the picked network loses with one layer lowered, for each that quantize lowers."""
-    from nas.export.data_place import with_data
-    from nas.export.quantize import sensitivity_of_trial
-    from nas.study.results import load_results
+    """Show what a network loses with one layer lowered, for each that quantize lowers."""
+    from nas.export.quantize import QuantizationRecipe, sensitivity
+    from nas.export.subject import Asked
 
-    results = with_data(load_results(run), data)
-    trial = results.pick(pick, max_latency_ms)
-    rows = sensitivity_of_trial(
-        results,
-        trial,
-        precision,
-        method,
-        per_channel=not per_layer,
-        num_images=images,
-        exceptions=exceptions_in(layer),
-    )
-    made = table("layer alone", "precision", ">validation accuracy", ">lost", title=trial.name)
+    recipe = QuantizationRecipe(precision, method, not per_layer, images, exceptions_in(layer))
+    network, examples = loaded(Asked(path, pick, max_latency_ms, data))
+    rows = sensitivity(network, recipe, needed(examples, path))
+    made = table("layer alone", "precision", ">validation accuracy", ">lost", title=network.name)
     for row in sorted(rows, key=lambda row: -row.drop):
         cells = (metric("accuracy", row.accuracy), f"{100 * row.drop:+.2f} points")
         made.add_row(row.layer, str(row.precision), *cells)

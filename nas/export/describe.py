@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,14 @@ from latency_models.onnx.parity import changed_answers
 from latency_models.onnx.requirements import Requirements, file_requirements
 from nas.data.splits import Splits
 from nas.export.formats import Format
+from nas.export.network import TrainedNetwork
 from nas.export.tolerance import has_codes
 from nas.export.verify import CheckReport
-from nas.models.folder import EXPORT_FORMAT
+from nas.models.folder import EXPORT_FORMAT, input_json
 from nas.problem.answers import wilson
 from nas.problem.formatting import interval_in_words, milliseconds, percent, scaled
 from nas.runs.provenance import machine, versions
 from nas.runs.summary import data_summary
-from nas.study.results import RunResults, TrialResult
 from search_spaces.graphs.cost import network_cost
 from search_spaces.graphs.model import Model
 from search_spaces.space.architecture import graph_hash
@@ -28,30 +28,21 @@ FORMAT = EXPORT_FORMAT
 VERSION = 1
 
 
-def input_metadata(model: Model, splits: Splits, pictures: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns how an image becomes the network's input.
-
-    Args:
-        pictures: The data's settings, of which ``fit`` and ``background`` say how pictures are
-            read.
-    """
-    channels = model.graph.input_shape[0]
-    return {
-        "name": "input",
-        "shape": list(model.graph.input_shape),
-        "layout": "NCHW",
-        "dtype": "float32",
-        "channel_order": "grey" if channels == 1 else "RGB",
-        "image_shape": list(splits.train.image_shape),
-        "fit": pictures.get("fit", "squash"),
-        "background": pictures.get("background", "white"),
+def input_metadata(network: TrainedNetwork) -> dict[str, Any]:
+    """Returns how an image becomes the network's input; `predict.py` does as it says."""
+    shape = network.model.graph.input_shape
+    known = replace(
+        network.input,
+        name="input",
+        image_shape=network.input.image_shape or shape,
+        fit=network.input.fit or "squash",
+        background=network.input.background or "white",
+    )
+    return input_json(known, shape) | {
         "resize": (
             "as picture.py does, to image_shape by fit; then to shape, where that differs, "
             "bilinear with antialiasing"
-        ),
-        "normalisation": "(pixels / 255 - mean) / std",
-        "mean": list(splits.normalization.mean),
-        "std": list(splits.normalization.std),
+        )
     }
 
 
@@ -60,16 +51,14 @@ class Facts:
     """What is told about an export, to programs and to people.
 
     Attributes:
-        weights: Where the weights come from, and their validation accuracy.
+        splits: The images that it was checked with; None where none were given.
         exact: Why a file has its exact form, by name.
     """
 
-    results: RunResults
-    trial: TrialResult
+    network: TrainedNetwork
     deployed: Model
-    splits: Splits
+    splits: Splits | None
     formats: Sequence[Format]
-    weights: Mapping[str, Any]
     checks: CheckReport
     exact: Mapping[str, str]
 
@@ -88,21 +77,21 @@ def metadata(
         folder: Of the files.
         processor: What a compiled file needs.
     """
-    trial, checks, searched = facts.trial, facts.checks, facts.trial.evaluation.latency
-    asked = onnx_requirements(folder)
+    network, checks = facts.network, facts.checks
+    searched, asked = network.searched, onnx_requirements(folder)
     return {
         "format": FORMAT,
         "version": VERSION,
-        "run": facts.results.config.name,
-        "trial": trial.number,
-        "name": trial.name,
-        "hash": trial.hash,
+        "run": network.run,
+        "trial": network.trial,
+        "name": network.name,
+        "hash": network.hash,
         "deployed_hash": graph_hash(facts.deployed.graph),
-        "genes": dict(trial.genes),
-        "input": input_metadata(facts.deployed, facts.splits, facts.results.config.data.settings),
-        "output": {"name": "logits", "shape": [len(facts.splits.train.class_names)]},
-        "class_names": list(facts.splits.train.class_names),
-        "weights": dict(facts.weights),
+        "genes": dict(network.genes),
+        "input": input_metadata(network),
+        "output": {"name": "logits", "shape": [network.num_classes]},
+        "class_names": network.class_names,
+        "weights": dict(network.weights),
         "costs": asdict(network_cost(facts.deployed.graph)),
         "latency": {
             "searched": latencies.to_json(searched) if searched else None,
@@ -112,22 +101,28 @@ def metadata(
         "onnx": asdict(asked) if asked else None,
         "exact": dict(facts.exact),
         "processor": dict(processor) if processor else None,
-        "data": data_summary(facts.splits),
+        "data": None if facts.splits is None else data_summary(facts.splits),
         "machine": machine(),
         "versions": versions(),
         "files": sha256s(folder),
-        "test": {
-            "accuracy": checks.test_accuracy,
-            "interval_95": list(astuple(wilson(checks.test_accuracy, checks.num_test))),
-            "correct": checks.test_correct,
-            "images": checks.num_test,
-            "files": dict(checks.file_correct),
-        },
+        "test": test_json(checks) if checks.is_tested else None,
         "parity": {
             "differences": dict(checks.parity.differences),
             "limit": checks.parity.limit,
             "images": checks.parity.num_images,
+            "of": "validation images" if checks.is_tested else "random images",
         },
+    }
+
+
+def test_json(checks: CheckReport) -> dict[str, Any]:
+    """Returns what the test images say, as JSON-ready data."""
+    return {
+        "accuracy": checks.test_accuracy,
+        "interval_95": list(astuple(wilson(checks.test_accuracy, checks.num_test))),
+        "correct": checks.test_correct,
+        "images": checks.num_test,
+        "files": dict(checks.file_correct),
     }
 
 
@@ -148,20 +143,20 @@ def sha256s(folder: Path) -> dict[str, str]:
 
 def readme(facts: Facts, measured: Mapping[str, Latency], folder: Path) -> str:
     """Returns the folder's README: what is in it, how good it is, how to run it."""
-    checks, names = facts.checks, facts.splits.train.class_names
-    cost = network_cost(facts.deployed.graph)
-    sure = wilson(checks.test_accuracy, checks.num_test)
-    shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+    network, cost = facts.network, network_cost(facts.deployed.graph)
     lines = [
-        f"# {facts.results.config.name}: {facts.trial.name}",
+        f"# {network.title}",
         "",
-        f"Classifies images into {len(names)} classes ({shown}).",
-        f"Test accuracy {percent(checks.test_accuracy)} ({checks.test_correct} of "
-        f"{checks.num_test} images; 95 % interval {interval_in_words(sure)}), "
-        f"{files_correct(checks)}.",
+        f"Classifies images into {network.num_classes} classes{names_in_short(network)}.",
+        tested(facts.checks),
         f"{scaled(cost.macs)} multiply-accumulates, {scaled(cost.params)} parameters.",
     ]
-    searched = facts.trial.evaluation.latency
+    if network.input.normalization is None:
+        lines.append(
+            "How pixels are normalised is not known: `predict.py` takes inputs as the network "
+            "does (`--logits`), no pictures."
+        )
+    searched = network.searched
     if searched is not None:
         lines.append(f"Latency in the search: {described(searched)}.")
     lines += ["", "| file | bytes | latency | |", "|---|---|---|---|"]
@@ -187,15 +182,37 @@ def readme(facts: Facts, measured: Mapping[str, Latency], folder: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
+def names_in_short(network: TrainedNetwork) -> str:
+    names = network.class_names
+    if names is None:
+        return ", whose names are not known"
+    return f" ({', '.join(names[:10])}{', ...' * (len(names) > 10)})"
+
+
+def tested(checks: CheckReport) -> str:
+    """Returns in words how good the network is, as far as it was tested."""
+    if not checks.is_tested:
+        return "Its accuracy is not known: it was exported without images to test it on."
+    sure = wilson(checks.test_accuracy, checks.num_test)
+    return (
+        f"Test accuracy {percent(checks.test_accuracy)} ({checks.test_correct} of "
+        f"{checks.num_test} images; 95 % interval {interval_in_words(sure)}), "
+        f"{files_correct(checks)}."
+    )
+
+
 def differences(facts: Facts) -> list[str]:
     """Returns what outputs of the files may differ by from those of the network as trained."""
     checks = facts.checks
     found = max(checks.parity.differences.values())
+    images = "images" if checks.is_tested else "random images"
     lines = [
         f"Outputs differ from the trained network's by at most {found:.1e} of the largest, on "
-        f"{checks.parity.num_images} images; {checks.parity.limit:.0e} was allowed."
+        f"{checks.parity.num_images} {images}; {checks.parity.limit:.0e} was allowed."
     ]
-    if has_codes(facts.deployed.graph):
+    if has_codes(facts.deployed.graph) and not checks.is_tested:
+        lines.append("A code on the border to the next may fall on either side.")
+    elif has_codes(facts.deployed.graph):
         answers = changed_answers(checks.num_test, has_codes=True)
         lines.append(
             f"A code on the border to the next may fall on either side: answers of one image in "

@@ -29,12 +29,12 @@ class Shipment:
     """A network on its way out.
 
     Attributes:
-        name: Of the run.
+        name: Of the run or model.
         architecture: As deployed: batch norms folded.
         model: Its arrays.
         input: How an image becomes its input.
         properties: What files that can carry text should say about it.
-        measurers: What compiles and times as the run does.
+        measurers: What compiles and times as is asked.
         batch: Images that a file takes at once; None leaves it open where a format can.
         exact: Whether nothing is rounded for speed, where a format does so.
     """

@@ -157,14 +157,21 @@ def classify(predict: Predict, path: str) -> str:
     """Returns the class of an image, and how sure the network is of it."""
     if not Path(path).is_file():
         stop(f"{path} is {'a folder' if Path(path).is_dir() else 'not there'}; give image files")
+    given = metadata()["input"]
+    if given["mean"] is None:
+        stop(
+            "metadata.json says no mean and std, so how a picture becomes an input is not known; "
+            "write them into it, or give inputs as the network takes them with --logits"
+        )
     try:
-        image = read_image(path, metadata()["input"])
+        image = read_image(path, given)
     except Exception as error:  # what Pillow raises depends on how a file is broken
         stop(f"{path} is no image that can be read ({in_a_line(error)})")
     logits = predict(image[None])[0]
     shares = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
-    best = int(shares.argmax())
-    return f"{metadata()['class_names'][best]} ({100 * shares[best]:.1f} %)"
+    best, names = int(shares.argmax()), metadata()["class_names"]
+    name = f"class {best}" if names is None else names[best]
+    return f"{name} ({100 * shares[best]:.1f} %)"
 
 
 def write_logits(predict: Predict, inputs: str, to: str) -> None:

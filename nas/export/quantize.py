@@ -1,8 +1,7 @@
-"""Post-training quantization: a run's float32 network at fewer bits, without training."""
+"""Post-training quantization: a float32 network at fewer bits, without training."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from latency_models.devices.device import get_device
 from latency_models.devices.latency import DeviceBusyError, Latency
 from nas.data.splits import apportion
 from nas.data.tensors import TensorSplit
-from nas.export.formats import FORMATS, Measurers
+from nas.export.formats import Measurers
 from nas.export.lowering import (
     Calibration,
     LayerSensitivity,
@@ -23,11 +22,10 @@ from nas.export.lowering import (
     taken,
     within_drop,
 )
-from nas.export.write import ExportReport, Say, TrainedNetwork, ship
-from nas.problem.search_problem import Setting, load_setting
+from nas.export.network import TrainedNetwork
+from nas.problem.records import LatencyConfig
+from nas.problem.search_problem import Examples
 from nas.runs.files import arrays_bytes
-from nas.runs.summary import check_same_data
-from nas.study.results import RunResults, TrialResult
 from nas.training.accuracy import accuracy
 from search_spaces.graphs.cost import network_cost
 from search_spaces.graphs.errors import UserError
@@ -76,8 +74,8 @@ class QuantizationRecipe:
 
 
 @dataclass(frozen=True, slots=True)
-class QuantizedTrial:
-    """A network of a run at a lower precision.
+class QuantizedNetwork:
+    """A network at a lower precision.
 
     Attributes:
         precisions: Of each layer, as it came out.
@@ -113,39 +111,22 @@ def file_bytes(model: Model) -> int:
     return len(arrays_bytes(stored(model)))
 
 
-def quantize_trial(
-    results: RunResults,
-    trial: TrialResult,
-    precision: str,
-    method: str = "l2",
-    *,
-    per_channel: bool = True,
-    num_images: int = IMAGES,
-    exceptions: Mapping[str, str] | None = None,
-    max_drop: float | None = None,
-    setting: Setting | None = None,
-) -> QuantizedTrial:
-    """Returns the network of ``trial`` with one precision throughout its body.
-
-    Args: as `QuantizationRecipe`.
-        setting: The run's data, where it is loaded already.
+def quantize(
+    network: TrainedNetwork, recipe: QuantizationRecipe, examples: Examples
+) -> QuantizedNetwork:
+    """Returns a network with one precision throughout its body.
 
     Raises:
-        UserError: If the network is not float32 or was not trained, the data has changed, or a
-            number makes no sense.
+        UserError: If it is not float32, or the recipe does not fit it.
     """
-    recipe = QuantizationRecipe(
-        precision, method, per_channel, num_images, exceptions or {}, max_drop
-    )
-    model, plan, calibration = prepared(results, trial, recipe, setting)
-    if max_drop is None:
+    model, plan, calibration = prepared(network, recipe, examples)
+    if recipe.max_drop is None:
         lowered = calibration.lowered(with_precision(model.graph, plan), model)
         found = accuracy(lowered, calibration.split)
     else:
-        plan, lowered, found = within_drop(model, plan, calibration, max_drop)
-    searched = results.run.load_architecture(trial.hash)
-    return QuantizedTrial(
-        Architecture(f"{searched.space} at {precision}", (), lowered.graph),
+        plan, lowered, found = within_drop(model, plan, calibration, recipe.max_drop)
+    return QuantizedNetwork(
+        Architecture(f"{network.architecture.space} at {recipe.precision}", (), lowered.graph),
         lowered,
         model,
         recipe,
@@ -158,43 +139,32 @@ def quantize_trial(
     )
 
 
-def sensitivity_of_trial(
-    results: RunResults,
-    trial: TrialResult,
-    precision: str,
-    method: str = "l2",
-    *,
-    per_channel: bool = True,
-    num_images: int = IMAGES,
-    exceptions: Mapping[str, str] | None = None,
-    setting: Setting | None = None,
+def sensitivity(
+    network: TrainedNetwork, recipe: QuantizationRecipe, examples: Examples
 ) -> tuple[LayerSensitivity, ...]:
-    """Returns what the network of ``trial`` loses by each layer that ``quantize_trial`` lowers."""
-    recipe = QuantizationRecipe(precision, method, per_channel, num_images, exceptions or {})
-    return sensitivities(*prepared(results, trial, recipe, setting))
+    """Returns what a network loses by each layer that ``quantize`` lowers."""
+    return sensitivities(*prepared(network, recipe, examples))
 
 
 def prepared(
-    results: RunResults, trial: TrialResult, recipe: QuantizationRecipe, setting: Setting | None
+    network: TrainedNetwork, recipe: QuantizationRecipe, examples: Examples
 ) -> tuple[Model, Plan, Calibration]:
     """Returns the network, what its layers are to have, and what steps are found with."""
     wanted = get_precision(recipe.precision)
     others: dict[str, Precision] = {
         name: get_precision(other) for name, other in recipe.exceptions.items()
     }
-    model = results.run.load_model(trial.hash)
+    model = network.model
     if full_precision(model.graph) != model.graph:
         raise UserError(
-            f"{results.run.path}: {trial.name} has low-bit layers already; only a float32 network "
-            "is quantized after training; pick another trial"
+            f"{network.title} has low-bit layers already; only a float32 network is quantized "
+            "after training; take another"
         )
     plan = plan_of(model.graph, wanted, others)
-    setting = setting or load_setting(results.config)
-    check_same_data(results.run.data_file, setting.splits)
-    train = setting.tensors.train
+    train = examples.tensors.train
     rows = torch.from_numpy(spread(train.labels.cpu().numpy(), recipe.num_images))
     images = train.inputs(rows.to(train.device), model.graph.input_shape)
-    validation: TensorSplit = setting.tensors.validation
+    validation: TensorSplit = examples.tensors.validation
     return model, plan, Calibration(images, recipe.method, recipe.per_channel, validation)
 
 
@@ -218,22 +188,11 @@ def spread(labels: NDArray[np.int64], count: int, seed: int = 0) -> NDArray[np.i
     return rows
 
 
-def ship_quantized(
-    results: RunResults,
-    trial: TrialResult,
-    found: QuantizedTrial,
-    to: Path,
-    formats: Sequence[str] = tuple(FORMATS),
-    *,
-    measure: bool = True,
-    batch: int | None = None,
-    setting: Setting | None = None,
-    say: Say = lambda step: None,
-) -> ExportReport:
-    """Writes a quantized network as files, each checked; see ``export_network``."""
+def quantized_network(network: TrainedNetwork, found: QuantizedNetwork) -> TrainedNetwork:
+    """Returns what is told of a network where it is shipped quantized."""
     weights: dict[str, Any] = {
         "from": "quantization after training",
-        "epochs": trial.evaluation.epochs,
+        "epochs": network.weights["epochs"],
         "validation_accuracy": found.accuracy,
         "validation_accuracy_before": found.accuracy_before,
         "method": found.recipe.method,
@@ -241,20 +200,17 @@ def ship_quantized(
         "images": found.num_images,
         "precisions": {name: precision.name for name, precision in found.precisions.items()},
     }
-    network = TrainedNetwork(found.architecture, found.model, weights)
-    setting = setting or load_setting(results.config)
-    return ship(
-        results, trial, network, to, formats, setting, measure=measure, batch=batch, say=say
-    )
+    if "source" in network.weights:
+        weights["source"] = network.weights["source"]
+    return replace(network, architecture=found.architecture, model=found.model, weights=weights)
 
 
 def latencies_of(
-    results: RunResults, models: Sequence[Model]
+    config: LatencyConfig, models: Sequence[Model]
 ) -> tuple[tuple[Latency, ...], str | None]:
-    """Returns what networks take on the run's device, or nothing and why."""
+    """Returns what networks take on a device, or nothing and why."""
     if not models:
         return (), None
-    config = results.config.latency
     runtime = config.runtime or get_device(config.device).runtime
     with Measurers(config) as measurers:
         try:

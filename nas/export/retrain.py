@@ -16,6 +16,7 @@ from safetensors.numpy import load_file
 from nas.data.images import concatenated
 from nas.data.splits import Splits
 from nas.data.tensors import place, training_device
+from nas.models.given import read_fitting
 from nas.problem.records import TrainingConfig
 from nas.problem.search_problem import Setting, load_setting
 from nas.runs.files import arrays_bytes, write_json, write_whole
@@ -62,6 +63,7 @@ def retrain(
     trial: TrialResult,
     epochs: int | None = None,
     *,
+    teacher: Path | None = None,
     with_validation: bool = False,
     setting: Setting | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
@@ -73,6 +75,7 @@ def retrain(
 
     Args:
         epochs: None takes five times those of the search.
+        teacher: A model folder to learn from; None takes that of the run, if it has one.
         with_validation: Whether the validation images are trained on too; nothing is chosen by
             them any more.
         setting: The run's data, where it is loaded already.
@@ -84,6 +87,8 @@ def retrain(
     run, setting = results.run, setting or load_setting(results.config)
     check_same_data(run.data_file, setting.splits)
     recipe = results.config.training
+    if teacher is not None:
+        recipe = replace(recipe, teacher=str(teacher))
     config = for_epochs(recipe, LONGER * recipe.epochs if epochs is None else epochs)
     if config.warmup_epochs != recipe.warmup_epochs:
         say(
@@ -93,7 +98,8 @@ def retrain(
     splits = joined(setting.splits) if with_validation else setting.splits
     tensors = place(splits, training_device(config.device))
     graph = run.load_architecture(trial.hash).graph
-    trained = train(graph, tensors, config, on_epoch=on_epoch)
+    taught_by = teacher_in(recipe, setting.splits)
+    trained = train(graph, tensors, config, teacher=taught_by, on_epoch=on_epoch)
     tested = confusion(trained.model, tensors.test)
     found = RetrainResult(
         hash=trial.hash,
@@ -107,6 +113,14 @@ def retrain(
     )
     save(run, found, trained.model, config)
     return found
+
+
+def teacher_in(recipe: TrainingConfig, splits: Splits) -> Model | None:
+    """Returns the network that a recipe names as its teacher; None where it names none."""
+    if recipe.teacher is None:
+        return None
+    path = Path(recipe.teacher)
+    return read_fitting(f"teacher {path}", path, splits).model
 
 
 def for_epochs(recipe: TrainingConfig, epochs: int) -> TrainingConfig:

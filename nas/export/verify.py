@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -25,14 +25,17 @@ from latency_models.onnx.parity import (
     changed_answers,
     check_parity,
 )
+from nas.data.splits import Normalization
 from nas.data.tensors import TensorSplit, TensorSplits
 from nas.export.formats import Format
 from nas.export.tolerance import RUNS, has_codes, nudged_bounds, nudged_logits
 from nas.training.accuracy import logits
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.model import Array, Model
+from search_spaces.graphs.operators import Shape
 
 PARITY_IMAGES = 256
+RANDOM_IMAGES, PATCHES = 32, 4  # patches of a side
 CHUNK_BYTES = 2**28  # of network inputs that one process is given
 TIME_LIMIT_S = 3600
 
@@ -57,8 +60,9 @@ class CheckReport:
     """What the files were found to do.
 
     Attributes:
-        parity: On validation images.
+        parity: On validation images, or on random ones where no images were given.
         test_correct: Test images that the network as trained gets right.
+        num_test: 0 where no images were given.
         file_correct: Test images that each file gets right; the same for real networks.
     """
 
@@ -68,21 +72,30 @@ class CheckReport:
     file_correct: Mapping[str, int]
 
     @property
+    def is_tested(self) -> bool:
+        """Whether there were images to test with."""
+        return self.num_test > 0
+
+    @property
     def test_accuracy(self) -> float:
+        """Of the network as trained; there must have been images to test with."""
+        assert self.is_tested
         return self.test_correct / self.num_test
 
 
 class FileChecker:
-    """What files are compared with: the network as trained, on validation and test images.
+    """What files are compared with: the network as trained, on images.
 
     Args:
         model: The network as trained.
-        tensors: The splits on the CPU, where float32 means float32.
+        images: On the CPU, where float32 means float32.
+        count: How many of them are compared output by output; the others are test images.
     """
 
-    def __init__(self, model: Model, tensors: TensorSplits) -> None:
+    def __init__(self, model: Model, images: TensorSplit, count: int) -> None:
         self.model = model
-        self.images, self.count = followed_by_test(tensors)
+        self.images = images
+        self.count = count
         self.trained = logits(model, self.images).numpy()
         self.labels = self.images.labels.numpy()
         self._bounds: dict[bool, Bounds] = {}
@@ -157,6 +170,33 @@ def followed_by_test(tensors: TensorSplits) -> tuple[TensorSplit, int]:
         rows=torch.arange(count + len(test)),
         labels=torch.cat((validation.labels[:count], test.labels)),
     ), count
+
+
+def drawn_images(shape: Shape, normalization: Normalization) -> TensorSplit:
+    """Returns random images of a network's input, of these statistics: patches with noise on them.
+
+    Args:
+        shape: ``(C, H, W)`` of the network's input.
+    """
+    channels, height, width = shape
+    rng = np.random.default_rng(0)
+    coarse = rng.normal(size=(RANDOM_IMAGES, channels, PATCHES, PATCHES))
+    rows, columns = (np.arange(side) * PATCHES // side for side in (height, width))
+    patches = coarse[:, :, rows][..., columns]
+    noise = rng.normal(size=patches.shape)
+    values = (patches + noise) / np.sqrt(2)
+    mean, std = (np.array(each)[:, None, None] for each in astuple(normalization))
+    pixels = np.clip(np.round(255 * (mean + std * values)), 0, 255).astype(np.uint8)
+    shift, scale = (torch.tensor(each, dtype=torch.float32) * 255 for each in (mean, std))
+    return TensorSplit(
+        "random images",
+        torch.from_numpy(pixels.transpose(0, 2, 3, 1).copy()),
+        torch.arange(RANDOM_IMAGES),
+        torch.zeros(RANDOM_IMAGES, dtype=torch.int64),
+        shift,
+        1 / scale,
+        1,
+    )
 
 
 def correct(outputs: Array, labels: NDArray[np.int64]) -> NDArray[np.bool_]:

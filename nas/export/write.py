@@ -9,15 +9,21 @@ from typing import Any
 
 from latency_models.devices.latency import DeviceBusyError, Latency
 from latency_models.onnx.parity import ParityError
+from nas.data.splits import Normalization
 from nas.data.tensors import place
 from nas.export import describe
 from nas.export.formats import FORMATS, Format, Measurers, Shipment, get_formats
-from nas.export.retrain import load_retrained
+from nas.export.network import TrainedNetwork, network_of_trial, weights_of
 from nas.export.tolerance import has_codes
-from nas.export.verify import CheckReport, FileCheck, FileChecker
+from nas.export.verify import (
+    CheckReport,
+    FileCheck,
+    FileChecker,
+    drawn_images,
+    followed_by_test,
+)
 from nas.models.swap import folder_beside
-from nas.problem.search_problem import Setting, load_setting
-from nas.runs.summary import check_same_data
+from nas.problem.search_problem import Examples, Setting, load_setting
 from nas.study.results import RunResults, TrialResult
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.graph import Graph
@@ -25,19 +31,6 @@ from search_spaces.graphs.model import Model, fold_batch_norm
 from search_spaces.space.space import Architecture
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class TrainedNetwork:
-    """A network to be shipped.
-
-    Attributes:
-        weights: Where they come from, and their validation accuracy, as JSON-ready data.
-    """
-
-    architecture: Architecture
-    model: Model
-    weights: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,51 +90,49 @@ def export_network(
     """
     get_formats(formats)
     check_place(to)
-    model, weights = weights_of(results, trial, retrained)
-    architecture = results.run.load_architecture(trial.hash)
-    network = TrainedNetwork(architecture, model, weights)
+    weights_of(results, trial, retrained)  # before the data, which takes longer
     setting = setting or load_setting(results.config)
-    check_same_data(results.run.data_file, setting.splits)
-    return ship(
-        results, trial, network, to, formats, setting, measure=measure, batch=batch, say=say
-    )
+    network = network_of_trial(results, trial, setting.splits, retrained=retrained)
+    return ship(network, to, formats, setting.examples, measure=measure, batch=batch, say=say)
 
 
 def ship(
-    results: RunResults,
-    trial: TrialResult,
     network: TrainedNetwork,
     to: Path,
-    formats: Sequence[str],
-    setting: Setting,
+    formats: Sequence[str] = tuple(FORMATS),
+    examples: Examples | None = None,
     *,
     measure: bool = True,
     batch: int | None = None,
     say: Say = lambda step: None,
 ) -> ExportReport:
-    """Writes a network that was made of ``trial``'s; see ``export_network``."""
+    """Writes a network as files, each checked; see ``export_network``.
+
+    Args:
+        examples: What files are checked on; None takes random images, and tells no accuracy.
+    """
     rows = get_formats(formats)
     check_place(to)
     if batch is not None and batch < 1:
         raise UserError(f"the batch of a file must be at least 1 image, got {batch}")
     deployed = fold_batch_norm(network.model)
-    with Measurers(results.config.latency) as measurers, folder_beside(to) as folder:
-        shipment = shipment_of(results, trial, network, setting, measurers, batch)
+    with Measurers(network.latency) as measurers, folder_beside(to) as folder:
+        shipment = shipment_of(network, deployed, measurers, batch)
         for source in (files("nas.export") / "predict.py", files("nas.data") / "picture.py"):
             (folder / source.name).write_text(source.read_text("utf-8"), "utf-8")
-        checker = FileChecker(network.model, place(setting.splits, "cpu"))
+        checker = checker_of(network, examples)
         found: dict[str, FileCheck] = {}
         exact: dict[str, str] = {}
         for row in rows:
             try:
-                found[row.file] = write_checked(row, shipment, folder, setting, checker, say)
+                found[row.file] = write_checked(row, shipment, folder, network, checker, say)
             except ParityError as error:
                 if not (row.rounds_biases and has_codes(deployed.graph)):
                     raise
                 say(f"writing {row.file} again, in its exact form")
                 exact[row.file] = str(error).removesuffix("; the file was not kept")
                 slow, plain = replace(shipment, exact=True), replace(row, rounds_biases=False)
-                found[row.file] = write_checked(plain, slow, folder, setting, checker, say)
+                found[row.file] = write_checked(plain, slow, folder, network, checker, say)
         checks = checker.report(found)
         measured: dict[str, Latency] = {}
         missed: dict[str, str] = {}
@@ -149,9 +140,8 @@ def ship(
             say("measuring latency")
             measured, missed = file_latencies(folder, rows, deployed.graph, measurers, batch)
         (folder / "metadata.json").unlink()
-        facts = describe.Facts(
-            results, trial, deployed, setting.splits, rows, network.weights, checks, exact
-        )
+        splits = None if examples is None else examples.splits
+        facts = describe.Facts(network, deployed, splits, rows, checks, exact)
         text = describe.readme(facts, measured, folder)
         (folder / "README.md").write_text(text, "utf-8")
         known = describe.metadata(facts, measured, missed, folder, processor_of(rows, measurers))
@@ -163,7 +153,7 @@ def ship(
             network.weights["validation_accuracy"],
             checks,
             exact,
-            trial.evaluation.latency,
+            network.searched,
             measured,
             missed,
         )
@@ -173,7 +163,7 @@ def write_checked(
     row: Format,
     shipment: Shipment,
     folder: Path,
-    setting: Setting,
+    network: TrainedNetwork,
     checker: FileChecker,
     say: Say,
 ) -> FileCheck:
@@ -186,7 +176,7 @@ def write_checked(
     # What predict.py reads; all else, with what the checks find out, is written at the end.
     known = {
         "input": shipment.input,
-        "class_names": setting.splits.train.class_names,
+        "class_names": network.class_names,
         "processor": processor_of([row], shipment.measurers),
         "files": describe.sha256s(folder),
     }
@@ -203,42 +193,28 @@ def processor_of(rows: Sequence[Format], measurers: Measurers) -> dict[str, Any]
     return {"mcpu": worker.target, "features": list(worker.instruction_sets)}
 
 
-def weights_of(
-    results: RunResults, trial: TrialResult, retrained: bool
-) -> tuple[Model, dict[str, Any]]:
-    """Returns the trained model, and where its weights come from."""
-    if retrained:
-        model, found = load_retrained(results.run, trial.hash)
-        return model, {
-            "from": "retraining",
-            "epochs": found.epochs,
-            "validation_accuracy": found.validation_accuracy,
-        }
-    return results.run.load_model(trial.hash), {
-        "from": "the search",
-        "epochs": trial.evaluation.epochs,
-        "validation_accuracy": trial.evaluation.values.get("accuracy"),
-    }
+def checker_of(network: TrainedNetwork, examples: Examples | None) -> FileChecker:
+    """Returns what holds files against the network, on images of its data or on random ones."""
+    if examples is not None:
+        return FileChecker(network.model, *followed_by_test(place(examples.splits, "cpu")))
+    shape = network.model.graph.input_shape
+    known = network.input.normalization or Normalization((0.5,) * shape[0], (0.25,) * shape[0])
+    images = drawn_images(shape, known)
+    return FileChecker(network.model, images, len(images))
 
 
 def shipment_of(
-    results: RunResults,
-    trial: TrialResult,
-    network: TrainedNetwork,
-    setting: Setting,
-    measurers: Measurers,
-    batch: int | None,
+    network: TrainedNetwork, deployed: Model, measurers: Measurers, batch: int | None
 ) -> Shipment:
-    deployed = fold_batch_norm(network.model)
-    given = describe.input_metadata(deployed, setting.splits, results.config.data.settings)
+    given = describe.input_metadata(network)
     properties = {
-        "hwnas.hash": trial.hash,
-        "hwnas.class_names": json.dumps(setting.splits.train.class_names),
+        "hwnas.hash": network.hash,
+        "hwnas.class_names": json.dumps(network.class_names),
         "hwnas.input": json.dumps(given),
     }
     searched = network.architecture
     return Shipment(
-        results.config.name,
+        network.run or network.name,
         Architecture(searched.space, searched.genes, deployed.graph),
         deployed,
         given,

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import torch
+
 from nas.data.images import ImageData
 from nas.data.splits import Normalization, Splits, normalized_by
 from nas.data.tensors import place, training_device
@@ -25,6 +27,7 @@ def examples_of(
         UserError: If the data cannot be read, has other classes or channels, or is to be
             normalised otherwise than the network expects.
     """
+    torch.set_num_threads(1)  # as for runs: it repeats exactly
     size = stored.input.image_shape or stored.input_shape
     splits, notes = load_splits(data, (size[1], size[2]))
     check_classes(stored, splits.train)

@@ -48,7 +48,7 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
         "name": str,
         "run": str | None,
         "input": Mapping[str, Any],
-        "class_names": tuple[str, ...],
+        "class_names": tuple[str, ...] | None,
         "weights": Mapping[str, Any],
         "files": Mapping[str, str],
     },

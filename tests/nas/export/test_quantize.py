@@ -4,19 +4,23 @@ import json
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
 from nas.export.lowering import Calibration, plan_of, raised, sensitivities
+from nas.export.network import TrainedNetwork, network_of_trial
 from nas.export.quantize import (
-    QuantizedTrial,
-    quantize_trial,
-    sensitivity_of_trial,
-    ship_quantized,
+    QuantizationRecipe,
+    QuantizedNetwork,
+    quantize,
+    quantized_network,
+    sensitivity,
     spread,
 )
+from nas.export.write import ship
 from nas.problem.search_problem import Setting
 from nas.study.results import RunResults
 from nas.training.accuracy import accuracy
@@ -38,9 +42,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     return make_trained_run(tmp_path_factory.mktemp("run"), space=SPACE)
 
 
-def quantized(trained: Trained, precision: str, **how: object) -> QuantizedTrial:
+def network(trained: Trained) -> TrainedNetwork:
     results, setting = trained
-    return quantize_trial(results, results.front[0], precision, setting=setting, **how)  # type: ignore[arg-type]
+    return network_of_trial(results, results.front[0], setting.splits)
+
+
+def quantized(trained: Trained, precision: str, **how: Any) -> QuantizedNetwork:  # noqa: ANN401
+    recipe = QuantizationRecipe(precision, **how)
+    return quantize(network(trained), recipe, trained[1].examples)
 
 
 def test_rows_are_spread_over_all_classes_in_a_mixed_order() -> None:
@@ -72,8 +81,7 @@ def test_data_in_the_order_of_its_classes_is_calibrated_as_all_of_it_is(tmp_path
 def test_sensitivity_lowers_the_layers_that_quantizing_lowers(
     trained: Trained, precision: str
 ) -> None:
-    results, setting = trained
-    rows = sensitivity_of_trial(results, results.front[0], precision, setting=setting)
+    rows = sensitivity(network(trained), QuantizationRecipe(precision), trained[1].examples)
     found = quantized(trained, precision)
 
     lowered = {name: p for name, p in found.precisions.items() if p != FP32}
@@ -135,16 +143,14 @@ def test_numbers_of_images_that_make_no_sense_are_refused(trained: Trained) -> N
 def test_a_quantized_network_is_shipped_checked_and_as_small_as_it_is_said_to_be(
     trained: Trained, precision: str, tmp_path: Path
 ) -> None:
-    results, setting = trained
+    _, setting = trained
     found = quantized(trained, precision)
-    report = ship_quantized(
-        results,
-        results.front[0],
-        found,
+    report = ship(
+        quantized_network(network(trained), found),
         tmp_path / "q",
         ["onnx", "torch"],
+        setting.examples,
         measure=False,
-        setting=setting,
     )
 
     known = json.loads((tmp_path / "q/metadata.json").read_text())
