@@ -7,7 +7,7 @@ evaluation there.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from time import perf_counter
 
 from latency_models.devices.latency import Latency, MeasurementError, NotProfiledError
@@ -71,7 +71,11 @@ class Evaluator:
                 raise
             steps.reason = str(error)
         evaluation = steps.evaluation(graph_hash(architecture.graph))
-        arrays = dict(steps.training.model.arrays) if steps.training else None
+        arrays = None
+        if steps.training is not None:
+            model = steps.training.model
+            architecture = replace(architecture, graph=model.graph)  # given ones name their nodes
+            arrays = dict(model.arrays)
         self.run.save_evaluation(architecture, evaluation, arrays)
         self.training.forget(evaluation.hash)
         return evaluation
@@ -124,7 +128,7 @@ class Steps:
     @property
     def stopped(self) -> bool:
         """Whether training ended before all its epochs were run."""
-        return self.training is not None and self.training.epochs_run < self.epochs
+        return self.training is not None and not self.training.finished
 
     @property
     def epochs(self) -> int:

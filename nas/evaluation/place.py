@@ -14,8 +14,9 @@ from nas.evaluation.evaluator import Evaluator
 from nas.evaluation.instruments import Instruments, make_source, needs_latency
 from nas.evaluation.latency import NetworkTimer
 from nas.evaluation.workers import Workers, local_training, local_workers
+from nas.models.given import load_whole_setting
 from nas.problem.records import RunConfig
-from nas.problem.search_problem import Setting, load_setting
+from nas.problem.search_problem import Setting
 from nas.runs.folder import RunFolder
 
 
@@ -83,7 +84,7 @@ class LocalPlace:
         return True
 
     def prepare(self, config: RunConfig, /) -> Setting:
-        return load_setting(config)
+        return load_whole_setting(config)
 
     @contextmanager
     def open(

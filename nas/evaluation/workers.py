@@ -21,12 +21,13 @@ from typing import Any, Protocol
 from nas.evaluation.early_stopping import Rungs
 from nas.evaluation.evaluator import Evaluator
 from nas.evaluation.instruments import Instruments, make_source, needs_latency
+from nas.models.given import check_same_models, load_whole_setting
 from nas.problem.records import RunConfig
 from nas.problem.run_file import read_run_file
-from nas.problem.search_problem import Setting, load_setting
+from nas.problem.search_problem import Setting
 from nas.runs.evaluation import Evaluation
 from nas.runs.folder import RunFolder
-from nas.training.candidate import LocalTraining
+from nas.training.candidate import CandidateTraining, GivenWeights, LocalTraining
 from nas.training.checkpoints import FolderCheckpoints
 from nas.training.loop import EpochReport
 from search_spaces.space.architecture import from_json, graph_hash, to_json
@@ -272,7 +273,8 @@ def evaluate_in_process(architecture: Mapping[str, Any]) -> str:
 def open_evaluator(run: RunFolder, instruments: Instruments) -> Evaluator:
     """Loads what a worker process needs; it is let go of when the process ends."""
     config = read_run_file(run.config_file).config()
-    setting = load_setting(config)
+    setting = load_whole_setting(config)
+    check_same_models(run, setting)
     source = None
     if needs_latency(config):
         resources = _STATE["resources"] = ExitStack()
@@ -281,7 +283,7 @@ def open_evaluator(run: RunFolder, instruments: Instruments) -> Evaluator:
     return Evaluator(config, local_training(config, run, setting), source, run)
 
 
-def local_training(config: RunConfig, run: RunFolder, setting: Setting) -> LocalTraining:
+def local_training(config: RunConfig, run: RunFolder, setting: Setting) -> CandidateTraining:
     """Returns what trains in this process, with the checkpoints and the rungs of the run."""
     rungs = Rungs(run, config, setting.baseline_hashes)
 
@@ -289,4 +291,7 @@ def local_training(config: RunConfig, run: RunFolder, setting: Setting) -> Local
         return rungs.may_go_on(key, values, report.epoch, report.scores)
 
     checkpoints = FolderCheckpoints(run.checkpoints)
-    return LocalTraining(config, setting.tensors, checkpoints, may_go_on)
+    training = LocalTraining(
+        config, setting.tensors, checkpoints, may_go_on, teacher=setting.teacher
+    )
+    return GivenWeights(training, setting.trained, setting.tensors.validation)

@@ -8,8 +8,11 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from glob import glob
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel
 
 from nas.problem.records import DataConfig
 from nas.problem.run_file import RunFile
@@ -33,7 +36,7 @@ def paths_in(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def with_absolute_paths(file: RunFile, own: RunFile | None = None) -> RunFile:
-    """Returns a run file with absolute paths to its data.
+    """Returns a run file with absolute paths to its data, its teacher and its baselines.
 
     Args:
         own: What the run that is gone on with has kept: a relative path stays what it was there,
@@ -42,7 +45,25 @@ def with_absolute_paths(file: RunFile, own: RunFile | None = None) -> RunFile:
     given = dict(file.data.model_extra or {})
     before = dict(own.data.model_extra or {}) if own is not None else {}
     found = {key: absolute(path, before.get(key)) for key, path in paths_in(given)}
-    return file.model_copy(update={"data": file.data.model_copy(update=found)})
+    teacher = own.training.teacher if own is not None else None
+    baselines = own.baselines if own is not None else ()
+    changed = {
+        "data": file.data.model_copy(update=found),
+        "training": with_absolute(file.training, "teacher", teacher),
+        "baselines": tuple(
+            with_absolute(item, "model", kept.model if kept is not None else None)
+            for item, kept in zip_longest(file.baselines, baselines[: len(file.baselines)])
+        ),
+    }
+    return file.model_copy(update=changed)
+
+
+def with_absolute(section: BaseModel, key: str, before: object) -> BaseModel:
+    """Returns a section of a run file with an absolute path under a key, where there is one."""
+    path = getattr(section, key)
+    if path is None:
+        return section
+    return section.model_copy(update={key: absolute(path, before)})
 
 
 def absolute(path: str, before: object = None) -> str:

@@ -38,6 +38,7 @@ class TrainingConfig:
             those of needless channels to zero; see `nas.training.sparsity`.
         fp32_epochs: Epochs in float32 before those of a low-bit network, for its first weights and
             its teacher. Networks without low-bit layers have none.
+        teacher: Path of a model folder or export whose outputs are learnt from beside the labels.
         distillation_weight: Share of the loss that is the distance from the teacher's outputs,
             where there is a teacher.
         distillation_temperature: What both outputs are divided by to compare them.
@@ -59,6 +60,7 @@ class TrainingConfig:
     norm_momentum: float = 0.1
     norm_l1: float = 0.0
     fp32_epochs: int = 0
+    teacher: str | None = None
     distillation_weight: float = 0.5
     distillation_temperature: float = 4.0
     mixed_precision: Switch = "auto"
@@ -93,6 +95,8 @@ class TrainingConfig:
         weight, temperature = self.distillation_weight, self.distillation_temperature
         check_training("distillation_weight", weight, 0 <= weight <= 1, "in [0, 1]")
         check_training("distillation_temperature", temperature, temperature > 0, "above 0")
+        learns = self.teacher is None or weight > 0
+        check_training("distillation_weight", weight, learns, "above 0 where there is a teacher")
         for name, kind in (
             ("optimizer", OptimizerName),
             ("mixed_precision", Switch),
@@ -163,19 +167,35 @@ class LatencyConfig:
 
 @dataclass(frozen=True, slots=True)
 class BaselineConfig:
-    """A published network to start from and compare with.
+    """A network to start from and compare with: a published one, or one that is trained.
 
     Attributes:
+        network: Name of a published one, which the search trains.
         precision: Of all layers but the first and the last, which have 8 bits, or float32 where
             maps are real.
+        model: A model folder or export, which keeps its weights and is not trained.
     """
 
-    network: str
+    network: str | None = None
     width: float = 1.0
     resolution: int | None = None
     precision: str = FP32.name
+    model: str | None = None
 
     def __post_init__(self) -> None:
+        if (self.network is None) == (self.model is None):
+            raise UserError(
+                "a baseline must have either 'network', the name of a published one, or 'model', "
+                f"the path of a trained one, got {self.network!r} and {self.model!r}"
+            )
+        if self.model is not None:
+            if (self.width, self.resolution, self.precision) != (1.0, None, FP32.name):
+                raise UserError(
+                    f"baseline {self.model}: a model is taken as it is; leave out width, "
+                    "resolution and precision"
+                )
+            return
+        assert self.network is not None
         get_network(self.network)
         get_precision(self.precision)
         check("width", self.width, self.width > 0, "above 0")

@@ -137,8 +137,16 @@ def folder_name(name: str) -> str:
 
 
 def networks(value: object) -> object:
-    """A network's name stands for the network at its usual size."""
-    return [{"network": v} if isinstance(v, str) else v for v in listed(value)]  # type: ignore[attr-defined]
+    """A network's name stands for it at its usual size, a path for the model that lies there."""
+    return [baseline_keys(v) if isinstance(v, str) else v for v in listed(value)]  # type: ignore[attr-defined]
+
+
+def baseline_keys(text: str) -> dict[str, str]:
+    """
+    >>> baseline_keys("resnet18"), baseline_keys("models/vgg")
+    ({'network': 'resnet18'}, {'model': 'models/vgg'})
+    """
+    return {"model" if "/" in text else "network": text}
 
 
 class RunFile(Strict):

@@ -1,7 +1,7 @@
 """Setting: the data, the space and the baselines that a configuration means, loaded once."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from nas.data.splits import Splits, normalized_by, split
 from nas.data.tensors import TensorSplits, place, training_device
 from nas.problem.records import BaselineConfig, DataConfig, RunConfig
 from search_spaces.graphs.errors import UserError
+from search_spaces.graphs.model import Model
 from search_spaces.graphs.precision import FP32, get_precision
 from search_spaces.networks import get_network
 from search_spaces.quantization.reprecision import uniform
@@ -44,6 +45,8 @@ class Setting:
         tensors: The splits on the training device.
         baselines: The published networks to start from, by name; those inside the space with
             genes.
+        teacher: What all trainings learn from; None where the configuration names none.
+        trained: Baselines whose weights are given, by the hash of their graph.
         notes: What of the data was left out or taken otherwise than it stands, one line each.
     """
 
@@ -52,6 +55,8 @@ class Setting:
     space: StagedSpace
     baselines: Mapping[str, Architecture]
     notes: tuple[str, ...] = ()
+    teacher: Model | None = None
+    trained: Mapping[str, Model] = field(default_factory=dict)
 
     @property
     def examples(self) -> Examples:
@@ -65,6 +70,9 @@ class Setting:
 
 def load_setting(config: RunConfig) -> Setting:
     """Loads the data and fits the space to it.
+
+    Trained networks that the configuration names, as its teacher or as baselines, are left out:
+    `nas.models.given.load_whole_setting` reads them too.
 
     Raises:
         UserError: If the data cannot be read or split, or a baseline cannot have the resolution
@@ -80,7 +88,11 @@ def load_setting(config: RunConfig) -> Setting:
         splits,
         place(splits, training_device(config.training.device)),
         space,
-        {baseline_name(item): baseline(item, space) for item in config.baselines},
+        {
+            baseline_name(item): baseline(item, space)
+            for item in config.baselines
+            if item.model is None
+        },
         notes,
     )
 
@@ -123,6 +135,7 @@ def space_for(config: RunConfig, in_channels: int, num_classes: int) -> StagedSp
 
 def baseline(item: BaselineConfig, space: StagedSpace) -> Architecture:
     resolution = item.resolution or max(space.resolutions)
+    assert item.network is not None
     try:
         graph = get_network(item.network)(
             width=item.width,

@@ -2,6 +2,7 @@
 
     run.json               format version; when, where, with what versions and command it was made
     data.json              sizes and fingerprints of the data's splits
+    models.json            fingerprints of trained networks that were given, where some were
     config.yaml            the configuration as resolved
     study.journal          Optuna's journal (unless the study lives in a database)
     architectures/HASH.json, evaluations/HASH.json, weights/HASH.safetensors
@@ -87,6 +88,10 @@ class RunFolder:
     @property
     def data_file(self) -> Path:
         return self.path / "data.json"
+
+    @property
+    def models_file(self) -> Path:
+        return self.path / "models.json"
 
     @property
     def log_file(self) -> Path:

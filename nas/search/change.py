@@ -98,7 +98,9 @@ def plan_change(before: RunResults, config: RunConfig) -> Change:
             for t in before.trials
             if t.hash in kept and has_objectives(config, kept[t.hash])
         )
-        front = {t.hash for t in replace(before, config=config, trials=held).front}
+        # What was given with its weights is trained for no epochs, whatever the others are.
+        trained = replace(before, config=config, trials=held).front
+        front = {t.hash for t in trained if t.evaluation.epochs}
         again += [
             (t, f"are the front, for {new} epochs") for t in before.trials if t.hash in front
         ]
@@ -134,7 +136,7 @@ def has_objectives(config: RunConfig, evaluation: Evaluation) -> bool:
 
 def set_aside(evaluation: Evaluation, epochs: int) -> Evaluation:
     """Returns a finished evaluation as one whose training ended early, which it did by now."""
-    if evaluation.status != "finished":
+    if evaluation.status != "finished" or not evaluation.epochs:  # its weights were given
         return evaluation
     return replace(
         evaluation,

@@ -22,10 +22,11 @@ from nas.evaluation.instruments import (
     slowed_down,
 )
 from nas.evaluation.latency import NetworkTimer
+from nas.models.given import load_whole_setting
 from nas.problem.formatting import in_words, milliseconds
 from nas.problem.records import RunConfig
 from nas.problem.run_file import RunFile, to_yaml
-from nas.problem.search_problem import Setting, load_setting
+from nas.problem.search_problem import Setting
 from nas.runs.evaluation import Evaluation
 from nas.runs.folder import RunFolder, create_run
 from nas.search.proposals.gate import Gate
@@ -51,7 +52,7 @@ def dry_run(file: RunFile, *, say: Say = print) -> Evaluation:
     """
     config = file.config()
     clock = Clock(say)
-    setting = load_setting(config)
+    setting = load_whole_setting(config)
     clock.done(
         f"data: {len(setting.splits.train)} train, {len(setting.splits.validation)} validation, "
         f"{len(setting.splits.test)} test images of {setting.splits.train.num_classes} classes"
@@ -76,7 +77,8 @@ def try_architecture(
         config, training=replace(config.training, epochs=1, warmup_epochs=0), constraints=()
     )
     key = graph_hash(architecture.graph)
-    training = LocalTraining(one_epoch, setting.tensors, FolderCheckpoints(run.checkpoints))
+    checkpoints = FolderCheckpoints(run.checkpoints)
+    training = LocalTraining(one_epoch, setting.tensors, checkpoints, teacher=setting.teacher)
     if not needs_latency(config):
         evaluation = Evaluator(one_epoch, training, None, run).evaluate(architecture)
     else:

@@ -22,6 +22,7 @@ from latency_models.devices.device import get_device
 from latency_models.devices.host import cpu_name
 from nas.evaluation.free_rules import FreeRules
 from nas.evaluation.instruments import needs_latency
+from nas.models.given import given_models
 from nas.problem import yaml_text
 from nas.problem.data_paths import is_path
 from nas.problem.records import RunConfig
@@ -138,7 +139,7 @@ MAY_CHANGE = frozenset(
     {
         *("search.trials", "search.workers", "search.timeout", "search.cpus", "search.gpus"),
         *("latency.time_limit_s", "latency.max_drift"),
-        "search.keep_weights",
+        *("search.keep_weights", "training.teacher"),
     }
 )
 OWN = frozenset({"data", "search.storage", "search.workers", "search.trials", "resources"})
@@ -147,7 +148,7 @@ OWN = frozenset({"data", "search.storage", "search.workers", "search.trials", "r
 def may_change(key: str) -> bool:
     """Whether a key of the run file may differ where a run is gone on with.
 
-    Data may lie elsewhere; that it is the same, its fingerprints tell.
+    Data and a teacher may lie elsewhere; that they are the same, their fingerprints tell.
     """
     section, _, name = key.partition(".")
     return key in MAY_CHANGE or (section == "data" and is_path(name))
@@ -170,11 +171,15 @@ def terms_of(
             data.pop(section, None)
     fingerprints = data_summary(setting.splits)["fingerprints"]
     measures_here = is_here and needs_latency(config) and is_this_machine(config)
+    given = {name: fingerprint[:16] for name, fingerprint in given_models(setting).items()}
+    norm = setting.splits.normalization if config.data.normalization is not None else None
     return {
         "config": data,
         "version": versions()["hwnas"],
         "data": {name: fingerprint[:16] for name, fingerprint in fingerprints.items()},
         "cpu": cpu_name() if measures_here else None,
+        **({"models": given} if given else {}),
+        **({"normalization": [*norm.mean, *norm.std]} if norm is not None else {}),
     }
 
 

@@ -20,6 +20,7 @@ from nas.evaluation.instruments import Instruments, slowed_down
 from nas.evaluation.kernel_table import KernelTable, KernelTimer
 from nas.evaluation.latency import NetworkTimer, patient_latency
 from nas.evaluation.place import LocalPlace, Place
+from nas.models.given import check_same_models, check_taught, note_models
 from nas.problem.data_paths import with_absolute_paths
 from nas.problem.records import RunConfig
 from nas.problem.run_file import RunFile, read_run_file, to_yaml
@@ -143,6 +144,7 @@ def run_search(
         log.info("%s", note)
         on_note(note)
     queue = fitted(setting.space, enqueue)
+    check_taught(setting.teacher, (architecture.graph for architecture in queue))
     get_device(config.latency.device)
     model = instruments.needed_model(config)
     # Nothing is written before all that was given is known to be right.
@@ -175,6 +177,8 @@ def opened_run(search: CheckedSearch, say: Callable[[str], None]) -> Iterator[Ru
             create_run(run.path, to_yaml(search.file))
         with logging_to(run.log_file):
             check_same_data(run.data_file, search.setting.splits)  # before its place is noted
+            if run.data_file.exists():  # it was begun before
+                check_same_models(run, search.setting)
             if search.changed:
                 refuse_change_of_shared(search.config, run, lock)
                 change_run(run, search.config, search.changed, say)
@@ -286,12 +290,13 @@ def tidy_up(run: RunFolder, file: RunFile) -> None:
 
 
 def note_data(run: RunFolder, setting: Setting) -> None:
-    """Keeps in the run which images it saw.
+    """Keeps in the run which images it saw, and what trained networks it was given.
 
     Raises:
         UserError: If they are others than before.
     """
     check_same_data(run.data_file, setting.splits)
+    note_models(run, setting)
     write_json(run.data_file, data_summary(setting.splits))
 
 

@@ -12,9 +12,11 @@ from time import monotonic, perf_counter
 from typing import Protocol
 
 from latency_models.devices.lock import making_way
-from nas.data.tensors import TensorSplits
+from nas.data.tensors import TensorSplit, TensorSplits
+from nas.models.folder import fingerprint
 from nas.problem.records import RunConfig
 from nas.runs.files import DiskFullError, is_full
+from nas.training.accuracy import confusion
 from nas.training.checkpoints import Checkpoints
 from nas.training.loop import EpochReport, TrainingResult, go_on, train
 from nas.training.state import (
@@ -27,6 +29,7 @@ from nas.training.state import (
 )
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.graph import Graph
+from search_spaces.graphs.model import Model
 from search_spaces.space.architecture import graph_hash
 
 CHECKPOINT_EVERY_S = 30.0
@@ -73,6 +76,7 @@ class LocalTraining:
     """Trains in this process, and saves a checkpoint now and then.
 
     Args:
+        teacher: What all candidates learn from, if anything.
         may_go_on: Asked after each epoch but the last; it must answer the same again for an epoch
             that is run once more, from a checkpoint before it.
         every_s: Least seconds between two checkpoints; 0 saves one after every epoch.
@@ -86,8 +90,10 @@ class LocalTraining:
         may_go_on: MayGoOn = always,
         *,
         every_s: float = CHECKPOINT_EVERY_S,
+        teacher: Model | None = None,
     ) -> None:
         self.config = config
+        self.teacher = teacher
         self.data = data
         self.checkpoints = checkpoints
         self.may_go_on = may_go_on
@@ -131,6 +137,7 @@ class LocalTraining:
                 graph,
                 self.data,
                 self.config.training,
+                teacher=self.teacher,
                 before_step=limit.before_step,
                 state=state,
                 on_state=save_now_and_then,
@@ -152,11 +159,48 @@ class LocalTraining:
     def recipe(self, graph: Graph) -> Recipe:
         """Returns what the states of a candidate's training belong to."""
         device = self.data.train.device.type
-        return Recipe(graph, self.config.training, self.data_fingerprint, device)
+        return Recipe(
+            graph, self.config.training, self.data_fingerprint, device, self.teacher_fingerprint
+        )
+
+    @cached_property
+    def teacher_fingerprint(self) -> str | None:
+        return None if self.teacher is None else fingerprint(self.teacher)
 
     @cached_property
     def data_fingerprint(self) -> str:
         return data_fingerprint(self.data)
+
+
+class GivenWeights:
+    """Takes networks as they are whose weights are given, and has all others trained.
+
+    Args:
+        given: By the hash of their graph.
+        split: What they are scored on.
+    """
+
+    def __init__(
+        self, training: CandidateTraining, given: Mapping[str, Model], split: TensorSplit
+    ) -> None:
+        self.training = training
+        self.given = given
+        self.split = split
+
+    def __call__(self, graph: Graph, values: Mapping[str, float], /) -> TrainingResult:
+        model = self.given.get(graph_hash(graph))
+        if model is None:
+            return self.training(graph, values)
+        start = perf_counter()
+        try:
+            found = confusion(model, self.split)
+        except FloatingPointError as error:
+            raise CandidateFailedError(f"its weights were given: {error}") from None
+        seconds = perf_counter() - start
+        return TrainingResult(model, (), (), seconds, finished=True, confusion=found)
+
+    def forget(self, key: str) -> None:
+        self.training.forget(key)
 
 
 class TimeLimit:

@@ -57,7 +57,7 @@ class TrainingResult:
     Attributes:
         model: Its coded weights are on their grids; the real numbers behind them are gone.
         train_loss: Mean over each finished epoch; those in float32 before are left out.
-        validation_accuracy: After each finished epoch, in 0..1.
+        validation_accuracy: After each finished epoch, in 0..1; none of weights that were given.
         finished: False where the deadline came first, or where it was ended early.
         confusion: On the validation images, after the last finished epoch.
     """
@@ -75,8 +75,8 @@ class TrainingResult:
 
     @property
     def accuracy(self) -> float:
-        """Validation accuracy after the last finished epoch."""
-        return self.validation_accuracy[-1]
+        """Validation accuracy after the last finished epoch, or of weights that were given."""
+        return (self.validation_accuracy or (self.confusion.accuracy,))[-1]
 
     @property
     def scores(self) -> dict[str, float]:

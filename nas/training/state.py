@@ -94,17 +94,20 @@ class Recipe:
     Attributes:
         data: Fingerprint of the images, as `data_fingerprint` gives it.
         device: Type of the device: others draw other random numbers.
+        teacher: Fingerprint of the network that is learnt from, if one was given.
     """
 
     graph: Graph
     config: TrainingConfig
     data: str
     device: str
+    teacher: str | None = None
 
     @property
     def fingerprint(self) -> str:
         """Fingerprint of how the network is trained, and where."""
-        text = json.dumps([told(self.config), self.device], sort_keys=True)
+        given = [] if self.teacher is None else [self.teacher]
+        text = json.dumps([told(self.config), self.device, *given], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
@@ -113,8 +116,13 @@ class Recipe:
 
 
 def told(record: Any) -> dict[str, Any]:  # noqa: ANN401  (any dataclass)
-    """Returns the settings of a recipe, the younger ones where they are not the default."""
-    values = {item: getattr(record, item.name) for item in fields(record)}
+    """Returns the settings of a recipe, the younger ones where they are not the default.
+
+    Where a teacher lies is left out: which it is counts.
+    """
+    values = {
+        item: getattr(record, item.name) for item in fields(record) if item.name != "teacher"
+    }
     return {
         item.name: told(value) if is_dataclass(value) else value
         for item, value in values.items()

@@ -33,12 +33,14 @@ from nas.evaluation.ray.trainable import (
 from nas.evaluation.ray.training import TuneTraining
 from nas.evaluation.ray.tune import TuneRun
 from nas.evaluation.workers import ATTEMPTS, WorkerLostError, give_up
+from nas.models.given import load_whole_setting
 from nas.problem.records import RunConfig
-from nas.problem.search_problem import Setting, load_setting
+from nas.problem.search_problem import Setting
 from nas.runs.activity import ActivityLog
 from nas.runs.evaluation import Evaluation
 from nas.runs.folder import RunFolder
 from nas.runs.summary import data_summary
+from nas.training.candidate import GivenWeights
 from search_spaces.space.architecture import graph_hash
 from search_spaces.space.space import Architecture
 
@@ -70,7 +72,7 @@ class RayPlace:
     def prepare(self, config: RunConfig, /) -> Setting:
         """Loads the data here, on the CPU, and sees to it that every node has the same."""
         here = replace(config, training=replace(config.training, device="cpu"))
-        setting = load_setting(here)
+        setting = load_whole_setting(here)
         check_resources(self.cluster, config)
         check_nodes(self.cluster, config, data_summary(setting.splits)["fingerprints"])
         return setting
@@ -91,10 +93,12 @@ class RayPlace:
             survey=survey(),
             checkpoint_every_s=self.checkpoint_every_s,
             open_training=self.open_training,
+            teacher=setting.teacher,
         )
         tuning = TuneRun(shared, config.search.cpus, config.search.gpus)
         source = make_source(config, run, measurer, model) if needs_latency(config) else None
-        training = TuneTraining(run, tuning, keeper)
+        trained = TuneTraining(run, tuning, keeper)
+        training = GivenWeights(trained, setting.trained, setting.tensors.validation)
         evaluator = Evaluator(config, training, source, run)
         room = Room(config, self.most_trainings)
         reporter = Reporter(

@@ -22,6 +22,7 @@ from nas.runs.summary import data_summary
 from nas.training.candidate import CandidateTraining, LocalTraining, MayGoOn
 from nas.training.checkpoints import Checkpoints
 from nas.training.loop import EpochReport
+from search_spaces.graphs.model import Model
 from search_spaces.space.architecture import from_json
 
 CHECKPOINT_EVERY_S = 10.0  # moving to another node is more likely than dying at home
@@ -43,7 +44,14 @@ def open_training(
     if data_summary(setting.splits)["fingerprints"] != shared.fingerprints:
         raise UnfitNodeError(f"{node()} has another copy of the data; put the driver's there")
     every_s = shared.checkpoint_every_s
-    return LocalTraining(config, setting.tensors, checkpoints, may_go_on, every_s=every_s)
+    return LocalTraining(
+        config,
+        setting.tensors,
+        checkpoints,
+        may_go_on,
+        every_s=every_s,
+        teacher=shared.teacher,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +66,7 @@ class Shared:
         survey: The driver's versions, as `nas.evaluation.ray.nodes.sources.survey` tells them.
         checkpoint_every_s: Least seconds between two checkpoints of a training.
         open_training: Makes what trains in an actor.
+        teacher: What all candidates learn from, if anything; it travels to each actor once.
     """
 
     config: RunConfig
@@ -67,6 +76,7 @@ class Shared:
     survey: Mapping[str, Any]
     checkpoint_every_s: float = CHECKPOINT_EVERY_S
     open_training: OpenTraining = open_training
+    teacher: Model | None = None
 
 
 def shared_config(config: RunConfig) -> RunConfig:
