@@ -32,11 +32,8 @@ DIGITS = DataConfig("digits", {}, 100, 100, 200)
 NAMES = tuple(map(str, range(10)))
 
 
-def exported(
-    to: Path, formats: tuple[str, ...] = ("onnx", "torch"), **known: object
-) -> ExportReport:
-    network = network_of_model(small_model(**known))
-    return ship(network, to, formats, measure=False)
+def exported(to: Path, *formats: str, **known: Any) -> ExportReport:  # noqa: ANN401
+    return ship(network_of_model(small_model(**known)), to, formats, measure=False)
 
 
 def predicted(folder: Path, *words: str, code: int = 0) -> str:
