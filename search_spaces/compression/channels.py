@@ -203,7 +203,7 @@ FOLLOW: dict[type[ops.Operator], Callable[..., Atoms]] = {
     **dict.fromkeys(
         (
             *(ops.Activate, ops.MaxPool, ops.AvgPool, ops.GlobalAvgPool),
-            *(ops.Dropout, ops.Quantize),
+            *(ops.Dropout, ops.Quantize, ops.BatchNorm),
         ),
         carried,
     ),

@@ -14,6 +14,7 @@ from search_spaces.graphs.operators import (
     Activate,
     Add,
     AvgPool,
+    BatchNorm,
     ChannelShuffle,
     ChannelSplit,
     Concat,
@@ -63,8 +64,8 @@ def residual(
 def project(
     draw: st.DrawFn, net: GraphBuilder, name: str, x: Node, other: Node, norm: Norm
 ) -> Node:
-    """Pre-activation: the lone activation of a sum is what the branch reads."""
-    y = net.add(f"{name}.act", Activate("relu"), x)
+    """Pre-activation: the branch reads a norm or an activation of its own."""
+    y = net.add(f"{name}.act", BatchNorm() if norm == "batch" else Activate("relu"), x)
     y = net.add(f"{name}.conv", Conv2d(x.shape[0], (3, 3), norm=norm, activation="none"), y)
     return net.add(name, Add(), x, y)
 
