@@ -7,6 +7,7 @@ from search_spaces.front_door import front_door
 if TYPE_CHECKING:
     from nas.export.retrain import retrain as retrain
     from nas.export.write import export_network as export_network
+    from nas.models.folder import read_model as read_model
     from nas.nn.interpreter import Interpreter as Interpreter
     from nas.problem.run_file import RunFile as RunFile
     from nas.problem.run_file import read_run_file as read_run_file
@@ -25,6 +26,7 @@ HOMES = {
     "export_network": "nas.export.write",
     "load_results": "nas.study.results",
     "load_setting": "nas.problem.search_problem",
+    "read_model": "nas.models.folder",
     "read_run_file": "nas.problem.run_file",
     "retrain": "nas.export.retrain",
     "run_search": "nas.search.run",

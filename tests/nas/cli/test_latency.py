@@ -10,11 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 
 from latency_models.devices.latency import from_json
 from latency_models.prediction.model import LatencyModel
 from latency_models.transfer.predictions import NO_DEVICE
+from nas.models.folder import ModelInput, StoredModel, write_model
+from search_spaces.graphs.model import random_model
 from search_spaces.networks import get_network
 from search_spaces.space.architecture import load_architecture, save_architecture, to_json
 from search_spaces.space.space import Architecture
@@ -52,6 +55,24 @@ def own(place: Path) -> dict[str, str]:
 def latency(*words: str, at: Path, code: int = 0) -> str:
     """Runs ``nas latency``; returns what it printed, errors if it failed."""
     return nas("latency", *words, at=at, code=code, environment=own(at))
+
+
+def test_a_model_folder_is_answered_for_as_its_architecture_is(place: Path) -> None:
+    graph = load_architecture(place / "network.json").graph
+    model = random_model(graph, np.random.default_rng(0))
+    write_model(place / "model", StoredModel("m", model, ModelInput(), None, {"from": "import"}))
+    words = ("--device", "alpha", "--json")
+
+    for command in ("predict", "compare"):
+        how = words if command == "predict" else ("--devices", "alpha", "--json")
+        of_file = json.loads(latency(command, "network.json", *how, at=place))
+        of_model = json.loads(latency(command, "model", *how, at=place))
+        if command == "predict":
+            assert of_model.pop("architecture") == "model"
+            of_file.pop("architecture")
+        assert of_model == of_file
+    several = json.loads(latency("predict", "model", "other.json", *words, at=place))
+    assert [row["architecture"] for row in several] == ["model", "other.json"]
 
 
 def test_a_prediction_is_what_the_model_says(place: Path) -> None:

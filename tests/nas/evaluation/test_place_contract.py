@@ -12,12 +12,17 @@ from nas.evaluation.instruments import Instruments
 from nas.evaluation.place import LocalPlace, Place
 from nas.evaluation.ray.connection import connected
 from nas.evaluation.ray.place import RayPlace
+from nas.models.folder import ModelInput, fingerprint, write_model
+from nas.models.given import note_models
 from nas.problem.run_file import RunFile, to_yaml
 from nas.runs.folder import create_run
+from nas.training.accuracy import accuracy
+from nas.training.loop import train
 from search_spaces.graphs.errors import UserError
 from search_spaces.space.architecture import graph_hash
 from tests.nas.parts.contracts import QUICK, keeping
 from tests.nas.parts.latencies import fresh_stopwatch, true_ms
+from tests.nas.parts.models import small_model
 from tests.nas.parts.tiny import tiny
 from tests.waiting import PATIENCE_S
 
@@ -121,6 +126,35 @@ def test_an_open_place_evaluates_candidates_and_measures_and_ends_what_it_starte
     assert opened.measurer.device_name == "host"
     assert opened.description
     assert children() == before
+
+
+def test_a_place_takes_given_models_as_they_are_and_lets_others_learn_from_a_teacher(
+    place: Place, file: RunFile, tmp_path: Path
+) -> None:
+    given = small_model(class_names=None, input=ModelInput())
+    write_model(tmp_path / "m", given)
+    changes = {"teacher": str(tmp_path / "m"), "device": "cpu"}
+    taught = file.training.model_copy(update=changes)
+    baselines = tiny(baselines=[str(tmp_path / "m")]).baselines
+    file = file.model_copy(update={"training": taught, "baselines": baselines})
+    config = file.config()
+    run = create_run(tmp_path / "run", to_yaml(file))
+    setting = place.prepare(config)
+    note_models(run, setting)
+    (baseline,) = setting.baselines.values()
+
+    with place.open(config, run, setting, None) as opened:
+        for each in (QUICK, baseline):
+            opened.workers.submit(each).result(timeout=PATIENCE_S)
+
+    wanted = train(QUICK.graph, setting.tensors, config.training, teacher=given.model).model
+    assert fingerprint(run.load_model(graph_hash(QUICK.graph))) == fingerprint(wanted)
+    key = graph_hash(baseline.graph)
+    assert fingerprint(run.load_model(key)) == fingerprint(given.model)
+    evaluation = run.load_evaluation(key)
+    assert evaluation is not None
+    assert (evaluation.status, evaluation.epochs) == ("finished", 0)
+    assert evaluation.values["accuracy"] == accuracy(given.model, setting.tensors.validation)
 
 
 def test_an_error_of_the_search_leaves_the_place_as_it_is(
