@@ -16,7 +16,8 @@ from safetensors.numpy import load_file
 from nas.data.images import concatenated
 from nas.data.splits import Splits
 from nas.data.tensors import place, training_device
-from nas.models.given import read_fitting
+from nas.models.folder import fingerprint
+from nas.models.given import check_recorded, read_fitting
 from nas.problem.records import TrainingConfig
 from nas.problem.search_problem import Setting, load_setting
 from nas.runs.files import arrays_bytes, write_json, write_whole
@@ -87,9 +88,9 @@ def retrain(
     run, setting = results.run, setting or load_setting(results.config)
     check_same_data(run.data_file, setting.splits)
     recipe = results.config.training
-    if teacher is not None:
-        recipe = replace(recipe, teacher=str(teacher))
     config = for_epochs(recipe, LONGER * recipe.epochs if epochs is None else epochs)
+    if teacher is not None:
+        config = replace(config, teacher=str(teacher))
     if config.warmup_epochs != recipe.warmup_epochs:
         say(
             f"warm-up shortened from {recipe.warmup_epochs:g} to {config.warmup_epochs:g} epochs, "
@@ -98,7 +99,7 @@ def retrain(
     splits = joined(setting.splits) if with_validation else setting.splits
     tensors = place(splits, training_device(config.device))
     graph = run.load_architecture(trial.hash).graph
-    taught_by = teacher_in(recipe, setting.splits)
+    taught_by = teacher_for(results, teacher, setting.splits)
     trained = train(graph, tensors, config, teacher=taught_by, on_epoch=on_epoch)
     tested = confusion(trained.model, tensors.test)
     found = RetrainResult(
@@ -115,12 +116,23 @@ def retrain(
     return found
 
 
-def teacher_in(recipe: TrainingConfig, splits: Splits) -> Model | None:
-    """Returns the network that a recipe names as its teacher; None where it names none."""
-    if recipe.teacher is None:
+def teacher_for(results: RunResults, other: Path | None, splits: Splits) -> Model | None:
+    """Returns the network that is learnt from: another one, else the run's, if it has one.
+
+    Raises:
+        UserError: If it cannot be read or does not fit the data, or the run's is not what it was.
+    """
+    if other is not None:
+        return read_fitting(f"teacher {other}", other, splits).model
+    own = results.config.training.teacher
+    if own is None:
         return None
-    path = Path(recipe.teacher)
-    return read_fitting(f"teacher {path}", path, splits).model
+    path = Path(own)
+    if not path.exists():
+        raise UserError(f"teacher {path} is not there; say where it lies now with --teacher")
+    model = read_fitting(f"teacher {path}", path, splits).model
+    check_recorded(results.run, {"teacher": fingerprint(model)})
+    return model
 
 
 def for_epochs(recipe: TrainingConfig, epochs: int) -> TrainingConfig:

@@ -132,8 +132,18 @@ def check_same_models(run: RunFolder, setting: Setting) -> None:
     Raises:
         UserError: If they are others.
     """
-    before, now = recorded(run), given_models(setting)
-    changed = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
+    now = given_models(setting)
+    check_recorded(run, dict.fromkeys(recorded(run)) | now)
+
+
+def check_recorded(run: RunFolder, models: Mapping[str, str | None]) -> None:
+    """Compares some models, by fingerprint, with those that a run has begun with.
+
+    Raises:
+        UserError: If one is another.
+    """
+    before = recorded(run)
+    changed = sorted(key for key, found in models.items() if before.get(key) != found)
     if changed:
         raise UserError(
             f"{run.path} was searched with another {changed[0]} (its fingerprint in "

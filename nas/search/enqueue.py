@@ -1,4 +1,4 @@
-"""Enqueue: architectures that people want evaluated first, from files, runs or Python.
+"""Enqueue: architectures that people want evaluated first, from files, models, runs or Python.
 
 One that the space can decide is queued with its genes, so that samplers learn from it; another is
 a trial of its own all the same, as long as it reads the images and tells the classes.
@@ -10,6 +10,7 @@ from pathlib import Path
 import optuna
 from optuna.trial import TrialState
 
+from nas.models.folder import is_model_folder, read_architecture
 from nas.runs.folder import has_run
 from nas.study.names import ARCHITECTURE, ENQUEUED, HASH
 from nas.study.results import load_results
@@ -21,7 +22,7 @@ from search_spaces.space.staged import StagedSpace
 
 
 def read_architectures(paths: Sequence[Path]) -> tuple[Architecture, ...]:
-    """Returns the architectures of files, of folders of files, and of the fronts of runs.
+    """Returns the architectures of files, folders of files, models, and of the fronts of runs.
 
     Raises:
         UserError: If a path holds none, or a file is no architecture.
@@ -35,6 +36,8 @@ def architectures_at(path: Path) -> list[Architecture]:
         if not results.front:
             raise UserError(f"cannot enqueue {path}: {results.why_nothing}")
         return [results.run.load_architecture(trial.hash) for trial in results.front]
+    if is_model_folder(path):
+        return [read_architecture(path)]
     files = sorted(path.glob("*.json")) if path.is_dir() else [path]
     if not files:
         raise UserError(

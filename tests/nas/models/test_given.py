@@ -29,7 +29,7 @@ from tests.nas.parts.models import small_folder, small_graph, small_model
 from tests.nas.parts.tiny import tiny
 from tests.nas.parts.trainings import check_same
 
-UNKNOWN = {"class_names": None, "input": ModelInput()}
+UNKNOWN: dict[str, Any] = {"class_names": None, "input": ModelInput()}
 
 
 def searching(folder: Path, **changes: Any) -> RunFile:  # noqa: ANN401
@@ -268,6 +268,14 @@ def test_retraining_learns_from_the_runs_teacher_or_from_another(
     assert found[1] != found[0]
     with pytest.raises(UserError, match="must be a model folder"):
         retrain(searched, trial, 1, teacher=tmp_path / "nowhere")
+    training = replace(searched.config.training, teacher=str(other))
+    moved = replace(searched, config=replace(searched.config, training=training))
+    with pytest.raises(UserError, match="was searched with another teacher"):
+        retrain(moved, trial, 1)
+    gone = replace(training, teacher=str(tmp_path / "gone"))
+    moved = replace(searched, config=replace(searched.config, training=gone))
+    with pytest.raises(UserError, match="say where it lies now with --teacher"):
+        retrain(moved, trial, 1)
 
 
 @pytest.mark.parametrize(

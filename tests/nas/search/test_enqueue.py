@@ -13,6 +13,7 @@ from search_spaces.graphs.errors import UserError
 from search_spaces.space.architecture import graph_hash, save_architecture
 from search_spaces.space.space import Architecture, sample
 from tests.nas.parts.command_line import nas
+from tests.nas.parts.models import small_folder, small_graph
 from tests.nas.parts.runs import baseline
 from tests.nas.parts.tiny import tiny
 
@@ -23,6 +24,12 @@ OUTSIDE = baseline("by hand", 4)
 
 def hashes(architectures: list[Architecture]) -> list[str]:
     return [graph_hash(architecture.graph) for architecture in architectures]
+
+
+def test_a_model_folder_is_enqueued_as_its_architecture(tmp_path: Path) -> None:
+    found = read_architectures([small_folder(tmp_path / "m")])
+
+    assert hashes(list(found)) == [graph_hash(small_graph())]
 
 
 def test_what_is_enqueued_is_searched_first_and_once(tmp_path: Path) -> None:
