@@ -165,7 +165,7 @@ def files_of(paths: Sequence[Path]) -> list[Path]:
     Raises:
         UserError: If a folder has none.
     """
-    from nas.models.folder import is_model_folder
+    from nas.models.metadata import is_model_folder
     from search_spaces.graphs.errors import UserError
 
     found: list[Path] = []

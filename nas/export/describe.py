@@ -15,7 +15,8 @@ from nas.export.formats import Format
 from nas.export.network import TrainedNetwork
 from nas.export.tolerance import has_codes
 from nas.export.verify import CheckReport
-from nas.models.folder import EXPORT_FORMAT, input_json
+from nas.models.folder import input_json
+from nas.models.metadata import EXPORT_FORMAT
 from nas.problem.answers import wilson
 from nas.problem.formatting import interval_in_words, milliseconds, percent, scaled
 from nas.runs.provenance import machine, versions

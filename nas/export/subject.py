@@ -6,7 +6,8 @@ from pathlib import Path
 from latency_models.devices.device import get_device
 from nas.export.network import TrainedNetwork, network_of_model, network_of_trial
 from nas.models.examples import examples_of
-from nas.models.folder import is_model_folder, read_model
+from nas.models.folder import read_model
+from nas.models.metadata import is_model_folder
 from nas.problem.data_paths import check_there, moved
 from nas.problem.records import LatencyConfig
 from nas.problem.run_file import read_data

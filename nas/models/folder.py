@@ -19,8 +19,19 @@ import numpy as np
 from safetensors.numpy import load
 
 from nas.data.splits import Normalization
+from nas.models.metadata import (
+    ARCHITECTURE,
+    ARRAYS,
+    FORMAT,
+    METADATA,
+    VERSION,
+    checked_bytes,
+    damaged,
+    read_metadata,
+    sha256,
+)
 from nas.models.swap import folder_beside
-from nas.runs.files import arrays_bytes, read_json
+from nas.runs.files import arrays_bytes
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.graph import Graph
 from search_spaces.graphs.model import NORM_EPSILON, Model
@@ -30,29 +41,6 @@ from search_spaces.quantization.codes import check_steps
 from search_spaces.quantization.storage import restored, stored
 from search_spaces.space.architecture import graph_hash, load_architecture, save_architecture
 from search_spaces.space.space import Architecture
-
-FORMAT, EXPORT_FORMAT = "hwnas.model", "hwnas.export"
-VERSION = 1
-METADATA, ARCHITECTURE, ARRAYS = "metadata.json", "architecture.json", "model.safetensors"
-REMEDY = "write it again with what made it"
-# What metadata.json says, by format; its "input" is a `ModelInput` and what follows from it.
-KINDS: Mapping[str, Mapping[str, Any]] = {
-    FORMAT: {
-        "name": str,
-        "input": Mapping[str, Any],
-        "class_names": tuple[str, ...] | None,
-        "source": Mapping[str, Any],
-        "files": Mapping[str, str],
-    },
-    EXPORT_FORMAT: {
-        "name": str,
-        "run": str | None,
-        "input": Mapping[str, Any],
-        "class_names": tuple[str, ...] | None,
-        "weights": Mapping[str, Any],
-        "files": Mapping[str, str],
-    },
-}
 
 Fit = Literal["squash", "crop", "pad"]
 
@@ -151,11 +139,6 @@ class StoredModel:
     @property
     def num_classes(self) -> int:
         return self.model.graph.output.shape[0]
-
-
-def is_model_folder(path: Path) -> bool:
-    """Whether ``path`` is meant as one model: a model folder or an export, whole or not."""
-    return (path / METADATA).is_file()
 
 
 def read_model(path: Path) -> StoredModel:
@@ -272,29 +255,6 @@ def read_input(data: Mapping[str, Any], graph: Graph) -> ModelInput:
     return found
 
 
-def read_metadata(path: Path) -> dict[str, Any]:
-    """Returns what metadata.json of a folder says, each value as its format has it."""
-    what = "a model folder, as nas import and nas export write"
-    if not path.is_dir():
-        raise UserError(f"{path} must be {what}, got {'a file' if path.exists() else 'nothing'}")
-    if not is_model_folder(path):
-        raise UserError(f"{path} must be {what}, but it has no {METADATA}")
-    data = read_json(path / METADATA, REMEDY)
-    known = data.get("format")
-    if not isinstance(known, str) or known not in KINDS or data.get("version") != VERSION:
-        raise UserError(
-            f"{path} is of format {shown(known)} version {shown(data.get('version'))}; this hwnas "
-            f"reads {' and '.join(map(repr, KINDS))} of version {VERSION}"
-        )
-    kinds = KINDS[known]
-    if missing := sorted(kinds.keys() - data.keys()):
-        raise damaged(path, f"{METADATA} lacks {missing[0]!r}")
-    try:
-        return {"format": known} | {key: read_as(kinds[key], data[key], key) for key in kinds}
-    except UserError as error:
-        raise damaged(path, f"{METADATA}: {error}") from None
-
-
 def architecture_of(path: Path, about: Mapping[str, Any]) -> Architecture:
     """Returns the graph of a folder, called as its metadata call it."""
     checked_bytes(path, ARCHITECTURE, about)
@@ -316,26 +276,6 @@ def read_arrays(path: Path, about: Mapping[str, Any], graph: Graph) -> Model:
     return model
 
 
-def checked_bytes(path: Path, name: str, about: Mapping[str, Any]) -> bytes:
-    """Returns a file of a folder.
-
-    Raises:
-        UserError: If it is missing, or is not the one that was written.
-    """
-    if name not in about["files"] and about["format"] == EXPORT_FORMAT:
-        raise UserError(
-            f"{path} is an export without the network's graph and arrays; export it again with "
-            "'torch' among the formats"
-        )
-    try:
-        content = (path / name).read_bytes()
-    except FileNotFoundError:
-        raise damaged(path, f"{name} is missing") from None
-    if sha256(content) != about["files"].get(name):
-        raise damaged(path, f"{name} is not the file that was written, by its SHA-256")
-    return content
-
-
 def check_numbers(model: Model) -> None:
     """Raises UserError if an array is not float32, or has numbers that compute nothing."""
     for name, array in model.arrays.items():
@@ -349,11 +289,3 @@ def check_numbers(model: Model) -> None:
 
 def source_of_export(about: Mapping[str, Any]) -> dict[str, Any]:
     return {"from": "export", "run": about["run"], "weights": dict(about["weights"])}
-
-
-def sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def damaged(path: Path, why: str) -> UserError:
-    return UserError(f"{path} is damaged ({why}); {REMEDY}")

@@ -10,7 +10,8 @@ from pathlib import Path
 import optuna
 from optuna.trial import TrialState
 
-from nas.models.folder import is_model_folder, read_architecture
+from nas.models.folder import read_architecture
+from nas.models.metadata import is_model_folder
 from nas.runs.folder import has_run
 from nas.study.names import ARCHITECTURE, ENQUEUED, HASH
 from nas.study.results import load_results

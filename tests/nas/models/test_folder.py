@@ -16,12 +16,11 @@ from nas.models.folder import (
     StoredModel,
     check_place,
     fingerprint,
-    is_model_folder,
     read_architecture,
     read_model,
-    sha256,
     write_model,
 )
+from nas.models.metadata import is_model_folder, sha256
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.model import Model, fold_batch_norm, random_model
 from search_spaces.graphs.precision import W8A8
