@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from nas.export.retrain import retrain as retrain
     from nas.export.write import export_network as export_network
     from nas.models.folder import read_model as read_model
+    from nas.models.importing.flow import import_model as import_model
+    from nas.models.importing.torch_module import import_torch as import_torch
     from nas.nn.interpreter import Interpreter as Interpreter
     from nas.problem.run_file import RunFile as RunFile
     from nas.problem.run_file import read_run_file as read_run_file
@@ -24,6 +26,8 @@ HOMES = {
     "RunFile": "nas.problem.run_file",
     "RunResults": "nas.study.results",
     "export_network": "nas.export.write",
+    "import_model": "nas.models.importing.flow",
+    "import_torch": "nas.models.importing.torch_module",
     "load_results": "nas.study.results",
     "load_setting": "nas.problem.search_problem",
     "read_model": "nas.models.folder",

@@ -19,7 +19,8 @@ ROOMS = {
         *("graphs", "quantization", "compression", "building", "blocks", "networks", "space"),
     ),
     "latency_models": (
-        *("devices", "onnx", "codegen", "kernels", "boards", "compiler"),
+        *("devices", "onnx", "onnx.drafts", "onnx.reading", "codegen", "kernels"),
+        *("boards", "compiler"),
         *("measurement", "prediction", "profiling", "transfer"),
     ),
     "nas": (
@@ -31,11 +32,12 @@ ROOMS = {
             "problem",
             "runs",
             "models",
+            "models.importing",
             "training",
         ),
         *("serving", "evaluation", "evaluation.ray.nodes", "evaluation.ray", "study"),
         *("runs.findings", "search.proposals", "search", "export", "report"),
-        *("cli.terminal", "cli"),
+        *("cli.terminal", "cli.models", "cli"),
     ),
 }
 WIDEST = 14  # entries that a folder shows

@@ -20,6 +20,7 @@ from nas.cli.inspect import (
     space_app,
 )
 from nas.cli.latency import latency_app
+from nas.cli.models.import_model import import_command
 from nas.cli.profile import fit_command, profile_command, transfer_command
 from nas.cli.quantize import quantize_command, sensitivity_command
 from nas.cli.runs import compare_command, runs_command
@@ -47,6 +48,7 @@ app.command("export")(export_command)
 app.command("retrain")(retrain_command)
 app.command("quantize")(quantize_command)
 app.command("sensitivity")(sensitivity_command)
+app.command("import")(import_command)
 app.command("show")(show_command)
 app.command("networks")(networks_command)
 app.add_typer(data_app, name="data")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from nas.cli.device import Drift
-from nas.cli.serve import serve_command
+from nas.cli.models.serve import serve_command
 from nas.cli.style import console, metric, table
 from nas.cli.terminal.options import ArchitecturePath
 from nas.problem.formatting import scaled

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from nas.cli.style import console
+from nas.cli.terminal.console import console
 from nas.cli.terminal.options import within
 
 

@@ -1,0 +1,1 @@
+"""Reading: an ONNX file of others as a model, kept if it computes what the file computes."""

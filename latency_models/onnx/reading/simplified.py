@@ -1,0 +1,82 @@
+"""Simplified: a file after ONNX Runtime has computed all that does not depend on the picture.
+
+Rules that fold norms, or fuse into operators of its own, are left out: a network that is brought
+in is trained and slimmed further, and its norms say what each channel is worth.
+"""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import onnx
+from onnx import shape_inference
+
+from latency_models.onnx.reading.opened import first_line
+from search_spaces.graphs.errors import UserError
+
+LEFT_OUT = (
+    *("ConvBNFusion", "ConvMulFusion", "ConvAddFusion", "MatMul_BatchNormalization_Fusion"),
+    *("Pad_Fusion", "ClipQuantRewrite", "ReluQuantRewrite", "DoubleQDQPairsRemover"),
+    *("QDQPropagationTransformer", "QDQS8ToU8Transformer", "QDQFinalCleanupTransformer"),
+    *("GemmActivationFusion", "GemmSumFusion", "GemmTransposeFusion", "ConvAddActivationFusion"),
+    *("SliceConcatToSpaceToDepthFusion", "DivMulFusion", "QuickGeluFusion", "BiasGeluFusion"),
+    *("ConstantSharing", "Avx2WeightS8ToU8Transformer", "EnsureUniqueDQForNodeUnit"),
+)
+MOST_NUMBERS = 1 << 31  # of one value
+MOST_NODES = 20_000
+
+
+def simplified(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Returns a file of the same output, whose constants are computed.
+
+    Args:
+        proto: With an input of fixed shape.
+
+    Raises:
+        UserError: If ONNX Runtime does not load it, or a value would not fit memory.
+    """
+    import onnxruntime
+
+    check_sizes(proto)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "simplified.onnx"
+        options.optimized_model_filepath = str(path)
+        options.add_session_config_entry(
+            "session.optimized_model_external_initializers_file_name", "weights"
+        )
+        options.add_session_config_entry(
+            "session.optimized_model_external_initializers_min_size_in_bytes", "1024"
+        )
+        try:
+            onnxruntime.InferenceSession(
+                proto.SerializeToString(),
+                options,
+                providers=["CPUExecutionProvider"],
+                disabled_optimizers=list(LEFT_OUT),
+            )
+            return onnx.load(path)
+        except Exception as error:  # ONNX Runtime has one exception class per status code
+            raise UserError(
+                f"ONNX Runtime cannot load it: {first_line(error)}; export it again"
+            ) from None
+
+
+def check_sizes(proto: onnx.ModelProto) -> None:
+    """Raises UserError if a value is too large, before anything makes room for it."""
+    if len(proto.graph.node) > MOST_NODES:
+        raise UserError(f"it has {len(proto.graph.node)} nodes, and {MOST_NODES} are read")
+    try:
+        inferred = shape_inference.infer_shapes(proto, data_prop=True)
+    except Exception as error:  # of the checker's own classes
+        raise UserError(f"its shapes do not fit each other: {first_line(error)}") from None
+    for info in inferred.graph.value_info:
+        numbers = 1
+        for dim in info.type.tensor_type.shape.dim:
+            numbers *= max(dim.dim_value, 1)
+        if numbers > MOST_NUMBERS:
+            raise UserError(
+                f"its value {info.name!r} would hold {numbers} numbers; {MOST_NUMBERS} are read"
+            )

@@ -1,0 +1,124 @@
+"""Table: which function reads which ONNX operator, and what to do about those that none reads."""
+
+from collections.abc import Callable, Mapping
+
+from onnx import NodeProto
+
+from latency_models.onnx.drafts.pieces import Curve
+from latency_models.onnx.reading import codes, elementwise, matrices, moves, windows
+from latency_models.onnx.reading.elementwise import plain
+from latency_models.onnx.reading.reader import Reader
+from search_spaces.graphs.operators import Activate
+
+
+def read_softmax(reader: Reader, node: NodeProto) -> None:
+    """Reads a softmax at the end, which is left out: it changes no answer."""
+    if node.output[0] != reader.last_softmax:
+        reader.fails(
+            node,
+            "stands inside the network (attention, or a soft choice of branches), for which there "
+            "is no operator; one at the end alone is left out",
+        )
+    reader.note(f"{reader.origin(node)} at the end is left out: outputs are logits")
+    reader.put(node, reader.view(node))
+
+
+READERS: Mapping[str, Callable[[Reader, NodeProto], None]] = {
+    "Add": elementwise.read_add,
+    "AveragePool": windows.read_average_pool,
+    "BatchNormalization": matrices.read_batch_norm,
+    "Cast": moves.read_same,
+    "Clip": elementwise.read_clip,
+    "Concat": moves.read_concat,
+    "Conv": windows.read_conv,
+    "DequantizeLinear": codes.read_dequantize,
+    "Div": elementwise.read_divide,
+    "Dropout": moves.read_same,
+    "Erf": plain(Curve("erf")),
+    "Expand": moves.read_expand,
+    "Flatten": moves.read_flatten,
+    "Gather": moves.read_gather,
+    "Gelu": elementwise.read_gelu,
+    "Gemm": matrices.read_gemm,
+    "GlobalAveragePool": windows.read_global_pool,
+    "GlobalMaxPool": windows.read_global_pool,
+    "HardSigmoid": elementwise.read_hard_sigmoid,
+    "HardSwish": plain(Activate("hardswish")),
+    "Identity": moves.read_same,
+    "LeakyRelu": elementwise.read_leaky_relu,
+    "LogSoftmax": read_softmax,
+    "MatMul": matrices.read_matmul,
+    "Max": elementwise.read_extreme,
+    "MaxPool": windows.read_max_pool,
+    "Min": elementwise.read_extreme,
+    "Mul": elementwise.read_multiply,
+    "Neg": elementwise.read_negative,
+    "PRelu": elementwise.read_prelu,
+    "Pad": moves.read_pad,
+    "Pow": elementwise.read_power,
+    "QuantizeLinear": codes.read_quantize,
+    "ReduceMax": matrices.read_reduce,
+    "ReduceMean": matrices.read_reduce,
+    "ReduceSum": matrices.read_reduce,
+    "Relu": plain(Activate("relu")),
+    "Reshape": moves.read_reshape,
+    "Sigmoid": elementwise.read_sigmoid,
+    "Slice": moves.read_slice,
+    "Softmax": read_softmax,
+    "Split": moves.read_split,
+    "Sqrt": plain(Curve("sqrt")),
+    "Squeeze": moves.read_squeeze,
+    "Sub": elementwise.read_subtract,
+    "Sum": elementwise.read_sum,
+    "Swish": elementwise.read_swish,
+    "Tanh": plain(Curve("tanh")),
+    "Transpose": moves.read_transpose,
+    "Unsqueeze": moves.read_unsqueeze,
+}
+# Networks that are no classifiers of pictures, by operators that only they have.
+KINDS_OF_NETWORKS: Mapping[str, str] = {
+    **dict.fromkeys(
+        ("NonMaxSuppression", "RoiAlign", "MaxRoiPool", "GridSample", "TopK"),
+        "a detection network",
+    ),
+    **dict.fromkeys(
+        ("LSTM", "GRU", "RNN", "Scan", "Loop", "Attention", "RotaryEmbedding", "STFT", "DFT"),
+        "a sequence network",
+    ),
+    **dict.fromkeys(
+        ("Resize", "Upsample", "ConvTranspose", "DepthToSpace", "MaxUnpool"),
+        "a network that makes pictures (segmentation, upsampling)",
+    ),
+    **dict.fromkeys(
+        ("TreeEnsembleClassifier", "TreeEnsemble", "SVMClassifier", "LinearClassifier"),
+        "no neural network",
+    ),
+}
+# What to do instead, where there is more to say than to train with another operator.
+REMEDIES: Mapping[str, str] = {
+    **dict.fromkeys(
+        ("QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger", "DynamicQuantizeLinear"),
+        "quantize with QuantFormat.QDQ, or import the float32 file and run `nas quantize`",
+    ),
+    **dict.fromkeys(
+        ("ArgMax", "ArgMin", "TopK"),
+        "cut the file in front of it (onnx.utils.extract_model): outputs are logits here",
+    ),
+    **dict.fromkeys(
+        ("InstanceNormalization", "GroupNormalization"), "train with batch norm in its place"
+    ),
+    **dict.fromkeys(
+        ("Tanh", "Elu", "Selu", "Celu", "Mish", "Softplus", "Softsign", "ThresholdedRelu"),
+        "train with one of relu, relu6, hardswish, silu, leaky_relu, gelu in its place",
+    ),
+    **dict.fromkeys(("If", "Loop", "Scan"), "export the network traced for one input size"),
+}
+OTHERWISE = "train with an operator of docs/importing.md in its place"
+
+
+def known_operator(node: NodeProto) -> bool:
+    return node.domain in ("", "ai.onnx") and node.op_type in READERS
+
+
+def remedy(kind: str) -> str:
+    return REMEDIES.get(kind, OTHERWISE)

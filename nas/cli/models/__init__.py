@@ -1,0 +1,1 @@
+"""Models: commands that bring models in, make them small, and let them answer."""

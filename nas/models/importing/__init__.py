@@ -1,0 +1,1 @@
+"""Importing: networks from ONNX files and torch modules, kept if they compute the same."""
