@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from nas.compression.running.recipe import RecipeFile, StopFile
+from nas.compression.steps.registry import STEPS
 from nas.data.sources.registry import SOURCES
 from nas.problem.metrics import METRICS
 from nas.problem.records import SAMPLERS
@@ -35,6 +37,18 @@ def test_every_key_of_the_run_file_is_explained(model: type[BaseModel]) -> None:
     page = SPACES if model in IN_SPACES else RUN_FILE
 
     assert [key for key in model.model_fields if key not in page] == []
+
+
+def test_every_key_and_step_of_a_recipe_is_explained() -> None:
+    page = (DOCS / "compress.md").read_text()
+    keys = [key for key in RecipeFile.model_fields if f"`{key}`" not in page]
+    stops = [key for key in StopFile.model_fields if f"`stop.{key}`" not in page]
+
+    assert (keys, stops) == (["stop"], [])
+    for name, record in STEPS.items():
+        (row,) = (line for line in page.splitlines() if line.startswith(f"| `{name}` |"))
+        settings = [item.name for item in fields(record)]  # type: ignore[arg-type]
+        assert [key for key in settings if f"`{key}`" not in row] == []
 
 
 def test_every_source_metric_and_sampler_is_explained() -> None:

@@ -36,7 +36,9 @@ ROOMS = {
             "training",
         ),
         *("serving", "evaluation", "evaluation.ray.nodes", "evaluation.ray", "study"),
-        *("runs.findings", "search.proposals", "search", "export", "report"),
+        *("runs.findings", "search.proposals", "search", "export"),
+        *("compression", "compression.steps", "compression.running"),
+        *("report", "compression.report"),
         *("cli.terminal", "cli.models", "cli"),
     ),
 }

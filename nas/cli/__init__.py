@@ -20,6 +20,7 @@ from nas.cli.inspect import (
     space_app,
 )
 from nas.cli.latency import latency_app
+from nas.cli.models.compress import compress_command
 from nas.cli.models.import_model import import_command
 from nas.cli.profile import fit_command, profile_command, transfer_command
 from nas.cli.quantize import quantize_command, sensitivity_command
@@ -46,6 +47,7 @@ app.command("compare")(compare_command)
 app.command("report")(report_command)
 app.command("export")(export_command)
 app.command("retrain")(retrain_command)
+app.command("compress")(compress_command)
 app.command("quantize")(quantize_command)
 app.command("sensitivity")(sensitivity_command)
 app.command("import")(import_command)

@@ -80,6 +80,13 @@ def with_interval(text: str, interval: list[float] | None) -> str:
 
 def report_command(run: RunPath) -> None:
     """Write the HTML report of a run anew."""
+    from nas.compression.running.folder import CompressionFolder, has_compression
+
+    if has_compression(run):
+        from nas.compression.report.page import write_compression_report
+
+        console.print(f"report: {write_compression_report(CompressionFolder(run))}")
+        return
     from nas.report.page import write_report
     from nas.study.results import load_results
 

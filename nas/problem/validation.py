@@ -89,7 +89,7 @@ def strict_record(record: Any) -> type[BaseModel]:  # noqa: ANN401  (any datacla
         elif optional := record_in(item.type):
             rows[item.name] = (strict_record(optional) | None, None)
         else:
-            rows[item.name] = (item.type, ... if item.default is MISSING else item.default)
+            rows[item.name] = (item.type, default_of(item))
     return create_model(
         f"{record.__name__}File",
         __base__=Strict,
@@ -98,9 +98,17 @@ def strict_record(record: Any) -> type[BaseModel]:  # noqa: ANN401  (any datacla
     )
 
 
+def default_of(item: Any) -> Any:  # noqa: ANN401  (a field of any dataclass)
+    """Returns a field's default as pydantic has it; ``...`` where it must be given."""
+    if item.default_factory is not MISSING:
+        return Field(default_factory=item.default_factory)
+    return ... if item.default is MISSING else item.default
+
+
 def record_in(kind: Any) -> Any:  # noqa: ANN401  (any type)
     """Returns the dataclass of a field that holds one or nothing; None for other fields."""
-    return next((each for each in get_args(kind) if is_dataclass(each)), None)
+    kinds = (each for each in get_args(kind) if isinstance(each, type))
+    return next((each for each in kinds if is_dataclass(each)), None)
 
 
 def to_record(record: Callable[..., R], model: BaseModel) -> R:

@@ -1,0 +1,1 @@
+"""Report of a compression: what each step did, for people."""

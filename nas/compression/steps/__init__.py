@@ -1,0 +1,1 @@
+"""Steps: what a recipe is made of, one file each."""

@@ -1,0 +1,52 @@
+"""Step ``export``: the last network that kept its accuracy as files, each checked."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from latency_models.devices.latency import Latency
+from nas.compression.workbench import Made, Workbench
+from nas.export.formats import FORMATS, check_compiler, get_formats
+from nas.problem.formatting import milliseconds, scaled
+from nas.problem.validation import Listed
+from search_spaces.graphs.errors import UserError
+from search_spaces.graphs.model import Model
+
+
+@dataclass(frozen=True, slots=True)
+class ExportFiles:
+    """Files as ``nas export`` writes them.
+
+    Attributes:
+        formats: Which; all by default.
+        batch: Images that the ONNX file takes at once; None takes any number.
+    """
+
+    formats: Listed[str] = tuple(FORMATS)
+    batch: int | None = None
+    name: ClassVar[str] = "export"
+    compresses: ClassVar[bool] = False
+    holds_accuracy: ClassVar[bool] = False
+    trains: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        get_formats(self.formats)
+        if self.batch is not None and self.batch < 1:
+            raise UserError(f"batch must be at least 1 image, got {self.batch}")
+
+    def run(self, model: Model, bench: Workbench) -> Made:
+        if any(row.name == "tvm" for row in get_formats(self.formats)):
+            check_compiler()
+        if bench.is_rehearsal:
+            return Made(model, f"files: {', '.join(self.formats)}")
+        report = bench.export(model, self.formats, self.batch)
+        files = [
+            f"{name} {scaled(size, 'B')}{time_of(name, report.latencies)}"
+            for name, size in report.sizes.items()
+        ]
+        right = f"{report.checks.test_correct} of {report.checks.num_test} test images right"
+        return Made(model, f"{', '.join(files)}; {right}", figures={"files": dict(report.sizes)})
+
+
+def time_of(name: str, latencies: Mapping[str, Latency]) -> str:
+    return f" ({milliseconds(latencies[name].median_ms)})" if name in latencies else ""

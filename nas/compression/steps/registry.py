@@ -1,0 +1,27 @@
+"""Registry of steps: a new one is one file with a frozen record, and one row here."""
+
+from nas.compression.steps.distill import Distill
+from nas.compression.steps.export import ExportFiles
+from nas.compression.steps.factorise import Factorise
+from nas.compression.steps.finetune import Finetune
+from nas.compression.steps.narrow import Narrow
+from nas.compression.steps.prune import Prune
+from nas.compression.steps.quantize import Quantization
+from nas.compression.steps.sparse_train import SparseTrain
+from nas.compression.steps.train import Train
+from nas.compression.workbench import CompressionStep
+
+STEPS: dict[str, type[CompressionStep]] = {
+    row.name: row
+    for row in (
+        Train,
+        SparseTrain,
+        Prune,
+        Factorise,
+        Narrow,
+        Finetune,
+        Distill,
+        Quantization,
+        ExportFiles,
+    )
+}
