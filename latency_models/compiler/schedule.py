@@ -5,9 +5,10 @@ here. A work computes one node and writes all formats of its result; concatenati
 say where maps lie.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
+from latency_models.compiler.joins import push_activations, share_joins
 from latency_models.kernels.epilogue import packable
 from latency_models.kernels.view import REAL as REAL_FORM
 from latency_models.kernels.view import Form, form_of
@@ -15,7 +16,7 @@ from search_spaces.graphs import operators as ops
 from search_spaces.graphs.activations import Activation
 from search_spaces.graphs.errors import UnsupportedOperatorError
 from search_spaces.graphs.formats import REAL, Formats, only_moves
-from search_spaces.graphs.fusion import FusedKernel, activation_of, fuse
+from search_spaces.graphs.fusion import FusedKernel, fuse
 from search_spaces.graphs.graph import INPUT, Graph, Node
 
 MOST_PLANAR_CHANNELS = 4  # an input of more channels is worth turning into NHWC
@@ -111,7 +112,7 @@ def make_schedule(graph: Graph, lanes: int) -> Schedule:
     Raises:
         UnsupportedOperatorError: If a node reads a format that it has no kernel for.
     """
-    return Scheduler(push_activations(graph), lanes).run()
+    return Scheduler(share_joins(push_activations(graph)), lanes).run()
 
 
 class Scheduler:
@@ -320,44 +321,3 @@ class Scheduler:
         if operator.is_depthwise(channels):
             return True
         return packable(operator.out_channels // operator.groups, self.lanes)
-
-
-def push_activations(graph: Graph) -> Graph:
-    """Moves activations of concatenations into the kernels of their parts, or behind them."""
-    changed: dict[str, Node] = {}
-    behind: dict[str, Node] = {}
-    for node in graph.nodes:
-        operator = node.operator
-        if not isinstance(operator, ops.Concat) or operator.activation == "none":
-            continue
-        parts = [changed.get(name) or graph.node(name) for name in node.inputs if name != INPUT]
-        if len(parts) == len(set(node.inputs)) == len(node.inputs) and all(
-            can_activate(part) and len(graph.consumers[part.name]) == 1 for part in parts
-        ):
-            for part in parts:
-                activated = replace(part.operator, activation=operator.activation)  # type: ignore[type-var]
-                changed[part.name] = replace(part, operator=activated)
-            changed[node.name] = replace(node, operator=ops.Concat())
-        else:
-            inner = f"{node.name}<joined>"
-            behind[node.name] = replace(node, name=inner, operator=ops.Concat())
-            activate = ops.Activate(operator.activation)
-            changed[node.name] = Node(node.name, activate, (inner,), node.shape)
-    if not changed:
-        return graph
-    return Graph(graph.input_shape, tuple(rewritten(graph.nodes, changed, behind)))
-
-
-def can_activate(node: Node) -> bool:
-    does = node.operator
-    activated = isinstance(does, ops.Conv2d | ops.Linear | ops.Add | ops.BatchNorm)
-    return activated and activation_of(does) == "none"
-
-
-def rewritten(
-    nodes: Iterable[Node], changed: Mapping[str, Node], behind: Mapping[str, Node]
-) -> Iterable[Node]:
-    for node in nodes:
-        if node.name in behind:
-            yield behind[node.name]
-        yield changed.get(node.name, node)

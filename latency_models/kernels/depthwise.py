@@ -1,7 +1,8 @@
 """Depthwise convolution with bias, residual sum and activation.
 
 Vectors run over the channels; the pixels of a tile share the loaded inputs. The window is
-unrolled: a tile is one straight piece of code.
+unrolled: a tile is one straight piece of code. Where it is large, a tile is one row of pixels, and
+its code a loop over rows of the window.
 """
 
 from abc import abstractmethod
@@ -27,6 +28,7 @@ from latency_models.kernels.kernel import TiledKernel
 from search_spaces.graphs.operators import Size
 
 Array = NDArray[np.float32]
+LARGE_WINDOW = 100  # taps; code of more takes seconds to compile, and the square of that
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,11 @@ class Depthwise(TiledKernel[DepthwiseTile]):
     def places(self, unit: VectorUnit) -> NDArray[np.intp]:
         return np.arange(self.source.channels)
 
+    @property
+    def is_large(self) -> bool:
+        """Whether rows of the window are looped over."""
+        return self.kernel_size[0] * self.kernel_size[1] > LARGE_WINDOW
+
     @abstractmethod
     def tile_sizes(self, unit: VectorUnit) -> tuple[Size, ...]:
         """Rows and columns of the tiles that are worth timing on a large map, the best first."""
@@ -69,6 +76,8 @@ class Depthwise(TiledKernel[DepthwiseTile]):
     def candidate_tiles(self, unit: VectorUnit, limit: int) -> tuple[DepthwiseTile, ...]:
         width, height = self.target.width, self.target.height
         sizes = self.tile_sizes(unit)
+        if self.is_large:
+            sizes = tuple(size for size in sizes if size[0] == 1)
         tiles = [DepthwiseTile(min(rows, height), min(cols, width)) for rows, cols in sizes]
         return tuple(dict.fromkeys(tiles))[:limit]
 
@@ -155,28 +164,49 @@ class RealDepthwiseEmission(DepthwiseEmission):
         kernel, v = self.kernel, self.vectors
         height, width = kernel.kernel_size
         packed = T.bind(channel * (1 + height * width))
+        origin = T.bind(self.origin(y, x) + channel)
         bias = v.load(self.weights, packed)
-        taps = {
-            (i, j): v.load(self.weights, packed + (1 + i * width + j) * v.lanes)
-            for i in range(height)
-            for j in range(width)
-        }
-        sums = self.sums(rows, columns, bias, taps, T.bind(self.origin(y, x) + channel))
+        sums = dict.fromkeys(product(range(rows), range(columns)), bias)
+        if kernel.is_large:
+            registers = {pixel: v.register() for pixel in sums}
+            for register in registers.values():
+                v.put(register, bias)
+            with T.serial(height) as i:
+                taps = self.taps(packed + (1 + i * width) * v.lanes, 1)
+                line = T.bind(origin + i * (kernel.dilation[0] * kernel.source.row_stride))
+                held = {pixel: v.get(register) for pixel, register in registers.items()}
+                for pixel, total in self.sums(held, taps, line).items():
+                    v.put(registers[pixel], total)
+            sums = {pixel: v.get(register) for pixel, register in registers.items()}
+        else:
+            sums = self.sums(sums, self.taps(packed + v.lanes, height), origin)
         results = {pixel: [value] for pixel, value in sums.items()}
         self.end.finish(y, x, results, channel, channel, valid)
 
+    def taps(self, offset: Expr, rows: int) -> dict[tuple[int, int], Expr]:
+        """The weights of so many rows of the window, one vector of channels each."""
+        v, width = self.vectors, self.kernel.kernel_size[1]
+        return {
+            (i, j): v.load(self.weights, offset + (i * width + j) * v.lanes)
+            for i in range(rows)
+            for j in range(width)
+        }
+
     def sums(
-        self, rows: int, columns: int, bias: Expr, taps: dict[tuple[int, int], Expr], origin: Expr
+        self,
+        before: dict[tuple[int, int], Expr],
+        taps: dict[tuple[int, int], Expr],
+        origin: Expr,
     ) -> dict[tuple[int, int], Expr]:
-        """The sum of each pixel of a tile; each input vector is loaded once for all of them."""
+        """Adds to the sum of each pixel of a tile; an input vector is loaded once for them all."""
         kernel, v = self.kernel, self.vectors
         readers: dict[tuple[int, int], list[tuple[int, int, int, int]]] = {}
-        for r, n in product(range(rows), range(columns)):
+        for r, n in before:
             for i, j in taps:
                 line = r * kernel.stride[0] + i * kernel.dilation[0]
                 place = n * kernel.stride[1] + j * kernel.dilation[1]
                 readers.setdefault((line, place), []).append((r, n, i, j))
-        sums = dict.fromkeys(product(range(rows), range(columns)), bias)
+        sums = dict(before)
         for line, place in sorted(readers):
             offset = line * kernel.source.row_stride + place * kernel.source.pixel_stride
             value = v.load(self.source, origin + offset)

@@ -9,7 +9,7 @@ Letters: C channels, V lanes, R output rows of a tile, Q quads of input rows.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, ClassVar
 
@@ -24,6 +24,7 @@ from search_spaces.graphs.operators import Size
 
 Bytes = NDArray[np.uint8]
 Codes = NDArray[np.int8]
+Sums = dict[tuple[int, int], Expr]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,21 +155,54 @@ class IntegerDepthwiseEmission(DepthwiseEmission):
         self, y: Expr, plan: RowPlan, x: Expr, columns: int, channel: Expr, valid: Expr | None
     ) -> None:
         """One register tile: one vector of channels for the plan's rows x columns pixels."""
-        kernel, lanes, width = self.kernel, self.unit.lanes, self.kernel.kernel_size[1]
+        kernel, lanes = self.kernel, self.unit.lanes
         packed = T.bind(channel * (self.vector_bytes // lanes))
         start = self.weights[T.ramp(packed, 1, 4 * lanes)]
         start = T.bind(T.reinterpret(f"int32x{lanes}", start))
         first = packed + self.before[plan.rows]
+        origin = T.bind(self.origin(y, x) + channel)
+        sums: Sums = dict.fromkeys(product(range(plan.rows), range(columns)), start)
+        if kernel.is_large:
+            sums = self.looped(sums, plan, first, origin)
+        else:
+            sums = self.summed(sums, plan, first, origin)
+        results = {pixel: [value] for pixel, value in sums.items()}
+        self.end.finish(y, x, results, channel, channel, valid)
+
+    def looped(self, before: Sums, plan: RowPlan, first: Expr, origin: Expr) -> Sums:
+        """Adds quad by quad of a plan for one row of pixels: all are alike but for the last."""
+        kernel = self.kernel
+        last = len(plan.quads) - 1
+        registers = {pixel: self.vectors.register("int32") for pixel in before}
+        for pixel, register in registers.items():
+            self.vectors.put(register, before[pixel])
+        with T.serial(last) as quad:  # perhaps none
+            rows = replace(plan, quads=plan.quads[:1], meetings=plan.meetings[:1])
+            held = {pixel: self.vectors.get(register) for pixel, register in registers.items()}
+            weights = T.bind(first + quad * (kernel.kernel_size[1] * self.dot.bytes))
+            down = STEP * kernel.dilation[0] * kernel.source.row_stride
+            for pixel, total in self.summed(held, rows, weights, origin + quad * down).items():
+                self.vectors.put(registers[pixel], total)
+        sums = {pixel: T.bind(self.vectors.get(register)) for pixel, register in registers.items()}
+        end = replace(
+            plan, quads=plan.quads[last:], meetings=(replace(plan.meetings[last], quad=0),)
+        )
+        return self.summed(
+            sums, end, first + last * kernel.kernel_size[1] * self.dot.bytes, origin
+        )
+
+    def summed(self, before: Sums, plan: RowPlan, first: Expr, origin: Expr) -> Sums:
+        """Adds all that a plan reads to the sum of each pixel."""
+        kernel, width = self.kernel, self.kernel.kernel_size[1]
         taps = [
             [self.weights_at(first + (m * width + j) * self.dot.bytes) for j in range(width)]
             for m in range(len(plan.meetings))
         ]
-        origin = T.bind(self.origin(y, x) + channel)
-        sums = dict.fromkeys(product(range(plan.rows), range(columns)), start)
         readers: dict[int, list[tuple[int, int]]] = {}
-        for n, j in product(range(columns), range(width)):
+        for n, j in product(sorted({n for _, n in before}), range(width)):
             place = n * kernel.stride[1] + j * kernel.dilation[1]
             readers.setdefault(place, []).append((n, j))
+        sums = dict(before)
         for place in sorted(readers):
             quads = [self.quad(origin, quad, place) for quad in plan.quads]
             for meeting, weights in zip(plan.meetings, taps, strict=True):
@@ -176,8 +210,7 @@ class IntegerDepthwiseEmission(DepthwiseEmission):
                     total = sums[meeting.row, n]
                     total = self.dot.add(total, quads[meeting.quad], weights[j])
                     sums[meeting.row, n] = T.bind(total)
-        results = {pixel: [value] for pixel, value in sums.items()}
-        self.end.finish(y, x, results, channel, channel, valid)
+        return sums
 
     def weights_at(self, offset: Expr) -> Operand:
         return self.dot.weights(self.dot.load(self.weights, offset))

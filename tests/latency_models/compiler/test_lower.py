@@ -19,6 +19,7 @@ from search_spaces.graphs.graph import Graph, Node
 from search_spaces.graphs.model import Model, random_model
 from search_spaces.graphs.operators import (
     Add,
+    BatchNorm,
     ChannelSplit,
     Concat,
     Conv2d,
@@ -128,6 +129,23 @@ def test_published_networks_copy_nothing(name: str) -> None:
             assert step.kernel.kind != "copy", step.node
         if isinstance(step.kernel, LayoutKernel):
             assert step.node == "input"
+
+
+def test_dense_joins_copy_nothing_and_a_norm_behind_a_convolution_is_none() -> None:
+    """As torch writes DenseNet: each layer reads a join of all maps so far."""
+    net = GraphBuilder((3, 8, 8))
+    maps = [net.add("stem", Conv2d(16), net.input)]
+    for index in range(3):
+        x = net.add(f"joined{index}", Concat(), *maps) if index else maps[0]
+        x = net.add(f"narrow{index}", Conv2d(24, norm="none", activation="none"), x)
+        x = net.add(f"norm{index}", BatchNorm(), x)
+        maps.append(net.add(f"wide{index}", Conv2d(8, (3, 3)), x))
+    net.add("last", BatchNorm(), net.add("joined", Concat(), *maps))
+
+    network = lowered(net.graph())
+
+    pointwise = [step.node for step in network.steps if isinstance(step.kernel, PointwiseKernel)]
+    assert pointwise == ["last"]
 
 
 @dataclass(frozen=True, slots=True)

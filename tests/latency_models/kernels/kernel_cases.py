@@ -207,6 +207,9 @@ CASES: Mapping[str, Case] = {
         Conv2dKernel, REAL, 32, (6, 32), (4, 5), groups=2, activation="hardswish"
     ),
     "depthwise": Case(DepthwiseKernel, REAL, 32, (13, 13), (5, 6), activation="relu6"),
+    "depthwise-13x9": Case(
+        *(DepthwiseKernel, REAL, 32, (13, 13), (5, 6), (13, 9)), stride=(1, 2), padding=(6, 4)
+    ),
     "depthwise-5x5": Case(
         DepthwiseKernel, REAL, 32, (33, 33), (7, 6), (5, 5), (2, 2), (2, 2), residual=REAL
     ),
@@ -231,6 +234,9 @@ CASES: Mapping[str, Case] = {
     ),
     "w8a8-depthwise": Case(
         IntegerDepthwiseKernel, UNSIGNED, 8, (13, 13), (5, 6), activation="relu6", residual=NIBBLES
+    ),
+    "w8a8-depthwise-13x9": Case(
+        *(IntegerDepthwiseKernel, SIGNED, 8, (13, 13), (5, 6), (13, 9)), padding=(6, 4)
     ),
     "w8a8-depthwise-5x5": Case(
         IntegerDepthwiseKernel, SIGNED, 8, (33, 33), (7, 6), (5, 5), (2, 2), (2, 2)

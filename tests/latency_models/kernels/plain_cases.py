@@ -44,6 +44,7 @@ class PlainCase:
         forms: Of its sources.
         compute: The result from the sources' real numbers.
         options: Further arguments of the kernel.
+        scaled: Whether each channel is multiplied by a factor and a term is added, as norms do.
     """
 
     kind: type[PlainKernel]
@@ -53,6 +54,7 @@ class PlainCase:
     options: tuple[object, ...] = ()
     activation: Activation = "none"
     targets: tuple[Form, ...] = TARGETS
+    scaled: bool = False
 
 
 def run_plain_case(case: PlainCase, cpu: Cpu, seed: int = 0) -> None:
@@ -65,28 +67,35 @@ def run_plain_case(case: PlainCase, cpu: Cpu, seed: int = 0) -> None:
         values = values_of(form, shape, rng)
         maps[f"source{index}"] = View(*shape, 1, form=form), values
         numbers.append(real(form, values))
-    expected = activated(case.activation, case.compute(*numbers).astype(F))
-    channels, height, width = expected.shape
+    values = case.compute(*numbers).astype(F)
+    channels, height, width = values.shape
+    scale, bias = rng.uniform(-1.5, 1.5, (2, channels)).astype(F)
+    if case.scaled:
+        values = values * scale[:, None, None] + bias[:, None, None]
+    expected = activated(case.activation, values)
     targets = tuple(
         View(channels, height, width, index % 2, form=f) for index, f in enumerate(case.targets)
     )
     sources = tuple(view for view, _ in maps.values())
-    kernel = case.kind(sources, Epilogue(targets, case.activation), *case.options)
+    end = Epilogue(targets, case.activation, scaled=case.scaled)
+    kernel = case.kind(sources, end, *case.options)
     maps |= {f"target{index}": (view, None) for index, view in enumerate(targets)}
     norm = sign_norm(expected.shape[0], rng)
     constants = {"steps": np.array([1.0 if f == REAL else SOURCE_STEP for f in case.forms], F)}
     if kernel.epilogue.has_constants:
-        ends = EpilogueValues(target_values(case.targets, norm))
+        ends = EpilogueValues(target_values(case.targets, norm), scale, bias)
         padded, places = kernel.padded_channels(unit), kernel.places(unit)
         constants["constants"] = kernel.epilogue.pack(ends, padded, places)
 
     results = run_kernel(kernel, cpu, maps, constants)
 
-    if case.kind in (PoolKernel, GlobalPoolKernel, MagnitudeKernel):  # sums in any order
+    if case.targets[0] != REAL:  # then each bit is a comparison with a threshold
+        results = [expected, *results]
+    elif case.kind in (PoolKernel, GlobalPoolKernel, MagnitudeKernel):  # sums in any order
         assert_close(results[0], expected)
     else:
         np.testing.assert_array_equal(results[0], expected)
-    for form, result in zip(case.targets, results, strict=True):
+    for form, result in zip(case.targets, results[-len(case.targets) :], strict=True):
         np.testing.assert_array_equal(result, written(form, results[0], norm))
 
 
@@ -110,6 +119,12 @@ def windows(kind: str, *options: Any) -> Callable[[Array], Array]:  # noqa: ANN4
     return lambda x: oracle.pool(kind, x, *options)
 
 
+def mean_inside(x: Array) -> Array:
+    """Means of what lies inside the map: sums over sums of ones."""
+    pool = windows("average", *WINDOW)
+    return pool(x) / pool(np.ones_like(x))
+
+
 RAGGED, WIDE, GATE = (13, 4, 5), (40, 3, 4), (13, 1, 1)
 WINDOW = ((3, 2), (2, 1), (1, 1))
 PLAIN_CASES: Mapping[str, PlainCase] = {
@@ -129,6 +144,20 @@ PLAIN_CASES: Mapping[str, PlainCase] = {
     ),
     "average": PlainCase(
         PoolKernel, (RAGGED,), (REAL,), windows("average", *WINDOW), ("average", *WINDOW)
+    ),
+    "average-inside": PlainCase(
+        *(PoolKernel, (RAGGED,), (SIGNED,), mean_inside),
+        options=("average", *WINDOW, ((0, 0), (0, 0))),
+    ),
+    "norm": PlainCase(
+        PointwiseKernel, (RAGGED,), (REAL,), np.array, activation="hardswish", scaled=True
+    ),
+    "norm-codes": PlainCase(PointwiseKernel, (WIDE,), (SIGNED,), np.array, scaled=True),
+    "norm-bits": PlainCase(
+        *(PointwiseKernel, (WIDE,), (REAL,), np.array),
+        activation="relu",
+        targets=(SIGNS, SIGNED_PAIRS),
+        scaled=True,
     ),
     "mean": PlainCase(GlobalPoolKernel, (WIDE,), (SIGNED,), mean),
     "magnitude": PlainCase(MagnitudeKernel, (RAGGED,), (REAL,), magnitude, targets=(REAL,)),

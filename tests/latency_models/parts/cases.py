@@ -51,6 +51,8 @@ CONVOLUTIONS = {
     "dilated": Conv2d(6, (3, 3), dilation=(2, 1)),
     "grouped": Conv2d(8, (3, 3), groups=4),
     "depthwise": Conv2d(8, (5, 5), groups=8, stride=(2, 2)),
+    "depthwise_large": Conv2d(8, (13, 9), groups=8, stride=(1, 2)),
+    "depthwise_large_dilated": Conv2d(8, (3, 40), groups=8, dilation=(2, 1)),
     "depthwise_multiplied": Conv2d(16, (3, 3), groups=8),
     "end_padding": Conv2d(6, (3, 3), stride=(2, 2), padding=(0, 0), end_padding=(1, 1)),
     "end_padding_uneven": Conv2d(6, (4, 3), stride=(1, 2), padding=(1, 0), end_padding=(2, 3)),
@@ -224,6 +226,11 @@ def precision_graphs() -> dict[str, Graph]:
         graphs[f"{name}-branches"] = low_bit_branches(precision)
     depthwise = Conv2d(12, (3, 3), groups=12, precision=LOW_BIT["w8a8"])
     graphs["w8a8-depthwise"] = low_bit_graph(depthwise, signed=False, channels=12)
+    for kernel in ((13, 9), (12, 10), (3, 40)):
+        large = replace(depthwise, kernel_size=kernel)
+        graphs[f"w8a8-depthwise-{kernel[0]}x{kernel[1]}"] = low_bit_graph(
+            large, signed=False, channels=12
+        )
     return graphs
 
 

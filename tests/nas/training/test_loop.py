@@ -27,7 +27,7 @@ from search_spaces.graphs.cost import network_cost
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.graph import Graph
 from search_spaces.graphs.model import fold_batch_norm
-from search_spaces.graphs.operators import Conv2d, Dropout, GlobalAvgPool, Linear
+from search_spaces.graphs.operators import BatchNorm, Conv2d, Dropout, GlobalAvgPool, Linear
 from search_spaces.networks import NETWORKS
 
 QUICK = TrainingConfig(epochs=2, batch_size=64)
@@ -166,6 +166,26 @@ def test_an_epoch_sees_every_image_once(number: int, few: TensorSplits) -> None:
     Watched(Interpreter(small_net()), part, replace(QUICK, batch_size=2), go_on).run_epoch(0)
 
     assert sorted(seen) == list(range(number))
+
+
+def test_a_layer_before_a_norm_on_its_own_learns_at_the_full_rate() -> None:
+    net = GraphBuilder((64, 4, 4))
+    bare = Conv2d(64, (3, 3), norm="none", activation="none")
+    x = net.add("norm", BatchNorm(), net.add("normed", bare, net.input))
+    net.add("free", bare, x)
+    module = Interpreter(net.graph())
+    optimizer = make_optimizer(module, replace(QUICK, optimizer="adamw", weight_decay=0.3))
+    groups = {
+        name: group
+        for name, known in module.named_parameters()
+        for group in optimizer.param_groups
+        if any(parameter is known for parameter in group["params"])
+    }
+
+    shares = {name: group["rate_share"] for name, group in groups.items()}
+    assert shares["normed.weight"] == 1.0 > shares["free.weight"]
+    assert groups["norm.norm.weight"]["weight_decay"] == 0.0
+    assert groups["normed.weight"]["weight_decay"] == 0.3
 
 
 def test_norms_and_biases_are_not_decayed() -> None:

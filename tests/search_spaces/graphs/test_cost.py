@@ -21,6 +21,7 @@ from search_spaces.graphs.errors import UnsupportedOperatorError
 from search_spaces.graphs.graph import Graph
 from search_spaces.graphs.operators import (
     Add,
+    BatchNorm,
     ChannelShuffle,
     ChannelSplit,
     Concat,
@@ -73,6 +74,28 @@ def test_element_wise_kernels_move_bytes_and_multiply_nothing() -> None:
     assert (total.macs, total.params) == (0, 0)
     assert total.memory_access_bytes == 4 * 3 * 4 * 36
     assert alone(ChannelShuffle(2), (4, 6, 6)).memory_access_bytes == 4 * 2 * 4 * 36
+
+
+def test_a_norm_alone_costs_its_map_twice_and_two_numbers_a_channel() -> None:
+    cost = alone(BatchNorm(), (6, 5, 4))
+
+    maps, numbers = 2 * 4 * 6 * 5 * 4, 2 * 4 * 6
+    assert cost == Cost(2 * 6, 0, maps + numbers, numbers)
+
+
+@pytest.mark.parametrize("layer", [Conv2d(8, norm="none", activation="none"), Linear(8)])
+def test_a_norm_that_joins_a_layer_costs_what_the_norm_of_a_convolution_does(
+    layer: Conv2d | Linear,
+) -> None:
+    net = GraphBuilder((3, 5, 4))
+    net.add("norm", BatchNorm(), net.add("layer", layer, net.input))
+    biased = isinstance(layer, Linear)
+
+    ((_, cost),) = kernel_costs(net.graph())
+
+    own = alone(layer, (3, 5, 4))
+    assert (cost.macs, cost.params) == (own.macs, own.params + 2 * 8)
+    assert cost.weight_bytes == own.weight_bytes + (0 if biased else 4 * 8)
 
 
 def test_a_sum_taken_in_by_a_convolution_costs_one_more_read() -> None:

@@ -13,6 +13,7 @@ from search_spaces.graphs.graph import INPUT, Graph, Node
 from search_spaces.graphs.operators import (
     Activate,
     Add,
+    BatchNorm,
     ChannelSplit,
     Concat,
     Conv2d,
@@ -110,6 +111,34 @@ def test_a_linear_layer_takes_a_sum_too() -> None:
         net.add("sum", Add(), y, net.add("out", Linear(6), y))
 
     assert kernels(built(build))["out"].residual == "hidden"
+
+
+def test_a_norm_joins_the_layer_before_it_and_the_sum_behind_it() -> None:
+    def build(net: GraphBuilder, x: Node) -> None:
+        y = net.add("conv", Conv2d(8, norm="none", activation="none"), x)
+        x = net.add("sum", Add("relu"), x, net.add("norm", BatchNorm(activation="none"), y))
+        y = net.add("hidden", Linear(6), x)
+        net.add("last", BatchNorm(activation="hardswish"), y)
+
+    graph = built(build)
+
+    assert [kernel.node.name for kernel in fuse(graph)] == ["stem", "conv", "hidden"]
+    conv, hidden = kernels(graph)["conv"], kernels(graph)["hidden"]
+    assert (conv.output, conv.norm, conv.residual, conv.activation) == (
+        *("sum", "norm", "stem", "relu"),
+    )
+    assert (hidden.output, hidden.norm, hidden.activation) == ("last", "last", "hardswish")
+
+
+def test_a_norm_stays_alone_behind_an_activation_or_a_map_that_others_read() -> None:
+    def build(net: GraphBuilder, x: Node) -> None:
+        x = net.add("n1", BatchNorm(), x)  # the stem has an activation
+        y = net.add("conv", Conv2d(8, activation="none"), x)
+        net.add("sum", Add(), y, net.add("n2", BatchNorm(), y))
+
+    names = [kernel.node.name for kernel in fuse(built(build))]
+
+    assert names == ["stem", "n1", "conv", "n2", "sum"]
 
 
 def test_dropout_and_split_are_no_kernels() -> None:
