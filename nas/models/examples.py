@@ -11,6 +11,7 @@ from nas.models.folder import StoredModel
 from nas.problem.records import DataConfig
 from nas.problem.search_problem import Examples, load_splits
 from search_spaces.graphs.errors import UserError
+from search_spaces.graphs.schema import shown
 
 CLOSE = 1e-6  # two means or deviations that people wrote down for the same
 
@@ -81,8 +82,8 @@ def check_classes(stored: StoredModel, data: ImageData) -> None:
     for number, (ours, theirs) in enumerate(zip(names, data.class_names, strict=True)):
         if ours != theirs:
             raise UserError(
-                f"{stored.name} calls its output {number} {ours!r}, {data.name} that class "
-                f"{theirs!r}; name the classes of the data as the network does, in its order, or "
+                f"{stored.name} calls its output {number} {shown(ours)}, {data.name} that class "
+                f"{shown(theirs)}; name the data's classes as the network does, in its order, or "
                 "import the network without names"
             )
 

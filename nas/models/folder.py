@@ -25,6 +25,7 @@ from nas.models.metadata import (
     FORMAT,
     METADATA,
     VERSION,
+    check_name,
     checked_bytes,
     damaged,
     read_metadata,
@@ -105,10 +106,7 @@ class StoredModel:
     source: Mapping[str, Any]
 
     def __post_init__(self) -> None:
-        if not 0 < len(self.name) <= 200 or not self.name.isprintable():
-            raise UserError(
-                f"a model's name must be 1 to 200 printable letters, got {shown(self.name)}"
-            )
+        check_name(self.name)
         if self.model.graph.output.shape[1:] != (1, 1):
             raise UserError(
                 f"{self.name}: a model's output must be one number a class, got shape "

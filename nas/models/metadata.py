@@ -38,6 +38,12 @@ def is_model_folder(path: Path) -> bool:
     return (path / METADATA).is_file()
 
 
+def check_name(name: str) -> None:
+    """Raises UserError if a model's name is none that a line can show."""
+    if not 0 < len(name) <= 200 or not name.isprintable():
+        raise UserError(f"a model's name must be 1 to 200 printable letters, got {shown(name)}")
+
+
 def read_metadata(path: Path) -> dict[str, Any]:
     """Returns what metadata.json of a folder says, each value as its format has it."""
     what = "a model folder, as nas import and nas export write"
@@ -56,6 +62,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
     if missing := sorted(kinds.keys() - data.keys()):
         raise damaged(path, f"{METADATA} lacks {missing[0]!r}")
     try:
+        check_name(read_as(str, data["name"], "name"))
         return {"format": known} | {key: read_as(kinds[key], data[key], key) for key in kinds}
     except UserError as error:
         raise damaged(path, f"{METADATA}: {error}") from None
