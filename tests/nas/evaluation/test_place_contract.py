@@ -136,7 +136,8 @@ def test_a_place_takes_given_models_as_they_are_and_lets_others_learn_from_a_tea
     changes = {"teacher": str(tmp_path / "m"), "device": "cpu"}
     taught = file.training.model_copy(update=changes)
     baselines = tiny(baselines=[str(tmp_path / "m")]).baselines
-    file = file.model_copy(update={"training": taught, "baselines": baselines})
+    aims = {"objectives": ("accuracy", "macs")}
+    file = file.model_copy(update={"training": taught, "baselines": baselines} | aims)
     config = file.config()
     run = create_run(tmp_path / "run", to_yaml(file))
     setting = place.prepare(config)
