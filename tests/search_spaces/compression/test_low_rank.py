@@ -17,6 +17,7 @@ from search_spaces.compression.low_rank import (
     factorised,
     linear_part,
     substituted,
+    within_macs,
 )
 from search_spaces.graphs.cost import count_macs
 from search_spaces.graphs.errors import UserError
@@ -218,6 +219,28 @@ def test_macs_are_those_that_the_factors_take() -> None:
         after = count_macs(substituted(model, found).graph)
         assert before - after == found.macs[0] - found.macs[1]
         assert found.saves
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
+@pytest.mark.parametrize("name", ["conv", "classifier"])
+def test_a_share_of_the_macs_is_met_and_one_rank_more_would_exceed_it(
+    share: float, name: str
+) -> None:
+    model = around(Conv2d(16, (3, 3), stride=(2, 1)), channels=16)
+
+    for scheme, found in within_macs(model, name, share).items():
+        more = candidates(model, name, Rank(count=max(found.ranks) + 1))[scheme]
+        assert found.macs[1] <= share * found.macs[0] < more.macs[1]
+    assert len(within_macs(model, "conv", share)) == 4
+    assert all(each.ranks[0] % 4 == 0 for each in within_macs(model, "conv", share, 4).values())
+
+
+def test_a_share_that_no_rank_meets_is_met_by_none() -> None:
+    model = around(Conv2d(2, (3, 3)), channels=2)
+
+    assert within_macs(model, "conv", 0.2) == {}
+    with pytest.raises(UserError, match="a share of MACs must be above 0 and below 1, got 1"):
+        within_macs(model, "conv", 1)
 
 
 def test_what_would_not_save_is_left_and_said() -> None:
