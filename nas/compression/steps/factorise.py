@@ -17,10 +17,10 @@ from nas.compression.workbench import LayerNote, Made, Workbench
 from nas.problem.formatting import milliseconds, percent, scaled
 from nas.problem.validation import Listed
 from nas.training.accuracy import accuracy
+from search_spaces.compression.factorisation import Factorisation
 from search_spaces.compression.factors import Rank
 from search_spaces.compression.low_rank import (
     DATA_SCHEME,
-    Factorisation,
     candidates,
     factorisable,
     substituted,
