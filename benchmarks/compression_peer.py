@@ -94,7 +94,7 @@ def torch_layers(model: Model, node: Node) -> dict[str, nn.Module]:
 
 def tensors(layers: dict[str, nn.Module], name: str) -> dict[str, Tensor]:
     """Returns the tensors of a layer by the names of our arrays."""
-    found = dict(layers[name].named_parameters())
+    found: dict[str, Tensor] = dict(layers[name].named_parameters())
     if norm := layers.get(f"{name}_norm"):
         found |= {f"norm.{ours}": getattr(norm, theirs) for ours, theirs in NORM.items()}
     return found
@@ -108,7 +108,9 @@ def from_torch(module: TorchModule) -> Model:
     for node in module.graph.nodes:
         operator, name = node.operator, module_name(node.name)
         if isinstance(operator, Linear):
-            operator = replace(operator, out_features=module.layers[name].out_features)
+            layer = module.layers[name]
+            assert isinstance(layer, nn.Linear)
+            operator = replace(operator, out_features=layer.out_features)
         elif isinstance(operator, Conv2d):
             layer = module.layers[name]
             assert isinstance(layer, nn.Conv2d)
