@@ -7,7 +7,7 @@ shows them, so following them from the input to the output tells what hangs toge
 * concatenation puts channels side by side, a split shows some of them, a shuffle moves them;
 * pools, activations, norms and quantizers carry each channel;
 * a depthwise convolution carries it too, and so does every grouped one whose groups read or make
-  one channel: whole groups go;
+  one channel: whole groups go, unless what they read stays;
 * other grouped convolutions lose as many channels in each group, of what they read and make. Sets
   that do not are joined with others until they do (`Ties.balance`), so that every group keeps the
   channels it has and no structure is left that the graph could not say;
@@ -151,7 +151,8 @@ def conv2d(at: _Follower, op: ops.Conv2d, x: Atoms, magnitude: Atoms | None = No
     makes = op.out_channels // op.groups
     if op.groups > 1 and op.precision.activation_bits < PACKED_BITS:
         at.ties.keep(x)
-    if op.groups > 1 and min(reads.shape[1], makes) == 1:
+    fixed = makes > 1 and (at.ties.roots(x) == STAYS).all()  # of the network's input
+    if op.groups > 1 and min(reads.shape[1], makes) == 1 and not fixed:
         at.ties.join(reads.ravel(), np.repeat(reads[:, 0], reads.shape[1]))
         return np.repeat(reads[:, 0], makes)
     made = at.ties.new(op.out_channels)

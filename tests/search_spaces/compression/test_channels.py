@@ -143,6 +143,14 @@ def test_the_input_and_what_is_tied_to_it_stay() -> None:
     assert groups_of(build).keys() == {"stem"}
 
 
+def test_groups_that_read_one_channel_of_the_input_each_lose_some_of_what_they_make() -> None:
+    net = GraphBuilder((3, 4, 4))
+    net.add("classifier", Linear(5), net.add("conv", Conv2d(6, groups=3), net.input))
+    (group,) = channel_groups(net.graph())
+
+    assert group.maps["conv"] == ((0, 2, 4), (1, 3, 5))
+
+
 def test_a_mean_over_channels_keeps_them() -> None:
     def build(net: GraphBuilder, x: Node) -> Node:
         conv = Conv2d(32, precision=PRECISIONS["xnor_k"])
