@@ -15,6 +15,10 @@ shows them, so following them from the input to the output tells what hangs toge
 * channels of the network's input and its outputs stay, and so do those over which something is
   computed that their number enters (a mean over channels).
 
+Some structures leave little: where a channel stays in the half that a unit of ShuffleNet v2 passes
+on, each shuffle ties it to twice as many of the next unit, so that the last of eight units keeps
+what it makes. That is so for whatever leaves the others where they are.
+
 What can go together is a *unit*; units with equal numbers of channels in the same maps are
 a *group*, of which any may go. Groups and their units are in the order of the graph.
 
