@@ -158,7 +158,7 @@ def run_as_written(model: Model) -> Callable[[Array], Maps]:
     """Returns what computes the maps of a model's nodes as our own ONNX files do."""
     import onnxruntime
 
-    file = written(fold_batch_norm(model))
+    file = written(fold_batch_norm(model), exact=True)
     names = [node.name for node in model.graph.nodes]
     values = [file.map(name) for name in names]
     shape = model.graph.input_shape

@@ -1,6 +1,6 @@
 """Imported: an ONNX file as a model of ours."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,13 @@ from latency_models.onnx.reading.interface import Interface, fixed, interface_of
 from latency_models.onnx.reading.opened import first_line, opened
 from latency_models.onnx.reading.reader import Reader
 from latency_models.onnx.reading.simplified import simplified
-from latency_models.onnx.reading.table import KINDS_OF_NETWORKS, READERS, known_operator, remedy
+from latency_models.onnx.reading.table import (
+    KINDS_OF_NETWORKS,
+    READERS,
+    is_known_gap,
+    known_operator,
+    remedy,
+)
 from search_spaces.graphs.errors import MistakesError, UserError
 from search_spaces.graphs.graph import INPUT
 from search_spaces.graphs.model import Model
@@ -69,6 +75,7 @@ def import_onnx(path: Path, input_shape: Sequence[int] | None = None) -> Importe
 def read_model(proto: onnx.ModelProto, input_shape: Sequence[int] | None) -> ImportedModel:
     """Returns the model in a file that is loaded; see `import_onnx`."""
     refuse_kinds(proto)
+    refuse_known_gaps(proto)
     types = in_float32(proto)
     interface = interface_of(proto, input_shape)
     whole_file = fixed(proto, interface)
@@ -122,13 +129,27 @@ def shown_name(node: NodeProto) -> str:
     return node.name or (node.output[0] if node.output else "")
 
 
+def refuse_known_gaps(proto: onnx.ModelProto) -> None:
+    """Raises an error for operators that nothing reads and that ONNX Runtime would take apart."""
+    functions = {(each.domain, each.name) for each in proto.functions}
+    refuse(
+        node
+        for node in proto.graph.node
+        if (node.domain, node.op_type) not in functions and is_known_gap(node)
+    )
+
+
 def refuse_unknown(proto: onnx.ModelProto) -> None:
-    """Raises an error that names the operators that nothing reads, the first of each kind."""
+    """Raises an error for operators of a simplified file that nothing reads."""
+    refuse(node for node in proto.graph.node if not known_operator(node))
+
+
+def refuse(nodes: Iterable[NodeProto]) -> None:
+    """Raises an error that names nodes, the first of each operator, where there are any."""
     unknown: dict[str, list[NodeProto]] = {}
-    for node in proto.graph.node:
-        if not known_operator(node):
-            kind = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
-            unknown.setdefault(kind, []).append(node)
+    for node in nodes:
+        kind = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+        unknown.setdefault(kind, []).append(node)
     lines = []
     for kind, nodes in list(unknown.items())[:MOST_TOLD]:
         more = f" and {len(nodes) - 1} more" if len(nodes) > 1 else ""

@@ -94,6 +94,8 @@ KINDS_OF_NETWORKS: Mapping[str, str] = {
         "no neural network",
     ),
 }
+STANDARD = ("", "ai.onnx")  # domains
+CONTROL = ("If", "Loop", "Scan")  # gone where their condition is a constant
 # What to do instead, where there is more to say than to train with another operator.
 REMEDIES: Mapping[str, str] = {
     **dict.fromkeys(
@@ -111,13 +113,20 @@ REMEDIES: Mapping[str, str] = {
         ("Tanh", "Elu", "Selu", "Celu", "Mish", "Softplus", "Softsign", "ThresholdedRelu"),
         "train with one of relu, relu6, hardswish, silu, leaky_relu, gelu in its place",
     ),
-    **dict.fromkeys(("If", "Loop", "Scan"), "export the network traced for one input size"),
+    **dict.fromkeys(CONTROL, "export the network traced for one input size"),
 }
 OTHERWISE = "train with an operator of docs/importing.md in its place"
 
 
 def known_operator(node: NodeProto) -> bool:
-    return node.domain in ("", "ai.onnx") and node.op_type in READERS
+    return node.domain in STANDARD and node.op_type in READERS
+
+
+def is_known_gap(node: NodeProto) -> bool:
+    """Whether it is sure that a node cannot be read, whatever becomes of it."""
+    if node.domain not in STANDARD:
+        return True
+    return node.op_type in REMEDIES and node.op_type not in (*READERS, *CONTROL)
 
 
 def remedy(kind: str) -> str:

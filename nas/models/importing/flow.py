@@ -13,6 +13,7 @@ from latency_models.onnx.parity import LIMIT
 from latency_models.onnx.reading.agreement import Agreement, Maps, check_agreement
 from latency_models.onnx.reading.imported import ImportedModel, import_onnx
 from nas.models.folder import ModelInput, StoredModel
+from nas.models.importing.coded import given_codes, quantizers
 from nas.nn.interpreter import from_model
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.model import Array, Model
@@ -115,9 +116,11 @@ def agreement_of(imported: ImportedModel) -> Agreement:
     Raises:
         ParityError: If it computes something else.
     """
-    module = from_model(imported.model)
+    plain = from_model(imported.model)
+    has_codes = bool(quantizers(imported))
 
     def run(x: Array) -> Maps:
+        module = from_model(imported.model, given_codes(imported, x)) if has_codes else plain
         with torch.no_grad():
             maps = module.run(torch.from_numpy(x), keep_maps=True)
         return {name: tensor.numpy() for name, tensor in maps.items()}

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from latency_models.onnx.drafts.draft import UnreadableError
+from nas.models.importing.flow import import_proto
 from search_spaces.graphs import operators as ops
 from search_spaces.graphs.precision import W8A8
-from tests.latency_models.parts.onnx_text import imported, onnx_file, operators_of
+from tests.latency_models.parts.onnx_text import onnx_file, word
 
 BODY = """
 q = QuantizeLinear(x, xs, xz) d = DequantizeLinear(q, xs, xz)
@@ -30,7 +31,7 @@ def given(**changed: Any) -> dict[str, Any]:  # noqa: ANN401
 
 
 def test_a_convolution_of_codes_is_a_coded_layer_between_quantizers() -> None:
-    model = imported(onnx_file(BODY, **given())).model
+    model = import_proto(onnx_file(BODY, **given())).model
 
     convolution = next(node for node in model.graph.nodes if isinstance(node.operator, ops.Conv2d))
     assert isinstance(convolution.operator, ops.Conv2d)
@@ -45,13 +46,13 @@ def test_a_convolution_of_codes_is_a_coded_layer_between_quantizers() -> None:
 
 def test_codes_around_another_zero_are_one_line() -> None:
     with pytest.raises(UnreadableError, match=r"uint8 codes around 114.*symmetric"):
-        imported(onnx_file(BODY, **given(xz=np.array(114, np.uint8))))
+        import_proto(onnx_file(BODY, **given(xz=np.array(114, np.uint8))))
 
 
 def test_weights_beyond_our_grid_are_computed_in_float32_and_it_is_said() -> None:
     low = CODES.copy()
     low[0, 0, 0, 0] = -128
-    found = imported(onnx_file(BODY, **given(w=low)))
+    found = import_proto(onnx_file(BODY, **given(w=low)))
 
     operators = [node.operator for node in found.model.graph.nodes]
     assert all(op.precision != W8A8 for op in operators if isinstance(op, ops.Conv2d))
@@ -62,7 +63,9 @@ def test_weights_alone_as_codes_are_float32() -> None:
     body = "wd = DequantizeLinear<axis = 0>(w, ws, wz) y = Conv(x, wd)"
     arrays = {name: value for name, value in given().items() if name in ("w", "ws", "wz")}
 
-    assert operators_of(body, **arrays) == ["Conv2d"]
+    found = import_proto(onnx_file(body, **arrays))
+
+    assert [word(node) for node in found.model.graph.nodes] == ["Conv2d"]
 
 
 def test_a_linear_layer_of_codes_is_coded() -> None:
@@ -73,7 +76,9 @@ def test_a_linear_layer_of_codes_is_coded() -> None:
     """
     codes = np.random.default_rng(0).integers(-127, 128, (4, 192)).astype(np.int8)
     arrays = given(w=codes)
-    found = imported(onnx_file(body, **{k: v for k, v in arrays.items() if k not in ("rs", "rz")}))
+    found = import_proto(
+        onnx_file(body, **{k: v for k, v in arrays.items() if k not in ("rs", "rz")})
+    )
 
     (last,) = (n for n in found.model.graph.nodes if isinstance(n.operator, ops.Linear))
     assert isinstance(last.operator, ops.Linear)
