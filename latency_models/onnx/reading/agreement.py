@@ -173,8 +173,10 @@ def run_as_written(model: Model) -> Callable[[Array], Maps]:
     proto = onnx.helper.make_model(
         graph, opset_imports=[onnx.helper.make_opsetid("", opset)], ir_version=ir_version
     )
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
     session = onnxruntime.InferenceSession(
-        proto.SerializeToString(), providers=["CPUExecutionProvider"]
+        proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
 
     def run(x: Array) -> Maps:

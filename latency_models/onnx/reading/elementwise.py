@@ -206,13 +206,26 @@ def aligned(
     return left, right, shape
 
 
+def once(view: MapView) -> MapView:
+    """Returns a value without the axes along which it was repeated (``expand_as``)."""
+    positions = view.positions
+    if positions.size <= view.shape[0] * view.pixels:
+        return view
+    for axis, size in enumerate(positions.shape):
+        first = np.take(positions, [0], axis)
+        if size > 1 and np.array_equal(np.broadcast_to(first, positions.shape), positions):
+            positions = first
+    return view.moved(positions)
+
+
 def read_multiply(reader: Reader, node: NodeProto) -> None:
     constant = next((i for i in range(2) if reader.is_constant(node, i)), None)
     if constant is not None:
         factor = np.asarray(reader.constant(node, constant), np.float64)
         reader.put(node, put_affine(reader, node, reader.view(node, 1 - constant), factor, 0.0))
         return
-    left, right, shape = aligned(reader, node, reader.view(node), reader.view(node, 1))
+    given = (once(reader.view(node, index)) for index in range(2))
+    left, right, shape = aligned(reader, node, *given)
     if right.positions.size > left.positions.size:
         left, right = right, left
     if left.shape == right.shape and left.positions.shape == right.positions.shape:

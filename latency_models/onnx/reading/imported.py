@@ -93,12 +93,13 @@ def read_model(proto: onnx.ModelProto, input_shape: Sequence[int] | None) -> Imp
     reader.values |= {each.name: numpy_helper.to_array(each) for each in file.graph.initializer}
     output = value_before_softmax(file, interface.output)
     reader.last_softmax = output.softmax
-    read_nodes(reader, file)
-    result = reader.values[interface.output]
-    if not isinstance(result, MapView):
-        raise UserError("its output does not depend on its input")
-    reader.draft.output = settled_output(reader, result)
-    made = finished(reader.draft)
+    with np.errstate(all="ignore"):  # what is no number is found where weights end up
+        read_nodes(reader, file)
+        result = reader.values[interface.output]
+        if not isinstance(result, MapView):
+            raise UserError("its output does not depend on its input")
+        reader.draft.output = settled_output(reader, result)
+        made = finished(reader.draft)
     places = {
         name: view.positions
         for name in (*made.values.values(), output.value)

@@ -1,12 +1,13 @@
 """Moves: nodes that only move numbers: each gives other positions in the same map."""
 
 from itertools import pairwise
+from math import prod
 from typing import Any
 
 import numpy as np
 from onnx import NodeProto
 
-from latency_models.onnx.drafts.views import ZERO, MapView, Positions, in_order
+from latency_models.onnx.drafts.views import ZERO, MapView, Positions, in_order, selection
 from latency_models.onnx.reading.reader import (
     CHANNELS_FIRST,
     CHANNELS_LAST,
@@ -16,7 +17,7 @@ from latency_models.onnx.reading.reader import (
 )
 from search_spaces.graphs import operators as ops
 
-MOST_AXES, MOST_PADDING = 8, 4096
+MOST_AXES, MOST_PADDING, MOST_REPEATED = 8, 4096, 1 << 28
 KEPT, ROW = (0, 1, 2, 3), (0, 1, 2)
 
 
@@ -25,14 +26,19 @@ def read_same(reader: Reader, node: NodeProto) -> None:
     reader.put(node, reader.values[node.input[0]])
 
 
+def is_map(view: MapView) -> bool:
+    """Whether a value is a map or channels of one, in any order."""
+    return view.is_in_order or (view.positions.ndim == 4 and selection(view) is not None)
+
+
 def put_positions(reader: Reader, node: NodeProto, view: MapView, positions: Positions) -> None:
     """Makes the node's result other positions in a map, and that a map where it shuffles one.
 
     So a shuffle that is split later is one operator, and the split another.
     """
     moved = view.moved(positions)
-    is_map = positions.ndim == 4 and positions.shape[0] == 1
-    is_like = is_map and positions.shape[1:] == view.shape and not moved.is_in_order
+    is_picture = positions.ndim == 4 and positions.shape[0] == 1
+    is_like = is_picture and positions.shape[1:] == view.shape and not moved.is_in_order
     if is_like and node.op_type == "Reshape" and moved.is_whole:
         each = positions[0].reshape(view.shape[0], -1)
         whole_channels = each[:, :1] // view.pixels * view.pixels + in_order(view.pixels)
@@ -159,12 +165,13 @@ def read_gather(reader: Reader, node: NodeProto) -> None:
 def read_expand(reader: Reader, node: NodeProto) -> None:
     view = reader.view(node)
     shape = tuple(int(each) for each in reader.constant(node, 1).reshape(-1))
-    wide = np.broadcast_shapes(view.positions.shape, shape)
-    if int(np.prod(wide)) != view.positions.size:
-        reader.fails(
-            node, f"repeats a value of shape {list(view.positions.shape)} to {list(wide)}"
-        )
-    reader.put(node, view.moved(view.positions.reshape(wide)))
+    try:
+        wide = np.broadcast_shapes(view.positions.shape, shape)
+    except ValueError:
+        reader.fails(node, f"repeats a value of {view.positions.shape} to {shape}")
+    if prod(wide) > MOST_REPEATED:
+        reader.fails(node, f"repeats a value to {wide}; {MOST_REPEATED} numbers at most are read")
+    reader.put(node, view.moved(np.broadcast_to(view.positions, wide)))
 
 
 def read_concat(reader: Reader, node: NodeProto) -> None:
@@ -176,7 +183,9 @@ def read_concat(reader: Reader, node: NodeProto) -> None:
     same_map = all(view.map == views[0].map for view in views)
     if same_map:
         joined = views[0].moved(np.concatenate([view.positions for view in views], axis))
-        if joined.is_whole:  # a map that was taken apart and is put together again
+        if joined.is_whole and is_map(
+            joined
+        ):  # a map that was taken apart and is put together again
             put_positions(reader, node, views[0], joined.positions)
             return
     shape = list(views[0].positions.shape)
