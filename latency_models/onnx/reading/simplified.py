@@ -4,6 +4,8 @@ Rules that fold norms, or fuse into operators of its own, are left out: a networ
 in is trained and slimmed further, and its norms say what each channel is worth.
 """
 
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -51,12 +53,13 @@ def simplified(proto: onnx.ModelProto) -> onnx.ModelProto:
             "session.optimized_model_external_initializers_min_size_in_bytes", "1024"
         )
         try:
-            onnxruntime.InferenceSession(
-                proto.SerializeToString(),
-                options,
-                providers=["CPUExecutionProvider"],
-                disabled_optimizers=list(LEFT_OUT),
-            )
+            with redirect_stdout(StringIO()):  # it prints that it tries again
+                onnxruntime.InferenceSession(
+                    proto.SerializeToString(),
+                    options,
+                    providers=["CPUExecutionProvider"],
+                    disabled_optimizers=list(LEFT_OUT),
+                )
             return onnx.load(path)
         except Exception as error:  # ONNX Runtime has one exception class per status code
             raise UserError(
