@@ -22,17 +22,17 @@ q = QuantizeLinear(k, step, zero) d = DequantizeLinear(q, step, zero)
 p = MaxPool<kernel_shape = [2, 2], strides = [2, 2]>(d) t = Transpose<perm = [0, 2, 3, 1]>(p)
 f = Reshape(t, flat) g = Gemm<transB = 1>(f, v, bias) y = Softmax<axis = 1>(g)
 """
+WEIGHTS: dict[str, Any] = {
+    **{"gamma": (3,), "beta": (3,), "mean": (3,), "var": (3,), "w": (6, 3, 3, 3)},
+    **{"halves": np.array([2, 4]), "step": 0.1, "zero": np.array(0, np.int8)},
+    **{"flat": np.array([1, -1]), "v": (5, 96), "bias": (5,)},
+}
 KINDS = ("Relu", "Conv", "Gemm", "MatMul", "Add", "Concat", "Reshape", "Pad", "Slice", "Clip")
 NUMBERS = (0, -1, 1, 2, 7, 1 << 20, 1 << 40, -(1 << 62))
 
 
 def kind(folder: Path) -> Kind:
-    right = onnx_file(
-        BODY,
-        **{"gamma": (3,), "beta": (3,), "mean": (3,), "var": (3,), "w": (6, 3, 3, 3)},
-        **{"halves": np.array([2, 4]), "step": 0.1, "zero": np.array(0, np.int8)},
-        **{"flat": np.array([1, -1]), "v": (5, 96), "bias": (5,)},
-    )
+    right = onnx_file(BODY, **WEIGHTS)
     path = folder / "net.onnx"
 
     def attempt(rng: Random) -> None:

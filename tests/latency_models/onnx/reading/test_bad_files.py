@@ -53,9 +53,9 @@ def sound_input(proto: ModelProto) -> None:
     proto.graph.input[0].CopyFrom(helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, 800)))
 
 
-def with_node(kind: str, **attributes: object) -> Callable[[ModelProto], None]:
+def with_node(kind: str, domain: str = "") -> Callable[[ModelProto], None]:
     def change(proto: ModelProto) -> None:
-        node = helper.make_node(kind, ["y"], ["u"], name="odd", **attributes)
+        node = helper.make_node(kind, ["y"], ["u"], name="odd", domain=domain)
         proto.graph.node.append(node)
         proto.graph.output[0].name = "u"
 
@@ -183,8 +183,8 @@ def test_weights_that_end_too_early_are_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", [TensorProto.FLOAT16, TensorProto.DOUBLE])
 def test_other_real_numbers_become_float32_and_it_is_said(kind: int) -> None:
     proto = network()
-    kinds = {TensorProto.FLOAT16: np.float16, TensorProto.DOUBLE: np.float64}
-    weight = numpy_helper.to_array(proto.graph.initializer[0]).astype(kinds[kind])
+    other = helper.tensor_dtype_to_np_dtype(kind)
+    weight = numpy_helper.to_array(proto.graph.initializer[0]).astype(other)
     proto.graph.initializer[0].CopyFrom(numpy_helper.from_array(weight, "w"))
     proto.graph.input[0].type.tensor_type.elem_type = kind
     proto.graph.output[0].type.tensor_type.elem_type = kind

@@ -29,7 +29,7 @@ def traced(network: nn.Module, opset: int = 17) -> onnx.ModelProto:
         torch.onnx.export(
             network,
             (torch.zeros(1, *SHAPE),),
-            file,
+            file,  # type: ignore[arg-type]  # it takes one, its annotation does not
             dynamo=False,
             opset_version=opset,
             training=torch.onnx.TrainingMode.PRESERVE,
