@@ -48,8 +48,8 @@ class ChannelGroup:
     Attributes:
         name: The first layer that makes some of them, with a number from the second group on.
         maps: For each map by node, the channels that each unit has there.
-        producers: The nodes among them with arrays for each of these channels.
-        consumers: The layers whose weights read them.
+        producers: The convolutions and linear layers among them.
+        consumers: Those whose weights read them.
     """
 
     name: str
@@ -92,20 +92,18 @@ def channel_groups(graph: Graph, *, in_place: bool = True) -> tuple[ChannelGroup
 
 def group_of(graph: Graph, units: list[dict[str, list[int]]]) -> ChannelGroup:
     maps = {name: tuple(tuple(unit[name]) for unit in units) for name in units[0]}
-    producers = tuple(name for name in maps if has_arrays(graph, graph.node(name)))
+    producers = tuple(name for name in maps if has_weights(graph.node(name)))
     readers = {
         reader.name: None
         for name in maps
         for reader in graph.consumers[name]
-        if isinstance(reader.operator, ops.Conv2d | ops.Linear)
+        if has_weights(reader)
     }
     return ChannelGroup(producers[0], maps, producers, tuple(readers))
 
 
-def has_arrays(graph: Graph, node: Node) -> bool:
-    """Whether a node has arrays with a number for each channel that it gives."""
-    shapes = node.operator.array_shapes(*graph.input_shapes(node))
-    return any(shape[:1] == (node.shape[0],) for shape in shapes.values())
+def has_weights(node: Node) -> bool:
+    return isinstance(node.operator, ops.Conv2d | ops.Linear)
 
 
 def numbered(groups: list[ChannelGroup]) -> list[ChannelGroup]:

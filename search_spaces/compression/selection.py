@@ -19,7 +19,6 @@ from search_spaces.compression.removal import kept_channels, without_channels
 from search_spaces.graphs.cost import count_macs, count_params
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.graph import Graph
-from search_spaces.graphs.operators import Conv2d, Linear
 
 Measure = Literal["channels", "macs", "params"]
 Scope = Literal["global", "layer"]
@@ -165,9 +164,8 @@ def removable(
     left = {name: shape[0] for name, shape in graph.shapes.items()}
     least = dict.fromkeys(left, 1)
     for name in {name for group in groups for name in group.producers}:
-        if isinstance(graph.node(name).operator, Conv2d | Linear):
-            channels = graph.shapes[name][0]
-            least[name] = min(channels, max(1, ceil(rules.floor * channels), rules.multiple))
+        channels = graph.shapes[name][0]
+        least[name] = min(channels, max(1, ceil(rules.floor * channels), rules.multiple))
     going = []
     for bundle in order:
         lost = {name: len(bundle.units) * bundle.group.width(name) for name in bundle.group.maps}
