@@ -29,7 +29,9 @@ from search_spaces.graphs.operators import (
     Conv2d,
     Dropout,
     GlobalAvgPool,
+    LayerNorm,
     Linear,
+    LocalResponseNorm,
     Magnitude,
     MaxPool,
     Operator,
@@ -38,6 +40,7 @@ from search_spaces.graphs.operators import (
     Shape,
 )
 from search_spaces.quantization.codes import output_scale, weight_codes
+from tests import oracle
 from tests.oracle import window_mean, windows
 
 Real = NDArray[np.float32]
@@ -244,6 +247,15 @@ def global_avg_pool(model: Model, node: Node, x: Map) -> Real:
     return real(x).astype(np.float64).mean((2, 3), keepdims=True).astype(F)
 
 
+def norm_of_channels(model: Model, node: Node, x: Map) -> Real:
+    """Of real numbers, which have no order of adding."""
+    op: LayerNorm | LocalResponseNorm = node.operator  # type: ignore[assignment]
+    names = op.array_shapes(node.shape)
+    arrays = {name: model.arrays[f"{node.name}.{name}"].astype(np.float64) for name in names}
+    compute = oracle.layer_norm if isinstance(op, LayerNorm) else oracle.local_response_norm
+    return compute(op, arrays, real(x).astype(np.float64)).astype(F)  # type: ignore[arg-type]
+
+
 def magnitude(model: Model, node: Node, x: Map) -> Real:
     return np.abs(real(x)).astype(np.float64).mean(1, keepdims=True).astype(F)
 
@@ -303,5 +315,7 @@ OPERATIONS: dict[type[Operator], Callable[..., Map]] = {
     Dropout: dropout,
     Quantize: quantize,
     Magnitude: magnitude,
+    LayerNorm: norm_of_channels,
+    LocalResponseNorm: norm_of_channels,
     BatchNorm: batch_norm,
 }

@@ -24,7 +24,9 @@ from search_spaces.graphs.operators import (
     Conv2d,
     Dropout,
     GlobalAvgPool,
+    LayerNorm,
     Linear,
+    LocalResponseNorm,
     Magnitude,
     MaxPool,
     Norm,
@@ -113,6 +115,21 @@ def quantize(op: Quantize, arrays: Arrays, x: Map) -> Map:
 
 def batch_norm(op: BatchNorm, arrays: Arrays, x: Map) -> Map:
     return activated(op.activation, normed(op.norm, arrays, x))
+
+
+def layer_norm(op: LayerNorm, arrays: Arrays, x: Map) -> Map:
+    centred = x - x.mean(1, keepdims=True)
+    deviation = np.sqrt((centred**2).mean(1, keepdims=True) + op.epsilon)
+    return centred / deviation * arrays["gain"][:, None, None] + arrays["bias"][:, None, None]
+
+
+def local_response_norm(op: LocalResponseNorm, arrays: Arrays, x: Map) -> Map:
+    y = np.empty_like(x)
+    for channel in range(x.shape[1]):
+        near = x[:, max(0, channel - op.size // 2) : channel + op.size // 2 + 1]
+        power = (op.k + op.alpha / op.size * (near**2).sum(1)) ** op.beta
+        y[:, channel] = x[:, channel] / power
+    return y
 
 
 def magnitude(op: Magnitude, arrays: Arrays, x: Map) -> Map:
@@ -255,5 +272,7 @@ OPERATIONS: dict[type[Operator], Callable[..., Map]] = {
     Dropout: dropout,
     Quantize: quantize,
     Magnitude: magnitude,
+    LayerNorm: layer_norm,
+    LocalResponseNorm: local_response_norm,
     BatchNorm: batch_norm,
 }

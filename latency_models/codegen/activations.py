@@ -32,7 +32,14 @@ class VectorArithmetic:
         return self.v.constant(value)
 
     def rounded(self, x: Expr) -> Expr:
-        return self.v.rounded(x)
+        """As ``Vectors.rounded``, read from a register of its own.
+
+        TVM's analysis looks through bound names, so that what is used twice at each of many steps
+        would be looked at 2 ** steps times; it does not look into registers.
+        """
+        register = self.v.register()
+        self.v.put(register, self.v.rounded(x))
+        return self.v.get(register)
 
     def larger(self, least: Expr, x: Expr) -> Expr:
         return T.max(least, x)
@@ -66,7 +73,12 @@ def gate(v: Vectors, x: Expr) -> Expr:
 
 def taken(steps: smooth.Steps) -> Callable[[Vectors, Expr], Expr]:
     """Returns the vector code of smooth steps."""
-    return lambda v, x: steps(VectorArithmetic(v), v.rounded(x))
+
+    def code(v: Vectors, x: Expr) -> Expr:
+        a = VectorArithmetic(v)
+        return steps(a, a.rounded(x))
+
+    return code
 
 
 def leak(slope: float) -> Callable[[Vectors, Expr], Expr]:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from latency_models.compiler.schedule import MapKey, Schedule, Work
 from latency_models.kernels.epilogue import CodeStep, EpilogueValues, SignNorm, TargetValues
 from search_spaces.graphs.model import Model
-from search_spaces.graphs.operators import BatchNorm, Conv2d, Linear
+from search_spaces.graphs.operators import BatchNorm, Conv2d, LayerNorm, Linear
 from search_spaces.quantization.codes import check_step, output_scale, weight_codes
 
 Array = NDArray[np.float32]
@@ -45,7 +45,7 @@ class Constants:
 
     def scale(self, work: Work) -> Array:
         """What the sums of a coded layer, or the numbers of a norm, are multiplied by."""
-        if isinstance(work.operator, BatchNorm):
+        if isinstance(work.operator, BatchNorm | LayerNorm):
             return self.model.arrays[f"{work.node}.gain"]
         return output_scale(self.model, self.model.graph.node(work.node))
 

@@ -34,7 +34,13 @@ from latency_models.kernels.layout import (
     ShuffleKernel,
 )
 from latency_models.kernels.plain import MagnitudeKernel, PlainKernel, PointwiseKernel
-from latency_models.kernels.pool import CodePoolKernel, GlobalPoolKernel, PoolKernel
+from latency_models.kernels.reductions import (
+    CodePoolKernel,
+    GlobalPoolKernel,
+    LayerNormKernel,
+    LocalResponseKernel,
+    PoolKernel,
+)
 from latency_models.kernels.sign_conv import SignConvKernel
 from latency_models.kernels.view import View
 from search_spaces.graphs import operators as ops
@@ -47,8 +53,9 @@ KERNELS: tuple[type[Kernel], ...] = (
     *(Conv2dKernel, DepthwiseKernel, IntegerConvKernel, IntegerDepthwiseKernel, BitConvKernel),
     *(SignConvKernel, PoolKernel, GlobalPoolKernel, PointwiseKernel, MagnitudeKernel),
     *(CodePoolKernel, ShuffleKernel, LayoutKernel, PlanarCodesKernel, BorderKernel),
-    PlaneBorderKernel,
+    *(PlaneBorderKernel, LayerNormKernel, LocalResponseKernel),
 )
+WIDEST_RESPONSE = 15  # channels of a window, whose sum is written out
 Tile = ConvTile | DepthwiseTile | None
 # Of kernel, stride, padding and dilation, and groups.
 Geometry = tuple[ops.Size, ops.Size, ops.Size, ops.Size, int]
@@ -256,6 +263,24 @@ class Planner:
     def magnitude(self, work: Work) -> None:
         self.plain(MagnitudeKernel(self.sources(work), self.epilogue(work)), work)
 
+    def layer_norm(self, work: Work) -> None:
+        operator = work.operator
+        assert isinstance(operator, ops.LayerNorm)
+        end = self.epilogue(work, scaled=True)  # its gain and bias
+        self.plain(LayerNormKernel(self.sources(work), end, operator.epsilon), work)
+
+    def local_response_norm(self, work: Work) -> None:
+        does = work.operator
+        assert isinstance(does, ops.LocalResponseNorm)
+        if does.size > WIDEST_RESPONSE:
+            raise UnsupportedOperatorError(
+                f"TVM has a kernel for a local_response_norm of size at most {WIDEST_RESPONSE}, "
+                f"got {does.size} ({work.node})"
+            )
+        settings = (does.size, does.alpha, does.beta, does.k)
+        kernel = LocalResponseKernel(self.sources(work), self.epilogue(work), *settings)
+        self.plain(kernel, work)
+
     def channel_shuffle(self, work: Work) -> None:
         operator = work.operator
         assert isinstance(operator, ops.ChannelShuffle)
@@ -313,6 +338,8 @@ PLAN: dict[type, Callable[[Planner, Work], None]] = {
     Copy: Planner.pointwise,
     InputCodes: Planner.input_codes,
     ops.Magnitude: Planner.magnitude,
+    ops.LayerNorm: Planner.layer_norm,
+    ops.LocalResponseNorm: Planner.local_response_norm,
     ops.ChannelShuffle: Planner.channel_shuffle,
     ops.Concat: Planner.concat,
 }

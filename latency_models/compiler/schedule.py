@@ -295,6 +295,9 @@ class Scheduler:
             if isinstance(operator, ops.AvgPool) and self.made.maps[inputs[0]].form.bits == 1:
                 # The border of signs is -1, an average's 0.
                 inputs = (self.as_real(inputs[0].node),)
+            if isinstance(operator, ops.LocalResponseNorm) and not self.whole_bytes(inputs[0]):
+                # Its vectors begin at any channel.
+                inputs = (self.as_real(inputs[0].node),)
         residual = None if kernel.residual is None else self.own(kernel.residual)
         if residual is not None and self.made.maps[residual].form.kind == "planes":
             residual = self.as_real(residual.node)
@@ -311,6 +314,10 @@ class Scheduler:
         if later:
             packed = [self.add_map(output, wish) for wish in later]
             self.add_work(Copy(), output, (self.own(output),), *packed)
+
+    def whole_bytes(self, name: MapKey) -> bool:
+        """Whether each number of a map has an address."""
+        return self.made.maps[name].form.kind != "planes"
 
     def can_write(self, operator: ops.Operator, channels: int, wish: str) -> bool:
         """Whether a kernel's vectors of output channels begin where packed stores can."""

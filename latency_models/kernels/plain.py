@@ -6,9 +6,9 @@ and magnitudes.
 """
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,14 @@ from search_spaces.graphs.formats import WORD
 from search_spaces.graphs.operators import Size
 
 Steps = tuple[float, ...]  # one for each source; 1 where it is real
+
+
+class PixelReader(Protocol):
+    """What gives a plain kernel its numbers."""
+
+    def at(self, y: Expr, x: Expr, channel: Expr) -> Expr:
+        """Returns the numbers of a vector of channels of the pixel (y, x)."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +131,12 @@ class PlainKernel(UntiledKernel):
             end = EpilogueEmission(self.epilogue, v, self.padded_channels(unit), rest)
 
             def pixels(y: Expr, x: Expr, count: int) -> None:
+                readers = self.readers(v, sources, y, x, count)
+
                 def channels(channel: Expr, valid: Expr | None) -> None:
                     results = {
-                        (0, i): [self.value(v, sources, y, x + i, channel)] for i in range(count)
+                        (0, i): [self.value(v, reader, y, x + i, channel)]
+                        for i, reader in enumerate(readers)
                     }
                     end.finish(y, x, results, channel, channel, valid)
 
@@ -141,8 +152,23 @@ class PlainKernel(UntiledKernel):
     def for_vectors(self, v: Vectors, body: Callable[[Expr, Expr | None], None]) -> None:
         v.for_channels(self.target.channels, body)
 
+    def readers(
+        self, v: Vectors, sources: Sequence[PixelReader], y: Expr, x: Expr, count: int
+    ) -> list[Sequence[PixelReader]]:
+        """What the sources are read by, for each of ``count`` pixels from (y, x) on."""
+        return [sources] * count
+
+    def joined_rows(self, maps: Sequence[View]) -> Size:
+        """Rows and columns to loop over; one long row where no row of any map has a border."""
+        height, width = self.target.height, self.target.width
+        if any(view.halo for view in (*maps, *self.epilogue.views)):
+            return height, width
+        return 1, height * width
+
     @abstractmethod
-    def value(self, v: Vectors, sources: list[MapReader], y: Expr, x: Expr, channel: Expr) -> Expr:
+    def value(
+        self, v: Vectors, sources: Sequence[PixelReader], y: Expr, x: Expr, channel: Expr
+    ) -> Expr:
         """The result of a vector of channels at the target's pixel (y, x)."""
 
 
@@ -158,19 +184,16 @@ class PointwiseKernel(PlainKernel):
 
     @property
     def map_size(self) -> Size:
-        """Rows and columns to loop over; one long row where no row has a border."""
-        maps = self.sources if self.kind == "add" else self.sources[:1]
-        height, width = self.target.height, self.target.width
-        if any(view.halo for view in (*maps, *self.epilogue.views)):
-            return height, width
-        return 1, height * width
+        return self.joined_rows(self.sources if self.kind == "add" else self.sources[:1])
 
     @property
     def pixels(self) -> int:
         """A few where most of what is loaded are thresholds; else one, in the order of memory."""
         return 4 if self.epilogue.by_threshold else 1
 
-    def value(self, v: Vectors, sources: list[MapReader], y: Expr, x: Expr, channel: Expr) -> Expr:
+    def value(
+        self, v: Vectors, sources: Sequence[PixelReader], y: Expr, x: Expr, channel: Expr
+    ) -> Expr:
         value = sources[0].at(y, x, channel)
         if self.kind == "add":
             return v.rounded(value + sources[1].at(y, x, channel))
@@ -183,7 +206,9 @@ class PointwiseKernel(PlainKernel):
 class MagnitudeKernel(PlainKernel):
     """Mean of |x| over the channels of each pixel: a map of one channel."""
 
-    def value(self, v: Vectors, sources: list[MapReader], y: Expr, x: Expr, channel: Expr) -> Expr:
+    def value(
+        self, v: Vectors, sources: Sequence[PixelReader], y: Expr, x: Expr, channel: Expr
+    ) -> Expr:
         channels = self.source.channels
         whole, rest = divmod(channels, v.lanes)
         total = v.register()

@@ -28,7 +28,9 @@ from latency_models.onnx.operators import (
     write_conv2d,
     write_dropout,
     write_global_avg_pool,
+    write_layer_norm,
     write_linear,
+    write_local_response_norm,
     write_magnitude,
     write_max_pool,
     write_scale,
@@ -182,6 +184,8 @@ WRITERS: dict[type, Callable[[OnnxGraph, Node, Any], None]] = {
     ops.Quantize: write_quantize,
     ops.Magnitude: write_magnitude,
     ops.BatchNorm: write_batch_norm,
+    ops.LayerNorm: write_layer_norm,
+    ops.LocalResponseNorm: write_local_response_norm,
 }
 
 

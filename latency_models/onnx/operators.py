@@ -107,6 +107,22 @@ def write_batch_norm(file: OnnxGraph, node: Node, op: ops.BatchNorm) -> None:
     file.put(node, activate(file, value, node.name, op.activation))
 
 
+def write_layer_norm(file: OnnxGraph, node: Node, op: ops.LayerNorm) -> None:
+    """Over the last dimension, as every runtime has it: there and back by transposing."""
+    (x,) = file.maps(node)
+    arrays = [f"{node.name}.{name}" for name in ops.FOLDED_ARRAYS]
+    inputs = [file.constant(name, file.model.arrays[name]) for name in arrays]
+    x = file.add("Transpose", f"{node.name}/last", [x], perm=(0, 2, 3, 1))
+    attributes = {"axis": -1, "epsilon": op.epsilon}
+    value = file.add("LayerNormalization", node.name, [x, *inputs], **attributes)
+    file.put(node, file.add("Transpose", node.name, [value], perm=(0, 3, 1, 2)))
+
+
+def write_local_response_norm(file: OnnxGraph, node: Node, op: ops.LocalResponseNorm) -> None:
+    settings = {"size": op.size, "alpha": op.alpha, "beta": op.beta, "bias": op.k}
+    file.put(node, file.add("LRN", node.name, file.maps(node), **settings))
+
+
 def write_max_pool(file: OnnxGraph, node: Node, op: ops.MaxPool) -> None:
     shape = file.model.graph.shapes[node.inputs[0]]
     inputs, coding = file.moved(node)

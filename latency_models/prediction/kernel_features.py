@@ -17,7 +17,13 @@ from latency_models.kernels.layout import (
     ShuffleKernel,
 )
 from latency_models.kernels.plain import MagnitudeKernel, PlainKernel, PointwiseKernel
-from latency_models.kernels.pool import CodePoolKernel, GlobalPoolKernel, PoolKernel
+from latency_models.kernels.reductions import (
+    CodePoolKernel,
+    GlobalPoolKernel,
+    LayerNormKernel,
+    LocalResponseKernel,
+    PoolKernel,
+)
 from latency_models.kernels.sign_conv import SignConvKernel
 from latency_models.prediction.features import VARIANTS, Description, KernelWork, log, window_text
 
@@ -123,6 +129,10 @@ def describe_plain(kernel: PlainKernel, work: KernelWork) -> Description:
             window, name = kernel.source.height * kernel.source.width, "global pool"
         case MagnitudeKernel():
             window, name = -(-kernel.source.channels // work.unit.lanes), "magnitude"
+        case LayerNormKernel():  # its channels are read three times
+            window, name = 3, "layer norm"
+        case LocalResponseKernel():
+            window, name = kernel.size + POWER_STEPS, "response norm"
         case PointwiseKernel():
             name = "norm" if kernel.epilogue.scaled else kernel.kind
             work.features |= {
@@ -141,6 +151,7 @@ def describe_plain(kernel: PlainKernel, work: KernelWork) -> Description:
     return work.described(kind, type(kernel).__name__, "", 0.0)
 
 
+POWER_STEPS = 12  # what a power takes, in loads of a vector
 FORM_NAMES = {"real": "float32", "codes": "codes", "planes": "bits"}
 
 

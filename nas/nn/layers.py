@@ -99,6 +99,12 @@ def batch_norm_alone(op: ops.BatchNorm, context: Context, x: Tensor) -> Tensor:
     return TORCH_ACTIVATIONS[op.activation].as_kernel(x * gain + bias)
 
 
+def layer_norm(op: ops.LayerNorm, context: Context, x: Tensor) -> Tensor:
+    gain, bias = (context.arrays[name] for name in ops.FOLDED_ARRAYS)
+    last = x.permute(0, 2, 3, 1)
+    return functional.layer_norm(last, gain.shape, gain, bias, op.epsilon).permute(0, 3, 1, 2)
+
+
 def batch_norm(context: Context, x: Tensor) -> Tensor:
     norm = context.arrays.child("norm")
     return functional.batch_norm(
@@ -139,4 +145,8 @@ REAL_LAYERS: dict[type[ops.Operator], Callable[..., Tensor]] = {
     ops.Dropout: lambda op, context, x: functional.dropout(x, op.rate, training=context.training),
     ops.Magnitude: magnitude,
     ops.BatchNorm: batch_norm_alone,
+    ops.LayerNorm: layer_norm,
+    ops.LocalResponseNorm: lambda op, _, x: functional.local_response_norm(
+        x, op.size, op.alpha, op.beta, op.k
+    ),
 }

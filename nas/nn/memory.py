@@ -14,7 +14,14 @@ import psutil
 
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.graph import Graph, Node
-from search_spaces.graphs.operators import BatchNorm, Conv2d, Linear, Quantize
+from search_spaces.graphs.operators import (
+    BatchNorm,
+    Conv2d,
+    LayerNorm,
+    Linear,
+    LocalResponseNorm,
+    Quantize,
+)
 from search_spaces.quantization.codes import is_coded
 
 if TYPE_CHECKING:  # for the annotations: who reads data or configurations needs no torch
@@ -73,6 +80,8 @@ def maps_kept(graph: Graph, node: Node) -> int:
         return any(is_coded(reader) for reader in graph.consumers[node.name])
     if isinstance(operator, Conv2d | Linear | BatchNorm):
         return (getattr(operator, "norm", "none") != "none") + (operator.activation != "none")
+    if isinstance(operator, LayerNorm | LocalResponseNorm):
+        return 1 if isinstance(operator, LayerNorm) else 3  # mean square, its base and its power
     return 0
 
 

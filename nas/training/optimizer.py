@@ -19,7 +19,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from nas.nn.interpreter import Interpreter
 from nas.problem.records import TrainingConfig
 from search_spaces.graphs.graph import Graph
-from search_spaces.graphs.operators import BatchNorm, Conv2d, Linear
+from search_spaces.graphs.operators import BatchNorm, Conv2d, LayerNorm, Linear
 
 FULL_RATE_FAN_IN = 32
 SIGN_RATE = 3.0  # of the rate: behind a sign, a weight does nothing until it turns
@@ -118,11 +118,13 @@ def rate_share(module: Interpreter, name: str, parameter: nn.Parameter) -> float
 
 
 def is_normed(graph: Graph, name: str) -> bool:
-    """Whether all that a layer gives goes through a batch norm, its own or one behind it."""
+    """Whether a norm, its own or one behind it, removes the scale of all that a layer gives."""
     operator, readers = graph.node(name).operator, graph.consumers[name]
     if isinstance(operator, Conv2d) and operator.norm == "batch":
         return True
-    return bool(readers) and all(isinstance(node.operator, BatchNorm) for node in readers)
+    return bool(readers) and all(
+        isinstance(node.operator, BatchNorm | LayerNorm) for node in readers
+    )
 
 
 def learning_rate(step: int, steps_per_epoch: int, config: TrainingConfig) -> float:

@@ -190,6 +190,12 @@ def carried(at: _Follower, op: ops.Operator, x: Atoms) -> Atoms:
     return x
 
 
+def mixed(at: _Follower, op: ops.Operator, x: Atoms) -> Atoms:
+    """Of a norm over channels: what is left would be normalised otherwise."""
+    at.ties.keep(x)
+    return x
+
+
 def magnitude(at: _Follower, op: ops.Magnitude, x: Atoms) -> Atoms:
     at.ties.keep(x)
     return np.full(1, STAYS)
@@ -202,6 +208,7 @@ FOLLOW: dict[type[ops.Operator], Callable[..., Atoms]] = {
     ops.ChannelSplit: channel_split,
     ops.ChannelShuffle: channel_shuffle,
     ops.Magnitude: magnitude,
+    **dict.fromkeys((ops.LayerNorm, ops.LocalResponseNorm), mixed),
     **dict.fromkeys((ops.Add, ops.Scale), tied),
     **dict.fromkeys(
         (

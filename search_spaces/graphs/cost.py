@@ -68,7 +68,7 @@ MACS: dict[type, Callable[[Any, tuple[ops.Shape, ...], ops.Shape], int]] = {
         (
             *(ops.Add, ops.Concat, ops.ChannelSplit, ops.ChannelShuffle, ops.Scale, ops.Activate),
             *(ops.MaxPool, ops.AvgPool, ops.GlobalAvgPool, ops.Dropout, ops.Quantize),
-            *(ops.Magnitude, ops.BatchNorm),
+            *(ops.Magnitude, ops.BatchNorm, ops.LayerNorm, ops.LocalResponseNorm),
         ),
         no_macs,
     ),
@@ -121,11 +121,11 @@ def weight_bytes(graph: Graph, node: Node) -> int:
     """Returns the stored bytes of a node as deployed: weights packed, then 4-byte numbers.
 
     A batch norm is folded, so it leaves one bias per channel. Coded weights have a 4-byte scale
-    per output channel; a quantizer has its step, or a factor and a term per channel, as a batch
-    norm on its own has.
+    per output channel; a quantizer has its step, or a factor and a term per channel, as a norm
+    on its own has.
     """
     shapes = node.operator.array_shapes(*graph.input_shapes(node))
-    if isinstance(node.operator, ops.BatchNorm):
+    if isinstance(node.operator, ops.BatchNorm | ops.LayerNorm):
         return 4 * 2 * node.shape[0]
     if isinstance(node.operator, ops.Quantize):
         normed = node.operator.norm != "none"

@@ -5,10 +5,11 @@ Shape letters: C channels, H and W spatial size; the batch is left out.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import Literal, get_args
 
 from search_spaces.graphs.activations import Activation, known_activation
-from search_spaces.graphs.shapes import Shape, only
+from search_spaces.graphs.shapes import Shape, Weightless, only
 from search_spaces.graphs.weighted import FOLDED_ARRAYS, NORM_ARRAYS
 
 AloneNorm = Literal["batch", "folded"]
@@ -40,3 +41,61 @@ class BatchNorm:
         """The norm's arrays, or its factor and term: each ``(C,)``."""
         names = NORM_ARRAYS if self.norm == "batch" else FOLDED_ARRAYS
         return dict.fromkeys(names, (only("batch_norm", inputs)[0],))
+
+
+@dataclass(frozen=True, slots=True)
+class LayerNorm:
+    """Each pixel's channels less their mean, over their deviation; then times gain, plus bias.
+
+    *Source:* Ba et al., "Layer Normalization", https://arxiv.org/abs/1607.06450, over the channels
+    alone as in Liu et al., "A ConvNet for the 2020s", CVPR 2022, https://arxiv.org/abs/2201.03545.
+
+    Attributes:
+        epsilon: Added to the variance.
+    """
+
+    epsilon: float = 1e-5
+
+    def __post_init__(self) -> None:
+        if not (isfinite(self.epsilon) and self.epsilon > 0):
+            raise ValueError(f"epsilon must be a number above 0, got {self.epsilon}")
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        return only("layer_norm", inputs)
+
+    def array_shapes(self, *inputs: Shape) -> Mapping[str, tuple[int, ...]]:
+        """Factor and term: each ``(C,)``."""
+        return dict.fromkeys(FOLDED_ARRAYS, (only("layer_norm", inputs)[0],))
+
+
+@dataclass(frozen=True, slots=True)
+class LocalResponseNorm(Weightless):
+    """Each number over a power of the mean square of the channels around its own.
+
+    ``x / (k + alpha / size * sum(x ** 2)) ** beta``; channels that are not there count as zeros.
+
+    *Source:* Krizhevsky et al., "ImageNet Classification with Deep Convolutional Neural Networks",
+    NeurIPS 2012, section 3.3. *Differs from the paper:* alpha is divided by the size, as in torch
+    and ONNX.
+
+    Attributes:
+        size: Channels of a window: its own in the middle.
+    """
+
+    size: int
+    alpha: float = 1e-4
+    beta: float = 0.75
+    k: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.size < 1 or self.size % 2 == 0:
+            raise ValueError(f"size must be odd, so that it has a middle, got {self.size}")
+        if not (isfinite(self.alpha) and self.alpha >= 0):
+            raise ValueError(f"alpha must be a number of at least 0, got {self.alpha}")
+        if not (isfinite(self.beta) and self.beta >= 0):
+            raise ValueError(f"beta must be a number of at least 0, got {self.beta}")
+        if not (isfinite(self.k) and self.k > 0):
+            raise ValueError(f"k must be above 0, as zeros are divided by it, got {self.k}")
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        return only("local_response_norm", inputs)

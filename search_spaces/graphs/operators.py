@@ -10,7 +10,7 @@ Shape letters: C channels, H and W spatial size; the batch is left out.
 from dataclasses import dataclass
 
 from search_spaces.graphs.activations import Activation, known_activation
-from search_spaces.graphs.norms import BatchNorm
+from search_spaces.graphs.norms import BatchNorm, LayerNorm, LocalResponseNorm
 from search_spaces.graphs.shapes import (
     Operator,
     Shape,
@@ -47,7 +47,9 @@ __all__ = [
     "Conv2d",
     "Dropout",
     "GlobalAvgPool",
+    "LayerNorm",
     "Linear",
+    "LocalResponseNorm",
     "Magnitude",
     "MaxPool",
     "Norm",
@@ -291,5 +293,7 @@ OPERATORS: dict[str, type[Operator]] = {
     "quantize": Quantize,
     "magnitude": Magnitude,
     "batch_norm": BatchNorm,
+    "layer_norm": LayerNorm,
+    "local_response_norm": LocalResponseNorm,
 }
 OPERATOR_NAMES: dict[type[Operator], str] = {kind: name for name, kind in OPERATORS.items()}

@@ -4,9 +4,9 @@ A block only says the precision of its convolutions; what they read is made expl
 training, costs, kernels and export see the same codes:
 
 * a low-bit layer reads a ``Quantize`` of its map; layers of equal bits share one;
-* sums, means, gates and lone activations read 8 bits of a map that a layer of two or more bits
-  reads or makes, so that no float map travels between low-bit layers; a map between binary layers
-  stays real, the real shortcut of Liu et al., "Bi-Real Net", ECCV 2018,
+* sums, means, gates, lone activations and norms over channels read 8 bits of a map that a layer of
+  two or more bits reads or makes, so that no float map travels between low-bit layers; a map
+  between binary layers stays real, the real shortcut of Liu et al., "Bi-Real Net", ECCV 2018,
   https://arxiv.org/abs/1808.00278;
 * an 8-bit layer that reads some channels of a map quantizes the whole map, and all who read parts
   of it read the same codes;
@@ -22,15 +22,18 @@ from search_spaces.graphs.graph import INPUT, Graph, Node
 
 KEEPS_SIGN = (
     *(ops.MaxPool, ops.AvgPool, ops.GlobalAvgPool, ops.ChannelShuffle, ops.ChannelSplit),
-    *(ops.Dropout, ops.Concat, ops.Add, ops.Scale),
+    *(ops.Dropout, ops.Concat, ops.Add, ops.Scale, ops.LocalResponseNorm),
 )
 # What reads codes beside low-bit layers, in 8 bits.
-READS_CODES = (ops.Activate, ops.Add, ops.AvgPool, ops.GlobalAvgPool, ops.Scale)
+READS_CODES = (
+    *(ops.Activate, ops.Add, ops.AvgPool, ops.GlobalAvgPool, ops.LayerNorm),
+    *(ops.LocalResponseNorm, ops.Scale),
+)
 RESIDUAL_BITS = 8
 # What passes on what integer layers made.
 PASSES_ON = (
     *(ops.Activate, ops.Add, ops.AvgPool, ops.BatchNorm, ops.ChannelShuffle, ops.Concat),
-    ops.MaxPool,
+    *(ops.LayerNorm, ops.LocalResponseNorm, ops.MaxPool),
 )
 
 

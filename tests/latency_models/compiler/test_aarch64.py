@@ -25,7 +25,7 @@ from latency_models.kernels.layout import (
     PlaneBorderKernel,
     ShuffleKernel,
 )
-from latency_models.kernels.pool import CodePoolKernel
+from latency_models.kernels.reductions import CodePoolKernel
 from latency_models.kernels.view import REAL, Form, View
 from search_spaces.graphs.model import Model
 from tests.latency_models.compiler import aarch64_machine

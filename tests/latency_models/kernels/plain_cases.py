@@ -10,7 +10,12 @@ from numpy.typing import NDArray
 from latency_models.devices.cpu import Cpu
 from latency_models.kernels.epilogue import Epilogue, EpilogueValues
 from latency_models.kernels.plain import MagnitudeKernel, PlainKernel, PointwiseKernel
-from latency_models.kernels.pool import GlobalPoolKernel, PoolKernel
+from latency_models.kernels.reductions import (
+    GlobalPoolKernel,
+    LayerNormKernel,
+    LocalResponseKernel,
+    PoolKernel,
+)
 from latency_models.kernels.view import REAL, Form, View
 from search_spaces.graphs.activations import Activation
 from search_spaces.graphs.operators import Shape
@@ -91,12 +96,18 @@ def run_plain_case(case: PlainCase, cpu: Cpu, seed: int = 0) -> None:
 
     if case.targets[0] != REAL:  # then each bit is a comparison with a threshold
         results = [expected, *results]
-    elif case.kind in (PoolKernel, GlobalPoolKernel, MagnitudeKernel):  # sums in any order
+    elif case.kind in IN_ANY_ORDER:
         assert_close(results[0], expected)
     else:
         np.testing.assert_array_equal(results[0], expected)
     for form, result in zip(case.targets, results[-len(case.targets) :], strict=True):
         np.testing.assert_array_equal(result, written(form, results[0], norm))
+
+
+# Their sums are added in any order.
+IN_ANY_ORDER = (
+    *(PoolKernel, GlobalPoolKernel, MagnitudeKernel, LayerNormKernel, LocalResponseKernel),
+)
 
 
 def real(form: Form, values: Array) -> Array:
@@ -125,8 +136,23 @@ def mean_inside(x: Array) -> Array:
     return pool(x) / pool(np.ones_like(x))
 
 
+def layer_normed(x: Array) -> Array:
+    centred = x - x.mean(0, dtype=np.float64)
+    return centred / np.sqrt((centred**2).mean(0) + 0.01)
+
+
+def response_normed(size: int, alpha: float, beta: float, k: float) -> Callable[[Array], Array]:
+    def compute(x: Array) -> Array:
+        squares = np.pad(x.astype(np.float64) ** 2, ((size // 2,) * 2, (0, 0), (0, 0)))
+        sums = sum(squares[place : place + len(x)] for place in range(size))
+        return x / (k + alpha / size * sums) ** beta
+
+    return compute
+
+
 RAGGED, WIDE, GATE = (13, 4, 5), (40, 3, 4), (13, 1, 1)
 WINDOW = ((3, 2), (2, 1), (1, 1))
+RESPONSE = (5, 2.0, 0.75, 0.5)
 PLAIN_CASES: Mapping[str, PlainCase] = {
     "copy": PlainCase(PointwiseKernel, (WIDE,), (REAL,), np.array, ("copy",), "relu6"),
     "copy-codes": PlainCase(PointwiseKernel, (RAGGED,), (NIBBLES,), np.array, ("copy",)),
@@ -160,6 +186,21 @@ PLAIN_CASES: Mapping[str, PlainCase] = {
         scaled=True,
     ),
     "mean": PlainCase(GlobalPoolKernel, (WIDE,), (SIGNED,), mean),
+    "layer-norm": PlainCase(
+        LayerNormKernel, (RAGGED,), (REAL,), layer_normed, (0.01,), "gelu", scaled=True
+    ),
+    "layer-norm-codes": PlainCase(
+        LayerNormKernel, (WIDE,), (SIGNED,), layer_normed, (0.01,), scaled=True
+    ),
+    "layer-norm-signs": PlainCase(
+        LayerNormKernel, (RAGGED,), (SIGNS,), layer_normed, (0.01,), scaled=True
+    ),
+    "response-norm": PlainCase(
+        *(LocalResponseKernel, (RAGGED,), (REAL,), response_normed(*RESPONSE)), RESPONSE
+    ),
+    "response-norm-codes": PlainCase(
+        *(LocalResponseKernel, (WIDE,), (NIBBLES,), response_normed(*RESPONSE)), RESPONSE, "silu"
+    ),
     "magnitude": PlainCase(MagnitudeKernel, (RAGGED,), (REAL,), magnitude, targets=(REAL,)),
     "magnitude-wide": PlainCase(MagnitudeKernel, (WIDE,), (SIGNED,), magnitude, targets=(REAL,)),
 }

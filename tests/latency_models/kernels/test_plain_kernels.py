@@ -9,11 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latency_models.devices.cpu import Cpu
-from latency_models.kernels.epilogue import Epilogue
+from latency_models.kernels.epilogue import Epilogue, EpilogueValues
 from latency_models.kernels.plain import MagnitudeKernel, PointwiseKernel
-from latency_models.kernels.pool import CodePoolKernel, GlobalPoolKernel, PoolKernel
+from latency_models.kernels.reductions import (
+    CodePoolKernel,
+    GlobalPoolKernel,
+    LayerNormKernel,
+    LocalResponseKernel,
+    PoolKernel,
+)
 from latency_models.kernels.view import Form, View
-from search_spaces.graphs.operators import Shape
+from search_spaces.graphs.operators import LayerNorm, LocalResponseNorm, Shape
 from tests.latency_models.kernels.kernel_runs import Array, assert_close, run_kernel
 from tests.latency_models.kernels.kernel_strategies import (
     activations,
@@ -26,7 +32,7 @@ from tests.latency_models.kernels.kernel_targets import NIBBLES, SIGNED
 from tests.latency_models.kernels.plain_cases import PLAIN_CASES, run_plain_case
 from tests.latency_models.parts import oracle
 from tests.latency_models.parts.processors import REAL_CPUS
-from tests.oracle import activated
+from tests.oracle import activated, layer_norm, local_response_norm
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="runs x86 code")
 
@@ -134,3 +140,63 @@ def test_a_pool_of_ones_counts_its_padding() -> None:
 
     assert_close(result[:, 0, 0], np.full(5, 4 / 9))
     assert_close(result[:, 1, 1], np.ones(5))
+
+
+@st.composite
+def norm_views(draw: st.DrawFn, channels: int) -> tuple[View, View]:
+    shape = (channels, draw(st.integers(1, 5)), draw(st.integers(1, 7)))
+    return draw(views(shape)), draw(views(shape))
+
+
+@given(st.data(), cpus, st.integers(1, 50), st.sampled_from((1, 3, 5, 15)), seeds)
+@examples(12)
+def test_a_response_norm_is_that_of_the_channels_around(
+    data: st.DataObject, cpu: Cpu, channels: int, size: int, seed: int
+) -> None:
+    source, target = data.draw(norm_views(channels))
+    settings = (size, 3.0, data.draw(st.sampled_from((0.5, 0.75, 1.0, 2.3))), 0.1)
+    x = np.random.default_rng(seed).normal(0, 3, size=source.shape).astype(np.float32)
+    kernel = LocalResponseKernel((source,), Epilogue((target,)), *settings)
+
+    (y,) = run_kernel(kernel, cpu, {"source0": (source, x), "target0": (target, None)})
+
+    wanted = local_response_norm(LocalResponseNorm(*settings), {}, x[None].astype(float))[0]
+    np.testing.assert_allclose(y, wanted, rtol=4e-6, atol=0)
+
+
+@pytest.mark.parametrize("cpu", REAL_CPUS, ids=lambda cpu: cpu.mcpu)
+def test_a_response_norm_of_numbers_of_any_size_is_right_or_tiny(cpu: Cpu) -> None:
+    view = View(21, 1, 60)
+    x = np.random.default_rng(0).choice([1, -1], view.shape) * np.float32(10) ** np.linspace(
+        -37, 38, 60, dtype=np.float32
+    )
+    kernel = LocalResponseKernel((view,), Epilogue((view,)), 5, 1.0, 0.75, 2.0)
+
+    (y,) = run_kernel(kernel, cpu, {"source0": (view, x), "target0": (view, None)})
+
+    wanted = local_response_norm(LocalResponseNorm(5, 1.0, 0.75, 2.0), {}, x[None].astype(float))
+    squares_fit = np.abs(x) < 1e18
+    np.testing.assert_allclose(y[squares_fit], wanted[0][squares_fit], rtol=2e-5)
+    assert np.isfinite(y).all()
+
+
+@given(st.data(), cpus, st.integers(1, 70), st.floats(-1000, 1000), seeds)
+@examples(12)
+def test_a_layer_norm_takes_mean_and_deviation_from_each_pixel(
+    data: st.DataObject, cpu: Cpu, channels: int, mean: float, seed: int
+) -> None:
+    source, target = data.draw(norm_views(channels))
+    rng = np.random.default_rng(seed)
+    x = rng.normal(mean, 2, size=source.shape).astype(np.float32)
+    gain, bias = rng.normal(size=(2, channels)).astype(np.float32)
+    kernel = LayerNormKernel((source,), Epilogue((target,), scaled=True), 1e-3)
+    padded, places = kernel.padded_channels(cpu.vector_unit), kernel.places(cpu.vector_unit)
+    constants = kernel.epilogue.pack(EpilogueValues((None,), gain, bias), padded, places)
+
+    maps: dict[str, tuple[View, Array | None]] = {"source0": (source, x)}
+    (y,) = run_kernel(kernel, cpu, maps | {"target0": (target, None)}, {"constants": constants})
+
+    arrays = {"gain": gain.astype(float), "bias": bias.astype(float)}
+    wanted = layer_norm(LayerNorm(1e-3), arrays, x[None].astype(float))[0]
+    # The mean is rounded to numbers of its own size.
+    np.testing.assert_allclose(y, wanted, rtol=0, atol=1e-5 + 4e-7 * abs(mean))

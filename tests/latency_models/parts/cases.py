@@ -24,7 +24,9 @@ from search_spaces.graphs.operators import (
     Conv2d,
     Dropout,
     GlobalAvgPool,
+    LayerNorm,
     Linear,
+    LocalResponseNorm,
     Magnitude,
     MaxPool,
     Operator,
@@ -99,6 +101,13 @@ OTHERS: dict[str, tuple[Shape, Operator]] = {
     "batch_norm": ((5, 6, 4), BatchNorm()),
     "batch_norm_hardswish": ((19, 3, 5), BatchNorm(activation="hardswish")),
     "batch_norm_of_vector": ((21, 1, 1), BatchNorm(activation="none")),
+    "layer_norm": ((21, 5, 3), LayerNorm()),
+    "layer_norm_of_vector": ((40, 1, 1), LayerNorm(0.1)),
+    "layer_norm_of_one": ((1, 3, 2), LayerNorm()),
+    "response_norm": ((21, 5, 3), LocalResponseNorm(5, 1e-1)),
+    "response_norm_of_many": ((70, 3, 2), LocalResponseNorm(5, 0.5, 0.5, 0.25)),
+    "response_norm_wide": ((11, 3, 2), LocalResponseNorm(15, 1e-1, 1.3, 2.0)),
+    "response_norm_of_one": ((1, 3, 2), LocalResponseNorm(3, 1.0)),
     "magnitude": ((5, 6, 4), Magnitude()),
     "sign": ((5, 6, 4), Quantize(1)),
     "norm_sign": ((5, 6, 4), Quantize(1, norm="batch")),
@@ -222,6 +231,7 @@ def precision_graphs() -> dict[str, Graph]:
                 graphs[f"{name}-{form}"] = low_bit_graph(low, signed=False)
                 graphs[f"{name}-{form}-signed"] = low_bit_graph(low, signed=True)
         graphs[f"{name}-norms"] = low_bit_norms(precision)
+        graphs[f"{name}-channel-norms"] = low_bit_channel_norms(precision)
         graphs[f"{name}-residual"] = low_bit_residual(precision)
         graphs[f"{name}-branches"] = low_bit_branches(precision)
     depthwise = Conv2d(12, (3, 3), groups=12, precision=LOW_BIT["w8a8"])
@@ -250,6 +260,19 @@ def low_bit_residual(precision: Precision) -> Graph:
     y = net.add("first", Conv2d(33, (3, 3), precision=precision, activation="none"), x)
     x = net.add("sum", Add("relu"), x, y)
     net.add("second", Conv2d(4, precision=precision), x)
+    return net.graph()
+
+
+def low_bit_channel_norms(precision: Precision) -> Graph:
+    """Norms over channels between layers, of maps that others read, too, and before a concat."""
+    net = GraphBuilder((3, 6, 5))
+    x = net.add("before", Conv2d(33), net.input)
+    x = net.add("first", Conv2d(37, (3, 3), precision=precision), x)
+    y = net.add("response", LocalResponseNorm(5, 0.5), x)
+    y = net.add("second", Conv2d(37, precision=precision, activation="silu"), y)
+    z = net.add("layer", LayerNorm(), net.add("sum", Add(), x, y))
+    z = net.add("joined", Concat(), z, net.add("again", LocalResponseNorm(3), y))
+    net.add("last", Conv2d(4, precision=precision), z)
     return net.graph()
 
 

@@ -18,7 +18,9 @@ from search_spaces.graphs.operators import (
     Conv2d,
     Dropout,
     GlobalAvgPool,
+    LayerNorm,
     Linear,
+    LocalResponseNorm,
     MaxPool,
     Operator,
     Scale,
@@ -79,6 +81,8 @@ def test_output_shape(operator: Operator, inputs: list[Shape], shape: Shape) -> 
         (Linear(4, bias=False), {"weight": (4, 12 * 9 * 7)}),
         (MaxPool((2, 2), (2, 2)), {}),
         (Activate("hardswish"), {}),
+        (LayerNorm(), {"gain": (12,), "bias": (12,)}),
+        (LocalResponseNorm(5), {}),
     ],
     ids=str,
 )
@@ -133,6 +137,16 @@ def test_settings_that_make_no_sense_are_refused() -> None:
         Linear(0)
     with pytest.raises(ValueError, match="groups must be at least 1, got 0"):
         ChannelShuffle(0)
+    with pytest.raises(ValueError, match="epsilon must be a number above 0, got nan"):
+        LayerNorm(float("nan"))
+    with pytest.raises(ValueError, match="size must be odd, so that it has a middle, got 4"):
+        LocalResponseNorm(4)
+    with pytest.raises(ValueError, match="k must be above 0, as zeros are divided by it, got 0"):
+        LocalResponseNorm(5, k=0)
+    with pytest.raises(ValueError, match="alpha must be a number of at least 0, got -1"):
+        LocalResponseNorm(5, alpha=-1)
+    with pytest.raises(ValueError, match="beta must be a number of at least 0, got inf"):
+        LocalResponseNorm(5, beta=float("inf"))
     with pytest.raises(ValueError, match="smaller than the window it is for, got 3"):
         MaxPool((3, 3), (2, 2), (2, 3))
     with pytest.raises(ValueError, match=r"dropout rate must be in \[0, 1\), got 1\.5"):
