@@ -11,6 +11,7 @@ from nas.problem.metrics import Constraint
 from search_spaces.graphs.errors import UserError
 
 LARGEST_SHARE = 0.2  # whoever writes more means points
+ROUNDING = 1e-6
 
 
 def drop_of(value: Any) -> Any:  # noqa: ANN401  (checked here)
@@ -56,9 +57,9 @@ class StopRules:
     until: tuple[Constraint, ...] = ()
 
     def is_broken(self, original: float, accuracy: float) -> bool:
-        """Whether accuracy has fallen too far; a rounding error is no drop."""
+        """Whether accuracy has fallen too far; the last bits of a float32 are no drop."""
         most = self.max_accuracy_drop
-        return most is not None and original - accuracy > most + 1e-9
+        return most is not None and original - accuracy > most + ROUNDING
 
     def is_enough(self, values: Mapping[str, float]) -> bool:
         """Whether all of ``until`` holds; what is not known does not."""

@@ -135,6 +135,9 @@ class RunBench:
     def latency_ms(self, model: Model) -> float | None:
         return None if self.measurers is None else self.timed(model, self.measurers).median_ms
 
+    def has_timed(self, model: Model) -> bool:
+        return graph_hash(model.graph) in self._times
+
     def timed(self, model: Model, measurers: Measurers) -> Latency:
         """Returns what a network takes on the device; of equal graphs only the first is timed.
 
@@ -147,6 +150,7 @@ class RunBench:
         return self._times[key]
 
     def export(self, model: Model, formats: tuple[str, ...], batch: int | None) -> ExportReport:
+        title = self.recipe.name if self.step is None else self.step.title
         source = {"from": "compression", "recipe": self.recipe.name}
         stored = self.start.stored_as(self.recipe.name, model, source)
         return ship(
@@ -156,7 +160,7 @@ class RunBench:
             self.start.examples,
             measure=self.measurers is not None,
             batch=batch,
-            say=self.watch.say,
+            say=lambda text: self.watch.on_step(f"{title}: {text}"),
         )
 
     def say(self, text: str) -> None:

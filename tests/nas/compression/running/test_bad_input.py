@@ -56,7 +56,7 @@ def test_every_mistake_of_a_recipe_is_told_at_once(
         ([{"narrow": {"factor": 2}}], "factor must be above 0 and below 1, got 2"),
         (
             [{"prune": {"ratio": 0.5, "exclude": "stm"}}],
-            "steps.0.prune: no layer whose channels can go is called 'stm'; they are stem, first",
+            "steps.0.prune: no layer whose channels can go is called 'stm'; they are stem, ",
         ),
         (
             [{"prune": {"ratio": 0.9, "floor": 0.5, "multiple": 1}}],
