@@ -15,6 +15,7 @@ import numpy as np
 from search_spaces.compression import factors
 from search_spaces.compression.factors import Matrix
 from search_spaces.graphs.cost import MACS
+from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.graph import Graph, Node
 from search_spaces.graphs.model import Array, Model
 from search_spaces.graphs.operators import Conv2d, Linear
@@ -53,8 +54,14 @@ class Factorisation:
 
 
 def kernel_of(model: Model, node: Node) -> Matrix:
-    """Returns a layer's weight as a kernel (O, I, kh, kw)."""
+    """Returns a layer's weight as a kernel (O, I, kh, kw).
+
+    Raises:
+        UserError: If a weight is not finite.
+    """
     weight = model.arrays[f"{node.name}.weight"].astype(np.float64)
+    if not np.isfinite(weight).all():
+        raise UserError(f"{node.name}: a weight is not a finite number; train or import it anew")
     return weight if weight.ndim == 4 else weight[:, :, None, None]
 
 

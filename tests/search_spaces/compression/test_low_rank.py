@@ -296,6 +296,23 @@ def test_layers_that_cannot_be_factorised_are_told_apart() -> None:
         candidates(grouped, "stem", FULL, np.full((4, 6), np.nan))
 
 
+def test_a_broken_weight_is_named() -> None:
+    model = around(Conv2d(4))
+    broken = {**model.arrays, "conv.weight": np.full_like(model.arrays["conv.weight"], np.nan)}
+
+    with pytest.raises(UserError, match="conv: a weight is not a finite number; train or import"):
+        candidates(Model(model.graph, broken), "conv", FULL)
+
+
+def test_a_layer_of_zeros_has_rank_one() -> None:
+    model = around(Conv2d(4, (3, 3)))
+    zeros = {**model.arrays, "conv.weight": np.zeros_like(model.arrays["conv.weight"])}
+
+    for found in candidates(Model(model.graph, zeros), "conv", Rank(energy=0.9)).values():
+        assert set(found.ranks) == {1}
+        assert found.error == 0
+
+
 def test_bad_ranks_are_told_in_one_line() -> None:
     with pytest.raises(UserError, match="either by its energy or by its count"):
         Rank()
