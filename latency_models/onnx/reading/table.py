@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from onnx import NodeProto
 
 from latency_models.onnx.drafts.pieces import Curve
-from latency_models.onnx.reading import codes, elementwise, matrices, moves, windows
+from latency_models.onnx.reading import codes, elementwise, matrices, moves, norms, windows
 from latency_models.onnx.reading.elementwise import plain
 from latency_models.onnx.reading.reader import Reader
 from search_spaces.graphs.operators import Activate
@@ -26,7 +26,7 @@ def read_softmax(reader: Reader, node: NodeProto) -> None:
 READERS: Mapping[str, Callable[[Reader, NodeProto], None]] = {
     "Add": elementwise.read_add,
     "AveragePool": windows.read_average_pool,
-    "BatchNormalization": matrices.read_batch_norm,
+    "BatchNormalization": norms.read_batch_norm,
     "Cast": moves.read_same,
     "Clip": elementwise.read_clip,
     "Concat": moves.read_concat,

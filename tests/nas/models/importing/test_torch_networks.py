@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch import nn
 
+from latency_models.compiler.library import compile_model
+from latency_models.devices.cpu import host_cpu
 from nas.models.importing.flow import import_model, import_proto
 from nas.models.importing.torch_module import import_torch
 from nas.nn.interpreter import from_model
@@ -55,6 +57,18 @@ def test_a_network_in_torch_computes_the_same_once_it_is_imported(name: str) -> 
     with torch.no_grad():
         wanted = expected(x).numpy()
     assert np.abs(outputs(model, x) - wanted).max() <= 1e-4 * np.abs(wanted).max()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETWORKS)
+def test_an_imported_network_runs_on_our_kernels(name: str) -> None:
+    model = import_proto(traced(trained_like(NETWORKS[name]))).model
+    x = torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(1))
+
+    found = compile_model(model, host_cpu()).run(x.numpy())
+
+    wanted = outputs(model, x)
+    assert np.abs(found - wanted).max() <= 1e-4 * np.abs(wanted).max()
 
 
 @pytest.mark.parametrize("opset", [11, 13, 20])
