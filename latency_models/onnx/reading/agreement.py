@@ -39,15 +39,20 @@ class Agreement:
     pictures: int
 
 
-def pictures(shape: Sequence[int]) -> list[Array]:
+def pictures(shape: Sequence[int], are_bytes: bool = False) -> list[Array]:
     """Returns random inputs (1, C, H, W) as networks are given them: normalised, from 0 to 1, and
     smooth.
+
+    Args:
+        are_bytes: Whether they are to be whole numbers from 0 to 255.
     """
     rng = np.random.default_rng(0)
     size = (1, *shape)
     rows = np.linspace(-2, 2, shape[1])[:, None] + np.linspace(-1, 1, shape[2])
     smooth = rng.normal(size=(1, shape[0], 1, 1)) + rows * rng.normal(size=(1, shape[0], 1, 1))
     drawn = (rng.normal(size=size), rng.uniform(size=size), smooth)
+    if are_bytes:
+        drawn = tuple(np.clip(np.rint(64 * each + 128), 0, 255) for each in drawn)
     return [np.ascontiguousarray(each, np.float32) for each in drawn]
 
 
@@ -62,7 +67,7 @@ def check_agreement(
     Raises:
         ParityError: If an output differs by more than it may; the message names the layers.
     """
-    largest, given = 0.0, pictures(imported.model.graph.input_shape)
+    largest, given = 0.0, pictures(imported.model.graph.input_shape, takes_bytes(imported))
     last = imported.model.graph.output.name
     for x in given:
         (expected,) = file_values(imported, x, [imported.output])
@@ -117,9 +122,14 @@ def file_values(imported: ImportedModel, x: Array, names: Sequence[str]) -> list
 def as_given(imported: ImportedModel, x: Array) -> NDArray[np.generic]:
     """Returns a picture in the layout and type that the file takes."""
     turned = x if imported.interface.layout == "NCHW" else x.transpose(0, 2, 3, 1)
-    if imported.proto.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8:
+    if takes_bytes(imported):
         return turned.astype(np.uint8)
     return np.ascontiguousarray(turned)
+
+
+def takes_bytes(imported: ImportedModel) -> bool:
+    kind = imported.proto.graph.input[0].type.tensor_type.elem_type
+    return bool(kind == onnx.TensorProto.UINT8)
 
 
 def difference(imported: ImportedModel, value: str, ours: Array, theirs: Array) -> float:

@@ -85,6 +85,8 @@ def read_model(proto: onnx.ModelProto, input_shape: Sequence[int] | None) -> Imp
     reader.names = names_of_weights(file)
     if types:
         reader.note(f"its numbers are {', '.join(types)}: they became float32")
+    if whole_file.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8:
+        reader.note("its input is bytes: here it is the same numbers as float32, from 0 to 255")
     for name in interface.unread:
         reader.note(f"the input {name!r} is read by nothing and left out")
     axes = (0, 1, 2, 3) if interface.layout == "NCHW" else (0, 2, 3, 1)

@@ -34,6 +34,8 @@ def read_gemm(reader: Reader, node: NodeProto) -> None:
                 f"adds an array of shape {list(bias.shape)}, where one number an output is read",
             )
         bias = np.broadcast_to(bias.reshape(-1) * beta, outputs)
+    if alpha != 1:  # the codes would count for something else
+        reader.coded.pop(node.input[1], None)
     table = weight.T if is_transposed else weight
     put_product(reader, node, table * np.float32(alpha), bias, 0 if is_transposed else 1)
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import TensorProto
 
 from latency_models.onnx.drafts.draft import UnreadableError
 from search_spaces.graphs import operators as ops
@@ -243,6 +244,17 @@ def test_channels_last_at_the_input_are_turned() -> None:
 
     assert found.interface.layout == "NHWC"
     assert found.model.graph.input_shape == (3, 8, 9)
+
+
+def test_an_input_of_bytes_is_one_of_the_same_numbers() -> None:
+    proto = onnx_file(
+        "c = Cast<to = 1>(x) d = Div(c, full) y = Conv(d, w)", full=255.0, w=(4, 3, 3, 3)
+    )
+    proto.graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
+    found = imported(proto)
+
+    assert [type(node.operator) for node in found.model.graph.nodes] == [ops.Conv2d]
+    assert "from 0 to 255" in found.notes[0]
 
 
 def test_a_softmax_at_the_end_is_left_out_and_said() -> None:
