@@ -50,9 +50,9 @@ def pictures(shape: Sequence[int], are_bytes: bool = False) -> list[Array]:
     size = (1, *shape)
     rows = np.linspace(-2, 2, shape[1])[:, None] + np.linspace(-1, 1, shape[2])
     smooth = rng.normal(size=(1, shape[0], 1, 1)) + rows * rng.normal(size=(1, shape[0], 1, 1))
-    drawn = (rng.normal(size=size), rng.uniform(size=size), smooth)
+    drawn = [rng.normal(size=size), rng.uniform(size=size), smooth]
     if are_bytes:
-        drawn = tuple(np.clip(np.rint(64 * each + 128), 0, 255) for each in drawn)
+        drawn = [np.clip(np.rint(64 * each + 128), 0, 255) for each in drawn]
     return [np.ascontiguousarray(each, np.float32) for each in drawn]
 
 
