@@ -44,7 +44,13 @@ def time_knee(results: RunResults) -> None:
 def trained_here(results: RunResults) -> list[TrialResult]:
     """Returns the networks of the front whose weights belong into this run's folder."""
     elsewhere = results.run.elsewhere
-    return [t for t in results.front if t.evaluation.epochs and t.hash not in elsewhere]
+    # What was trained or given with its weights has answered; older runs kept epochs alone.
+    return [
+        trial
+        for trial in results.front
+        if (trial.evaluation.epochs or trial.evaluation.confusion is not None)
+        and trial.hash not in elsewhere
+    ]
 
 
 def without_weights(results: RunResults) -> list[TrialResult]:

@@ -14,6 +14,7 @@ from nas.models.given import load_whole_setting, recorded
 from nas.problem.data_paths import with_absolute_paths
 from nas.problem.run_file import RunFile
 from nas.problem.search_problem import load_setting
+from nas.report.finish import trained_here
 from nas.search.run import run_search
 from nas.study.results import RunResults
 from nas.training.accuracy import accuracy
@@ -57,6 +58,14 @@ def test_a_given_baseline_is_scored_as_it_is(searched: RunResults) -> None:
     assert baseline.evaluation.values["accuracy"] == accuracy(given, validation)
     assert fingerprint(searched.run.load_model(baseline.hash)) == fingerprint(given)
     assert len(searched.searched) == 2
+
+
+def test_a_given_baseline_of_the_front_is_tested_at_the_end_like_others(
+    searched: RunResults,
+) -> None:
+    alone = replace(searched, trials=searched.baselines)
+
+    assert trained_here(alone) == list(searched.baselines)
 
 
 def test_candidates_learn_from_the_teacher(searched: RunResults) -> None:
