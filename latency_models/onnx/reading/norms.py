@@ -1,4 +1,4 @@
-"""Norms: batch norm with our epsilon, wherever it stands.
+"""Norms: batch norm with our epsilon, layer norm over channels, local response norm.
 
 Shape letters: C channels.
 """
@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from onnx import NodeProto
 
 from latency_models.onnx.drafts.pieces import NormPiece
-from latency_models.onnx.drafts.views import channel_values
-from latency_models.onnx.reading.reader import Reader, attributes
+from latency_models.onnx.drafts.views import channel_values, pixel_rows
+from latency_models.onnx.reading.reader import Reader, attributes, whole_of
+from search_spaces.graphs import operators as ops
 from search_spaces.graphs.model import NORM_EPSILON
 
 
@@ -54,3 +55,35 @@ def with_our_epsilon(gamma: Floats, variance: Floats, epsilon: float) -> tuple[F
         taken = moved >= 0
         factor = gamma * np.sqrt((variance + NORM_EPSILON) / (variance + epsilon))
     return np.where(taken, gamma, factor), np.where(taken, moved, variance)
+
+
+def read_layer_norm(reader: Reader, node: NodeProto) -> None:
+    has = attributes(node)
+    view = reader.settled(node, reader.view(node))
+    axis = int(has.get("axis", -1))
+    is_last = axis in (-1, view.positions.ndim - 1)
+    if not is_last or pixel_rows(view) is None:
+        reader.fails(node, "normalises over more than the channels of a pixel; that alone is read")
+    scale = channel_values(view, np.asarray(reader.constant(node, 1)))
+    bias = reader.optional(node, 2)
+    term = np.zeros(view.shape[0]) if bias is None else channel_values(view, np.asarray(bias))
+    if scale is None or term is None:
+        reader.fails(node, "has another factor for each pixel; one for each channel is read")
+    if any(node.output[1:]):
+        reader.fails(node, "gives mean and deviation too, which nothing here reads")
+    operator = ops.LayerNorm(float(has.get("epsilon", 1e-5)))
+    arrays = {"gain": scale, "bias": term}
+    reader.put(node, view.of(reader.add(node, operator, view.map, arrays=arrays)))
+
+
+def read_lrn(reader: Reader, node: NodeProto) -> None:
+    view, has = reader.view(node), attributes(node)
+    source = reader.map(node, view)
+    operator = ops.LocalResponseNorm(
+        int(has["size"]),
+        float(has.get("alpha", 1e-4)),
+        float(has.get("beta", 0.75)),
+        float(has.get("bias", 1.0)),
+    )
+    name = reader.add(node, operator, source)
+    reader.put(node, whole_of(reader, name, view.positions.shape))

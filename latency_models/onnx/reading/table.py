@@ -45,6 +45,8 @@ READERS: Mapping[str, Callable[[Reader, NodeProto], None]] = {
     "HardSigmoid": elementwise.read_hard_sigmoid,
     "HardSwish": plain(Activate("hardswish")),
     "Identity": moves.read_same,
+    "LRN": norms.read_lrn,
+    "LayerNormalization": norms.read_layer_norm,
     "LeakyRelu": elementwise.read_leaky_relu,
     "LogSoftmax": read_softmax,
     "MatMul": matrices.read_matmul,

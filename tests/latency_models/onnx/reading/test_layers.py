@@ -55,6 +55,22 @@ def test_a_norm_before_a_convolution_stands_alone_with_its_activation() -> None:
     ]
 
 
+def test_a_layer_norm_over_channels_is_read_where_channels_come_last() -> None:
+    body = (
+        "t = Transpose<perm = [0, 2, 3, 1]>(x) n = LayerNormalization<epsilon = 0.001>(t, g, b) "
+    )
+    body += "m = MatMul(n, w) y = Transpose<perm = [0, 3, 1, 2]>(m)"
+    found = operators_of(body, g=(3,), b=(3,), w=(3, 5))
+
+    assert found == ["LayerNorm", "Conv2d"]
+
+
+def test_a_local_response_norm_is_read() -> None:
+    body = "y = LRN<size = 5, alpha = 0.01, beta = 0.75, bias = 2.0>(x)"
+
+    assert operators_of(body, shape=(9, 6, 6)) == ["LocalResponseNorm"]
+
+
 def test_constants_are_folded_into_the_layer_before_them() -> None:
     body = "c = Conv(x, w) s = Mul(c, k) t = Sub(s, m) r = Relu(t) y = Div(r, d)"
     found = operators_of(body, w=(4, 3, 3, 3), k=(4, 1, 1), m=(1, 4, 1, 1), d=2.0)
