@@ -14,7 +14,7 @@ from nas.report.charts import BASELINE, FRONT, INFEASIBLE, KNEE, OBJECTIVES, sty
 
 def way_chart(records: Sequence[StepRecord], original: StepRecord, kept: StepRecord) -> go.Figure:
     """Returns accuracy over latency after each step, or over MACs where a latency is missing."""
-    drawn = [record for record in records if record.made_one]
+    drawn = [r for r in records if r.made_one and r.number >= original.number]
     by_time = all(record.standing.latency_ms is not None for record in drawn)
     costs = [
         (record.standing.latency_ms or 0.0) if by_time else float(record.standing.macs)

@@ -88,7 +88,7 @@ def headline(original: StepRecord, kept: StepRecord) -> Html:
             "validation accuracy",
             percent(after.accuracy),
             f"95 % interval {interval_in_words(sure)}",
-            f"{-times['points']:+.2f} points ({percent(before.accuracy)})",
+            f"{0.0 - times['points']:+.2f} points ({percent(before.accuracy)})",
         )
     ]
     if after.test_accuracy is not None:
@@ -117,9 +117,17 @@ def headline(original: StepRecord, kept: StepRecord) -> Html:
         ("bytes", "weights", "B"),
     ):
         one, other = getattr(after, name), getattr(before, name)
-        note = f"{times[name]:.2f}x less ({scaled(other, unit)})"
+        note = f"{times_less(times[name])} ({scaled(other, unit)})"
         cards.append(card(title, scaled(one, unit), note))
     return tag("div", *cards, classes="cards")
+
+
+def times_less(ratio: float) -> str:
+    """
+    >>> times_less(2.5), times_less(1.0)
+    ('2.50x less', 'as before')
+    """
+    return "as before" if ratio == 1 else f"{ratio:.2f}x less"
 
 
 def steps_table(records: Sequence[StepRecord], kept: StepRecord) -> Html:
