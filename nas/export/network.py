@@ -137,7 +137,7 @@ def weights_of(
             "validation_accuracy": found.validation_accuracy,
         }
     return results.run.load_model(trial.hash), {
-        "from": "the search",
+        "from": "the search" if trial.evaluation.epochs else "a given model",
         "epochs": trial.evaluation.epochs,
         "validation_accuracy": trial.evaluation.values.get("accuracy"),
     }

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from nas.export.network import network_of_trial
 from nas.export.retrain import load_retrained, retrain
 from nas.models.folder import ModelInput, fingerprint, read_model
 from nas.models.given import load_whole_setting, recorded
@@ -66,6 +67,16 @@ def test_a_given_baseline_of_the_front_is_tested_at_the_end_like_others(
     alone = replace(searched, trials=searched.baselines)
 
     assert trained_here(alone) == list(searched.baselines)
+
+
+def test_an_export_says_whether_weights_were_given_or_searched(searched: RunResults) -> None:
+    splits = load_setting(searched.config).splits
+    found = {
+        trial.baseline: network_of_trial(searched, trial, splits).weights["from"]
+        for trial in (*searched.baselines, searched.searched[0])
+    }
+
+    assert found == {"small as trained": "a given model", None: "the search"}
 
 
 def test_candidates_learn_from_the_teacher(searched: RunResults) -> None:
