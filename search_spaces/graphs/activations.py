@@ -77,7 +77,7 @@ def gate(x: Array) -> Array:
 def leak(slope: float) -> ActivationFunction:
     """Returns what multiplies negative numbers by a slope below 1."""
     return ActivationFunction(
-        lambda x: np.maximum(x * F(slope), x), nonnegative=False, monotone=True, duration=0.5
+        lambda x: np.maximum(x * F(slope), x), nonnegative=False, monotone=True
     )
 
 
@@ -126,13 +126,13 @@ ACTIVATIONS: Mapping[Activation, ActivationFunction] = {
     "hardsigmoid": ActivationFunction(gate, nonnegative=True, monotone=True),
     # Its last digit may fall while numbers grow, so that no threshold stands for it.
     "sigmoid": ActivationFunction(
-        computed(smooth.sigmoid), nonnegative=True, monotone=False, duration=5
+        computed(smooth.sigmoid), nonnegative=True, monotone=False, duration=4
     ),
     "silu": ActivationFunction(
         computed(smooth.silu), nonnegative=False, monotone=False, duration=5
     ),
     "gelu": ActivationFunction(
-        computed(smooth.gelu), nonnegative=False, monotone=False, duration=4
+        computed(smooth.gelu), nonnegative=False, monotone=False, duration=5
     ),
     "gelu_tanh": ActivationFunction(
         computed(smooth.gelu_tanh), nonnegative=False, monotone=False, duration=6

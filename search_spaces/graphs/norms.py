@@ -90,12 +90,10 @@ class LocalResponseNorm(Weightless):
     def __post_init__(self) -> None:
         if self.size < 1 or self.size % 2 == 0:
             raise ValueError(f"size must be odd, so that it has a middle, got {self.size}")
-        if not (isfinite(self.alpha) and self.alpha >= 0):
-            raise ValueError(f"alpha must be a number of at least 0, got {self.alpha}")
-        if not (isfinite(self.beta) and self.beta >= 0):
-            raise ValueError(f"beta must be a number of at least 0, got {self.beta}")
-        if not (isfinite(self.k) and self.k > 0):
-            raise ValueError(f"k must be above 0, as zeros are divided by it, got {self.k}")
+        for name in ("alpha", "beta", "k"):  # ONNX Runtime takes no zeros either
+            value = getattr(self, name)
+            if not (isfinite(value) and value > 0):
+                raise ValueError(f"{name} must be a number above 0, got {value}")
 
     def output_shape(self, *inputs: Shape) -> Shape:
         return only("local_response_norm", inputs)

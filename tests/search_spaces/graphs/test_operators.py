@@ -141,11 +141,11 @@ def test_settings_that_make_no_sense_are_refused() -> None:
         LayerNorm(float("nan"))
     with pytest.raises(ValueError, match="size must be odd, so that it has a middle, got 4"):
         LocalResponseNorm(4)
-    with pytest.raises(ValueError, match="k must be above 0, as zeros are divided by it, got 0"):
+    with pytest.raises(ValueError, match="k must be a number above 0, got 0"):
         LocalResponseNorm(5, k=0)
-    with pytest.raises(ValueError, match="alpha must be a number of at least 0, got -1"):
+    with pytest.raises(ValueError, match="alpha must be a number above 0, got -1"):
         LocalResponseNorm(5, alpha=-1)
-    with pytest.raises(ValueError, match="beta must be a number of at least 0, got inf"):
+    with pytest.raises(ValueError, match="beta must be a number above 0, got inf"):
         LocalResponseNorm(5, beta=float("inf"))
     with pytest.raises(ValueError, match="smaller than the window it is for, got 3"):
         MaxPool((3, 3), (2, 2), (2, 3))
