@@ -12,7 +12,7 @@ from latency_models.onnx.drafts.pieces import (
     Affine,
     Border,
     ChannelMean,
-    Curve,
+    CurvePiece,
     NormPiece,
     Power,
     Product,
@@ -33,7 +33,7 @@ NO_OPERATOR: Mapping[type, str] = {
         "multiplies two maps number by number, for which there is no operator; a map is scaled by "
         "one number per channel (squeeze and excitation)"
     ),
-    Curve: "is no part of an activation or norm that is known here; train with another activation",
+    CurvePiece: "is no part of an activation or norm that is known here; train with another activation",
     Power: "is no part of an activation or norm that is known here; train with another activation",
     ChannelMean: "takes the mean over channels outside of a norm, for which there is no operator",
 }

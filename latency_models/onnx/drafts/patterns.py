@@ -12,7 +12,7 @@ from math import isclose, sqrt
 import numpy as np
 
 from latency_models.onnx.drafts.draft import Draft, DraftNode
-from latency_models.onnx.drafts.pieces import Affine, Clip, Curve, Power, Product
+from latency_models.onnx.drafts.pieces import Affine, Clip, CurvePiece, Power, Product
 from search_spaces.graphs.activations import Activation
 from search_spaces.graphs.operators import Activate, Add
 
@@ -72,7 +72,7 @@ def chains(draft: Draft, name: str) -> dict[str, Chain]:
     chain: Chain = ()
     while name in draft.nodes and len(chain) < LONGEST:
         node = draft.nodes[name]
-        single = isinstance(node.operator, Affine | Clip | Curve | Activate | Power)
+        single = isinstance(node.operator, Affine | Clip | CurvePiece | Activate | Power)
         root = node.inputs[0] if single else cubic_root(draft, node)
         if root is None:
             break
@@ -212,7 +212,7 @@ def gelu_tanh(root: str, gate: Chain) -> Found | None:
 
 def by_curve(root: str, gate: Chain, kind: str, scale: float, activation: str) -> Found | None:
     for index, node in enumerate(gate):
-        if node.operator == Curve(kind):  # type: ignore[arg-type]
+        if node.operator == CurvePiece(kind):  # type: ignore[arg-type]
             inner = factor_of(gate[:index])
             ramp = ramp_of(gate[index + 1 :])
             if inner is None or ramp is None or not isclose(inner, scale, rel_tol=1e-4):

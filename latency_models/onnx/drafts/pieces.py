@@ -40,7 +40,7 @@ class Clip(SameShape):
 
 
 @dataclass(frozen=True, slots=True)
-class Curve(SameShape):
+class CurvePiece(SameShape):
     """A function that is only part of one of our activations or norms."""
 
     kind: CurveKind

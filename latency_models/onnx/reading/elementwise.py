@@ -6,7 +6,7 @@ from typing import Any, cast
 import numpy as np
 from onnx import NodeProto
 
-from latency_models.onnx.drafts.pieces import Affine, Clip, Curve, Power, Product
+from latency_models.onnx.drafts.pieces import Affine, Clip, CurvePiece, Power, Product
 from latency_models.onnx.drafts.views import MapView, channel_values
 from latency_models.onnx.reading.reader import Array, Reader, attributes, whole_of
 from search_spaces.graphs import operators as ops
@@ -125,7 +125,7 @@ def read_power(reader: Reader, node: NodeProto) -> None:
     if power == 1:
         reader.put(node, reader.view(node))
     elif power == 0.5:
-        put_each(reader, node, Curve("sqrt"))
+        put_each(reader, node, CurvePiece("sqrt"))
     elif power in (2.0, 3.0):
         put_each(reader, node, Power(int(power)))
     else:
@@ -254,7 +254,7 @@ def read_divide(reader: Reader, node: NodeProto) -> None:
         reader.settled(node, reader.view(node)),
         reader.settled(node, reader.view(node, 1)),
     )
-    inverse = right.of(reader.add(node, Curve("reciprocal"), right.map, is_result=False))
+    inverse = right.of(reader.add(node, CurvePiece("reciprocal"), right.map, is_result=False))
     if left.shape != right.shape or not np.array_equal(left.positions, right.positions):
         reader.fails(node, "divides maps by each other, for which there is no operator")
     reader.put(node, left.of(reader.add(node, Product(), left.map, inverse.map)))

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 from onnx import NodeProto
 
-from latency_models.onnx.drafts.pieces import Curve
+from latency_models.onnx.drafts.pieces import CurvePiece
 from latency_models.onnx.reading import codes, elementwise, matrices, moves, norms, windows
 from latency_models.onnx.reading.elementwise import plain
 from latency_models.onnx.reading.reader import Reader
@@ -34,7 +34,7 @@ READERS: Mapping[str, Callable[[Reader, NodeProto], None]] = {
     "DequantizeLinear": codes.read_dequantize,
     "Div": elementwise.read_divide,
     "Dropout": moves.read_same,
-    "Erf": plain(Curve("erf")),
+    "Erf": plain(CurvePiece("erf")),
     "Expand": moves.read_expand,
     "Flatten": moves.read_flatten,
     "Gather": moves.read_gather,
@@ -68,12 +68,12 @@ READERS: Mapping[str, Callable[[Reader, NodeProto], None]] = {
     "Slice": moves.read_slice,
     "Softmax": read_softmax,
     "Split": moves.read_split,
-    "Sqrt": plain(Curve("sqrt")),
+    "Sqrt": plain(CurvePiece("sqrt")),
     "Squeeze": moves.read_squeeze,
     "Sub": elementwise.read_subtract,
     "Sum": elementwise.read_sum,
     "Swish": elementwise.read_swish,
-    "Tanh": plain(Curve("tanh")),
+    "Tanh": plain(CurvePiece("tanh")),
     "Transpose": moves.read_transpose,
     "Unsqueeze": moves.read_unsqueeze,
 }
