@@ -28,13 +28,16 @@ TAKES_ACTIVATION = (ops.Conv2d, ops.Linear, ops.Add, ops.Concat, ops.BatchNorm)
 # Parts of names that arrays of a node, or nodes that are added to a graph, have.
 TAKEN = re.compile(r"(weight|bias|norm|step|gain|mean|variance|scale|magnitude|window|input|q\d+)")
 LONGEST_NAME = 80
+NO_ACTIVATION = (
+    "is no part of an activation or norm that is known here; train with another activation"
+)
 NO_OPERATOR: Mapping[type, str] = {
     Product: (
         "multiplies two maps number by number, for which there is no operator; a map is scaled by "
         "one number per channel (squeeze and excitation)"
     ),
-    CurvePiece: "is no part of an activation or norm that is known here; train with another activation",
-    Power: "is no part of an activation or norm that is known here; train with another activation",
+    CurvePiece: NO_ACTIVATION,
+    Power: NO_ACTIVATION,
     ChannelMean: "takes the mean over channels outside of a norm, for which there is no operator",
 }
 
