@@ -13,7 +13,7 @@ from search_spaces.graphs.model import Array, Model
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
+class LearningCurve:
     """One training of a step.
 
     Attributes:
@@ -26,7 +26,7 @@ class Curve:
     seconds: float
 
     @classmethod
-    def of(cls, result: TrainingResult, what: str = "") -> "Curve":
+    def of(cls, result: TrainingResult, what: str = "") -> "LearningCurve":
         return cls(what, result.train_loss, result.validation_accuracy, result.seconds)
 
 
@@ -64,7 +64,7 @@ class Made:
     model: Model
     summary: str
     layers: tuple[LayerNote, ...] = ()
-    curves: tuple[Curve, ...] = ()
+    curves: tuple[LearningCurve, ...] = ()
     histograms: Mapping[str, Histogram] = field(default_factory=dict)
     figures: Mapping[str, Any] = field(default_factory=dict)
 

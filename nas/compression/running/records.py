@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from nas.compression.workbench import Curve, Histogram, LayerNote
+from nas.compression.workbench import Histogram, LayerNote, LearningCurve
 from search_spaces.graphs.cost import MACS, count_node_params
 from search_spaces.graphs.graph import Graph
 from search_spaces.graphs.operators import Conv2d, Linear
@@ -82,7 +82,7 @@ class StepRecord:
     seconds: float
     is_kept: bool | None
     layers: tuple[LayerChange, ...] = ()
-    curves: tuple[Curve, ...] = ()
+    curves: tuple[LearningCurve, ...] = ()
     histograms: Mapping[str, Histogram] = field(default_factory=dict)
     figures: Mapping[str, Any] = field(default_factory=dict)
 

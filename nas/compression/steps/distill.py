@@ -8,7 +8,7 @@ Learning Workshop, https://arxiv.org/abs/1503.02531, section 2; the loss is that
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from nas.compression.workbench import Curve, Made, Workbench
+from nas.compression.workbench import LearningCurve, Made, Workbench
 from nas.problem.formatting import percent
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.model import Model
@@ -51,4 +51,4 @@ class Distill:
         result = bench.train(model.graph, config, arrays=model.arrays, teacher=teacher)
         whose = self.teacher or "the original"
         summary = f"{result.epochs_run} epochs from {whose}, {percent(result.accuracy)}"
-        return Made(result.model, summary, curves=(Curve.of(result),))
+        return Made(result.model, summary, curves=(LearningCurve.of(result),))

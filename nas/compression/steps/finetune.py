@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from nas.compression.workbench import Curve, Made, Workbench
+from nas.compression.workbench import LearningCurve, Made, Workbench
 from nas.problem.formatting import percent
 from search_spaces.graphs.model import Model
 
@@ -20,4 +20,4 @@ class Finetune:
     def run(self, model: Model, bench: Workbench) -> Made:
         result = bench.train(model.graph, bench.training, arrays=model.arrays)
         summary = f"{result.epochs_run} epochs, {percent(result.accuracy)}"
-        return Made(result.model, summary, curves=(Curve.of(result),))
+        return Made(result.model, summary, curves=(LearningCurve.of(result),))

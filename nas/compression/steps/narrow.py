@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from nas.compression.workbench import Curve, Made, Workbench
+from nas.compression.workbench import LearningCurve, Made, Workbench
 from nas.problem.formatting import percent
 from search_spaces.compression.narrowing import narrowed
 from search_spaces.graphs.errors import UserError
@@ -35,4 +35,4 @@ class Narrow:
             f"widths times {self.factor:g}, {result.epochs_run} epochs from first weights, "
             f"{percent(result.accuracy)}"
         )
-        return Made(result.model, summary, curves=(Curve.of(result),))
+        return Made(result.model, summary, curves=(LearningCurve.of(result),))

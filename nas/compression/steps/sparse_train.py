@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 
 from nas.compression.scales import BINS, first_weight, histogram, scale_sizes, small_share
 from nas.compression.stop import Drop
-from nas.compression.workbench import Curve, Made, Workbench
+from nas.compression.workbench import LearningCurve, Made, Workbench
 from nas.problem.formatting import percent
 from nas.training.accuracy import accuracy
 from search_spaces.graphs.errors import UserError
@@ -75,7 +75,7 @@ class SparseTrain:
             figures={"small_share": share},
         )
 
-    def in_rounds(self, model: Model, bench: Workbench) -> tuple[Model, list[Curve], str]:
+    def in_rounds(self, model: Model, bench: Workbench) -> tuple[Model, list[LearningCurve], str]:
         """Returns the network after the last round that did not cost too much."""
         weight = first_weight(model, bench.tensors.train, bench.training, self.ratio)
         least = accuracy(model, bench.tensors.validation) - self.max_accuracy_drop
@@ -99,8 +99,8 @@ class SparseTrain:
         return model, curves, f"norm_l1 {found:.2g}, found in {len(curves)} rounds"
 
 
-def trained(model: Model, bench: Workbench, weight: float) -> tuple[Model, Curve]:
+def trained(model: Model, bench: Workbench, weight: float) -> tuple[Model, LearningCurve]:
     what = f"norm_l1 {weight:.2g}"
     config = replace(bench.training, norm_l1=weight)
     result = bench.train(model.graph, config, arrays=model.arrays, what=what)
-    return result.model, Curve.of(result, what)
+    return result.model, LearningCurve.of(result, what)
