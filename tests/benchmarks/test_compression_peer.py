@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.compression_peer import TorchModule, from_torch, pruned_by_both
+from benchmarks.compression.peer import TorchModule, from_torch, pruned_by_both
 from nas.nn.interpreter import from_model
 from search_spaces.graphs.cost import count_macs
 from search_spaces.graphs.model import Model, random_model

@@ -1,0 +1,1 @@
+"""Compression of trained networks, measured: accuracy, parameters, bytes and milliseconds."""

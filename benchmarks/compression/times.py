@@ -1,0 +1,123 @@
+"""What the networks that ``benchmarks.compression.channels`` keeps take, one thread, in turns.
+
+    python -m benchmarks.compression.times --data DATA --network vgg16 --json FILE
+
+Each network compiled by us and in ONNX Runtime (all optimisations), batch 1, and the ratio of our
+time to that of the whole network, ours and ONNX Runtime's. The last row is slimming by half,
+distillation and 8 bits after training, end to end.
+"""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file
+
+from benchmarks.compression.channels import slimmed
+from benchmarks.compression.networks import NETWORKS
+from benchmarks.compression.setting import load, parser
+from benchmarks.compression.training import Shelf
+from benchmarks.interleaved import interleaved_ms
+from benchmarks.report import print_table, write_json
+from latency_models.compiler.library import compile_model
+from latency_models.devices.cpu import host_cpu
+from latency_models.onnx.model import onnx_model
+from latency_models.onnx.session import bound_call, open_session
+from nas.data.tensors import TensorSplits
+from nas.nn.calibration import quantize_after_training
+from nas.training.accuracy import accuracy
+from search_spaces.compression.narrowing import narrowed
+from search_spaces.graphs.cost import network_cost
+from search_spaces.graphs.model import Model, fold_batch_norm
+from search_spaces.graphs.precision import W8A8
+from search_spaces.quantization.reprecision import uniform
+
+CALIBRATION = 512
+ROUNDS, ROUND_MS = 25, 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A trained network of the shelf.
+
+    Attributes:
+        accuracy: On the test images, in 0..1.
+    """
+
+    title: str
+    model: Model
+    accuracy: float
+
+
+def kept(shelf: Shelf, name: str, width: float) -> list[Kept]:
+    """Returns the networks that are there, the whole one first."""
+    graph = NETWORKS[name](width)
+    base = Model(graph, load_file(shelf.folder / "base.safetensors"))
+    sparse = Model(graph, load_file(shelf.folder / "sparse.safetensors"))
+    graphs = {"base": graph, "sparse": graph}
+    for ratio in (0.5, 0.7):
+        cut = slimmed(sparse, ratio, shelf.data).model.graph
+        graphs |= {f"slim {ratio:g} {how}": cut for how in ("fine", "distilled")}
+    graphs["plain 0.3 fine"] = slimmed(base, 0.3, shelf.data).model.graph
+    graphs |= {f"direct {factor:g}": narrowed(graph, factor) for factor in (0.5, 0.25)}
+    found = []
+    for title, each in graphs.items():
+        about = shelf.folder / f"{title}.json"
+        if about.exists():
+            model = Model(each, load_file(shelf.folder / f"{title}.safetensors"))
+            found.append(Kept(title, model, json.loads(about.read_text())["accuracy"]))
+    return found
+
+
+def quantized(model: Model, data: TensorSplits) -> Model:
+    """Returns a network at 8 bits, its ends too, by post-training quantization."""
+    graph = uniform(model.graph, W8A8, W8A8)
+    rows = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(0))
+    images = data.train.inputs(rows[:CALIBRATION], model.graph.input_shape)
+    return quantize_after_training(graph, model, images, "l2", per_channel=True)
+
+
+def main() -> None:
+    given = parser(__doc__).parse_args()
+    shelf = Shelf(given.kept / given.network, load(given))
+    networks = kept(shelf, given.network, given.width)
+    (half,) = (each for each in networks if each.title == "slim 0.5 distilled")
+    small = quantized(half.model, shelf.data)
+    networks.append(Kept("slim 0.5 distilled w8a8", small, accuracy(small, shelf.data.test)))
+    x = np.random.default_rng(0).normal(size=(1, 3, 32, 32)).astype(np.float32)
+    calls = []
+    for each in networks:
+        folded = fold_batch_norm(each.model)
+        calls.append(compile_model(folded, host_cpu(), tuned=True).bound_call(x))
+        calls.append(bound_call(open_session(onnx_model(folded).SerializeToString()), x))
+    times, spreads = interleaved_ms(calls, rounds=ROUNDS, round_ms=ROUND_MS)
+    rows = [
+        table_row(each, networks[0], times[2 * i : 2 * i + 2], times[:2], spreads[2 * i])
+        for i, each in enumerate(networks)
+    ]
+    print_table(f"{given.network} at {given.width:g} times its widths", rows)
+    write_json(given.json, rows, {"network": given.network, "width": given.width})
+
+
+def table_row(
+    each: Kept, whole: Kept, ms: list[float], whole_ms: list[float], spread: float
+) -> dict[str, object]:
+    cost, before = network_cost(each.model.graph), network_cost(whole.model.graph)
+    return {
+        "network": each.title,
+        "accuracy %": 100 * each.accuracy,
+        "params": cost.params,
+        "params x": cost.params / before.params,
+        "macs x": cost.macs / before.macs,
+        "bytes": cost.weight_bytes,
+        "ours ms": ms[0],
+        "spread ms": spread,
+        "ORT ms": ms[1],
+        "ours/whole ours": ms[0] / whole_ms[0],
+        "ours/whole ORT": ms[0] / whole_ms[1],
+    }
+
+
+if __name__ == "__main__":
+    main()
