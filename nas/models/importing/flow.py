@@ -65,6 +65,7 @@ def import_model(
         agreement = agreement_of(imported)
     except UserError as error:
         raise type(error)(f"{path}: {error}") from None
+    notes = (*imported.notes, *about_norms(imported.model))
     source: dict[str, Any] = {
         "kind": "onnx",
         "file": path.name,
@@ -74,10 +75,21 @@ def import_model(
         "input_layout": imported.interface.layout,
         "output": imported.output,
         "difference": agreement.difference,
-        "notes": list(imported.notes),
+        "notes": list(notes),
     }
     stored = StoredModel(name or path.stem, imported.model, ModelInput(), None, source)
-    return Import(stored, imported.notes, agreement)
+    return Import(stored, notes, agreement)
+
+
+def about_norms(model: Model) -> tuple[str, ...]:
+    """Returns what there is to say of a file without batch norms: exporters fold them."""
+    if any(name.endswith("norm.weight") for name in model.arrays):
+        return ()
+    return (
+        "the file has no batch norms, which sparse training and pruning by norm_scale need; where "
+        "the network has some, its exporter folded them: torch.onnx.export(..., optimize=False) "
+        "keeps them, and so does nas.import_torch",
+    )
 
 
 def refuse_pickled(path: Path) -> None:

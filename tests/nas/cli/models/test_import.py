@@ -60,3 +60,38 @@ def test_an_input_shape_that_is_none_is_refused(file: Path, tmp_path: Path) -> N
         words = ("import", "small.onnx", "--to", "small", "--input-shape", text)
 
         assert rule in nas(*words, at=tmp_path, code=2)
+
+
+def test_what_no_file_holds_is_kept_where_it_is_given(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("cat\ndog\nhen\nowl\npig\n")
+    words = ("import", "small.onnx", "--to", "small", "--classes", "names.txt")
+    nas(*words, "--mean", "0.5,0.4,0.3", "--std", "0.2,0.2,0.1", at=tmp_path)
+    stored = read_model(tmp_path / "small")
+
+    assert stored.class_names == ("cat", "dog", "hen", "owl", "pig")
+    assert (stored.input.mean, stored.input.std) == ((0.5, 0.4, 0.3), (0.2, 0.2, 0.1))
+
+
+@pytest.mark.parametrize(
+    ("words", "rule"),
+    [
+        (("--mean", "0.5,x,0.3", "--std", "1,1,1"), "a number a channel"),
+        (("--mean", "0.5,0.4,0.3"), "both be given"),
+        (("--mean", "0.5", "--std", "1"), "a number for each of its 3 channels"),
+        (("--mean", "1,1,1", "--std", "1,0,1"), "std"),
+        (("--classes", "a,b"), "needs as many class names, got 2"),
+        (("--classes", "a,b,c,d,a"), "must differ"),
+    ],
+)
+def test_what_is_given_wrongly_is_one_line_and_writes_nothing(
+    words: tuple[str, ...], rule: str, file: Path, tmp_path: Path
+) -> None:
+    said = nas("import", "small.onnx", "--to", "small", *words, at=tmp_path, code=2)
+
+    assert rule in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "small").exists()
+
+
+def test_a_file_whose_norms_are_folded_is_told(file: Path, tmp_path: Path) -> None:
+    assert "optimize=False" in nas("import", "small.onnx", "--to", "small", at=tmp_path)
