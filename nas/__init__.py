@@ -11,20 +11,16 @@ if TYPE_CHECKING:
     from nas.models.importing.flow import import_model as import_model
     from nas.models.importing.torch_module import import_torch as import_torch
     from nas.nn.interpreter import Interpreter as Interpreter
-    from nas.problem.run_file import RunFile as RunFile
     from nas.problem.run_file import read_run_file as read_run_file
     from nas.problem.search_problem import load_setting as load_setting
     from nas.report.page import write_report as write_report
     from nas.search.run import run_search as run_search
-    from nas.study.results import RunResults as RunResults
     from nas.study.results import load_results as load_results
     from nas.training.loop import train as train
 
 # The front door: each name, and the module that it is imported from when it is first asked for.
 HOMES = {
     "Interpreter": "nas.nn.interpreter",
-    "RunFile": "nas.problem.run_file",
-    "RunResults": "nas.study.results",
     "export_network": "nas.export.write",
     "import_model": "nas.models.importing.flow",
     "import_torch": "nas.models.importing.torch_module",

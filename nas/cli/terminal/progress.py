@@ -15,9 +15,13 @@ class WhatIsDone(ProgressColumn):
 
 
 def progress_bar(*columns: ProgressColumn, spins: bool = False) -> Progress:
-    """Returns a bar with what is done now before it and ``columns`` behind it."""
+    """Returns a bar with what is done now before it and ``columns`` behind it.
+
+    In a pipe or file there is none: it would stand among the lines that are printed.
+    """
     first = (SpinnerColumn(),) if spins else ()
-    return Progress(*first, WhatIsDone(), BarColumn(), *columns, console=console)
+    silent = not console.is_terminal
+    return Progress(*first, WhatIsDone(), BarColumn(), *columns, console=console, disable=silent)
 
 
 def said(field: str) -> TextColumn:

@@ -204,7 +204,7 @@ def test_an_unknown_key_is_named_with_its_place_and_the_nearest_known_one(
         (("space",), 7, "space: input should be a valid dictionary, got 7"),
         (("space",), {}, "space.resolution is missing; add it"),
         (("space", "stages"), [], "space.stages: list should have at least 1 item"),
-        (("space", "activation"), "gelu", "space.activation.0: input should be 'none', 'relu'"),
+        (("space", "activation"), "mish", "space.activation.0: input should be 'none', 'relu'"),
         ((*STAGE, "blocks"), [], "space.stages.0.blocks: dictionary should have at least 1 item"),
         ((*STAGE, "blocks"), "fir", "unknown block 'fir'; known blocks: depthwise_separable, "),
         ((*STAGE, "blocks"), [3], "a block must be a name, or a name with settings, got 3"),
