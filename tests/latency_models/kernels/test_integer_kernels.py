@@ -269,7 +269,8 @@ def test_rows_of_a_window_are_one_run_where_that_takes_fewer_steps() -> None:
     assert (dense.runs, dense.steps) == ((3, 1, 15), 4)
     assert (strided.runs, strided.steps) == ((3, 3, 5), 2)
     assert (stem.runs, stem.steps) == ((7, 1, 27), 7)
-    assert replace(dense, dilation=(1, 2)).runs == (3, 3, 5)
+    wide = replace(dense.source, halo=2)
+    assert replace(dense, source=wide, padding=(1, 2), dilation=(1, 2)).runs == (3, 3, 5)
 
 
 @pytest.mark.parametrize("unit", UNITS.values(), ids=lambda unit: f"{unit.name}-{unit.dot}")
