@@ -45,12 +45,17 @@ class Cut:
 
 def slimmed(model: Model, ratio: float, data: TensorSplits, multiple: int = MULTIPLE) -> Cut:
     """Returns the model without ``ratio`` of its channels, those of the least norm scales."""
+    cut = cut_of(model, ratio, multiple)
+    anew = recomputed_norms(cut, data.train)
+    return Cut(anew, accuracy(cut, data.test), accuracy(anew, data.test))
+
+
+def cut_of(model: Model, ratio: float, multiple: int = MULTIPLE) -> Model:
+    """Returns the model without ``ratio`` of its channels, its statistics as they were."""
     groups = channel_groups(model.graph)
     scores = importance(model, groups, "norm_scale")
     chosen = select(model.graph, scores, ratio, rules=Rules(multiple=multiple))
-    cut = remove_channels(model, chosen.gone)
-    anew = recomputed_norms(cut, data.train)
-    return Cut(anew, accuracy(cut, data.test), accuracy(anew, data.test))
+    return remove_channels(model, chosen.gone)
 
 
 def rows_of(

@@ -55,7 +55,7 @@ def main() -> None:
             }
         )
         folded = fold_batch_norm(tuned.model)
-        calls.append(compile_model(folded, host_cpu(), tuned=True).bound_call(x))
+        calls.append(compile_model(folded, host_cpu()).bound_call(x))
         calls.append(bound_call(open_session(onnx_model(folded).SerializeToString()), x))
     times, _ = interleaved_ms(calls, rounds=ROUNDS, round_ms=ROUND_MS)
     for row, ours, theirs in zip(rows, times[::2], times[1::2], strict=True):

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file
 
-from benchmarks.compression.channels import slimmed
+from benchmarks.compression.channels import cut_of
 from benchmarks.compression.networks import NETWORKS
 from benchmarks.compression.setting import load, parser
 from benchmarks.compression.training import Shelf
@@ -57,9 +57,9 @@ def kept(shelf: Shelf, name: str, width: float) -> list[Kept]:
     sparse = Model(graph, load_file(shelf.folder / "sparse.safetensors"))
     graphs = {"base": graph, "sparse": graph}
     for ratio in (0.5, 0.7):
-        cut = slimmed(sparse, ratio, shelf.data).model.graph
+        cut = cut_of(sparse, ratio).graph
         graphs |= {f"slim {ratio:g} {how}": cut for how in ("fine", "distilled")}
-    graphs["plain 0.3 fine"] = slimmed(base, 0.3, shelf.data).model.graph
+    graphs["plain 0.3 fine"] = cut_of(base, 0.3).graph
     graphs |= {f"direct {factor:g}": narrowed(graph, factor) for factor in (0.5, 0.25)}
     found = []
     for title, each in graphs.items():
@@ -89,7 +89,7 @@ def main() -> None:
     calls = []
     for each in networks:
         folded = fold_batch_norm(each.model)
-        calls.append(compile_model(folded, host_cpu(), tuned=True).bound_call(x))
+        calls.append(compile_model(folded, host_cpu()).bound_call(x))
         calls.append(bound_call(open_session(onnx_model(folded).SerializeToString()), x))
     times, spreads = interleaved_ms(calls, rounds=ROUNDS, round_ms=ROUND_MS)
     rows = [
