@@ -114,26 +114,6 @@ def test_a_candidate_under_which_every_worker_dies_is_infeasible(
     assert [trial.evaluation.reason for trial in load_results(run).trials] == [reason]
 
 
-def test_a_worker_that_dies_while_it_loads_its_data_counts_against_no_candidate(
-    two_nodes: LocalCluster, file: RunFile, tmp_path: Path, record_property: Record
-) -> None:
-    run = tmp_path / "tiny"
-    with driving(tmp_path, changed(file, search={"trials": 1})) as process:
-        killed: set[int] = set()
-        while process.poll() is None:
-            for worker in workers_at(two_nodes, "ray::ResourceTrainable.train"):
-                if len(killed) < 2 and worker.pid not in killed:
-                    killed.add(worker.pid)
-                    worker.kill()
-            sleep(0.02)
-        ended_well(process, tmp_path)
-
-    assert len(killed) == 2
-    outcome = "tried again, whoever loads the data"
-    assert [each.evaluation.reason for each in load_results(run).infeasible] == []
-    went_well(record_property, run, {}, outcome, trials=1)
-
-
 def test_a_checkpoint_is_damaged_and_its_training_starts_over(
     two_nodes: LocalCluster, file: RunFile, tmp_path: Path, record_property: Record
 ) -> None:
