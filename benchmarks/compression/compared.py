@@ -7,26 +7,20 @@ Both cut the sparsely trained network that ``benchmarks.compression.channels`` k
 statistics of their batch norms anew and the same epochs, and are timed in the same two runtimes.
 """
 
-import numpy as np
 from safetensors.numpy import load_file
 
 from benchmarks.compression.networks import NETWORKS
 from benchmarks.compression.peer import pruned_by_both
 from benchmarks.compression.setting import load, parser, recipes
+from benchmarks.compression.timing import timed
 from benchmarks.compression.training import Shelf
-from benchmarks.interleaved import interleaved_ms
 from benchmarks.report import print_table, write_json
-from latency_models.compiler.library import compile_model
-from latency_models.devices.cpu import host_cpu
-from latency_models.onnx.model import onnx_model
-from latency_models.onnx.session import bound_call, open_session
 from nas.compression.statistics import recomputed_norms
 from nas.training.accuracy import accuracy
 from search_spaces.graphs.cost import network_cost
-from search_spaces.graphs.model import Model, fold_batch_norm
+from search_spaces.graphs.model import Model
 
 MULTIPLE = 8
-ROUNDS, ROUND_MS = 25, 20.0
 
 
 def main() -> None:
@@ -38,13 +32,14 @@ def main() -> None:
     graph = NETWORKS[given.network](given.width)
     sparse = Model(graph, load_file(shelf.folder / "sparse.safetensors"))
     both = pruned_by_both(sparse, given.share, "norm_scale", MULTIPLE)
-    rows, calls = [], []
-    x = np.random.default_rng(0).normal(size=(1, *graph.input_shape)).astype(np.float32)
+    rows: list[dict[str, object]] = []
+    models = []
     for title, cut in zip(("ours", "torch-pruning"), both, strict=True):
         anew = recomputed_norms(cut, shelf.data.train)
         name = f"{title} at {given.share:g} of MACs"
         tuned = shelf.trained(name, anew.graph, fine, start=anew)
         cost = network_cost(anew.graph)
+        models.append(tuned.model)
         rows.append(
             {
                 "by": title,
@@ -54,12 +49,8 @@ def main() -> None:
                 "macs": cost.macs,
             }
         )
-        folded = fold_batch_norm(tuned.model)
-        calls.append(compile_model(folded, host_cpu()).bound_call(x))
-        calls.append(bound_call(open_session(onnx_model(folded).SerializeToString()), x))
-    times, _ = interleaved_ms(calls, rounds=ROUNDS, round_ms=ROUND_MS)
-    for row, ours, theirs in zip(rows, times[::2], times[1::2], strict=True):
-        row |= {"our kernels ms": ours, "ORT ms": theirs}
+    for row, took in zip(rows, timed(models), strict=True):
+        row |= {"our kernels ms": took.ours, "ORT ms": took.ort}
     print_table(f"{given.network} at {given.share:g} of its multiply-accumulates", rows)
     write_json(given.json, rows, {"network": given.network, "share": given.share})
 

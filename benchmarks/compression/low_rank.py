@@ -15,20 +15,16 @@ import numpy as np
 
 from benchmarks.compression.networks import NETWORKS
 from benchmarks.compression.setting import load, parser, recipes
+from benchmarks.compression.timing import timed
 from benchmarks.compression.training import Shelf
-from benchmarks.interleaved import interleaved_ms
 from benchmarks.report import print_table, write_json
-from latency_models.compiler.library import compile_model
-from latency_models.devices.cpu import host_cpu
-from latency_models.onnx.model import onnx_model
-from latency_models.onnx.session import bound_call, open_session
 from nas.compression.statistics import recomputed_norms
 from nas.training.accuracy import accuracy
 from search_spaces.compression.factors import Rank
 from search_spaces.compression.low_rank import candidates, substituted, within_macs
 from search_spaces.graphs.cost import network_cost
 from search_spaces.graphs.graph import INPUT, Graph
-from search_spaces.graphs.model import Model, fold_batch_norm, random_model
+from search_spaces.graphs.model import Model, random_model
 from search_spaces.graphs.operators import Conv2d, Linear
 from search_spaces.networks import get_network
 
@@ -36,7 +32,6 @@ FEWER = {Linear: 3.5, Conv2d: 2.5}
 STEP = 8  # ranks are multiples of a vector register
 LEAST_CHANNELS = 32  # of a convolution that is factorised
 ALEXNET_RATE = 0.02  # no batch norm: the common rate makes it diverge
-ROUNDS, ROUND_MS = 25, 20.0
 
 
 def approximated(model: Model, layers: Sequence[str]) -> Model:
@@ -73,23 +68,16 @@ def tail(model: Model) -> Model:
 
 def times(whole: Model, small: Model) -> dict[str, object]:
     """Times both, ours and in ONNX Runtime, in turns."""
-    x = np.random.default_rng(0).normal(size=(1, *whole.graph.input_shape)).astype(np.float32)
-    calls = []
-    for model in map(fold_batch_norm, (whole, small)):
-        calls.append(compile_model(model, host_cpu()).bound_call(x))
-        calls.append(bound_call(open_session(onnx_model(model).SerializeToString()), x))
-    (ours, theirs, small_ours, small_theirs), _ = interleaved_ms(
-        calls, rounds=ROUNDS, round_ms=ROUND_MS
-    )
+    of_whole, of_small = timed((whole, small))
     before, after = network_cost(whole.graph), network_cost(small.graph)
     return {
         "params x": after.params / before.params,
         "macs x": after.macs / before.macs,
-        "whole ms": ours,
-        "small ms": small_ours,
-        "speed-up": ours / small_ours,
-        "ORT speed-up": theirs / small_theirs,
-        "small/whole ORT": small_ours / theirs,
+        "whole ms": of_whole.ours,
+        "small ms": of_small.ours,
+        "speed-up": of_whole.ours / of_small.ours,
+        "ORT speed-up": of_whole.ort / of_small.ort,
+        "small/whole ORT": of_small.ours / of_whole.ort,
     }
 
 

@@ -10,31 +10,25 @@ distillation and 8 bits after training, end to end.
 import json
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from safetensors.numpy import load_file
 
 from benchmarks.compression.channels import cut_of
 from benchmarks.compression.networks import NETWORKS
 from benchmarks.compression.setting import load, parser
+from benchmarks.compression.timing import Times, timed
 from benchmarks.compression.training import Shelf
-from benchmarks.interleaved import interleaved_ms
 from benchmarks.report import print_table, write_json
-from latency_models.compiler.library import compile_model
-from latency_models.devices.cpu import host_cpu
-from latency_models.onnx.model import onnx_model
-from latency_models.onnx.session import bound_call, open_session
 from nas.data.tensors import TensorSplits
 from nas.nn.calibration import quantize_after_training
 from nas.training.accuracy import accuracy
 from search_spaces.compression.narrowing import narrowed
 from search_spaces.graphs.cost import network_cost
-from search_spaces.graphs.model import Model, fold_batch_norm
+from search_spaces.graphs.model import Model
 from search_spaces.graphs.precision import W8A8
 from search_spaces.quantization.reprecision import uniform
 
 CALIBRATION = 512
-ROUNDS, ROUND_MS = 25, 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,24 +79,16 @@ def main() -> None:
     (half,) = (each for each in networks if each.title == "slim 0.5 distilled")
     small = quantized(half.model, shelf.data)
     networks.append(Kept("slim 0.5 distilled w8a8", small, accuracy(small, shelf.data.test)))
-    x = np.random.default_rng(0).normal(size=(1, 3, 32, 32)).astype(np.float32)
-    calls = []
-    for each in networks:
-        folded = fold_batch_norm(each.model)
-        calls.append(compile_model(folded, host_cpu()).bound_call(x))
-        calls.append(bound_call(open_session(onnx_model(folded).SerializeToString()), x))
-    times, spreads = interleaved_ms(calls, rounds=ROUNDS, round_ms=ROUND_MS)
+    times = timed([each.model for each in networks])
     rows = [
-        table_row(each, networks[0], times[2 * i : 2 * i + 2], times[:2], spreads[2 * i])
-        for i, each in enumerate(networks)
+        table_row(each, networks[0], took, times[0])
+        for each, took in zip(networks, times, strict=True)
     ]
     print_table(f"{given.network} at {given.width:g} times its widths", rows)
     write_json(given.json, rows, {"network": given.network, "width": given.width})
 
 
-def table_row(
-    each: Kept, whole: Kept, ms: list[float], whole_ms: list[float], spread: float
-) -> dict[str, object]:
+def table_row(each: Kept, whole: Kept, took: Times, whole_took: Times) -> dict[str, object]:
     cost, before = network_cost(each.model.graph), network_cost(whole.model.graph)
     return {
         "network": each.title,
@@ -111,11 +97,11 @@ def table_row(
         "params x": cost.params / before.params,
         "macs x": cost.macs / before.macs,
         "bytes": cost.weight_bytes,
-        "ours ms": ms[0],
-        "spread ms": spread,
-        "ORT ms": ms[1],
-        "ours/whole ours": ms[0] / whole_ms[0],
-        "ours/whole ORT": ms[0] / whole_ms[1],
+        "ours ms": took.ours,
+        "spread ms": took.spread,
+        "ORT ms": took.ort,
+        "ours/whole ours": took.ours / whole_took.ours,
+        "ours/whole ORT": took.ours / whole_took.ort,
     }
 
 

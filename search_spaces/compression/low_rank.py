@@ -4,7 +4,7 @@ Shape letters: O output channels.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import takewhile
 
 import numpy as np
@@ -42,8 +42,8 @@ def candidates(
     """Returns every factorisation of a layer at a rank, by scheme, whether it saves or not.
 
     Args:
-        responses: What the layer gives on data (samples, O), before bias, norm and activation, as
-            `linear_part` computes it; with it, the scheme "responses" is there as well.
+        responses: What the layer gives on data (samples, O), before bias, norm and activation;
+            with it, the scheme "responses" is there as well.
 
     Raises:
         UserError: If the layer cannot be factorised; the message says why.
@@ -193,21 +193,3 @@ def factorised(
             why = f"{best.scheme} at rank {best.ranks} takes {best.macs[1]} MACs, not fewer than "
             records.append(LayerFactors(name, None, f"{why}the {best.macs[0]} of the layer"))
     return model, tuple(records)
-
-
-def linear_part(model: Model, name: str) -> Model:
-    """Returns the model up to a layer, which then has no bias, norm and activation.
-
-    What it gives on data, with pixels as samples, are the layer's responses (samples, O).
-    """
-    node = factorisable(model, name)
-    operator = node.operator
-    assert isinstance(operator, Conv2d | Linear)
-    bare = replace(node, operator=replace(operator, bias=False, norm="none", activation="none"))
-    needed, nodes = {name}, []
-    for each in reversed(model.graph.nodes):
-        if each.name in needed:
-            nodes.append(bare if each.name == name else each)
-            needed.update(each.inputs)
-    graph = Graph(model.graph.input_shape, tuple(reversed(nodes)))
-    return Model(graph, {array: model.arrays[array] for array in graph.array_shapes()})

@@ -9,14 +9,13 @@ from latency_models.devices.device import get_device
 from latency_models.devices.latency import Latency
 from latency_models.devices.lock import making_way
 from nas.compression.running.folder import CompressionFolder
-from nas.compression.running.recipe import CompressionRecipe, RecipeStep
-from nas.compression.running.start import Start, read_teacher
+from nas.compression.running.recipe import RecipeStep
+from nas.compression.running.step_setting import StepSetting
 from nas.compression.running.watch import CompressionWatch, EpochDone, TimeLeft
-from nas.data.tensors import TensorSplits
 from nas.export.formats import Measurers
 from nas.export.network import network_of_model
 from nas.export.write import ExportReport, ship
-from nas.problem.records import LatencyConfig, TrainingConfig
+from nas.problem.records import TrainingConfig
 from nas.training.checkpoints import FolderCheckpoints
 from nas.training.loop import EpochReport, TrainingResult, go_on, train
 from nas.training.state import (
@@ -33,7 +32,7 @@ from search_spaces.space.architecture import graph_hash
 
 
 @dataclass(slots=True)
-class RunBench:
+class RunBench(StepSetting):
     """The workbench of a run, set to one step after the other.
 
     Attributes:
@@ -41,14 +40,11 @@ class RunBench:
         find_original: Reads the network that the recipe began with, trained.
     """
 
-    start: Start
-    recipe: CompressionRecipe
     folder: CompressionFolder
     watch: CompressionWatch
     time_left: TimeLeft
     measurers: Measurers | None
     find_original: Callable[[], Model]
-    step: RecipeStep | None = None
     is_rehearsal: bool = False
     _trainings: int = field(default=0, init=False)
     _data: str = field(default="", init=False)
@@ -57,24 +53,8 @@ class RunBench:
     def set_to(self, step: RecipeStep) -> None:
         self.step, self._trainings = step, 0
 
-    @property
-    def tensors(self) -> TensorSplits:
-        return self.start.tensors
-
-    @property
-    def training(self) -> TrainingConfig:
-        assert self.step is not None
-        return self.step.training
-
-    @property
-    def latency(self) -> LatencyConfig:
-        return self.recipe.latency
-
     def original(self) -> Model:
         return self.find_original()
-
-    def teacher(self, path: str | None, graph: Graph) -> Model:
-        return self.original() if path is None else read_teacher(path, self.start, graph)
 
     def train(
         self,

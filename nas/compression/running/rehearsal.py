@@ -12,13 +12,14 @@ from time import perf_counter
 import torch
 
 from nas.compression.running.recipe import CompressionRecipe, RecipeStep
-from nas.compression.running.start import Start, read_teacher
-from nas.data.tensors import TensorSplits, check_input
+from nas.compression.running.start import Start
+from nas.compression.running.step_setting import StepSetting
+from nas.data.tensors import check_input
 from nas.export.write import ExportReport
 from nas.nn.interpreter import to_model
 from nas.nn.memory import check_memory, refusing_too_large
 from nas.problem.answers import Confusion
-from nas.problem.records import LatencyConfig, TrainingConfig
+from nas.problem.records import TrainingConfig
 from nas.training.loop import TrainingResult, go_on
 from nas.training.trainer import Trainer, check_output, new_module
 from search_spaces.graphs.errors import UserError
@@ -52,34 +53,15 @@ class PlannedStep:
 
 
 @dataclass(slots=True)
-class RehearsalBench:
+class RehearsalBench(StepSetting):
     """A workbench on which nothing takes long."""
 
-    start: Start
-    recipe: CompressionRecipe
-    step: RecipeStep | None = None
     first: Model | None = None
     is_rehearsal: bool = True
     trainings: list[tuple[float, int]] = field(default_factory=list)
 
-    @property
-    def tensors(self) -> TensorSplits:
-        return self.start.tensors
-
-    @property
-    def training(self) -> TrainingConfig:
-        assert self.step is not None
-        return self.step.training
-
-    @property
-    def latency(self) -> LatencyConfig:
-        return self.recipe.latency
-
     def original(self) -> Model:
         return self.first or self.start.stored.model
-
-    def teacher(self, path: str | None, graph: Graph) -> Model:
-        return self.original() if path is None else read_teacher(path, self.start, graph)
 
     def train(
         self,

@@ -15,12 +15,12 @@ from search_spaces.compression.low_rank import (
     SCHEMES,
     candidates,
     factorised,
-    linear_part,
     substituted,
     within_macs,
 )
 from search_spaces.graphs.cost import count_macs
 from search_spaces.graphs.errors import UserError
+from search_spaces.graphs.graph import Graph
 from search_spaces.graphs.model import Model, random_model
 from search_spaces.graphs.operators import Add, Conv2d, Linear, Norm
 from search_spaces.graphs.precision import W8A8
@@ -72,6 +72,24 @@ def test_at_full_rank_every_scheme_computes_what_the_layer_does(conv: Conv2d) ->
         # Weights are kept in float32.
         assert np.abs(again - wanted).max() <= 1e-5 * np.abs(wanted).max(), scheme
         assert found.error < 1e-6
+
+
+def linear_part(model: Model, name: str) -> Model:
+    """Returns the model up to a layer, which then has no bias, norm and activation.
+
+    What it gives on data, with pixels as samples, are the layer's responses (samples, O).
+    """
+    node = model.graph.node(name)
+    operator = node.operator
+    assert isinstance(operator, Conv2d | Linear)
+    bare = replace(node, operator=replace(operator, bias=False, norm="none", activation="none"))
+    needed, nodes = {name}, []
+    for each in reversed(model.graph.nodes):
+        if each.name in needed:
+            nodes.append(bare if each.name == name else each)
+            needed.update(each.inputs)
+    graph = Graph(model.graph.input_shape, tuple(reversed(nodes)))
+    return Model(graph, {array: model.arrays[array] for array in graph.array_shapes()})
 
 
 def oracle_responses(model: Model, name: str = "conv") -> Matrix:
