@@ -19,13 +19,20 @@ class Computation(Generic[R]):
     call into C when that is over.
     """
 
-    def __init__(self, work: Callable[[], R]) -> None:
-        self._work = work
+    def __init__(self, work: Callable[[], R], after: Callable[[], None] = lambda: None) -> None:
+        """Prepares ``work``; ``after`` follows it in its thread, where nothing interrupts it."""
+        self._work, self._after = work, after
         self._lock = Lock()
         self._thread: int | None = None
         self._is_stopped = False
 
     def __call__(self) -> R:
+        try:
+            return self._run()
+        finally:
+            self._after()
+
+    def _run(self) -> R:
         try:
             with self._lock:
                 if self._is_stopped:

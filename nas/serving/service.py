@@ -8,9 +8,9 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from importlib.metadata import version
-from threading import Lock
+from threading import RLock
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -115,7 +115,7 @@ class Service:
     def __init__(self, models: Models, limits: Limits, counters: Counters) -> None:
         self.models, self.limits, self.counters = models, limits, counters
         self._threads = ThreadPoolExecutor(limits.threads, "predict")
-        self._turns: defaultdict[str, Lock] = defaultdict(Lock)
+        self._turns: defaultdict[str, RLock] = defaultdict(RLock)
         self._waiting_bytes = 0
 
     def close(self) -> None:
@@ -127,7 +127,8 @@ class Service:
         Raises:
             OutOfTimeError: If it is not done by then; it is ended.
         """
-        computation, loop = Computation(work), asyncio.get_running_loop()
+        computation = Computation(work, self._give_back_turns)
+        loop = asyncio.get_running_loop()
         ending = loop.call_later(max(0.0, deadline - monotonic()), computation.stop)
         try:
             return await loop.run_in_executor(self._threads, computation)
@@ -176,6 +177,13 @@ class Service:
             yield
         finally:
             lock.release()
+
+    def _give_back_turns(self) -> None:
+        """Releases what this thread still holds: it may have been ended between getting a turn
+        and the ``try`` that releases it."""
+        for lock in list(self._turns.values()):
+            with suppress(RuntimeError):  # it is not this thread's
+                lock.release()
 
     def health(self) -> dict[str, Any]:
         count = len(self.models.names())
