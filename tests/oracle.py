@@ -219,9 +219,12 @@ def windows(
 ) -> Iterator[tuple[int, int, NDArray[Number]]]:
     """Yields the place of each window in the output and what it sees, ``(B, C, kh, kw)``."""
     (kh, kw), (dh, dw), (ph, pw) = kernel, dilation, padding
-    # A window of ceil mode may reach past the padding; one more kernel of filling covers it.
+    # As far as the last window reaches, which may be past any padding.
+    height, width = x.shape[2:]
+    below = (size[0] - 1) * stride[0] + (kh - 1) * dh + 1 - ph - height
+    right = (size[1] - 1) * stride[1] + (kw - 1) * dw + 1 - pw - width
     padded = np.pad(
-        x, ((0, 0), (0, 0), (ph, ph + kh * dh), (pw, pw + kw * dw)), constant_values=fill
+        x, ((0, 0), (0, 0), (ph, max(0, below)), (pw, max(0, right))), constant_values=fill
     )
     for row in range(size[0]):
         for column in range(size[1]):

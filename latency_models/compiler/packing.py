@@ -24,9 +24,13 @@ class Constants:
         """Integer codes alone, or real weights and biases."""
         operator = work.operator
         assert isinstance(operator, Conv2d | Linear)
+        taps: Any = ()
+        if isinstance(operator, Conv2d):
+            pairs = zip(work.first_tap, operator.kernel_size, strict=True)
+            taps = (..., *(slice(first, first + count) for first, count in pairs))
         if operator.precision.weights != "real":
-            return (weight_codes(self.model, self.model.graph.node(work.node))[0],)
-        weight = self.model.arrays[f"{work.node}.weight"]
+            return (weight_codes(self.model, self.model.graph.node(work.node))[0][taps],)
+        weight = self.model.arrays[f"{work.node}.weight"][taps]
         none = np.zeros(len(weight), np.float32)
         return weight, self.model.arrays.get(f"{work.node}.bias", none)
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from latency_models.compiler.joins import push_activations, share_joins
+from latency_models.compiler.windows import inner_window
 from latency_models.kernels.epilogue import packable
 from latency_models.kernels.view import REAL as REAL_FORM
 from latency_models.kernels.view import Form, form_of
@@ -75,6 +76,7 @@ class Work:
         inputs: Maps it reads as operands.
         targets: Maps it writes: one result in several formats.
         residual: A map added before the activation.
+        first_tap: Row and column of the node's weights that the operator's begin at.
     """
 
     operator: ops.Operator | Copy | InputCodes
@@ -83,6 +85,7 @@ class Work:
     targets: tuple[MapKey, ...]
     activation: Activation = "none"
     residual: MapKey | None = None
+    first_tap: ops.Size = (0, 0)
 
     @property
     def reads(self) -> tuple[MapKey, ...]:
@@ -308,8 +311,12 @@ class Scheduler:
         if later and REAL not in direct:
             direct.append(REAL)
         targets = tuple(self.add_map(output, wish) for wish in direct)
+        first_tap = (0, 0)
+        if isinstance(operator, ops.Conv2d) and self.whole_bytes(inputs[0]):  # of zero padding
+            maps = (self.graph.shapes[node.inputs[0]], node.shape)
+            operator, first_tap = inner_window(operator, *((h, w) for _, h, w in maps))
         self.made.works.append(
-            Work(operator, node.name, inputs, targets, kernel.activation, residual)
+            Work(operator, node.name, inputs, targets, kernel.activation, residual, first_tap)
         )
         if later:
             packed = [self.add_map(output, wish) for wish in later]
