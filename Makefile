@@ -7,7 +7,7 @@ export OMP_NUM_THREADS := 1
 # A file stays in one process, and files in the order that tests/conftest.py gives them.
 PROCESSES := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo fuzz test test-quick test-cluster test-aarch64 check sizes format benchmarks clean
+.PHONY: demo fuzz test test-slow test-cluster test-aarch64 check sizes format benchmarks clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -19,17 +19,17 @@ demo: $(VENV)/installed  ## search digits, print the front, export the knee
 	$(BIN)/nas search examples/digits.yaml --resume --max-drift 3
 	$(BIN)/nas export runs/digits --pick knee --formats onnx,tvm,torch --to runs/digits/export
 
-test: $(VENV)/installed  ## the suite, files in two processes
-	$(BIN)/python -m pytest $(PROCESSES) -m "not cluster"
+test: $(VENV)/installed  ## the suite without its longest tests, files in two processes
+	$(BIN)/python -m pytest $(PROCESSES) -m "not slow and not cluster"
+
+test-slow: $(VENV)/installed  ## the longest tests, README's commands and the rest of each sweep
+	$(BIN)/python -m pytest $(PROCESSES) -m "slow and not cluster"
 
 test-cluster: $(VENV)/installed  ## kill nodes, drivers, databases and what else a cluster has
 	$(BIN)/python -m pytest $(PROCESSES) -m cluster
 
 fuzz: $(VENV)/installed  ## damaged files of every kind, about ten minutes
 	$(BIN)/python -m tests.fuzz
-
-test-quick: $(VENV)/installed  ## without the tests that take more than a few seconds
-	$(BIN)/python -m pytest $(PROCESSES) -m "not slow and not cluster"
 
 test-aarch64: $(VENV)/installed  ## kernels and networks for 64-bit ARM, in an emulator
 	$(BIN)/python -m pytest -rs tests/latency_models/compiler/test_aarch64.py tests/latency_models/boards/test_library_file.py

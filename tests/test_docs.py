@@ -70,6 +70,7 @@ def test_every_block_is_listed_with_its_settings(name: str) -> None:
             assert choice.name == "form" or text in row, f"{choice.name} {text}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", [line for line in MAKEFILE if "-m benchmarks." in line])
 def test_the_benchmarks_of_the_makefile_take_their_arguments(line: str) -> None:
     _, _, words = line.partition("-m ")

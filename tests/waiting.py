@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from time import monotonic, sleep
 
-PATIENCE_S = 240.0  # what takes a second where nothing else runs; it only bounds a failure
+PATIENCE_S = 600.0  # what takes a second where nothing else runs; it only bounds a failure
 
 
 def wait_until(condition: Callable[[], bool], limit_s: float = PATIENCE_S) -> None:

@@ -52,6 +52,7 @@ KERNELS = [
 ]
 
 
+@pytest.mark.sweep(4)
 @pytest.mark.parametrize(("name", "cpu"), KERNELS, ids=lambda value: getattr(value, "mcpu", value))
 def test_a_kernel_with_weights_fills_all_its_targets(name: str, cpu: Cpu) -> None:
     tiles = CASES[name].kernel().candidate_tiles(cpu.vector_unit, 8)
@@ -64,11 +65,13 @@ def results_of(tile: ConvTile | DepthwiseTile) -> int:
     return tile.rows * tile.columns * (tile.vectors if isinstance(tile, ConvTile) else 1)
 
 
+@pytest.mark.sweep(4)
 @pytest.mark.parametrize("name", PLAIN_CASES)
 def test_a_kernel_without_weights_fills_all_its_targets(name: str) -> None:
     run_plain_case(PLAIN_CASES[name], DOT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "cpu"), [("residual", PLAIN), ("mobile", DOT)], ids=["residual", "mobile"]
 )

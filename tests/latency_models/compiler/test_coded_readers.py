@@ -57,6 +57,7 @@ READERS: Mapping[str, Reader] = {
 }
 
 
+@pytest.mark.sweep(4)
 @pytest.mark.parametrize("quantize", [Quantize(1, norm="batch"), Quantize(2, signed=True)])
 @pytest.mark.parametrize("reader", READERS)
 def test_an_operator_reads_a_packed_map(reader: str, quantize: Quantize) -> None:

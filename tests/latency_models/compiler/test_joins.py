@@ -85,12 +85,14 @@ def agree(graph: Graph, limit: float) -> None:
     np.testing.assert_allclose(given_map, wanted, rtol=0, atol=limit * np.abs(wanted).max())
 
 
+@pytest.mark.slow
 @few
 @given(networks(FP32))
 def test_real_networks(graph: Graph) -> None:
     agree(graph, 1e-5)
 
 
+@pytest.mark.slow
 @few
 @given(st.sampled_from(CODED).flatmap(networks))
 def test_coded_networks(graph: Graph) -> None:

@@ -42,17 +42,19 @@ def agree(graph: Graph, cpu: Cpu = HOST) -> None:
     np.testing.assert_allclose(result, expected, rtol=0, atol=1e-4 * scale)
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("name", operator_graphs())
 def test_every_operator_agrees_with_onnx_runtime(name: str) -> None:
     agree(operator_graphs()[name])
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("name", block_graphs())
 def test_every_block_agrees_with_onnx_runtime(name: str) -> None:
     agree(block_graphs()[name])
 
 
-@pytest.mark.slow
+@pytest.mark.sweep(5)
 @pytest.mark.parametrize("name", network_graphs())
 def test_every_published_network_agrees_with_onnx_runtime(name: str) -> None:
     agree(network_graphs()[name])

@@ -81,6 +81,7 @@ def bit_conv(
     return BitConvKernel(source, end, *geometry, bits)
 
 
+@pytest.mark.sweep(4)
 @runs_here
 @pytest.mark.parametrize("cpu", CPUS, ids=lambda cpu: cpu.mcpu)
 @pytest.mark.parametrize("name", BIT_CASES)
@@ -140,6 +141,7 @@ def test_a_convolution_of_bits_is_the_plain_integer_sum(
     check(kernel, cpu, random_numbers(kernel, np.random.default_rng(seed)), choice)
 
 
+@pytest.mark.sweep(4)
 @runs_here
 @pytest.mark.parametrize("cpu", CPUS, ids=lambda cpu: cpu.mcpu)
 @pytest.mark.parametrize(

@@ -47,6 +47,7 @@ INTEGER_CASES = [
 ]
 
 
+@pytest.mark.sweep(3)
 @runs_here
 @pytest.mark.parametrize("cpu", CPUS[::2], ids=lambda cpu: cpu.mcpu)
 @pytest.mark.parametrize("name", INTEGER_CASES)
@@ -311,6 +312,7 @@ MACHINES = [
 KERNELS = (integer_conv(64, 40, 14), integer_conv(64, 40, 14, bits=4), integer_depthwise(40, 14))
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize(("cpu", "instruction"), MACHINES, ids=str)
 @pytest.mark.parametrize("kernel", KERNELS, ids=["w8", "w4", "depthwise"])
 def test_products_are_made_by_the_best_exact_instruction(

@@ -37,6 +37,7 @@ from tests.oracle import activated, layer_norm, local_response_norm
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="runs x86 code")
 
 
+@pytest.mark.sweep(4)
 @pytest.mark.parametrize("cpu", REAL_CPUS, ids=lambda cpu: cpu.mcpu)
 @pytest.mark.parametrize("name", PLAIN_CASES)
 def test_a_kernel_without_weights_fills_all_its_targets(name: str, cpu: Cpu) -> None:

@@ -100,6 +100,7 @@ def relative(got: NDArray[np.float32], want: NDArray[np.float32]) -> float:
     return float(np.abs(got - want).max() / max(1, np.abs(want).max()))
 
 
+@pytest.mark.sweep(4)
 @pytest.mark.parametrize("graph", GRAPHS)
 def test_a_file_gives_the_numbers_of_its_integers(graph: Graph) -> None:
     model, x = deployed(graph), inputs(graph)

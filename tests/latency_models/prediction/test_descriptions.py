@@ -56,6 +56,7 @@ def test_names_are_distinct() -> None:
     assert set(RANGED) <= set(FEATURES)
 
 
+@pytest.mark.sweep(4)
 @pytest.mark.parametrize("unit", UNITS, ids=unit_names)
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_every_kernel_is_finite_numbers_and_its_work_adds_up(

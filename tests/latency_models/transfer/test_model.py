@@ -254,6 +254,7 @@ def test_what_a_source_never_measured_is_refused_unless_asked_to_extrapolate(
     assert said.interval.high_ms / said.median_ms > known.interval.high_ms / known.median_ms
 
 
+@pytest.mark.slow
 def test_what_was_measured_is_not_measured_again(copy: Path) -> None:
     with pytest.raises(MeasurementError, match="host is gone"):
         transfer(copy, FormulaMeasurer(most=4))
@@ -276,6 +277,7 @@ def test_another_network_stands_in_for_one_that_fails(copy: Path) -> None:
         transfer(copy, every, samples=40)
 
 
+@pytest.mark.slow
 def test_a_profile_of_its_own_goes_before_it(copy: Path) -> None:
     transfer(copy, FormulaMeasurer())
     make_profile(copy, "new", moving_ms)

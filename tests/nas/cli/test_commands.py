@@ -53,6 +53,7 @@ def test_help_comes_at_once(tmp_path: Path) -> None:
     assert heavy == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["front"], ["status"], ["compare", "{copy}"], ["runs"]])
 def test_what_only_reads_runs_needs_no_torch(
     words: list[str], tmp_path: Path, searched: Path

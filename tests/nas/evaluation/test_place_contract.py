@@ -108,6 +108,7 @@ def test_data_that_is_not_there_is_refused_before_anything_is_opened(
         place.prepare(tiny(data=digits_file | {"path": path}).config())
 
 
+@pytest.mark.slow
 def test_an_open_place_evaluates_candidates_and_measures_and_ends_what_it_started(
     place: Place, file: RunFile, tmp_path: Path
 ) -> None:
@@ -128,6 +129,7 @@ def test_an_open_place_evaluates_candidates_and_measures_and_ends_what_it_starte
     assert children() == before
 
 
+@pytest.mark.slow
 def test_a_place_takes_given_models_as_they_are_and_lets_others_learn_from_a_teacher(
     place: Place, file: RunFile, tmp_path: Path
 ) -> None:

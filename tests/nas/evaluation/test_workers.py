@@ -63,6 +63,7 @@ def outcome(future: "Future[str]") -> object:
         return "died"
 
 
+@pytest.mark.slow
 def test_candidates_run_beside_each_other_where_ctrl_c_does_not_reach(
     workers: LocalWorkers,
 ) -> None:
@@ -74,6 +75,7 @@ def test_candidates_run_beside_each_other_where_ctrl_c_does_not_reach(
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
+@pytest.mark.slow
 def test_who_dies_takes_nobody_along_and_is_given_up_after_a_second_try(
     workers: LocalWorkers, run: RunFolder
 ) -> None:
@@ -130,6 +132,7 @@ def end_all(under_way: UnderWay) -> None:
             under_way.end(future)
 
 
+@pytest.mark.slow
 def test_workers_that_all_die_at_their_start_are_one_error(run: RunFolder) -> None:
     started = []
 

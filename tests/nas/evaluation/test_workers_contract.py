@@ -112,6 +112,7 @@ def outcome(workers: Workers, architecture: Architecture) -> object:
         return error
 
 
+@pytest.mark.slow
 def test_every_slot_takes_a_candidate_and_each_is_filed_under_its_hash(
     workers: Workers, run: RunFolder
 ) -> None:
@@ -130,11 +131,13 @@ def test_every_slot_takes_a_candidate_and_each_is_filed_under_its_hash(
         assert workers.has_another_try(candidate)
 
 
+@pytest.mark.slow
 def test_what_is_wrong_with_the_search_ends_it(workers: Workers) -> None:
     with pytest.raises(UserError, match="the disk is full"):
         workers.submit(WRONG).result(timeout=PATIENCE_S)
 
 
+@pytest.mark.slow
 def test_who_kills_its_worker_is_tried_again_and_then_given_up(
     workers: Workers, run: RunFolder, name: str
 ) -> None:

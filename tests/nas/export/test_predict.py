@@ -48,6 +48,7 @@ def predict(folder: Path, *words: str, code: int = 1) -> str:
     return done.stderr
 
 
+@pytest.mark.slow
 def test_what_is_no_picture_is_named_in_one_line(folder: Path) -> None:
     (folder / "broken.png").write_bytes((folder / "photo.png").read_bytes()[:40])
     (folder / "text.png").write_text("hello")
@@ -80,6 +81,7 @@ def test_a_damaged_file_is_refused_before_it_is_loaded(
         assert f"{file} is not the file that was exported" in said
 
 
+@pytest.mark.slow
 def test_a_processor_that_lacks_an_instruction_set_is_told_which(folder: Path) -> None:
     change(folder, lambda data: data["processor"]["features"].append("amx-of-tomorrow"))
     predict(folder, "--runtime", "tvm", "photo.png", code=0)  # LLVM knows nothing of it
@@ -98,6 +100,7 @@ def test_a_folder_without_its_network_or_papers_is_told(folder: Path) -> None:
     assert "holds no exported network" in predict(folder, "photo.png")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no sets of processors here")
 @pytest.mark.parametrize("runtime", ["onnx", "tvm", "torch"])
 def test_it_is_quiet_and_takes_one_thread_on_one_processor(folder: Path, runtime: str) -> None:

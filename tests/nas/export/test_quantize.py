@@ -139,6 +139,7 @@ def test_numbers_of_images_that_make_no_sense_are_refused(trained: Trained) -> N
             quantized(trained, "w8a8", num_images=number)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["w8a8", "w2a2"])
 def test_a_quantized_network_is_shipped_checked_and_as_small_as_it_is_said_to_be(
     trained: Trained, precision: str, tmp_path: Path

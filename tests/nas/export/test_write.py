@@ -111,6 +111,7 @@ def test_metadata_says_how_to_use_the_files_and_holds_their_checksums(shipped: S
     assert len(text.splitlines()) < 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["w8a8", "xnor"])
 def test_a_low_bit_network_is_shipped_with_what_its_codes_may_differ_by(
     precision: str, tmp_path: Path

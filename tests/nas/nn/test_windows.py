@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -118,18 +119,21 @@ def test_convolutions(data: st.DataObject, shape: Shape) -> None:
     agree(network(shape, data.draw(convolutions(shape[0]))))
 
 
+@pytest.mark.slow
 @few
 @given(pools(), shapes())
 def test_pools(pool: MaxPool | AvgPool, shape: Shape) -> None:
     agree(network(shape, pool))
 
 
+@pytest.mark.slow
 @few
 @given(pools(), shapes())
 def test_pools_of_maps_that_others_make_and_read(pool: MaxPool | AvgPool, shape: Shape) -> None:
     agree(network(shape, Conv2d(9, activation="none"), pool, Conv2d(5, (3, 3))))
 
 
+@pytest.mark.slow
 @few
 @given(st.data(), st.sampled_from(CODED), shapes(), pools())
 def test_coded_convolutions_and_pools_between_them(

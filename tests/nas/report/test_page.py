@@ -246,6 +246,7 @@ def test_a_run_without_feasible_trials_says_so_and_why(tmp_path: Path) -> None:
         save_front_picture(results, tmp_path / "front.svg")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "objectives",
     [

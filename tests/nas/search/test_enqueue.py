@@ -51,6 +51,7 @@ def test_what_is_enqueued_is_searched_first_and_once(tmp_path: Path) -> None:
     assert again.num_duplicates == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_finished_search_evaluates_what_is_enqueued_later(tmp_path: Path, workers: int) -> None:
     run_search(tiny(search={"trials": 2}), tmp_path)

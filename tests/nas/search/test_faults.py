@@ -191,6 +191,7 @@ def test_a_full_disk_ends_the_search_in_one_line_and_loses_nothing(small_disk: P
     assert told.items() <= finished(small_disk / "tiny").items()
 
 
+@pytest.mark.sweep(4)
 @pytest.mark.parametrize("pages", range(16))
 def test_the_disk_may_be_full_at_any_file(small_disk: Path, pages: int) -> None:
     """The journal and the log, which are written bit by bit, meet the end of the disk too."""

@@ -255,6 +255,7 @@ def test_a_space_that_is_used_up_ends_the_search_with_a_warning(tmp_path: Path) 
     assert results.used_up
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random"])
 def test_a_sampler_that_repeats_itself_is_left_alone_until_the_space_is_used_up(
     tmp_path: Path, sampler: str

@@ -222,6 +222,7 @@ def test_weights_without_a_norm_learn_slower_the_more_they_sum() -> None:
     assert set(by_name.values()) == {0.5}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["squeezenet_1_1", "vgg16", "lenet5", "shufflenet_v2"])
 def test_published_networks_with_and_without_norms_learn(name: str, few: TensorSplits) -> None:
     width = {"squeezenet_1_1": 0.5, "vgg16": 0.1, "lenet5": 1.0, "shufflenet_v2": 0.5}[name]

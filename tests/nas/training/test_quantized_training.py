@@ -162,6 +162,7 @@ def test_a_deployed_layer_computes_what_its_codes_say(precision: Precision, form
         assert np.array_equal(got, expected)
 
 
+@pytest.mark.sweep(4)
 @EVERY_PRECISION
 @pytest.mark.parametrize("build", [low_bit_residual, low_bit_branches])
 def test_a_deployed_network_gives_the_oracles_codes(precision: Precision, build: object) -> None:
@@ -205,6 +206,7 @@ def test_every_array_of_a_low_bit_network_gets_a_gradient(precision: Precision) 
     assert all(bool(p.grad.isfinite().all()) for p in module.parameters() if p.grad is not None)
 
 
+@pytest.mark.sweep(3)
 @EVERY_PRECISION
 def test_every_precision_learns_and_leaves_legal_codes(
     precision: Precision, few: TensorSplits

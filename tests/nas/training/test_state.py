@@ -100,6 +100,7 @@ def test_a_training_taken_up_after_every_epoch_ends_the_same(
     )
 
 
+@pytest.mark.sweep(4)
 @pytest.mark.parametrize("name", [name for name, p in PRECISIONS.items() if p != FP32])
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_low_bit_training_is_taken_up_in_either_phase_with_its_teacher(

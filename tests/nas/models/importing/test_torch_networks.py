@@ -59,7 +59,7 @@ def test_a_network_in_torch_computes_the_same_once_it_is_imported(name: str) -> 
     assert np.abs(outputs(model, x) - wanted).max() <= 1e-4 * np.abs(wanted).max()
 
 
-@pytest.mark.slow
+@pytest.mark.sweep(4)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_an_imported_network_runs_on_our_kernels(name: str) -> None:
     model = import_proto(traced(trained_like(NETWORKS[name]))).model

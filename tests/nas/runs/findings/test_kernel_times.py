@@ -36,6 +36,7 @@ def test_every_kernel_of_a_network_is_timed_and_kept(tmp_path: Path) -> None:
     assert "Each was timed alone in tvm on host" in write_report(results).read_text()
 
 
+@pytest.mark.slow
 def test_low_bit_layers_are_timed_beside_themselves_in_float32() -> None:
     net = GraphBuilder((3, 8, 8))
     x = net.add("stem", Conv2d(32), net.input)

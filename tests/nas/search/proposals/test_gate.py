@@ -112,6 +112,7 @@ def test_every_proposal_is_a_network_that_keeps_the_rules(sampler: str) -> None:
     assert gate.closest.excess > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_bound_that_nothing_keeps_ends_soon_and_names_the_closest(sampler: str) -> None:
     gate = at_most(1)
