@@ -24,6 +24,11 @@ WEIGHTS_IN_CACHE = 1 << 19  # bytes of weights that may be read once for each ti
 FAST_CACHE = 24 << 10  # bytes of the first-level cache that a block's weights may take
 LINE = 16  # float32 numbers of a cache line
 ADD_LATENCY = 4  # cycles until a fused multiply-add can be added to
+# LLVM unrolls two steps of a tile of one vector, of which the sums of more than seven pixels no
+# longer fit in 16 registers: they go to the stack and back. Cycles as timed on a Zen 3.
+FEW_REGISTERS = 16
+MOST_UNROLLED = 7
+SPILLED = 1.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +66,14 @@ class Conv2dKernel(Convolution):
 
     def tile_cycles(self, unit: VectorUnit, tile: ConvTile) -> Callable[[int, int], float]:
         window, lanes = self.window, unit.lanes
+        near_load, far_load = (0.5, 2.5) if unit.registers > FEW_REGISTERS else (1.0, 1.5)
 
         def cycles(pixels: int, size: int) -> float:
             near = window * size * lanes * 4 <= FAST_CACHE
-            load = 0.5 * pixels + size * (0.5 if near else 2.5)
+            load = 0.5 * pixels + size * (near_load if near else far_load)
             step = max(pixels * size / 2, load, ADD_LATENCY)
+            if unit.registers <= FEW_REGISTERS and size == 1 and pixels > MOST_UNROLLED:
+                step = SPILLED * pixels
             return step * window + (2 * pixels * size + 15)
 
         return cycles

@@ -30,6 +30,8 @@ from latency_models.kernels.epilogue_code import EpilogueEmission
 from latency_models.kernels.kernel import TiledKernel
 from search_spaces.graphs.operators import Size
 
+USUAL_VECTORS = 4  # tiles of more pay seldom
+
 
 @dataclass(frozen=True, slots=True)
 class ConvTile:
@@ -161,7 +163,10 @@ class Convolution(TiledKernel[ConvTile]):
             self.conv_tiles(unit), key=lambda tile: (self.estimated_cycles(unit, tile), str(tile))
         )
         other_order = replace(ranked[0], blocks_outside=not ranked[0].blocks_outside)
-        return tuple(dict.fromkeys((ranked[0], other_order, *ranked)))[:limit]
+        # Where the count is wrong of a processor, it is so of a kind: the best of each is timed.
+        best = {tile.vectors: tile for tile in reversed(ranked) if tile.vectors <= USUAL_VECTORS}
+        kinds = sorted(best.values(), key=ranked.index)
+        return tuple(dict.fromkeys((ranked[0], other_order, *kinds, *ranked)))[:limit]
 
 
 def begins_even(vectors: int, largest: int) -> bool:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from latency_models.devices.cpu import AVX2
 from latency_models.kernels.bit_conv import BitConvKernel
 from latency_models.kernels.conv2d import Conv2dKernel
 from latency_models.kernels.convolution import Convolution
@@ -48,6 +49,24 @@ def test_tiles_fit_the_registers_and_the_best_comes_first(name: str) -> None:
         for tile in tiles:
             assert tile.rows * tile.columns * tile.vectors < unit.registers
             assert kernel.estimated_cycles(unit, tile) >= kernel.estimated_cycles(unit, tiles[0])
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_tiles_of_every_usual_number_of_vectors_are_timed(name: str) -> None:
+    kernel = CONVOLUTIONS[name]
+    for unit in UNITS.values():
+        known = {tile.vectors for tile in kernel.conv_tiles(unit)} & {1, 2, 3, 4}
+
+        assert known <= {tile.vectors for tile in kernel.candidate_tiles(unit, 8)}
+
+
+def test_sixteen_registers_are_used_by_tiles_that_stay_in_them() -> None:
+    """As timed on a Zen 3: 2,710 to 2,760 us at 64 channels of 56 x 56, 4,820 with 1 x 12 x 1."""
+    real = Conv2dKernel(View(64, 56, 56, 1), Epilogue((View(64, 56, 56),)), *WINDOW)
+
+    tile = real.default_tile(AVX2)
+
+    assert (tile.columns, tile.vectors) in {(6, 2), (5, 2), (2, 4)}
 
 
 @pytest.mark.parametrize("name", DEPTHWISE)
