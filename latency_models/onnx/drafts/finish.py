@@ -8,12 +8,14 @@ import numpy as np
 
 from latency_models.onnx.drafts.draft import Draft, DraftNode, Origin, UnreadableError
 from latency_models.onnx.drafts.folding import fold, padded, take_over
+from latency_models.onnx.drafts.layer_norms import find_layer_norms
 from latency_models.onnx.drafts.pieces import (
     Affine,
     Border,
     ChannelMean,
     CurvePiece,
     NormPiece,
+    PerPixel,
     Power,
     Product,
 )
@@ -38,6 +40,10 @@ NO_OPERATOR: Mapping[type, str] = {
     ),
     CurvePiece: NO_ACTIVATION,
     Power: NO_ACTIVATION,
+    PerPixel: (
+        "adds or multiplies by one number per pixel, which nothing here does outside of a norm "
+        "over channels; a map is scaled by one number per channel (squeeze and excitation)"
+    ),
     ChannelMean: "takes the mean over channels outside of a norm, for which there is no operator",
 }
 
@@ -61,6 +67,7 @@ def finished(draft: Draft) -> Finished:
         UserError: If it has pieces that are no operators, or weights that are no numbers.
     """
     draft.tidy()
+    find_layer_norms(draft)
     find_activations(draft)
     fold(draft)
     settle(draft)

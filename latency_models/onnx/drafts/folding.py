@@ -91,11 +91,14 @@ def into_maker(draft: Draft, node: DraftNode) -> bool:
         return take_over(draft, node, maker, does, merged)
     if isinstance(does, NormPiece):
         return take_over(draft, node, maker, does, has | scaled_norm(has, gain, term))
-    if not isinstance(does, ops.Conv2d | ops.Linear) or does.activation != "none":
+    is_layer_norm = isinstance(does, ops.LayerNorm)
+    if not is_layer_norm and (
+        not isinstance(does, ops.Conv2d | ops.Linear) or does.activation != "none"
+    ):
         return False
-    if does.norm == "batch":
+    if not is_layer_norm and does.norm == "batch":
         return take_over(draft, node, maker, does, has | scaled_norm(has, gain, term))
-    if does.norm == "folded":
+    if is_layer_norm or does.norm == "folded":
         scaled = {"gain": has["gain"] * gain, "bias": has["bias"] * gain + term}
         return take_over(draft, node, maker, does, has | scaled)
     has["weight"] = has["weight"] * gain.reshape(-1, *(1,) * (has["weight"].ndim - 1))

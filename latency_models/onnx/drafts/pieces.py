@@ -59,6 +59,13 @@ class Product(SameShape):
 
 
 @dataclass(frozen=True, slots=True)
+class PerPixel(SameShape):
+    """A map, and one number for each of its pixels that is added, or that it is multiplied by."""
+
+    does: Literal["sum", "product"]
+
+
+@dataclass(frozen=True, slots=True)
 class ChannelMean:
     """The mean over the channels of each pixel."""
 

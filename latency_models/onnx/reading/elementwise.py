@@ -1,19 +1,23 @@
-"""Element-wise: activations, and arithmetic of maps with constants and with each other."""
+"""Element-wise: arithmetic of maps with constants and with each other."""
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from onnx import NodeProto
 
-from latency_models.onnx.drafts.pieces import Affine, Clip, CurvePiece, Power, Product
+from latency_models.onnx.drafts.pieces import (
+    Affine,
+    CurvePiece,
+    PerPixel,
+    Power,
+    Product,
+)
 from latency_models.onnx.drafts.views import MapView, channel_values
-from latency_models.onnx.reading.reader import Array, Reader, attributes, whole_of
+from latency_models.onnx.reading.reader import Array, Reader, whole_of
 from search_spaces.graphs import operators as ops
-from search_spaces.graphs.activations import ACTIVATIONS, Activation
 
 Reads = Callable[[Reader, NodeProto], None]
-LEAKY = {0.01: "leaky_relu", 0.1: "leaky_relu_0.1", 0.2: "leaky_relu_0.2", 0.3: "leaky_relu_0.3"}
 
 
 def put_each(reader: Reader, node: NodeProto, operator: Any, index: int = 0) -> None:  # noqa: ANN401
@@ -37,86 +41,6 @@ def scaled(reader: Reader, node: NodeProto, view: MapView, factor: float, term: 
     return view.of(reader.add(node, Affine(), view.map, arrays=arrays, is_result=False))
 
 
-def read_hard_sigmoid(reader: Reader, node: NodeProto) -> None:
-    """``clip(alpha * x + beta, 0, 1)``; ours has alpha 1/6 and beta 1/2."""
-    has = attributes(node)
-    alpha, beta = float(has.get("alpha", 0.2)), float(has.get("beta", 0.5))
-    view = reader.settled(node, reader.view(node))
-    view = scaled(reader, node, view, alpha, beta)
-    reader.put(node, view.of(reader.add(node, Clip(0.0, 1.0), view.map)))
-
-
-def read_leaky_relu(reader: Reader, node: NodeProto) -> None:
-    put_each(reader, node, leaky(reader, node, float(attributes(node).get("alpha", 0.01))))
-
-
-def read_prelu(reader: Reader, node: NodeProto) -> None:
-    slopes = np.unique(np.asarray(reader.constant(node, 1), np.float32))
-    if len(slopes) != 1:
-        reader.fails(node, "has another slope for each channel; one slope for all is read")
-    put_each(reader, node, leaky(reader, node, float(slopes[0])))
-
-
-def activation(reader: Reader, node: NodeProto, name: str) -> ops.Activate:
-    """Returns one of our activations."""
-    if name not in ACTIVATIONS:
-        reader.fails(node, f"is the activation {name}; train with one of {', '.join(ACTIVATIONS)}")
-    return ops.Activate(cast(Activation, name))
-
-
-def leaky(reader: Reader, node: NodeProto, slope: float) -> ops.Activate:
-    if slope == 0:
-        return ops.Activate("relu")
-    for known, name in LEAKY.items():
-        if np.float32(known) == np.float32(slope):
-            return activation(reader, node, name)
-    slopes = ", ".join(map(str, LEAKY))
-    reader.fails(node, f"has slope {slope:.6g} below zero; {slopes} are there: train with one")
-
-
-def read_gelu(reader: Reader, node: NodeProto) -> None:
-    is_tanh = attributes(node).get("approximate", "none") == "tanh"
-    put_each(reader, node, activation(reader, node, "gelu_tanh" if is_tanh else "gelu"))
-
-
-def read_sigmoid(reader: Reader, node: NodeProto) -> None:
-    put_each(reader, node, activation(reader, node, "sigmoid"))
-
-
-def read_swish(reader: Reader, node: NodeProto) -> None:
-    """``x * sigmoid(alpha * x)``, opset 24."""
-    alpha = float(attributes(node).get("alpha", 1.0))
-    view = reader.settled(node, reader.view(node))
-    inner = scaled(reader, node, view, alpha, 0.0)
-    gate = reader.add(node, activation(reader, node, "sigmoid"), inner.map, is_result=False)
-    reader.put(node, view.of(reader.add(node, Product(), view.map, gate)))
-
-
-def read_clip(reader: Reader, node: NodeProto) -> None:
-    has = attributes(node)
-    low, high = (
-        float(bound.reshape(-1)[0]) if bound is not None else float(has.get(name, default))
-        for bound, name, default in (
-            (reader.optional(node, 1), "min", -np.inf),
-            (reader.optional(node, 2), "max", np.inf),
-        )
-    )
-    put_each(reader, node, Clip(low, high))
-
-
-def read_extreme(reader: Reader, node: NodeProto) -> None:
-    """Reads the minimum or maximum of a map and a number."""
-    views = [index for index in range(len(node.input)) if not reader.is_constant(node, index)]
-    bounds = [
-        reader.constant(node, index) for index in range(len(node.input)) if index not in views
-    ]
-    if len(views) != 1 or len(bounds) != 1 or bounds[0].size != 1:
-        reader.fails(node, "compares maps with each other, for which there is no operator")
-    bound = float(bounds[0].reshape(-1)[0])
-    limits = Clip(bound, np.inf) if node.op_type == "Max" else Clip(-np.inf, bound)
-    put_each(reader, node, limits, views[0])
-
-
 def read_power(reader: Reader, node: NodeProto) -> None:
     exponent = np.asarray(reader.constant(node, 1))
     if exponent.size != 1:
@@ -126,6 +50,10 @@ def read_power(reader: Reader, node: NodeProto) -> None:
         reader.put(node, reader.view(node))
     elif power == 0.5:
         put_each(reader, node, CurvePiece("sqrt"))
+    elif power == -0.5:
+        view = reader.settled(node, reader.view(node))
+        root = reader.add(node, CurvePiece("sqrt"), view.map, is_result=False)
+        reader.put(node, view.of(reader.add(node, CurvePiece("reciprocal"), root)))
     elif power in (2.0, 3.0):
         put_each(reader, node, Power(int(power)))
     else:
@@ -135,9 +63,6 @@ def read_power(reader: Reader, node: NodeProto) -> None:
 def read_negative(reader: Reader, node: NodeProto) -> None:
     view = reader.settled(node, reader.view(node))
     reader.put(node, put_affine(reader, node, view, -1.0, 0.0))
-
-
-# Arithmetic
 
 
 def read_add(reader: Reader, node: NodeProto) -> None:
@@ -182,6 +107,9 @@ def summed(reader: Reader, node: NodeProto, left: MapView, right: MapView) -> Ma
     left, right, shape = aligned(reader, node, left, right)
     if left.map == right.map:
         return put_affine(reader, node, left, 2.0, 0.0)
+    for one, other in ((left, right), (right, left)):
+        if is_per_pixel(one, other, shape):
+            return one.of(reader.add(node, PerPixel("sum"), one.map, other.map))
     if left.shape != right.shape or left.positions.shape != shape:
         reader.fails(
             node,
@@ -204,6 +132,14 @@ def aligned(
         left = whole_of(reader, reader.map(node, left))
         right = whole_of(reader, reader.map(node, right))
     return left, right, shape
+
+
+def is_per_pixel(left: MapView, right: MapView, shape: tuple[int, ...]) -> bool:
+    """Whether the second value holds, for each number of the first, one of that number's pixel."""
+    if right.shape != (1, *left.shape[1:]) or left.positions.shape != shape:
+        return False
+    pixels = np.broadcast_to(right.positions, shape)
+    return left.shape[0] > 1 and np.array_equal(pixels, left.positions % left.pixels)
 
 
 def once(view: MapView) -> MapView:
@@ -231,6 +167,9 @@ def read_multiply(reader: Reader, node: NodeProto) -> None:
     if left.shape == right.shape and left.positions.shape == right.positions.shape:
         reader.put(node, left.of(reader.add(node, Product(), left.map, right.map)))
         return
+    if is_per_pixel(left, right, shape):
+        reader.put(node, left.of(reader.add(node, PerPixel("product"), left.map, right.map)))
+        return
     gates = np.broadcast_to(right.positions, shape)
     is_gate = right.pixels == 1 and left.positions.shape == shape
     if not is_gate or not np.array_equal(gates, left.positions // left.pixels):
@@ -249,12 +188,18 @@ def read_divide(reader: Reader, node: NodeProto) -> None:
         reader.put(node, put_affine(reader, node, reader.view(node), factor, 0.0))
         return
     if reader.is_constant(node, 0):
-        reader.fails(node, "divides a constant by a map, for which there is no operator")
+        if (np.asarray(reader.constant(node, 0)) != 1).any():
+            reader.fails(node, "divides a constant by a map, for which there is no operator")
+        put_each(reader, node, CurvePiece("reciprocal"), 1)
+        return
     left, right = (
         reader.settled(node, reader.view(node)),
         reader.settled(node, reader.view(node, 1)),
     )
     inverse = right.of(reader.add(node, CurvePiece("reciprocal"), right.map, is_result=False))
+    if is_per_pixel(left, inverse, left.positions.shape):
+        reader.put(node, left.of(reader.add(node, PerPixel("product"), left.map, inverse.map)))
+        return
     if left.shape != right.shape or not np.array_equal(left.positions, right.positions):
         reader.fails(node, "divides maps by each other, for which there is no operator")
     reader.put(node, left.of(reader.add(node, Product(), left.map, inverse.map)))

@@ -12,7 +12,7 @@ from onnx.reference import ReferenceEvaluator
 from latency_models.onnx.drafts.draft import Draft, UnreadableError
 from latency_models.onnx.drafts.finish import finished
 from latency_models.onnx.drafts.views import MapView, whole
-from latency_models.onnx.reading.float32 import in_float32
+from latency_models.onnx.float32 import in_float32
 from latency_models.onnx.reading.interface import Interface, fixed, interface_of
 from latency_models.onnx.reading.opened import first_line, opened
 from latency_models.onnx.reading.reader import Reader

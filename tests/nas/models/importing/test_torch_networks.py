@@ -71,9 +71,11 @@ def test_an_imported_network_runs_on_our_kernels(name: str) -> None:
     assert np.abs(found - wanted).max() <= 1e-4 * np.abs(wanted).max()
 
 
-@pytest.mark.parametrize("opset", [11, 13, 20])
-def test_older_and_newer_exports_give_the_same_graph(opset: int) -> None:
-    network = trained_like(resnet)
+@pytest.mark.parametrize(
+    ("name", "opset"), [("ResNet", 11), ("ResNet", 13), ("ResNet", 20), ("ConvNeXt", 13)]
+)
+def test_older_and_newer_exports_give_the_same_graph(name: str, opset: int) -> None:
+    network = trained_like(NETWORKS[name])
 
     old, new = (import_proto(traced(network, version)).model for version in (17, opset))
 
