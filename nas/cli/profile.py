@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from nas.cli.device import Drift, say_contention
+from nas.cli.device import Drift, device_app, say_contention
 from nas.cli.style import console, table
 from nas.cli.terminal.options import within
 from nas.problem.formatting import duration, seconds_of
@@ -32,6 +32,7 @@ def how_far_off(held_out: Mapping[str, float]) -> str:
     return f"off by {held_out['mape']:.1%} in the mean, {held_out['within_10']:.0%} within 10 %"
 
 
+@device_app.command("profile")
 def profile_command(
     name: Name,
     space: Annotated[
@@ -81,6 +82,7 @@ def profile_command(
     print_report(name, report)
 
 
+@device_app.command("fit")
 def fit_command(
     name: Annotated[str, typer.Argument(help="Name of a device that was profiled.")],
     model: Model = "learned",
@@ -118,6 +120,7 @@ def print_report(name: str, report: "ProfileReport") -> None:
     console.print(f"next: nas latency predict ARCHITECTURE.json --device {name}")
 
 
+@device_app.command("transfer")
 def transfer_command(
     name: Name,
     sources: Annotated[

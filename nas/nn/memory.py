@@ -10,8 +10,6 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil
-
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.graph import Graph, Node
 from search_spaces.graphs.operators import (
@@ -40,6 +38,8 @@ def free_bytes(cgroup: Path = CGROUP) -> int:
     Args:
         cgroup: Where a container's own limit is stated; without one the machine's counts alone.
     """
+    import psutil  # who only reads runs has no need of it
+
     free = int(psutil.virtual_memory().available)
     try:
         limit = (cgroup / "memory.max").read_text("utf-8").strip()

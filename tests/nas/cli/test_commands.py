@@ -10,6 +10,7 @@ from shutil import copytree
 import numpy as np
 import pytest
 
+from nas.cli import COMMANDS
 from search_spaces.networks import get_network
 from search_spaces.space.architecture import save_architecture
 from search_spaces.space.space import Architecture
@@ -67,6 +68,29 @@ def test_what_only_reads_runs_needs_no_torch(
 
     assert "tiny" in said
     assert heavy == ["optuna"]  # which a run's own journal is read with
+
+
+def test_a_command_that_is_asked_for_imports_no_other() -> None:
+    program = """
+import sys
+from nas.cli import main
+try:
+    main(["--debug", "front", "--help"])
+except SystemExit:
+    print(*sorted(name for name in sys.modules if name.startswith("nas.cli.")))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+    *shown, imported = done.stdout.splitlines()
+    assert any("Show the Pareto front of a run." in line for line in shown)
+    assert {name.split(".")[2] for name in imported.split()} == {"inspect", "style", "terminal"}
+
+
+def test_every_command_is_in_the_help_and_a_wrong_one_is_named(tmp_path: Path) -> None:
+    shown = nas("--help", at=tmp_path)
+
+    assert [name for name in COMMANDS if f" {name} " not in shown] == []
+    assert "No such command 'frnt'. Did you mean 'front'?" in nas("frnt", at=tmp_path, code=2)
 
 
 def test_the_version_is_that_of_the_package(tmp_path: Path) -> None:
