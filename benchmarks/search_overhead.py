@@ -19,7 +19,7 @@ from optuna.samplers import BaseSampler, NSGAIISampler, TPESampler
 
 from benchmarks.report import print_table, write_json
 from nas.evaluation.evaluator import Evaluator, graph_values
-from nas.evaluation.workers import local_workers
+from nas.evaluation.processes import local_workers
 from nas.problem.run_file import RunFile, read_run_file, to_yaml
 from nas.problem.search_problem import Setting, load_setting
 from nas.runs.evaluation import Evaluation

@@ -22,8 +22,9 @@ from latency_models.prediction.predictor import Predictor
 from nas.evaluation.evaluator import Evaluator
 from nas.evaluation.instruments import Instruments
 from nas.evaluation.place import OpenPlace
+from nas.evaluation.processes import InOtherProcess, local_workers, start_worker
 from nas.evaluation.ray.trainable import OpenTraining, Shared
-from nas.evaluation.workers import InOtherProcess, LocalWorkers, local_workers, start_worker
+from nas.evaluation.workers import LocalWorkers
 from nas.problem.answers import Confusion
 from nas.problem.records import RunConfig
 from nas.problem.run_file import RunFile, read_run_file

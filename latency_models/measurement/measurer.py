@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -10,7 +10,7 @@ from typing import Self
 
 import numpy as np
 
-from latency_models.boards.timing import TimingPlan
+from latency_models.boards.timing import HURRIED_S, TimingPlan
 from latency_models.devices.cpu import VectorUnit, vector_unit_of
 from latency_models.devices.device import Device, Runtime
 from latency_models.devices.latency import Conditions, Latency, summarise
@@ -64,6 +64,7 @@ class Measurer:
         self.runtime: Runtime = runtime or device.runtime
         self.plan = plan or TimingPlan(max_drift=device.max_drift)
         self.time_limit_s = time_limit_s
+        self.is_hurried = False
         self.worker = WorkerProcess(device, self.runtime, tuned=tuned, memory_bytes=memory_bytes)
         self._known: dict[str, Latency] = {}
 
@@ -85,6 +86,16 @@ class Measurer:
     @property
     def device_name(self) -> str:
         return self.device.name
+
+    def hurry(self) -> None:
+        """Waits for no quiet machine any more; another thread may be measuring.
+
+        Where the machine is busy, `latency` raises its `DeviceBusyError` within seconds.
+        """
+        self.is_hurried = True
+        # For workers that are still to start; the one that is at work is told.
+        self.plan = replace(self.plan, patience_s=min(self.plan.patience_s, HURRIED_S))
+        self.worker.hurry()
 
     def latency(self, network: Graph | Model) -> Latency:
         """Returns the measured latency of one image.

@@ -110,6 +110,12 @@ class WorkerProcess:
             if not self.is_running():
                 self._restart()
 
+    def hurry(self) -> None:
+        """Lets the worker wait for no quiet machine any more, also in the request under way."""
+        process = self._process
+        if process is not None:
+            process.send_signal(signal.SIGURG)
+
     def is_running(self) -> bool:
         """Tells whether the worker's process lives."""
         return self._process is not None and self._process.poll() is None

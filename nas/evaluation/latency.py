@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from time import monotonic
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -42,6 +42,22 @@ class LatencyMeasurer(Protocol):
     """Measures networks, as `latency_models.measurement.measurer.Measurer` does."""
 
     def latency(self, graph: Graph, /) -> Latency: ...
+
+
+@runtime_checkable
+class MayHurry(Protocol):
+    """A measurer that can be told to wait for no quiet machine any more."""
+
+    @property
+    def is_hurried(self) -> bool: ...
+
+    def hurry(self) -> None: ...
+
+
+def hurry(measurer: object) -> None:
+    """Lets a measurer wait for no quiet machine any more, where it can be told that."""
+    if isinstance(measurer, MayHurry):
+        measurer.hurry()
 
 
 class NetworkTimer(LatencyMeasurer, KernelTimer, Protocol):
@@ -250,6 +266,8 @@ def is_machines_fault(error: Exception) -> bool:
 def patient_latency(measurer: LatencyMeasurer, graph: Graph) -> Latency:
     """Returns the measured latency; a busy machine is waited for, several times over.
 
+    A measurer that is to hurry is asked once.
+
     Raises:
         DeviceBusyError: If it stays busy; what is finished is kept, and the search resumable.
     """
@@ -258,6 +276,8 @@ def patient_latency(measurer: LatencyMeasurer, graph: Graph) -> Latency:
         try:
             return measurer.latency(graph)
         except DeviceBusyError as error:
+            if isinstance(measurer, MayHurry) and measurer.is_hurried:
+                raise
             log.warning("waiting for a quiet machine: %s", error)
     try:
         return measurer.latency(graph)

@@ -4,7 +4,7 @@ The search itself is the same everywhere: it checks the place, makes its run, op
 submits candidates to what it finds there.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,8 +12,9 @@ from typing import Protocol
 from latency_models.prediction.predictor import Predictor
 from nas.evaluation.evaluator import Evaluator
 from nas.evaluation.instruments import Instruments, make_source, needs_latency
-from nas.evaluation.latency import NetworkTimer
-from nas.evaluation.workers import Workers, local_training, local_workers
+from nas.evaluation.latency import NetworkTimer, hurry
+from nas.evaluation.processes import local_training, local_workers
+from nas.evaluation.workers import Workers, do_nothing
 from nas.models.given import load_whole_setting
 from nas.problem.records import RunConfig
 from nas.problem.search_problem import Setting
@@ -30,11 +31,13 @@ class OpenPlace:
             idle until it is asked.
         description: Where candidates are evaluated, for people; workers that are `Watched` say
             more.
+        hurry: Lets nothing wait for a quiet machine any more; another thread may call it.
     """
 
     workers: Workers
     measurer: NetworkTimer
     description: str = "elsewhere"
+    hurry: Callable[[], None] = do_nothing
 
 
 class Place(Protocol):
@@ -101,4 +104,10 @@ class LocalPlace:
             local = local_workers(config, run, evaluator, self.instruments)
             count = config.search.workers
             description = "this process" if count == 1 else f"{count} processes"
-            yield OpenPlace(resources.enter_context(local), measurer, description)
+            workers = resources.enter_context(local)
+
+            def hurry_all() -> None:
+                hurry(measurer)
+                workers.hurry()
+
+            yield OpenPlace(workers, measurer, description, hurry_all)

@@ -5,32 +5,15 @@ memory, or killed) takes one candidate with it; a new one is started, and the ca
 once more.
 """
 
-import multiprocessing
-import os
-import signal
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager
-from multiprocessing.connection import Connection
-from multiprocessing.synchronize import Event
-from pathlib import Path
 from typing import Any, Protocol
 
-from nas.evaluation.early_stopping import Rungs
-from nas.evaluation.evaluator import Evaluator
-from nas.evaluation.instruments import Instruments, make_source, needs_latency
-from nas.models.given import check_same_models, load_whole_setting
-from nas.problem.records import RunConfig
-from nas.problem.run_file import read_run_file
-from nas.problem.search_problem import Setting
 from nas.runs.evaluation import Evaluation
 from nas.runs.folder import RunFolder
-from nas.training.candidate import CandidateTraining, GivenWeights, LocalTraining
 from nas.training.checkpoints import FolderCheckpoints
-from nas.training.loop import EpochReport
-from search_spaces.space.architecture import from_json, graph_hash, to_json
+from search_spaces.space.architecture import graph_hash, to_json
 from search_spaces.space.space import Architecture
 
 ATTEMPTS = 2  # how often a candidate is given to a worker before it counts as the culprit
@@ -76,6 +59,10 @@ class Workers(Protocol):
         ...
 
 
+def do_nothing() -> None:
+    """For workers with nothing of their own to end."""
+
+
 class LocalWorkers:
     """Evaluates architectures on this machine, at most ``slots`` at a time.
 
@@ -84,6 +71,7 @@ class LocalWorkers:
     Args:
         start: Makes the executor of one slot; it is called anew where one died.
         stop_now: Ends what is running, where the block is left by an exception.
+        hurry: Lets nothing that is running wait for a quiet machine any more.
     """
 
     def __init__(
@@ -92,13 +80,15 @@ class LocalWorkers:
         start: Callable[[], Executor],
         evaluate: Callable[[Mapping[str, Any]], str],
         run: RunFolder,
-        stop_now: Callable[[], None] = lambda: None,
+        stop_now: Callable[[], None] = do_nothing,
+        hurry: Callable[[], None] = do_nothing,
     ) -> None:
         self.slots = slots
         self._start = start
         self._evaluate = evaluate
         self._run = run
         self._stop_now = stop_now
+        self.hurry = hurry
         self._executors = [start() for _ in range(slots)]
         self._running: list[Future[str] | None] = [None] * slots
         self._attempts: dict[str, int] = {}
@@ -150,35 +140,6 @@ def give_up(run: RunFolder, architecture: Architecture) -> Evaluation:
     return evaluation
 
 
-def local_workers(
-    config: RunConfig,
-    run: RunFolder,
-    evaluator: Evaluator | None,
-    instruments: Instruments | None = None,
-) -> LocalWorkers:
-    """Returns the evaluator as the one worker, or as many processes as the configuration says.
-
-    Args:
-        instruments: What the processes find out latencies with; None takes the usual ones.
-    """
-    if evaluator is not None:
-
-        def evaluate_here(architecture: Mapping[str, Any]) -> str:
-            return evaluator.evaluate(from_json(architecture)).hash
-
-        return LocalWorkers(1, InProcess, evaluate_here, run)
-    context = multiprocessing.get_context("spawn")  # torch and TVM do not survive a fork
-    # Nothing is ever sent: its end closes when this process lets go of it, or dies.
-    ending, lifeline = context.Pipe(duplex=False)
-
-    def start() -> Executor:
-        ready = context.Event()
-        given = (str(run.path), ending, instruments or Instruments(), ready)
-        return InOtherProcess(1, context, start_worker, given, ready=ready)
-
-    return LocalWorkers(config.search.workers, start, evaluate_in_process, run, lifeline.close)
-
-
 class InProcess(Executor):
     """Runs each call at once, in the calling thread."""
 
@@ -186,112 +147,3 @@ class InProcess(Executor):
         future: Future[Any] = Future()
         future.set_result(fn(*args, **kwargs))  # an error is the caller's own, and passes through
         return future
-
-
-class InOtherProcess(ProcessPoolExecutor):
-    """Runs calls in a process that Ctrl-C does not reach, from its first moment on.
-
-    A terminal sends it to every process of the search, but it is for the search to decide.
-
-    Args:
-        ready: Set by the process once it is ready for candidates; where it dies before, its calls
-            fail with a `WorkerLostError` that blames no candidate.
-    """
-
-    def __init__(self, *given: Any, ready: Event | None = None) -> None:  # noqa: ANN401
-        super().__init__(*given)
-        self._ready = ready
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":  # noqa: ANN401
-        with holding_back_interrupts():  # a process that is started here inherits that
-            future = super().submit(fn, *args, **kwargs)
-        return future if self._ready is None else blaming(future, self._ready.is_set)
-
-
-def blaming(future: "Future[Any]", is_ready: Callable[[], bool]) -> "Future[Any]":
-    """Returns a future that tells a process that died at its start from one that died at work."""
-    told: Future[Any] = Future()
-
-    def pass_on(done: "Future[Any]") -> None:
-        if done.cancelled():
-            told.cancel()
-        elif (error := done.exception()) is None:
-            told.set_result(done.result())
-        elif isinstance(error, BrokenProcessPool) and not is_ready():
-            reason = "its process died before it was ready (out of memory, or killed)"
-            told.set_exception(WorkerLostError(reason, is_candidates_fault=False, at_start=True))
-        else:
-            told.set_exception(error)
-
-    future.add_done_callback(pass_on)
-    return told
-
-
-@contextmanager
-def holding_back_interrupts() -> Iterator[None]:
-    """Lets Ctrl-C wait until the end of the block, in this thread."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-_STATE: dict[str, Any] = {}
-
-
-def start_worker(
-    path: str, lifeline: Connection, instruments: Instruments, ready: Event | None = None
-) -> None:
-    """Prepares a worker process; what it needs is loaded by its first candidate.
-
-    An error in here would break the pool, and say nothing.
-    """
-    threading.Thread(target=die_with, args=(lifeline,), daemon=True).start()
-    _STATE["path"] = Path(path)
-    _STATE["instruments"] = instruments
-    _STATE["ready"] = ready
-
-
-def die_with(lifeline: Connection) -> None:
-    """Ends this process when the search has gone, whatever it is doing."""
-    try:
-        lifeline.recv_bytes()
-    except EOFError:
-        os._exit(1)
-
-
-def evaluate_in_process(architecture: Mapping[str, Any]) -> str:
-    if "evaluator" not in _STATE:
-        _STATE["evaluator"] = open_evaluator(RunFolder(_STATE["path"]), _STATE["instruments"])
-        if (ready := _STATE["ready"]) is not None:
-            ready.set()
-    evaluator: Evaluator = _STATE["evaluator"]
-    return evaluator.evaluate(from_json(architecture)).hash
-
-
-def open_evaluator(run: RunFolder, instruments: Instruments) -> Evaluator:
-    """Loads what a worker process needs; it is let go of when the process ends."""
-    config = read_run_file(run.config_file).config()
-    setting = load_whole_setting(config)
-    check_same_models(run, setting)
-    source = None
-    if needs_latency(config):
-        resources = _STATE["resources"] = ExitStack()
-        measurer = resources.enter_context(instruments.measurer(config))
-        source = make_source(config, run, measurer, instruments.needed_model(config))
-    return Evaluator(config, local_training(config, run, setting), source, run)
-
-
-def local_training(config: RunConfig, run: RunFolder, setting: Setting) -> CandidateTraining:
-    """Returns what trains in this process, with the checkpoints and the rungs of the run."""
-    rungs = Rungs(run, config, setting.baseline_hashes)
-
-    def may_go_on(key: str, values: Mapping[str, float], report: EpochReport) -> bool:
-        return rungs.may_go_on(key, values, report.epoch, report.scores)
-
-    checkpoints = FolderCheckpoints(run.checkpoints)
-    training = LocalTraining(
-        config, setting.tensors, checkpoints, may_go_on, teacher=setting.teacher
-    )
-    return GivenWeights(training, setting.trained, setting.tensors.validation)

@@ -208,6 +208,8 @@ def measure_the_unmeasured(
             found = latency(run.load_architecture(evaluation.hash).graph)
         except (MeasurementError, UnsupportedOperatorError, NotProfiledError) as error:
             if is_machines_fault(error):
+                if is_stopping():
+                    return  # the rest is left for --resume
                 raise
             run.replace_evaluation(replace(evaluation, status="infeasible", reason=str(error)))
             continue

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 
-from latency_models.devices.latency import MeasurementError
+from latency_models.devices.latency import DeviceBusyError, MeasurementError
 from nas.evaluation.feasibility import with_measured
 from nas.evaluation.latency import LatencyMeasurer, is_machines_fault, patient_latency
 from nas.runs.evaluation import Evaluation
@@ -37,7 +37,13 @@ def measure_front(
         if not predicted:
             return
         trial = predicted[0]
-        evaluation = measured_evaluation(results, trial, measurer)
+        try:
+            evaluation = measured_evaluation(results, trial, measurer)
+        except DeviceBusyError as error:
+            if is_stopping():
+                log.warning("%s of the front is left for --resume: %s", trial.name, error)
+                return
+            raise
         results.run.replace_evaluation(evaluation)
         log.info(
             "%s of the front was predicted %.4g ms, and %s; %d more to measure",

@@ -16,6 +16,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
+from latency_models.devices.latency import DeviceBusyError
 from nas.evaluation.workers import Workers
 from nas.problem.records import RunConfig
 from nas.problem.search_problem import Setting
@@ -24,7 +25,7 @@ from nas.runs.evaluation import Evaluation
 from nas.runs.folder import RunFolder
 from nas.search.proposals.gate import NothingToProposeError, SpaceUsedUpError
 from nas.search.proposals.proposer import Proposer
-from nas.search.under_way import UnderWay, name_of
+from nas.search.under_way import Candidate, UnderWay, name_of
 from nas.study.attributes import carry
 from nas.study.claims import count
 from nas.study.drivers import Drivers
@@ -102,7 +103,7 @@ class SearchLoop:
     def __post_init__(self) -> None:
         self.proposer = Proposer(self.setting, self.study)
         self.sharing = Sharing(self.study, self.drivers, self.wanted, self.stop.is_set)
-        self.under_way = UnderWay(self.workers, self.run, self.activity)
+        self.under_way = UnderWay(self.workers, self.run, self.activity, leave=self.leave)
 
     @property
     def study(self) -> optuna.Study:
@@ -230,6 +231,19 @@ class SearchLoop:
             raise AssertionError(f"the worker filed no evaluation of {candidate.key}")
         for trial in candidate.trials:
             self.tell(trial, evaluation)
+
+    def leave(self, candidate: Candidate, error: DeviceBusyError) -> bool:
+        """Queues a candidate again where a search that stops met a busy machine.
+
+        Returns whether it does stop; else the machine was waited for, and that is its end.
+        """
+        if not self.stop.is_set():
+            return False
+        for trial in candidate.trials:
+            self.sharing.give_back(trial, "stopped")
+        names = ", ".join(map(name_of, candidate.trials)) or candidate.key
+        self.tell_people(f"{names} is left for --resume, not measured: {error}")
+        return True
 
     def tell(self, trial: optuna.Trial, evaluation: Evaluation) -> None:
         try:

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import optuna
@@ -18,8 +19,8 @@ from latency_models.prediction.predictor import Predictor
 from nas.evaluation.free_rules import FreeRules
 from nas.evaluation.instruments import Instruments, slowed_down
 from nas.evaluation.kernel_table import KernelTable, KernelTimer
-from nas.evaluation.latency import NetworkTimer, patient_latency
-from nas.evaluation.place import LocalPlace, Place
+from nas.evaluation.latency import patient_latency
+from nas.evaluation.place import LocalPlace, OpenPlace, Place
 from nas.models.given import check_same_models, check_taught, note_models
 from nas.problem.data_paths import with_absolute_paths
 from nas.problem.records import RunConfig
@@ -157,13 +158,13 @@ def run_search(
     with (
         opened_run(search, on_note) as lock,
         opened_study(search, lock, place.is_here) as drivers,
-        opened_loop(search, drivers, place, on_progress) as (loop, measurer, weights),
+        opened_loop(search, drivers, place, on_progress) as (loop, opened, weights),
     ):
         loop.notify = on_note
         on_start()
         if place.is_here and (slowed := slowed_down(config)):
             loop.tell_people(slowed)
-        return carry_out(loop, measurer, weights, gate, model)
+        return carry_out(loop, opened, weights, gate, model)
 
 
 @contextmanager
@@ -215,8 +216,8 @@ def opened_study(search: CheckedSearch, lock: RunLock, is_here: bool) -> Iterato
 @contextmanager
 def opened_loop(
     search: CheckedSearch, drivers: Drivers, place: Place, on_progress: OnProgress
-) -> Iterator[tuple[SearchLoop, NetworkTimer, KeptWeights]]:
-    """Opens the place; yields the loop over trials, what measures the final front, and weights."""
+) -> Iterator[tuple[SearchLoop, OpenPlace, KeptWeights]]:
+    """Opens the place; yields the loop over trials, the place, and weights."""
     config, run, setting, model = search.config, search.run, search.setting, search.model
     if model is not None:
         note_model(run, model)
@@ -237,12 +238,12 @@ def opened_loop(
             on_progress(progress)
 
         loop = SearchLoop(config, setting, drivers, opened.workers, tell, activity)
-        yield loop, opened.measurer, weights
+        yield loop, opened, weights
 
 
 def carry_out(
     loop: SearchLoop,
-    measurer: NetworkTimer,
+    opened: OpenPlace,
     weights: KeptWeights,
     gate: Gate,
     model: Predictor | None,
@@ -259,13 +260,14 @@ def carry_out(
     def latency(graph: Graph) -> Latency:
         if model is not None and loop.config.latency.source == "predicted":
             return model.latency(graph)
-        return patient_latency(measurer, graph)
+        return patient_latency(opened.measurer, graph)
 
     timeout = loop.config.search.timeout
-    with stopping_gently(loop.stop, loop.notify, lambda: in_words(loop.under_way), timeout):
+    doing = partial(in_words, loop.under_way)
+    with stopping_gently(loop.stop, loop.notify, doing, timeout, opened.hurry):
         measure_the_unmeasured(loop.run, loop.config, latency, loop.stop.is_set)
         loop.run_all()
-        measure_front(read_results, measurer, loop.stop.is_set)
+        measure_front(read_results, opened.measurer, loop.stop.is_set)
     weights.tidy(read_results())
     if loop.config.search.storage is not None:
         publish_measured(read_results(), loop.study)

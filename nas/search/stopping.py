@@ -23,6 +23,7 @@ def stopping_gently(
     say: Callable[[str], None] = log.info,
     doing: Callable[[], str] = lambda: "what is running",
     timeout: str | float | None = None,
+    hurry: Callable[[], None] = lambda: None,
 ) -> Iterator[None]:
     """Lets the first interrupt or a time-out set ``stop``, and an interrupt after it raise.
 
@@ -30,11 +31,13 @@ def stopping_gently(
         say: Told at once what happens now, in a line.
         doing: Returns what is finished first, in words.
         timeout: A duration after which to stop; None waits for ever.
+        hurry: Lets what is running wait for nothing but itself.
     """
 
     def announce(line: str) -> None:
         log.info("%s", line)
         say(line)
+        hurry()
 
     def end(why: str) -> None:
         if not stop.is_set():

@@ -10,6 +10,7 @@ from time import monotonic
 
 import optuna
 
+from latency_models.devices.latency import DeviceBusyError
 from nas.evaluation.workers import WorkerLostError, Workers
 from nas.runs.activity import ActivityLog
 from nas.runs.folder import RunFolder
@@ -103,6 +104,7 @@ class UnderWay:
     Attributes:
         activity: Where others may read what is under way.
         seconds: What each candidate took that ended.
+        leave: Whether to let go of a candidate whose device is too busy to measure it.
     """
 
     workers: Workers
@@ -110,6 +112,7 @@ class UnderWay:
     activity: ActivityLog | None
     clock: Callable[[], float] = monotonic
     seconds: list[float] = field(default_factory=list)
+    leave: "Callable[[Candidate, DeviceBusyError], bool]" = lambda candidate, error: False
     candidates: dict[str, Candidate] = field(default_factory=dict)
     futures: "dict[Future[str], Candidate]" = field(default_factory=dict)
     retries: Retries = field(init=False)
@@ -146,27 +149,46 @@ class UnderWay:
         if self.activity is not None:
             self.activity.set_slots(self.workers.slots)
             self.activity.began(key, ", ".join(map(name_of, trials)))
-        self.futures[self.workers.submit(architecture)] = candidate
+        self.hand_over(candidate)
+
+    def hand_over(self, candidate: Candidate) -> None:
+        """Gives a candidate to a worker; one in this process evaluates it at once."""
+        try:
+            self.futures[self.workers.submit(candidate.architecture)] = candidate
+        except DeviceBusyError as error:
+            self.let_go(candidate, error)
+
+    def let_go(self, candidate: Candidate, error: DeviceBusyError) -> None:
+        """Forgets a candidate that is left, and raises ``error`` for others."""
+        if not self.leave(candidate, error):
+            raise error
+        self.forget(candidate)
+
+    def forget(self, candidate: Candidate) -> None:
+        del self.candidates[candidate.key]
+        if self.activity is not None:
+            self.activity.ended(candidate.key)
 
     def finished(self, wait_s: float) -> "set[Future[str]]":
         """Returns what ends within so many seconds."""
         return wait(self.futures, wait_s, FIRST_COMPLETED).done
 
     def end(self, future: "Future[str]") -> Candidate | None:
-        """Returns the candidate that is evaluated now; None where it is tried again."""
+        """Returns the candidate that is evaluated now; None where it is tried again, or left."""
         candidate = self.futures.pop(future)
         try:
             future.result()
         except (BrokenProcessPool, WorkerLostError) as error:
             if self.retries.allow(candidate, error):
-                self.futures[self.workers.submit(candidate.architecture)] = candidate
+                self.hand_over(candidate)
                 return None
+        except DeviceBusyError as error:
+            self.let_go(candidate, error)
+            return None
         else:
             self.retries.any_ready = True
-        del self.candidates[candidate.key]
+        self.forget(candidate)
         self.seconds.append(self.clock() - candidate.since)
-        if self.activity is not None:
-            self.activity.ended(candidate.key)
         return candidate
 
 

@@ -73,6 +73,7 @@ class RemoteMeasurer:
         self.instruments = instruments
         self.ending = ending
         self.cpu = ""
+        self.is_hurried = False
         self._asking: Counter[str] = Counter()
         self._lock = Lock()
         self._actor: Any = None
@@ -80,6 +81,13 @@ class RemoteMeasurer:
     @property
     def device_name(self) -> str:
         return self.device.name
+
+    def hurry(self) -> None:
+        """Waits for a quiet machine no longer than the try under way.
+
+        The actor may be measuring for another search, which is in no hurry.
+        """
+        self.is_hurried = True
 
     def latency(self, graph: Graph) -> Latency:
         """Returns the latency as `Measurer.latency` does, and raises as it does.

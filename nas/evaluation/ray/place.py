@@ -110,7 +110,7 @@ class RayPlace:
         wait_s = 0.0
         try:
             with reporter.reporting(), watching_head(self.cluster.address, tuning.jobs, ending):
-                yield OpenPlace(workers, measurer)
+                yield OpenPlace(workers, measurer, hurry=measurer.hurry)
             wait_s = ENDING_S
         finally:
             ending.end()

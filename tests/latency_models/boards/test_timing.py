@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import inf
 
 import pytest
 
@@ -19,6 +20,7 @@ class Machine:
     now_ns: int = 0
     waited_s: float = 0.0
     calls: int = 0
+    hurried_at_ms: float = inf
 
     def work(self, idle_ms: float) -> Callable[[], None]:
         def call() -> None:
@@ -33,7 +35,12 @@ class Machine:
 
     def time(self, idle_ms: float, plan: TimingPlan = PLAN, best: float | None = 0.5) -> TimedRuns:
         block, reference = (block_of(self.work(ms), self.clock) for ms in (idle_ms, 0.5))
-        return time_blocks(block, reference, best, plan, clock=self.clock, wait=self.wait)
+        return time_blocks(
+            *(block, reference, best, plan),
+            clock=self.clock,
+            wait=self.wait,
+            may_wait=lambda: self.now_ns / MS < self.hurried_at_ms,
+        )
 
     def clock(self) -> int:
         return self.now_ns
@@ -69,6 +76,16 @@ def test_a_machine_that_stays_busy_is_refused_with_figures() -> None:
 
     with pytest.raises(DeviceBusyError, match=r"1\.50 ms, 3\.0 times its best.*5 s did not help"):
         machine.time(2.0)
+
+
+def test_who_has_no_time_is_refused_after_a_second_but_not_for_a_moment() -> None:
+    machine = Machine(slowness=lambda now: 3.0, hurried_at_ms=2000.0)
+    with pytest.raises(DeviceBusyError, match="waiting 1 s did not help"):
+        machine.time(2.0)
+    assert 2000 < machine.now_ns / MS < 4000
+
+    moment = Machine(slowness=lambda now: 3.0 if 60 < now < 400 else 1.0, hurried_at_ms=0.0)
+    assert max(moment.time(2.0).runs_ms) == 2.0
 
 
 def test_a_tolerant_plan_reads_a_busy_machine_and_tells_the_drift() -> None:

@@ -3,14 +3,17 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from threading import Timer
+from time import monotonic
 
 import numpy as np
 import pytest
 
 from latency_models.boards.timing import TimingPlan
 from latency_models.devices.device import Device, Runtime
-from latency_models.devices.latency import MeasurementError
+from latency_models.devices.latency import DeviceBusyError, MeasurementError
 from latency_models.measurement.device_check import check_device, small_network
 from latency_models.measurement.measurer import Measurer
 from latency_models.onnx.model import onnx_model
@@ -19,6 +22,7 @@ from latency_models.onnx.session import open_session, run_session
 from search_spaces.graphs.errors import UnsupportedOperatorError
 from search_spaces.graphs.fusion import fuse
 from search_spaces.graphs.model import random_model
+from tests.waiting import PATIENCE_S
 
 QUICK = TimingPlan(warmup_runs=1, min_runs=5, min_ms=2.0, window_ms=(0.5, 1.0), max_drift=1000)
 GRAPH = small_network()
@@ -52,6 +56,25 @@ def test_a_measured_latency_tells_its_conditions(measurer: Measurer) -> None:
 
 def test_a_graph_is_measured_once(measurer: Measurer) -> None:
     assert measurer.latency(GRAPH) is measurer.latency(small_network())
+
+
+def test_who_waits_for_a_quiet_machine_is_let_go_by_another_thread() -> None:
+    never_quiet = replace(QUICK, max_drift=0.01, patience_s=PATIENCE_S)
+    with Measurer(
+        Device("bench", "this machine", runtime="onnxruntime"), plan=never_quiet
+    ) as busy:
+        busy.worker.start()
+        hurrying = Timer(1.0, busy.hurry)
+        hurrying.start()
+        start = monotonic()
+
+        with pytest.raises(DeviceBusyError, match="waiting 1 s did not help"):
+            busy.latency(GRAPH)
+        with pytest.raises(DeviceBusyError, match="waiting 1 s did not help"):
+            busy.latency(GRAPH)
+
+        assert monotonic() - start < PATIENCE_S / 2
+        hurrying.join()
 
 
 def test_each_file_computes_what_the_model_computes(measurer: Measurer, tmp_path: Path) -> None:

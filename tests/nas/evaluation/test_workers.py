@@ -13,7 +13,8 @@ from typing import Any
 import psutil
 import pytest
 
-from nas.evaluation.workers import InOtherProcess, InProcess, LocalWorkers, die_with
+from nas.evaluation.processes import InOtherProcess, Lifelines, live_by
+from nas.evaluation.workers import InProcess, LocalWorkers
 from nas.runs.folder import RunFolder, create_run
 from nas.search.loop import Progress
 from nas.search.run import run_search
@@ -107,16 +108,17 @@ def test_in_process_an_error_passes_through_at_once(run: RunFolder) -> None:
 
 
 def hang(lifeline: Any) -> None:  # noqa: ANN401  (a connection)
-    die_with(lifeline)
+    live_by(lifeline)
 
 
 def test_a_process_dies_when_its_lifeline_is_let_go() -> None:
-    ending, lifeline = SPAWN.Pipe(duplex=False)
-    process = SPAWN.Process(target=hang, args=(ending,))
+    lifelines = Lifelines(SPAWN)
+    process = SPAWN.Process(target=hang, args=(lifelines.tie(),))
     process.start()
+    lifelines.hurry()  # which ends nothing
     assert process.is_alive()
 
-    lifeline.close()
+    lifelines.cut()
 
     process.join(60)
     assert process.exitcode == 1

@@ -12,10 +12,10 @@ import pytest
 
 from nas.evaluation.evaluator import Evaluator
 from nas.evaluation.instruments import Instruments
+from nas.evaluation.processes import InOtherProcess
 from nas.evaluation.ray.connection import connected
 from nas.evaluation.ray.place import RayPlace
 from nas.evaluation.workers import (
-    InOtherProcess,
     InProcess,
     LocalWorkers,
     WorkerLostError,

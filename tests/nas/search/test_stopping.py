@@ -4,12 +4,15 @@ import os
 import re
 import signal
 import threading
+from contextlib import nullcontext
+from inspect import signature
 from pathlib import Path
 from random import Random
 from time import monotonic, sleep
 
 import pytest
 
+from nas.cli.search import search_command
 from nas.cli.terminal.going_on import search_line
 from nas.problem.run_file import RunFile, to_yaml
 from nas.search.run import run_search
@@ -123,6 +126,42 @@ def test_a_second_interrupt_says_how_to_go_on_too(
     said = nas(*words, at=tmp_path, code=1)
 
     assert said == "stopped; go on with: nas search run.yaml --workers 2 --timeout 2h --resume\n"
+
+
+# No part of the command: --dry-run runs nothing, --change is done, the queue is in the study.
+LEFT_OUT = {"config", "more", "resume", "change", "enqueue", "dry_run", "changes"}
+GIVEN = {
+    **{"--trials": "7", "--workers": "2", "--seed": "3", "--ray": "auto", "--timeout": "2h"},
+    **{"--study-url": "journal:all.journal", "--max-drift": "1.5", "--data": "other.npz"},
+    **{"--runs": "out", "--no-avoid-useless": None, "--join": None},
+}
+
+
+def test_every_option_that_was_given_stands_in_the_command_to_go_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(file: RunFile, *arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nas.cli.search.watched_search", interrupted)
+    monkeypatch.setattr("nas.cli.search.place_at", lambda *given: nullcontext())
+    file = tiny(data={"kind": "npz", "path": "d.npz"})
+    (tmp_path / "run.yaml").write_text(to_yaml(file))
+    (tmp_path / "out" / "tiny").mkdir(parents=True)
+    (tmp_path / "out" / "tiny" / "run.json").touch()
+    words = [word for option in GIVEN.items() for word in option if word is not None]
+
+    said = nas("search", "run.yaml", *words, "--set", "search.initial=2", at=tmp_path, code=1)
+
+    names = {name.replace("_", "-") for name in signature(search_command).parameters}
+    assert names - {name.replace("_", "-") for name in LEFT_OUT} == {
+        name.removeprefix("--").removeprefix("no-") for name in GIVEN
+    }
+    again = said.removeprefix("stopped; go on with: nas search run.yaml ").split()
+    for option, value in GIVEN.items():
+        assert option in again
+        assert value is None or again[again.index(option) + 1] == value
+    assert again[-3:] == ["--set", "search.initial=2", "--resume"]
 
 
 def test_a_password_is_in_no_command_to_go_on_with() -> None:

@@ -20,7 +20,7 @@ from nas.evaluation.early_stopping import Rungs
 from nas.evaluation.evaluator import Evaluator
 from nas.evaluation.instruments import Instruments
 from nas.evaluation.place import LocalPlace, OpenPlace
-from nas.evaluation.workers import local_workers
+from nas.evaluation.processes import local_workers
 from nas.problem.metrics import METRICS
 from nas.problem.records import RunConfig
 from nas.problem.search_problem import Setting

@@ -17,7 +17,7 @@ from latency_models.devices.latency import MeasurementError
 from latency_models.measurement.measurer import KernelLatency, Measurer
 from nas.evaluation.evaluator import Evaluator
 from nas.evaluation.kernel_table import KernelTable, KernelTimer, kernel_keys
-from nas.evaluation.workers import local_workers
+from nas.evaluation.processes import local_workers
 from nas.problem.records import SAMPLERS
 from nas.problem.run_file import RunFile, to_yaml
 from nas.problem.search_problem import load_setting
