@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas.cli.style import console, metric, table
+from nas.cli.style import accuracy_of, console, metric, table
 from nas.cli.terminal.options import (
     Batch,
     DataPath,
@@ -21,8 +21,7 @@ from nas.cli.terminal.options import (
     names_in,
     within,
 )
-from nas.problem.answers import wilson
-from nas.problem.formatting import duration, interval_in_words
+from nas.problem.formatting import duration
 
 if TYPE_CHECKING:
     from nas.export.network import TrainedNetwork
@@ -89,7 +88,8 @@ def print_export(report: "ExportReport") -> None:
         latency = report.latencies.get(name)
         accuracy = "-"
         if report.checks.is_tested:
-            accuracy = share_of(report.checks.file_correct[name], report.checks.num_test)
+            num_test = report.checks.num_test
+            accuracy = accuracy_of(report.checks.file_correct[name] / num_test, num_test)
         time = "-" if latency is None else metric("latency_ms", latency.median_ms)
         made.add_row(name, f"{report.sizes[name]:,}", accuracy, time, f"{difference:.1e}")
     console.print(made)
@@ -107,12 +107,6 @@ def print_export(report: "ExportReport") -> None:
         )
     for name, reason in report.not_measured.items():
         console.print(f"{name}: not timed: {reason}", style="yellow")
-
-
-def share_of(correct: int, images: int) -> str:
-    """Returns an accuracy with its interval."""
-    share = correct / images
-    return f"{metric('accuracy', share)} ({interval_in_words(wilson(share, images))})"
 
 
 def retrain_command(
@@ -160,12 +154,13 @@ def retrain_command(
             say=bar.console.print,
         )
     console.print(f"{trial.name}: {result.epochs} epochs in {duration(result.seconds)}")
-    images = num_images(results.run, "test")
-    interval = interval_in_words(wilson(result.test_accuracy, images)) if images else ""
-    sure = f" ({interval})" if interval else ""
-    if result.validation_accuracy is not None:
-        console.print(f"validation accuracy {metric('accuracy', result.validation_accuracy)}")
-    console.print(f"test accuracy {metric('accuracy', result.test_accuracy)}{sure}")
+    for split, share in (
+        ("validation", result.validation_accuracy),
+        ("test", result.test_accuracy),
+    ):
+        if share is not None:
+            images = num_images(results.run, split)
+            console.print(f"{split} accuracy {accuracy_of(share, images)}")
     for aim in results.metrics:
         if aim.is_quality and aim.name != "accuracy":
             console.print(f"test {aim.title} {metric(aim.name, result.test_values[aim.name])}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nas.cli.export import loaded, print_export
-from nas.cli.style import console, metric, table
+from nas.cli.style import accuracy_of, console, metric, table
 from nas.cli.terminal.options import (
     Batch,
     Formats,
@@ -85,7 +85,7 @@ def quantize_command(
     examples = needed(examples, path)
     with console.status(f"quantizing {network.name}"):
         found = quantize(network, recipe, examples)
-    print_quantized(network, found, measure)
+    print_quantized(network, found, measure, len(examples.tensors.validation))
     if to is None:
         return
     with console.status(f"exporting {network.name}") as status:
@@ -112,8 +112,10 @@ def needed(examples: "Examples | None", path: Path) -> "Examples":
     return examples
 
 
-def print_quantized(network: "TrainedNetwork", found: "QuantizedNetwork", measure: bool) -> None:
-    """Prints what a network is before and after."""
+def print_quantized(
+    network: "TrainedNetwork", found: "QuantizedNetwork", measure: bool, num_validation: int
+) -> None:
+    """Prints what a network is before and after; accuracies are of so many images."""
     from nas.export.quantize import latencies_of
 
     models = (found.float_model, found.model) if measure else ()
@@ -125,7 +127,7 @@ def print_quantized(network: "TrainedNetwork", found: "QuantizedNetwork", measur
         (found.recipe.precision, found.accuracy, times[1], found.bytes, found.file_bytes),
     ):
         sizes = (metric("weight_bytes", size), metric("file_bytes", file))
-        made.add_row(row, metric("accuracy", score), time, *sizes)
+        made.add_row(row, accuracy_of(score, num_validation), time, *sizes)
     console.print(made)
     if why_not is not None:
         console.print(f"not timed: {why_not}", style="yellow")
@@ -171,9 +173,11 @@ def sensitivity_command(
 
     recipe = QuantizationRecipe(precision, method, not per_layer, images, exceptions_in(layer))
     network, examples = loaded(Asked(path, pick, max_latency_ms, data))
-    rows = sensitivity(network, recipe, needed(examples, path))
+    examples = needed(examples, path)
+    rows = sensitivity(network, recipe, examples)
+    images = len(examples.tensors.validation)
     made = table("layer alone", "precision", ">validation accuracy", ">lost", title=network.name)
     for row in sorted(rows, key=lambda row: -row.drop):
-        cells = (metric("accuracy", row.accuracy), f"{100 * row.drop:+.2f} points")
+        cells = (accuracy_of(row.accuracy, images), f"{100 * row.drop:+.2f} points")
         made.add_row(row.layer, str(row.precision), *cells)
     console.print(made)

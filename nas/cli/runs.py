@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nas.cli.style import console, metric, table
-from nas.problem.formatting import scaled
+from nas.problem.formatting import interval_in_words, scaled
+from nas.problem.metrics import METRICS
 
 if TYPE_CHECKING:
     from nas.runs.disk import DiskUse
     from nas.runs.findings.compared_runs import Comparison
+    from nas.study.status import Best
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 MOST_DIFFERENCES = 8
@@ -30,7 +32,7 @@ def runs_command(
     if as_json:
         typer.echo(json.dumps(run_list_json(found), indent=1))
         return
-    heads = ("run", "state", ">trials", ">best accuracy", ">front", "?device", "?started")
+    heads = ("run", "state", ">trials", ">best", ">front", "?device", "?started")
     made = table(*heads, ">on disk", "?>weights")
     for run in found:
         if isinstance(run, UnreadableRun):
@@ -40,7 +42,7 @@ def runs_command(
             run.path.name,
             run.state,
             f"{run.done} of {run.wanted}",
-            metric("accuracy", run.best_accuracy),
+            in_short(run.best),
             str(run.front),
             run.device,
             "-" if run.started is None else ago(run.started, datetime.now(UTC)),
@@ -51,6 +53,15 @@ def runs_command(
     for run in found:
         if isinstance(run, UnreadableRun):
             console.print(f"{run.path.name}: {run.reason}", style="yellow")
+
+
+def in_short(best: "Best | None") -> str:
+    """Returns the best value of a run, with its interval, and what it is where not accuracy."""
+    if best is None:
+        return "-"
+    said = metric(best.objective, best.value)
+    said += f" ({interval_in_words(best.interval)})" if best.interval else ""
+    return said if best.objective == "accuracy" else f"{METRICS[best.objective].title} {said}"
 
 
 def ago(then: datetime, now: datetime) -> str:

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nas.cli.terminal.console import console
-from nas.cli.terminal.numbers import metric
+from nas.cli.terminal.numbers import accuracy_of, metric
 from nas.cli.terminal.tables import table
 from nas.cli.terminal.text import escape
-from nas.problem.answers import wilson
-from nas.problem.formatting import duration, interval_in_words
+from nas.problem.formatting import duration
 
 if TYPE_CHECKING:
     from nas.compression.running.recipe import RecipeFile
@@ -178,12 +177,12 @@ def print_steps(records: "Sequence[StepRecord]") -> None:
     )
     for record in records:
         found = record.standing
-        sure = interval_in_words(wilson(found.accuracy, found.num_validation))
+        tested = found.test_accuracy
         time = "-" if found.latency_ms is None else metric("latency_ms", found.latency_ms)
         made.add_row(
             record.title,
-            f"{metric('accuracy', found.accuracy)} ({sure})",
-            metric("accuracy", found.test_accuracy),
+            accuracy_of(found.accuracy, found.num_validation),
+            "-" if tested is None else accuracy_of(tested, found.num_test),
             time,
             metric("params", found.params),
             metric("macs", found.macs),

@@ -6,10 +6,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from nas.problem.metrics import METRICS
 from nas.runs.disk import DiskUse
 from nas.runs.files import read_json
 from nas.runs.folder import has_run
-from nas.study.status import StatusReader
+from nas.study.results import RunResults
+from nas.study.status import Best, Status, StatusReader
 from search_spaces.graphs.errors import UserError
 
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
@@ -23,6 +25,7 @@ class RunSummary:
         state: "searching", "died", "finished" or "not running".
         done: Distinct architectures evaluated, baselines not counted.
         best_accuracy: Of the feasible; None before there is one.
+        best: Of the first objective that tells what networks get right; else of accuracy.
         front: Networks on its front.
         started: When it was made; None where it does not say so.
     """
@@ -32,6 +35,7 @@ class RunSummary:
     done: int
     wanted: int
     best_accuracy: float | None
+    best: Best | None
     front: int
     device: str
     started: datetime | None
@@ -76,6 +80,7 @@ def summary_of(path: Path) -> RunSummary | UnreadableRun:
             status.done,
             status.wanted,
             max(known, default=None),
+            best_quality(status, results),
             status.front,
             status.device,
             started(path),
@@ -84,6 +89,19 @@ def summary_of(path: Path) -> RunSummary | UnreadableRun:
     except UNREADABLE as error:
         is_ours = isinstance(error, UserError | OSError)
         return UnreadableRun(path, str(error) if is_ours else f"it is damaged: {error!r}")
+
+
+def best_quality(status: Status, results: RunResults) -> Best | None:
+    for best in status.best:
+        if METRICS[best.objective].is_quality:
+            return best
+    name = "accuracy"
+    trained = [trial for trial in results.feasible if name in trial.evaluation.values]
+    if not trained:
+        return None
+    trial = max(trained, key=lambda trial: trial.evaluation.values[name])
+    interval = results.interval(trial, METRICS[name])
+    return Best(name, trial.evaluation.values[name], trial.name, interval)
 
 
 def started(path: Path) -> datetime | None:

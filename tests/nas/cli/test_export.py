@@ -1,5 +1,6 @@
 """From a run to files: from any folder, by paths of any letters, with numbers that make sense."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -20,6 +21,9 @@ training: {epochs: 6, warmup_epochs: 5, batch_size: 50, device: cpu}
 objectives: [accuracy, macs]
 search: {trials: 1, initial: 1}
 """
+
+
+SURE = r"\d+\.\d\d % \(\d+\.\d to \d+\.\d %\)"  # an accuracy with its interval
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +53,9 @@ def test_a_run_keeps_where_its_data_is(searched: Path, run: str, tmp_path: Path)
     assert f"exported to {to}" in said
     size = (Path(to) / "model.onnx").stat().st_size
     assert f"{size:,}" in said
-    assert "stem" in nas("sensitivity", run, at=tmp_path)
+    for row in ("fp32", "w8a8"):
+        assert re.search(rf"^{row} +{SURE}", said, re.MULTILINE)
+    assert re.search(rf"^stem +w8a8 +{SURE}", nas("sensitivity", run, at=tmp_path), re.MULTILINE)
     said = nas("export", run, "--formats", "onnx", "--no-measure", "--to", f"{to}2", at=tmp_path)
     assert f"exported to {to}2" in said
 
@@ -92,6 +98,8 @@ def test_a_warm_up_that_is_longer_than_the_training_is_shortened(run: str, tmp_p
 
     assert "warm-up shortened from 5 to 2.5 epochs, its share of the recipe's 6" in said
     assert "3 epochs in" in said
+    assert re.search(rf"^validation accuracy {SURE}$", said, re.MULTILINE)
+    assert re.search(rf"^test accuracy {SURE}$", said, re.MULTILINE)
 
 
 @pytest.mark.parametrize(

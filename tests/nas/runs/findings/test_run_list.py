@@ -1,12 +1,16 @@
 """The list of runs: what each is about, and damaged ones among them."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from nas.runs.disk import disk_use
+from nas.runs.evaluation import Evaluation
 from nas.runs.findings.run_list import RunSummary, UnreadableRun, list_runs
 from search_spaces.graphs.errors import UserError
+from tests.nas.parts.command_line import nas
 from tests.nas.parts.runs import make_run, make_trained_run, run_file
 
 
@@ -25,6 +29,12 @@ def test_each_run_of_a_folder_is_a_row_by_its_name(tmp_path: Path) -> None:
     assert second.front == len(results.front)
     best = max(trial.evaluation.values["accuracy"] for trial in results.feasible)
     assert second.best_accuracy == best
+    assert second.best is not None
+    assert (second.best.objective, second.best.value) == ("accuracy", best)
+    assert second.best.interval is None  # how many images it is of is not on file
+    assert first.best is not None
+    assert first.best.interval is not None
+    assert first.best.interval.holds(first.best.value)
     assert second.started is not None
     weights = trained.run.weights_file(trained.front[0].hash).stat().st_size
     assert first.disk.weight_bytes == first.disk.front_weight_bytes == weights
@@ -32,6 +42,35 @@ def test_each_run_of_a_folder_is_a_row_by_its_name(tmp_path: Path) -> None:
     assert first.disk.bytes > weights
     assert isinstance(third, UnreadableRun)
     assert "run.json is damaged" in third.reason
+
+
+def with_balanced(number: int, evaluation: Evaluation) -> Evaluation:
+    values = {**evaluation.values, "balanced_accuracy": 0.5 + 0.1 * number}
+    return replace(evaluation, values=values)
+
+
+def test_the_best_is_of_the_runs_own_first_aim(tmp_path: Path) -> None:
+    aims = ["latency_ms", "balanced_accuracy"]
+    make_run(tmp_path, file=run_file("b", aims, trials=3), trials=3, edit=with_balanced)
+    make_run(tmp_path, file=run_file("cheap", ["latency_ms", "macs"], trials=3), trials=3)
+
+    balanced, cheap = list_runs(tmp_path)
+    said = nas("runs", ".", at=tmp_path)
+
+    assert isinstance(balanced, RunSummary)
+    assert balanced.best is not None
+    assert (balanced.best.objective, balanced.best.value) == ("balanced_accuracy", 0.7)
+    assert "balanced accuracy 70.00 %" in said
+    assert isinstance(cheap, RunSummary)
+    assert cheap.best is not None
+    assert (cheap.best.objective, cheap.best.value) == ("accuracy", cheap.best_accuracy)
+    (row, _) = json.loads(nas("runs", ".", "--json", at=tmp_path))
+    assert row["best"] == {
+        "objective": "balanced_accuracy",
+        "value": 0.7,
+        "name": "trial 2",
+        "interval": None,
+    }
 
 
 def test_a_run_is_a_list_of_itself_and_no_run_is_an_error(tmp_path: Path) -> None:
