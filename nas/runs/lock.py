@@ -1,6 +1,7 @@
-"""Run lock: who may search in a run folder; the system frees it when a process ends.
+"""Lock: who may work in a folder; the system frees it when a process ends.
 
-Two files, so that nobody slips in while a driver goes from being alone to sharing:
+One file where a single process works, and two in the folder of a search, so that nobody slips in
+while a driver goes from being alone to sharing:
 
     starting.lock   held alone by the driver that starts, while it puts right what a kill left
     run.lock        held together by all drivers that search in the folder
@@ -11,12 +12,14 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from time import monotonic, sleep
 from typing import IO
 
 from nas.runs.folder import RunFolder
 from search_spaces.graphs.errors import UserError
 
+RUN_LOCK = "run.lock"
 STARTING_S = 120.0  # how long a driver that joins waits for another one to have started
 GLANCE_S = 0.5  # who only looks whether a run is locked holds the lock for an instant
 
@@ -54,7 +57,7 @@ def lock_run(run: RunFolder, *, join: bool = False) -> Iterator[RunLock]:
     run.path.mkdir(parents=True, exist_ok=True)
     with ExitStack() as files:
         starting = files.enter_context((run.path / "starting.lock").open("a+"))
-        running = files.enter_context((run.path / "run.lock").open("a+"))
+        running = files.enter_context((run.path / RUN_LOCK).open("a+"))
         wait_s = STARTING_S if join else GLANCE_S
         if not taken(starting, fcntl.LOCK_EX, wait_s):
             raise UserError(refusal(run, running, join))
@@ -66,6 +69,33 @@ def lock_run(run: RunFolder, *, join: bool = False) -> Iterator[RunLock]:
         running.write(f"{os.getpid()} ")
         running.flush()
         yield RunLock(is_alone, running, starting)
+
+
+@contextmanager
+def lock_folder(folder: Path, remedy: str) -> Iterator[None]:
+    """Keeps other processes out of a folder in which one works at a time.
+
+    Args:
+        remedy: What to do where another one does, in words.
+
+    Raises:
+        UserError: If another one works here.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / RUN_LOCK).open("a+") as file:
+        if not taken(file, fcntl.LOCK_EX, GLANCE_S):
+            raise UserError(f"{folder} is being worked on by {holders(file)}; {remedy}")
+        file.truncate(0)
+        file.write(f"{os.getpid()} ")
+        file.flush()
+        yield
+
+
+def holders(file: IO[str]) -> str:
+    """Returns who holds a lock, in words."""
+    file.seek(0)
+    pids = file.read().split() or ["unknown"]
+    return f"process {pids[0]}" if len(pids) == 1 else f"processes {', '.join(pids)}"
 
 
 def taken(file: IO[str], how: int, wait_s: float) -> bool:
@@ -83,9 +113,7 @@ def taken(file: IO[str], how: int, wait_s: float) -> bool:
 
 
 def refusal(run: RunFolder, running: IO[str], join: bool) -> str:
-    running.seek(0)
-    pids = running.read().split() or ["unknown"]
-    who = f"process {pids[0]}" if len(pids) == 1 else f"processes {', '.join(pids)}"
+    who = holders(running)
     if join:
         return (
             f"{run.path} is being started by {who} for more than {STARTING_S:g} s; stop it, or "
@@ -100,7 +128,7 @@ def refusal(run: RunFolder, running: IO[str], join: bool) -> str:
 def is_locked(run: RunFolder) -> bool:
     """Whether some process searches in this run right now."""
     try:
-        with (run.path / "run.lock").open(encoding="utf-8") as file:
+        with (run.path / RUN_LOCK).open(encoding="utf-8") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False

@@ -10,12 +10,9 @@ export/              its files, where the recipe has the step
 summary.json, report.html
 """
 
-import fcntl
-import os
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -151,27 +148,3 @@ class CompressionFolder:
 def has_compression(path: Path) -> bool:
     """Whether a compression was begun here."""
     return (path / "compression.json").is_file()
-
-
-@contextmanager
-def locked(folder: CompressionFolder) -> Iterator[None]:
-    """Keeps other processes out; the system frees the lock when this one ends.
-
-    Raises:
-        UserError: If another one works here.
-    """
-    folder.path.mkdir(parents=True, exist_ok=True)
-    with (folder.path / "run.lock").open("a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            who = file.read().strip() or "unknown"
-            raise UserError(
-                f"{folder.path} is being worked on by process {who}; wait for it, stop it, or "
-                "choose another folder with --to"
-            ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield

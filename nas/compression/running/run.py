@@ -7,7 +7,7 @@ from time import perf_counter
 from nas.compression.running.begin import begin_or_check, check_folder
 from nas.compression.running.bench import RunBench
 from nas.compression.running.compression import Compression
-from nas.compression.running.folder import BEGUN, CompressionFolder, locked
+from nas.compression.running.folder import BEGUN, CompressionFolder
 from nas.compression.running.recipe import RecipeFile, RecipeStep
 from nas.compression.running.records import StepRecord, layer_changes
 from nas.compression.running.rehearsal import PlannedStep, rehearse
@@ -20,6 +20,9 @@ from nas.export.formats import Measurers
 from nas.models.folder import write_model
 from nas.problem.formatting import percent
 from nas.runs.files import remove_parts
+from nas.runs.lock import lock_folder
+
+OTHERWISE = "wait for it, stop it, or choose another folder with --to"
 
 
 def compress(
@@ -44,7 +47,7 @@ def compress(
     """
     watch, recipe = watch or CompressionWatch(), file.recipe()
     check_folder(folder, resume)
-    with locked(folder), Measurers(recipe.latency) as measurers:
+    with lock_folder(folder.path, OTHERWISE), Measurers(recipe.latency) as measurers:
         remove_parts(folder.path)
         begin_or_check(start, file, folder)
         bench = RunBench(

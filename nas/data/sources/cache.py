@@ -113,9 +113,12 @@ def kept_pixels(name: str, undecoded: Undecoded) -> tuple[Pixels, tuple[str, ...
         path, shape = path_of(undecoded), undecoded.shape()
         if why := why_not_kept(path.parent, prod(shape)):
             return in_memory(name, undecoded, shape, why)
-        with locked(path):
-            if (entry := read_entry(path)) is None:  # nobody else has made it meanwhile
-                entry = make_entry(path, name, undecoded, shape)
+        try:
+            with locked(path):
+                if (entry := read_entry(path)) is None:  # nobody else has made it meanwhile
+                    entry = make_entry(path, name, undecoded, shape)
+        except OSError as error:  # the folder took nothing after all
+            return in_memory(name, undecoded, shape, f"{path.parent}: {error.strerror or error}")
     pixels = np.load(entry.path / PIXELS, mmap_mode="c")  # writes, if any, stay in this process
     return np.asarray(pixels), entry.notes
 
@@ -154,7 +157,7 @@ def make_entry(path: Path, name: str, undecoded: Undecoded, shape: tuple[int, ..
     shutil.rmtree(part, ignore_errors=True)  # of a process that was killed: the lock is ours
     part.mkdir()
     try:
-        out = np.lib.format.open_memmap(part / PIXELS, mode="w+", dtype=np.uint8, shape=shape)
+        out = reserved(part / PIXELS, shape)
         notes = undecoded.decode(out)
         out.flush()
         size = (part / PIXELS).stat().st_size
@@ -165,6 +168,17 @@ def make_entry(path: Path, name: str, undecoded: Undecoded, shape: tuple[int, ..
         shutil.rmtree(part, ignore_errors=True)
     make_room(path.parent, kept=path)
     return entry_at(path)
+
+
+def reserved(path: Path, shape: tuple[int, ...]) -> "np.memmap[Any, np.dtype[np.uint8]]":
+    """Returns pixels to write in a new file, which has its room on the disk.
+
+    Without that, a disk that gets full would end the process where it writes.
+    """
+    out = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    with path.open("r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return out
 
 
 def entries(folder: Path) -> list[CacheEntry]:

@@ -2,8 +2,6 @@
 
 import json
 import re
-import shutil
-import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -28,19 +26,11 @@ from nas.runs.findings.kernel_times import kernel_times_file
 from nas.runs.lock import lock_run
 from nas.study.results import RunResults, TrialResult
 from search_spaces.graphs.errors import UserError
+from tests.nas.parts.browser import drawn, needs_browser
 from tests.nas.parts.latencies import measured, predicted
 from tests.nas.parts.runs import SPACE, baseline, make_run, run_file
-from tests.waiting import PATIENCE_S
 
 BASELINES = {"tiny_net": baseline("tiny_net", 8), "small_net": baseline("small_net", 20)}
-CHROMIUM = next(
-    (
-        path
-        for name in ("chromium", "chromium-browser", "google-chrome")
-        if (path := shutil.which(name))
-    ),
-    None,
-)
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -456,47 +446,58 @@ def test_the_picture_is_svg_only(results: RunResults, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to render the report with")
+@needs_browser
 @pytest.mark.parametrize("width", [1100, 500])
 def test_a_browser_draws_every_chart_without_an_error(
     results: RunResults, tmp_path: Path, width: int
 ) -> None:
-    assert CHROMIUM is not None
     page = write_report(results).read_text()
-    count = "<script>window.problems=[];onerror=(m)=>problems.push(m)</script>"
-    tell = (
-        "<script>document.title=JSON.stringify([problems,"
-        "document.querySelectorAll('.js-plotly-plot .main-svg').length,"
+    count = (
+        "[problems, document.querySelectorAll('.js-plotly-plot .main-svg').length,"
         "document.querySelectorAll('.scatterlayer path.point').length,"
-        "document.documentElement.scrollWidth])</script>"
+        "document.documentElement.scrollWidth]"
     )
-    copy = tmp_path / "report.html"
-    copy.write_text(page.replace("<head>", f"<head>{count}").replace("</body>", f"{tell}</body>"))
-    answer = subprocess.run(
-        [
-            CHROMIUM,
-            "--headless=new",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-dev-shm-usage",
-            "--host-resolver-rules=MAP * ~NOTFOUND",
-            f"--user-data-dir={tmp_path / 'profile'}",
-            f"--window-size={width},900",
-            "--virtual-time-budget=8000",
-            "--dump-dom",
-            copy.as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=True,
+
+    problems, charts, points, page_width = drawn(page, width, count, tmp_path)
+
+    assert problems == []
+    assert charts >= 3
+    assert points >= len(results.feasible)
+    assert page_width <= width  # nothing but tables scrolls sideways
+
+
+@needs_browser
+def test_times_of_layers_are_seen_without_scrolling_in_a_window_of_1400_pixels(
+    tmp_path: Path,
+) -> None:
+    """With the widest cells that there are: long names, fused operators, times beside float32."""
+    stage = {
+        "depth": 1,
+        "width": 64,
+        "blocks": [{"inverted_residual": {"expand_ratio": 4, "se_ratio": 0.25}}],
+        "precision": "w4a8",
+    }
+    space = SPACE | {"stages": [stage, stage]}
+    results = make_run(tmp_path, file=run_file(space=space, trials=1), trials=1)
+    key = results.pick("knee").hash
+    names = [row.name for row in layer_rows(results.run.load_architecture(key).graph)]
+    path = kernel_times_file(results.run, key)
+    times = {
+        "kernels_ms": dict.fromkeys(names, 1.2345),
+        "instructions": dict.fromkeys(names, "vpmaddubsw"),
+        "fp32_ms": dict.fromkeys(names, 0.0123),
+    }
+    path.parent.mkdir()
+    path.write_text(json.dumps({"runtime": "tvm", "device": "host", "date": "today", **times}))
+    places = (
+        "[...document.querySelectorAll('#network th')].map(head => [head.textContent, "
+        "head.getBoundingClientRect().right, "
+        "head.closest('.scroll').getBoundingClientRect().right])"
     )
-    title = re.search(r"<title>\[(.*?)\]</title>", answer.stdout)
-    assert title is not None, answer.stderr[-2000:]
-    problems, drawn, points, page_width = re.fullmatch(
-        r"(\[.*\]),(\d+),(\d+),(\d+)", title[1]
-    ).groups()  # type: ignore[union-attr]
-    assert problems == "[]"
-    assert int(drawn) >= 3
-    assert int(points) >= len(results.feasible)
-    assert int(page_width) <= width  # nothing but tables scrolls sideways
+
+    page = write_report(results).read_text()
+
+    heads = drawn(page, 1400, places, tmp_path)
+
+    seen = {head for head, right, end in heads if right <= end}
+    assert {"layer", "operator", "us", "share", "us in fp32", "instruction"} <= seen

@@ -1,6 +1,7 @@
 """Pixels are decoded once, shared, bounded; nothing about the files may change unseen."""
 
 import os
+import subprocess
 from collections.abc import Callable
 from multiprocessing import get_context
 from pathlib import Path
@@ -139,6 +140,45 @@ def test_what_cannot_be_kept_is_decoded_into_memory_and_said(
 
     assert len(loaded.data) == 6
     assert "a: decoded anew by every command, its pixels not kept (" in loaded.notes[0]
+
+
+@pytest.mark.parametrize("why", ["read-only", "full", "full once the file has its head"])
+def test_a_folder_on_a_disk_that_takes_nothing_keeps_nobody_from_working(
+    why: str, small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk has 160 KiB, which are the pixels of 40 images of 64 x 64 in grey."""
+    kept = small_disk / "images"
+    kept.mkdir()
+    monkeypatch.setenv("HWNAS_IMAGES", str(kept))
+    each = 21 if why == "full" else 20
+    root = image_folder(tmp_path / "a", each=each, sizes=((64, 64),))
+    if why == "read-only":
+        subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+
+    loaded = load(make_source("folder", path=str(root), channels=1))
+
+    assert len(loaded.data) == 2 * each
+    assert loaded.data.pixels.any()
+    said = {
+        "read-only": f"pixels not kept ({kept} cannot be written)",
+        "full": f"pixels not kept ({kept} has 0.0 GiB free)",
+        "full once the file has its head": f"pixels not kept ({kept}: No space left on device)",
+    }
+    assert any(said[why] in note for note in loaded.notes)
+    assert [path for path in kept.iterdir() if path.suffix != ".lock"] == []
+
+
+def test_what_others_keep_in_a_folder_that_may_only_be_read_is_used(
+    small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decoded: list[object]
+) -> None:
+    monkeypatch.setenv("HWNAS_IMAGES", str(small_disk / "images"))
+    root = image_folder(tmp_path / "a")
+    before = pixels(root).copy()
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    decoded.clear()
+
+    assert np.array_equal(pixels(root), before)
+    assert decoded == []
 
 
 def test_a_limit_that_is_no_number_is_refused(
