@@ -33,6 +33,8 @@ ROOMS = {
             "runs",
             "models",
             "models.importing",
+            "archives.coding",
+            "archives",
             "training",
         ),
         *("serving", "evaluation", "evaluation.ray.nodes", "evaluation.ray", "study"),

@@ -6,6 +6,7 @@ from pathlib import Path
 from tests.fuzz.kinds import (
     addresses,
     architectures,
+    archives,
     devices,
     latency_models,
     models,
@@ -25,6 +26,7 @@ KINDS: Mapping[str, Callable[[Path], Kind]] = {
     "spaces": spaces.kind,
     "addresses": addresses.kind,
     "architectures": architectures.kind,
+    "archives": archives.kind,
     "devices": devices.kind,
     "latency_models": latency_models.kind,
     "models": models.kind,

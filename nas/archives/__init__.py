@@ -1,0 +1,1 @@
+"""Archives: a trained network as one small file, its pruned and shared weights coded."""
