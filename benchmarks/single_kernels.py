@@ -16,15 +16,15 @@ from latency_models.compiler.memory import MEMORIES, Address, aligned
 from latency_models.compiler.plan import Tile
 from latency_models.compiler.tuning import ordinary_values, random_memory, random_weights
 from latency_models.devices.cpu import Cpu
-from latency_models.kernels.bit_conv import BitConvKernel
+from latency_models.kernels.coded.bit_conv import BitConvKernel
+from latency_models.kernels.coded.integer_conv import IntegerConvKernel
+from latency_models.kernels.coded.integer_depthwise import IntegerDepthwiseKernel
+from latency_models.kernels.coded.sign_conv import SignConvKernel
 from latency_models.kernels.conv2d import Conv2dKernel
 from latency_models.kernels.depthwise import DepthwiseKernel
 from latency_models.kernels.epilogue import Epilogue
-from latency_models.kernels.integer_conv import IntegerConvKernel
-from latency_models.kernels.integer_depthwise import IntegerDepthwiseKernel
 from latency_models.kernels.kernel import TiledKernel
 from latency_models.kernels.plain import PointwiseKernel
-from latency_models.kernels.sign_conv import SignConvKernel
 from latency_models.kernels.view import REAL, Form, Kind, View
 from search_spaces.graphs.activations import Activation
 from search_spaces.graphs.precision import Precision

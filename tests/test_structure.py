@@ -19,8 +19,8 @@ ROOMS = {
         *("graphs", "quantization", "compression", "building", "blocks", "networks", "space"),
     ),
     "latency_models": (
-        *("devices", "onnx", "onnx.drafts", "onnx.reading", "codegen", "kernels"),
-        *("boards", "compiler"),
+        *("devices", "onnx", "onnx.drafts", "onnx.reading", "codegen"),
+        *("kernels", "kernels.coded", "boards", "compiler"),
         *("measurement", "prediction", "profiling", "transfer"),
     ),
     "nas": (

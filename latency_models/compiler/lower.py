@@ -16,6 +16,7 @@ from latency_models.devices.cpu import VectorUnit
 from latency_models.kernels.kernel import Kernel, TiledKernel
 from latency_models.kernels.layout import PlanarCodesKernel
 from latency_models.kernels.plain import PlainKernel
+from latency_models.kernels.sparse_linear import SparseLinearKernel
 from search_spaces.graphs.model import Model, fold_batch_norm
 from search_spaces.graphs.operators import Linear, Shape
 
@@ -141,8 +142,13 @@ class Lowering:
         if isinstance(kernel, TiledKernel):
             assert work is not None
             tile = self.choose_tile(kernel)
-            packed = kernel.pack(*self.numbers(work), self.unit, tile)
-            blobs = {"weights": as_bytes(packed)} | self.epilogue_blobs(kernel, work)
+            weights = kernel.pack(*self.numbers(work), self.unit, tile)
+            blobs = {"weights": as_bytes(weights)} | self.epilogue_blobs(kernel, work)
+        elif isinstance(kernel, SparseLinearKernel):
+            assert work is not None
+            packed = kernel.pack(*self.numbers(work))
+            blobs = {name: as_bytes(array) for name, array in packed.items()}
+            blobs |= self.epilogue_blobs(kernel, work)
         elif isinstance(kernel, PlainKernel):
             assert work is not None
             blobs = self.epilogue_blobs(kernel, work)
@@ -167,7 +173,7 @@ class Lowering:
         return weight, *rest
 
     def epilogue_blobs(
-        self, kernel: TiledKernel[Any] | PlainKernel, work: Work
+        self, kernel: TiledKernel[Any] | SparseLinearKernel | PlainKernel, work: Work
     ) -> dict[str, Bytes]:
         if not kernel.epilogue.has_constants:
             return {}

@@ -18,13 +18,14 @@ from latency_models.compiler.schedule import (
     make_schedule,
 )
 from latency_models.devices.cpu import VectorUnit
-from latency_models.kernels.bit_conv import BitConvKernel
+from latency_models.kernels.coded.bit_conv import BitConvKernel
+from latency_models.kernels.coded.integer_conv import IntegerConvKernel
+from latency_models.kernels.coded.integer_depthwise import IntegerDepthwiseKernel
+from latency_models.kernels.coded.sign_conv import SignConvKernel
 from latency_models.kernels.conv2d import Conv2dKernel
 from latency_models.kernels.convolution import Convolution, ConvTile
 from latency_models.kernels.depthwise import DepthwiseKernel, DepthwiseTile
 from latency_models.kernels.epilogue import Epilogue
-from latency_models.kernels.integer_conv import IntegerConvKernel
-from latency_models.kernels.integer_depthwise import IntegerDepthwiseKernel
 from latency_models.kernels.kernel import Kernel, MovingKernel
 from latency_models.kernels.layout import (
     BorderKernel,
@@ -41,7 +42,7 @@ from latency_models.kernels.reductions import (
     LocalResponseKernel,
     PoolKernel,
 )
-from latency_models.kernels.sign_conv import SignConvKernel
+from latency_models.kernels.sparse_linear import SparseLinearKernel
 from latency_models.kernels.view import View
 from search_spaces.graphs import operators as ops
 from search_spaces.graphs.errors import UnsupportedOperatorError
@@ -53,7 +54,7 @@ KERNELS: tuple[type[Kernel], ...] = (
     *(Conv2dKernel, DepthwiseKernel, IntegerConvKernel, IntegerDepthwiseKernel, BitConvKernel),
     *(SignConvKernel, PoolKernel, GlobalPoolKernel, PointwiseKernel, MagnitudeKernel),
     *(CodePoolKernel, ShuffleKernel, LayoutKernel, PlanarCodesKernel, BorderKernel),
-    *(PlaneBorderKernel, LayerNormKernel, LocalResponseKernel),
+    *(PlaneBorderKernel, LayerNormKernel, LocalResponseKernel, SparseLinearKernel),
 )
 WIDEST_RESPONSE = 15  # channels of a window, whose sum is written out
 Tile = ConvTile | DepthwiseTile | None
@@ -220,7 +221,12 @@ class Planner:
             source = View(channels * height * width, 1, 1, form=source.form)
             window = (1, 1)
         geometry: Geometry = (window, (1, 1), (0, 0), (1, 1), 1)
-        kernel = convolution(operator.precision, source, end, geometry)
+        sparsity = operator.sparsity
+        kernel: Kernel = (
+            convolution(operator.precision, source, end, geometry)
+            if sparsity is None
+            else SparseLinearKernel(source, end, sparsity.density, sparsity.bits)
+        )
         maps = {"source": work.inputs[0]} | self.end_maps(work)
         self.add(kernel, work.node, maps, work)
 

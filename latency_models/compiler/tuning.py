@@ -27,6 +27,7 @@ from latency_models.compiler.memory import Address, aligned
 from latency_models.compiler.plan import Tile
 from latency_models.devices.cpu import Cpu
 from latency_models.devices.folders import cache_folder
+from latency_models.kernels.coded.sign_conv import SignConvKernel
 from latency_models.kernels.conv2d import Conv2dKernel
 from latency_models.kernels.convolution import ConvTile
 from latency_models.kernels.depthwise import DepthwiseKernel, DepthwiseTile
@@ -38,7 +39,6 @@ from latency_models.kernels.epilogue import (
     TargetValues,
 )
 from latency_models.kernels.kernel import TiledKernel
-from latency_models.kernels.sign_conv import SignConvKernel
 from search_spaces.quantization.codes import weight_limits
 
 NUM_TILES = 8  # candidates of one kernel
@@ -195,7 +195,7 @@ def kernels_version() -> str:
     """Returns a digest of the kernels' source, so that changed kernels are tuned anew."""
     digest = hashlib.sha256()
     for room in ("codegen", "kernels"):
-        for path in sorted(Path(str(files(f"latency_models.{room}"))).glob("*.py")):
+        for path in sorted(Path(str(files(f"latency_models.{room}"))).rglob("*.py")):
             digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 

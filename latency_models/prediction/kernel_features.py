@@ -5,10 +5,11 @@ from math import prod
 
 from latency_models.compiler.network_kernels import default_tile
 from latency_models.devices.cpu import VectorUnit
-from latency_models.kernels.bit_conv import BitConvKernel
+from latency_models.kernels.coded.bit_conv import BitConvKernel
+from latency_models.kernels.coded.integer_conv import IntegerConvKernel
+from latency_models.kernels.coded.sign_conv import SignConvKernel
 from latency_models.kernels.convolution import Convolution, ConvTile
 from latency_models.kernels.depthwise import Depthwise, DepthwiseKernel, DepthwiseTile
-from latency_models.kernels.integer_conv import IntegerConvKernel
 from latency_models.kernels.kernel import Kernel
 from latency_models.kernels.layout import (
     LayoutKernel,
@@ -24,8 +25,9 @@ from latency_models.kernels.reductions import (
     LocalResponseKernel,
     PoolKernel,
 )
-from latency_models.kernels.sign_conv import SignConvKernel
+from latency_models.kernels.sparse_linear import SparseLinearKernel
 from latency_models.prediction.features import VARIANTS, Description, KernelWork, log, window_text
+from search_spaces.graphs.precision import Sparsity
 
 
 def describe_convolution(kernel: Convolution, work: KernelWork) -> Description:
@@ -85,6 +87,20 @@ def convolution_precision(kernel: Convolution) -> tuple[str, int]:
         case IntegerConvKernel():
             return f"w{kernel.weight_bits}a{kernel.source.form.bits}", kernel.weight_bits
     return "fp32", 32
+
+
+def describe_sparse(kernel: SparseLinearKernel, work: KernelWork) -> Description:
+    """A kept weight is a load of its token, one of the table, and an addition."""
+    size = kernel.layout.outputs * kernel.layout.inputs
+    sparsity = Sparsity(kernel.density, kernel.bits)
+    kept = sparsity.kept(size)
+    work.add_views((kernel.source,), kernel.epilogue.targets)
+    work.add_epilogue(kernel.epilogue)
+    work.terms["cycles"] = kept * (1 if kernel.layout.by_products else 2)
+    work.terms["sums"] = kernel.padded_channels(work.unit) // work.unit.lanes
+    work.terms["weight_bytes"] = sparsity.stored_bytes(size)
+    work.features |= {"window": kept / kernel.layout.outputs, "weight_bits": kernel.bits}
+    return work.described("linear sparse", type(kernel).__name__, "fp32", kept)
 
 
 def describe_depthwise(kernel: Depthwise, work: KernelWork) -> Description:
@@ -221,6 +237,8 @@ def describe_kernel(kernel: Kernel, work: KernelWork) -> Description:
             return describe_convolution(kernel, work)
         case Depthwise():
             return describe_depthwise(kernel, work)
+        case SparseLinearKernel():
+            return describe_sparse(kernel, work)
         case PlainKernel():
             return describe_plain(kernel, work)
         case PlaneBorderKernel():

@@ -198,6 +198,14 @@ def say(line: str) -> None:
 def check_command(
     name: Annotated[str, typer.Argument(help="Device name, e.g. host.")] = "host",
     max_drift: Drift = None,
+    sparse: Annotated[
+        bool,
+        typer.Option(
+            "--sparse",
+            help="Also measure from which sparsity on linear layers run faster on the weights "
+            "that they keep; half a minute, once.",
+        ),
+    ] = False,
 ) -> None:
     """Compile and run a kernel on a device; report what it can do and how noisy it is."""
     leave_torch_out()
@@ -225,6 +233,8 @@ def check_command(
     console.print(made)
     if report.runtime == "tvm":
         print_capabilities(device)
+    if sparse:
+        print_sparse_speeds(device)
 
 
 def say_contention(device: "Device") -> None:
@@ -246,3 +256,21 @@ def print_capabilities(device: "Device") -> None:
         made.add_row(row.precision.name, row.instruction or "-", f"{row.speed:.3g}x", note)
     console.print(made)
     console.print("speed: of the inner loop beside float32, about; nas show measures", style="dim")
+
+
+def print_sparse_speeds(device: "Device") -> None:
+    """Prints from which sparsity on linear layers of a few sizes are faster sparse."""
+    from latency_models.measurement.measurer import Measurer
+    from latency_models.measurement.sparse_speed import BITS, sparse_speeds
+
+    with console.status("timing sparse layers"), Measurer(device) as measurer:
+        rows = sparse_speeds(measurer)
+    made = table("linear layer", ">sparse from", ">sparse", ">dense")
+    for row in rows:
+        pays = f"{1 - row.density:.0%} zeros" if row.density is not None else "never"
+        size = f"{row.size} x {row.size}"
+        made.add_row(
+            size, pays, *(metric("latency_ms", ms) for ms in (row.sparse_ms, row.dense_ms))
+        )
+    console.print(made)
+    console.print(f"of weights that share {1 << BITS} values, one image at a time", style="dim")

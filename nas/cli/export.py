@@ -105,6 +105,8 @@ def print_export(report: "ExportReport") -> None:
             f"{reason}",
             style="yellow",
         )
+    for layer in report.sparse:
+        console.print(f"model.so, {layer.name}: {layer}", style="dim")
     for name, reason in report.not_measured.items():
         console.print(f"{name}: not timed: {reason}", style="yellow")
 

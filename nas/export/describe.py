@@ -8,6 +8,7 @@ from typing import Any
 
 from latency_models.devices import latency as latencies
 from latency_models.devices.latency import Latency
+from latency_models.measurement.sparse_layers import SparseLayer
 from latency_models.onnx.parity import changed_answers
 from latency_models.onnx.requirements import Requirements, file_requirements
 from nas.data.splits import Splits
@@ -54,6 +55,7 @@ class Facts:
     Attributes:
         splits: The images that it was checked with; None where none were given.
         exact: Why a file has its exact form, by name.
+        sparse: Linear layers that keep few weights or values, each as ``model.so`` has it.
     """
 
     network: TrainedNetwork
@@ -62,6 +64,7 @@ class Facts:
     formats: Sequence[Format]
     checks: CheckReport
     exact: Mapping[str, str]
+    sparse: Sequence[SparseLayer] = ()
 
 
 def metadata(
@@ -101,6 +104,7 @@ def metadata(
         },
         "onnx": asdict(asked) if asked else None,
         "exact": dict(facts.exact),
+        "sparse": {layer.name: str(layer) for layer in facts.sparse},
         "processor": dict(processor) if processor else None,
         "data": None if facts.splits is None else data_summary(facts.splits),
         "machine": machine(),
@@ -166,6 +170,9 @@ def readme(facts: Facts, measured: Mapping[str, Latency], folder: Path) -> str:
         size = (folder / row.file).stat().st_size
         lines.append(f"| `{row.file}` | {size:,} | {time} | {row.about} |")
     lines += ["", *differences(facts), *onnx_notes(onnx_requirements(folder))]
+    if facts.sparse:
+        lines += ["", "Linear layers in `model.so`, as timed when it was made:", ""]
+        lines += [f"- `{layer.name}`: {layer}" for layer in facts.sparse]
     for row in facts.formats:
         lines += [
             "",

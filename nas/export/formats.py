@@ -37,6 +37,7 @@ class Shipment:
         measurers: What compiles and times as is asked.
         batch: Images that a file takes at once; None leaves it open where a format can.
         exact: Whether nothing is rounded for speed, where a format does so.
+        compiled: The model as TVM compiles it, with sparse layers; None compiles ``model``.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Shipment:
     measurers: "Measurers"
     batch: int | None = None
     exact: bool = False
+    compiled: Model | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,8 @@ def write_onnx(shipment: Shipment, folder: Path) -> None:
 def write_tvm(shipment: Shipment, folder: Path) -> None:
     """Raises UserError where there is no C compiler to link the library."""
     check_compiler()
-    shipment.measurers.open("tvm").export(shipment.model, folder / "model.so")
+    compiled = shipment.compiled or shipment.model
+    shipment.measurers.open("tvm").export(compiled, folder / "model.so")
 
 
 def write_torch(shipment: Shipment, folder: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from latency_models.devices.latency import DeviceBusyError, Latency
+from latency_models.measurement.sparse_layers import SparseLayer, with_sparse_layers
 from latency_models.onnx.parity import ParityError
 from nas.data.splits import Normalization
 from nas.data.tensors import place
@@ -46,6 +47,7 @@ class ExportReport:
         searched_latency: What the search saw.
         latencies: What the files take now, by name.
         not_measured: Files whose time could not be taken, with the reason.
+        sparse: Linear layers that keep few weights or values, each as `model.so` has it.
     """
 
     folder: Path
@@ -57,6 +59,7 @@ class ExportReport:
     searched_latency: Latency | None
     latencies: dict[str, Latency]
     not_measured: dict[str, str]
+    sparse: tuple[SparseLayer, ...] = ()
 
 
 def export_network(
@@ -78,7 +81,7 @@ def export_network(
 
     Args:
         retrained: Takes the weights of ``nas retrain`` instead of those of the search.
-        measure: Whether to time the files on the run's device.
+        measure: Whether to time the files on the run's device; without, no layer is sparse.
         batch: Images that the ONNX file takes at once; None takes any number.
         setting: The run's data, where it is loaded already.
         say: Told each step before it begins.
@@ -118,6 +121,11 @@ def ship(
     deployed = fold_batch_norm(network.model)
     with Measurers(network.latency) as measurers, folder_beside(to) as folder:
         shipment = shipment_of(network, deployed, measurers, batch)
+        sparse: tuple[SparseLayer, ...] = ()
+        if measure and any(row.runtime == "tvm" for row in rows):
+            say("timing sparse layers")
+            compiled, sparse = with_sparse_layers(deployed, measurers.open("tvm"))
+            shipment = replace(shipment, compiled=compiled)
         for source in (files("nas.export") / "predict.py", files("nas.data") / "picture.py"):
             (folder / source.name).write_text(source.read_text("utf-8"), "utf-8")
         checker = checker_of(network, examples)
@@ -141,7 +149,7 @@ def ship(
             measured, missed = file_latencies(folder, rows, deployed.graph, measurers, batch)
         (folder / "metadata.json").unlink()
         splits = None if examples is None else examples.splits
-        facts = describe.Facts(network, deployed, splits, rows, checks, exact)
+        facts = describe.Facts(network, deployed, splits, rows, checks, exact, sparse)
         text = describe.readme(facts, measured, folder)
         (folder / "README.md").write_text(text, "utf-8")
         known = describe.metadata(facts, measured, missed, folder, processor_of(rows, measurers))
@@ -156,6 +164,7 @@ def ship(
             network.searched,
             measured,
             missed,
+            sparse,
         )
 
 

@@ -120,7 +120,7 @@ def factor(whole: Conv2d | Linear, kernels: KernelShapes, index: int) -> Conv2d 
     out, _, height, width = kernels[index]
     is_last = index == len(kernels) - 1
     if isinstance(whole, Linear):
-        return whole if is_last else Linear(out, bias=False)
+        return replace(whole, sparsity=None) if is_last else Linear(out, bias=False)
     tall, wide = (index == int(np.argmax([k[axis] for k in kernels])) for axis in (2, 3))
     end = whole.end_padding
     made = replace(

@@ -91,7 +91,9 @@ def narrowed_operator(graph: Graph, node: Node, kept: Kept) -> ops.Operator:
         return replace(operator, start=int(before), stop=int(before) + left)
     if isinstance(operator, ops.Linear):
         ratio = pruned(operator.prune_ratio, left, operator.out_features)
-        return replace(operator, out_features=left, prune_ratio=ratio)
+        whole = kept[node.name].all() and kept[node.inputs[0]].all()
+        sparsity = operator.sparsity if whole else None  # of the weights that are left: unknown
+        return replace(operator, out_features=left, prune_ratio=ratio, sparsity=sparsity)
     if isinstance(operator, ops.Conv2d):
         ratio = pruned(operator.prune_ratio, left, operator.out_channels)
         groups = groups_left(operator, kept[node.inputs[0]])

@@ -2,9 +2,11 @@
 
 * parameters: learned numbers (weights, biases, norm scale and shift; not running statistics);
 * MACs: multiply-accumulates of convolutions and linear layers, one per weight use;
+  of a sparse layer both count the weights that are kept;
 * memory access: bytes that each kernel reads and writes, every operand once (ShuffleNet v2's MAC,
   Ma et al., ECCV 2018, https://arxiv.org/abs/1807.11164, section 2, in bytes instead of elements);
-* weight bytes: stored weights at their precision, biases, steps and scales in 4 bytes;
+* weight bytes: stored weights at their precision, biases, steps and scales in 4 bytes; of a sparse
+  layer each kept weight's value and place, and the codebook;
 * peak activation memory: the most bytes of maps that are alive at once.
 
 Concatenation is free: its producers write into its map.
@@ -20,7 +22,7 @@ from search_spaces.graphs.errors import UnsupportedOperatorError
 from search_spaces.graphs.formats import Formats
 from search_spaces.graphs.fusion import FusedKernel, fuse
 from search_spaces.graphs.graph import INPUT, Graph, Node
-from search_spaces.graphs.precision import FP32, Precision
+from search_spaces.graphs.precision import FP32, Precision, Sparsity
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,8 @@ def conv2d_macs(op: ops.Conv2d, inputs: tuple[ops.Shape, ...], output: ops.Shape
 
 
 def linear_macs(op: ops.Linear, inputs: tuple[ops.Shape, ...], output: ops.Shape) -> int:
-    return prod(inputs[0]) * op.out_features
+    macs = prod(inputs[0]) * op.out_features
+    return macs if op.sparsity is None else op.sparsity.kept(macs)
 
 
 def no_macs(op: ops.Operator, inputs: tuple[ops.Shape, ...], output: ops.Shape) -> int:
@@ -112,9 +115,16 @@ def written_in_place(kernel: FusedKernel) -> bool:
 
 def count_node_params(graph: Graph, node: Node) -> int:
     shapes = node.operator.array_shapes(*graph.input_shapes(node))
+    sparsity = sparsity_of_node(node)
     return sum(
-        prod(shape) for name, shape in shapes.items() if name not in ("norm.mean", "norm.variance")
+        sparsity.kept(prod(shape)) if sparsity and name == "weight" else prod(shape)
+        for name, shape in shapes.items()
+        if name not in ("norm.mean", "norm.variance")
     )
+
+
+def sparsity_of_node(node: Node) -> Sparsity | None:
+    return node.operator.sparsity if isinstance(node.operator, ops.Linear) else None
 
 
 def weight_bytes(graph: Graph, node: Node) -> int:
@@ -136,9 +146,9 @@ def weight_bytes(graph: Graph, node: Node) -> int:
     outputs = shapes["weight"][0]
     has_bias = has_term(graph, node)
     scales = 0 if precision.weights == "real" else 4 * outputs
-    return (
-        -(-prod(shapes["weight"]) * precision.weight_bits // 8) + 4 * outputs * has_bias + scales
-    )
+    sparsity, size = sparsity_of_node(node), prod(shapes["weight"])
+    stored = sparsity.stored_bytes(size) if sparsity else -(-size * precision.weight_bits // 8)
+    return stored + 4 * outputs * has_bias + scales
 
 
 def has_term(graph: Graph, node: Node) -> bool:

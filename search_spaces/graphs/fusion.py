@@ -6,7 +6,7 @@ code speak of the same kernels:
 * an ``Add`` whose second operand is a convolution or linear node that nobody else reads, and that
   has no activation of its own, joins that kernel as its residual;
 * a batch norm on its own behind a convolution or linear node that nobody else reads, and that has
-  no activation, joins that kernel;
+  no activation, joins that kernel, unless the layer's weights share few values;
 * dropout is nothing at inference, and a channel split is a view of its input: neither is a kernel;
 * a quantizer joins the kernel that makes its map, unless that is the input, a view or codes.
 """
@@ -89,9 +89,19 @@ def joined_norms(graph: Graph) -> dict[str, Node]:
     for node in graph.nodes:
         if isinstance(node.operator, ops.BatchNorm) and node.inputs[0] != INPUT:
             layer = graph.node(node.inputs[0])
-            if is_open(graph, layer) and isinstance(layer.operator, ops.Conv2d | ops.Linear):
+            if is_open(graph, layer) and takes_norm(layer.operator):
                 joined[node.name] = layer
     return joined
+
+
+def takes_norm(operator: ops.Operator) -> bool:
+    """Whether a batch norm behind a layer may be multiplied into its weights.
+
+    Weights that share few values would have others then.
+    """
+    if isinstance(operator, ops.Linear):
+        return operator.sparsity is None or operator.sparsity.bits == 32
+    return isinstance(operator, ops.Conv2d)
 
 
 def joined_quantizers(graph: Graph) -> dict[str, tuple[str, ...]]:

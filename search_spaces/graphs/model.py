@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.fusion import joined_norms
 from search_spaces.graphs.graph import Graph, Node
 from search_spaces.graphs.operators import (
@@ -21,6 +22,7 @@ from search_spaces.graphs.operators import (
     Operator,
     Quantize,
 )
+from search_spaces.graphs.precision import Sparsity
 
 Array = NDArray[np.float32]
 NORM_EPSILON = 1e-5
@@ -31,7 +33,8 @@ class Model:
     """A network with its weights.
 
     Raises:
-        ValueError: If an array is missing, unknown, or of another shape than the graph says.
+        ValueError: If an array is missing, unknown, or of another shape than the graph says, or a
+            layer's weights are not as sparse as it states.
     """
 
     graph: Graph
@@ -48,6 +51,28 @@ class Model:
                 raise ValueError(
                     f"array {name!r} has shape {self.arrays[name].shape}, the graph needs {shape}"
                 )
+        for node in self.graph.nodes:
+            if isinstance(node.operator, Linear) and node.operator.sparsity is not None:
+                name = f"{node.name}.weight"
+                check_sparsity(name, node.operator.sparsity, self.arrays[name])
+
+
+def check_sparsity(name: str, sparsity: Sparsity, weight: Array) -> None:
+    """Raises UserError if ``weight`` is not as sparse, or has more values, than is stated."""
+    remedy = "state what it has (sparsity_of), or leave sparsity out"
+    kept, most = int(np.count_nonzero(weight)), sparsity.kept(weight.size)
+    if kept > most:
+        raise UserError(
+            f"array {name!r} may have {most} weights that are not zero (density "
+            f"{sparsity.density:g}), got {kept}; {remedy}"
+        )
+    if sparsity.bits < 32 and kept > 1 << sparsity.bits:
+        values = len(np.unique(weight[weight != 0]))
+        if values > 1 << sparsity.bits:
+            raise UserError(
+                f"array {name!r} may have {1 << sparsity.bits} different weights "
+                f"({sparsity.bits} bits), got {values}; {remedy}"
+            )
 
 
 def random_model(graph: Graph, rng: np.random.Generator) -> Model:
@@ -63,6 +88,9 @@ def random_model(graph: Graph, rng: np.random.Generator) -> Model:
         for name, shape in shapes.items():
             if name.endswith("step"):
                 arrays[f"{node.name}.{name}"] = random_step(node.operator, shapes, rng)
+            elif name == "weight" and isinstance(node.operator, Linear) and node.operator.sparsity:
+                weight = random_sparse(node.operator.sparsity, shape, rng)
+                arrays[f"{node.name}.{name}"] = weight
             else:
                 arrays[f"{node.name}.{name}"] = random_array(name, shape, rng)
     return Model(graph, arrays)
@@ -88,6 +116,18 @@ def random_array(name: str, shape: tuple[int, ...], rng: np.random.Generator) ->
     else:
         drawn = rng.normal(0, np.sqrt(2 / np.prod(shape[1:])), shape)
     return drawn.astype(np.float32)
+
+
+def random_sparse(sparsity: Sparsity, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    """Weights of which as many are kept, with as many values, as a sparse layer may have."""
+    weight = np.zeros(shape, np.float32)
+    kept = sparsity.kept(weight.size)
+    deviation = np.sqrt(2 / max(1, kept / shape[0]))
+    places = rng.permutation(weight.size)[:kept]
+    values = rng.normal(0, deviation, kept if sparsity.bits == 32 else 1 << sparsity.bits)
+    drawn = values if sparsity.bits == 32 else rng.choice(values, kept)
+    weight.ravel()[places] = drawn
+    return weight
 
 
 def fold_batch_norm(model: Model) -> Model:

@@ -12,6 +12,9 @@ Maps are real, integer codes times one step, or signs.
 
 The names follow the literature: w4a8 is 4-bit weights with 8-bit activations; bwn has binary
 weights only, xnor both; xnor_k is xnor with the map K of |x| of that paper's equation 11.
+
+Beside that, real weights may be sparse: arrays stay dense, with zeros for pruned weights and equal
+numbers for shared ones, and a `Sparsity` bounds them, so that a kernel may store what is kept.
 """
 
 from dataclasses import dataclass
@@ -54,6 +57,39 @@ class Precision:
 def coding(bits: int) -> Coding:
     """Returns how numbers of so many bits are coded."""
     return "real" if bits == 32 else "sign" if bits == 1 else "integer"
+
+
+LARGEST_CODEBOOK = 8  # bits of a place in it
+VALUE_BITS = (*range(1, LARGEST_CODEBOOK + 1), 32)
+PLACE_BITS = 16  # of where a kept weight is, as the kernel stores it
+
+
+@dataclass(frozen=True, slots=True)
+class Sparsity:
+    """What bounds the weights of a linear layer.
+
+    Attributes:
+        density: Share of the weights that may differ from zero.
+        bits: Of a kept weight: there are at most ``2 ** bits`` different ones; 32 for any.
+    """
+
+    density: float
+    bits: int = 32
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.density <= 1:
+            raise ValueError(f"density must be from 0 to 1, got {self.density}")
+        if self.bits not in VALUE_BITS:
+            raise ValueError(f"bits of a kept weight must be 1 to 8 or 32, got {self.bits}")
+
+    def kept(self, size: int) -> int:
+        """How many of ``size`` weights may differ from zero."""
+        return int(self.density * size + 0.5)
+
+    def stored_bytes(self, size: int) -> int:
+        """Bytes of ``size`` weights: of each that is kept its value and place, and the values."""
+        codebook = 4 << self.bits if self.bits < 32 else 0
+        return -(-self.kept(size) * (self.bits + PLACE_BITS) // 8) + codebook
 
 
 FP32 = Precision("fp32", 32, 32)

@@ -13,6 +13,7 @@ from search_spaces.graphs.precision import (
     DEPTHWISE_PRECISIONS,
     FP32,
     Precision,
+    Sparsity,
     grouped_precision,
 )
 from search_spaces.graphs.shapes import Shape, Size, at_least, check_pads, only, window_size
@@ -122,7 +123,12 @@ class Conv2d:
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """Fully connected layer on the flattened map (order C, H, W), then an activation."""
+    """Fully connected layer on the flattened map (order C, H, W), then an activation.
+
+    Attributes:
+        sparsity: What bounds its weights, for a kernel that stores only those that are kept; None
+            has a kernel of all weights, zeros or not.
+    """
 
     out_features: int
     bias: bool = True
@@ -130,12 +136,18 @@ class Linear:
     precision: Precision = FP32
     prune_ratio: float = 0.0
     norm: Literal["none", "folded"] = "none"
+    sparsity: Sparsity | None = None
 
     def __post_init__(self) -> None:
         at_least(1, "out_features", self.out_features)
         known_activation(self.activation)
         if self.precision.magnitude_map:
             raise ValueError("a linear layer has no map of windows to scale; use precision xnor")
+        if self.sparsity is not None and self.precision != FP32:
+            raise ValueError(
+                f"a sparse linear layer has precision fp32, got {self.precision}; leave sparsity "
+                "out of coded layers"
+            )
         if not 0 <= self.prune_ratio < 1:
             raise ValueError(f"prune_ratio must be in [0, 1), got {self.prune_ratio}")
 

@@ -7,7 +7,7 @@ their default are left out, so that a new field with a default changes no file a
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, asdict, fields
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from search_spaces.building.choice import Value
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.graph import INPUT, Graph, Node
 from search_spaces.graphs.operators import OPERATOR_NAMES, OPERATORS, Operator, Shape
-from search_spaces.graphs.precision import Precision, get_precision
+from search_spaces.graphs.precision import Precision, Sparsity, get_precision
 from search_spaces.graphs.schema import hints, parse_json, read_as, shown
 from search_spaces.space.space import Architecture
 
@@ -167,8 +167,15 @@ def operator_fields(operator: Operator) -> dict[str, Any]:
     for item in fields(operator):  # type: ignore[arg-type]
         value = getattr(operator, item.name)
         if item.default is MISSING or value != item.default:
-            row[item.name] = value.name if isinstance(value, Precision) else value
+            row[item.name] = written(value)
     return row
+
+
+def written(value: object) -> object:
+    """A field as JSON has it."""
+    if isinstance(value, Precision):
+        return value.name
+    return asdict(value) if isinstance(value, Sparsity) else value
 
 
 def read_operator(row: Mapping[str, Any]) -> Operator:

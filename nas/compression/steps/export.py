@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from latency_models.devices.latency import Latency
-from nas.compression.workbench import Made, Workbench
+from nas.compression.workbench import LayerNote, Made, Workbench
 from nas.export.formats import FORMATS, check_compiler, get_formats
 from nas.problem.formatting import milliseconds, scaled
 from nas.problem.validation import Listed
@@ -45,7 +45,9 @@ class ExportFiles:
             for name, size in report.sizes.items()
         ]
         right = f"{report.checks.test_correct} of {report.checks.num_test} test images right"
-        return Made(model, f"{', '.join(files)}; {right}", figures={"files": dict(report.sizes)})
+        notes = tuple(LayerNote(layer.name, f"model.so {layer}") for layer in report.sparse)
+        figures = {"files": dict(report.sizes)}
+        return Made(model, f"{', '.join(files)}; {right}", notes, figures=figures)
 
 
 def time_of(name: str, latencies: Mapping[str, Latency]) -> str:

@@ -14,10 +14,10 @@ from latency_models.compiler.build import compile_kernels, kernel_module
 from latency_models.compiler.library import calls, functions, shapes, tile_choice
 from latency_models.compiler.lower import lower
 from latency_models.devices.cpu import Cpu
+from latency_models.kernels.coded.integer_conv import IntegerConvKernel
+from latency_models.kernels.coded.integer_depthwise import IntegerDepthwiseKernel
 from latency_models.kernels.convolution import ConvTile
 from latency_models.kernels.depthwise import DepthwiseTile
-from latency_models.kernels.integer_conv import IntegerConvKernel
-from latency_models.kernels.integer_depthwise import IntegerDepthwiseKernel
 from latency_models.kernels.layout import (
     BorderKernel,
     LayoutKernel,

@@ -8,13 +8,13 @@ import pytest
 
 from latency_models.compiler.tuning import Tuner, read_tiles
 from latency_models.devices.cpu import host_cpu
-from latency_models.kernels.bit_conv import BitConvKernel
+from latency_models.kernels.coded.bit_conv import BitConvKernel
+from latency_models.kernels.coded.integer_conv import IntegerConvKernel
+from latency_models.kernels.coded.sign_conv import SignConvKernel
 from latency_models.kernels.conv2d import Conv2dKernel
 from latency_models.kernels.depthwise import DepthwiseKernel
 from latency_models.kernels.epilogue import Epilogue
-from latency_models.kernels.integer_conv import IntegerConvKernel
 from latency_models.kernels.kernel import TiledKernel
-from latency_models.kernels.sign_conv import SignConvKernel
 from latency_models.kernels.view import Form, View
 
 END = Epilogue((View(24, 7, 7),))

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latency_models.devices.cpu import Cpu
-from latency_models.kernels.bit_conv import BitConvKernel
+from latency_models.kernels.coded.bit_conv import BitConvKernel
 from latency_models.kernels.epilogue import CodeStep, EpilogueValues, SignNorm, TargetValues
 from latency_models.kernels.view import REAL, Form, View
 from search_spaces.graphs.operators import Conv2d

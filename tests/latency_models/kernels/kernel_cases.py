@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latency_models.devices.cpu import Cpu
-from latency_models.kernels.bit_conv import BitConvKernel
+from latency_models.kernels.coded.bit_conv import BitConvKernel
+from latency_models.kernels.coded.integer_conv import IntegerConvKernel
+from latency_models.kernels.coded.integer_depthwise import IntegerDepthwiseKernel
+from latency_models.kernels.coded.sign_conv import SignConvKernel
 from latency_models.kernels.conv2d import Conv2dKernel
 from latency_models.kernels.depthwise import DepthwiseKernel
 from latency_models.kernels.epilogue import Epilogue, EpilogueValues
-from latency_models.kernels.integer_conv import IntegerConvKernel
-from latency_models.kernels.integer_depthwise import IntegerDepthwiseKernel
-from latency_models.kernels.sign_conv import SignConvKernel
 from latency_models.kernels.view import REAL, Form, View
 from search_spaces.graphs.activations import Activation
 from search_spaces.graphs.operators import Size, window_size

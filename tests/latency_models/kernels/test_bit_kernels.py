@@ -17,7 +17,7 @@ from latency_models.codegen.bit_counting import (
     counter_kind,
 )
 from latency_models.devices.cpu import AVX2, AVX512, GENERIC, NEON, Cpu, VectorUnit
-from latency_models.kernels.bit_conv import BitConvKernel
+from latency_models.kernels.coded.bit_conv import BitConvKernel
 from latency_models.kernels.epilogue import Epilogue
 from latency_models.kernels.view import REAL, Form, View
 from search_spaces.graphs.activations import Activation

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from latency_models.codegen.dot import LongVnniDot
 from latency_models.devices.cpu import Cpu, host_cpu
+from latency_models.kernels.coded.integer_conv import IntegerConvKernel
+from latency_models.kernels.coded.integer_depthwise import IntegerDepthwiseKernel, row_plan
 from latency_models.kernels.epilogue import CodeStep, Epilogue, EpilogueValues
-from latency_models.kernels.integer_conv import IntegerConvKernel
-from latency_models.kernels.integer_depthwise import IntegerDepthwiseKernel, row_plan
 from latency_models.kernels.view import REAL, Form, View
 from search_spaces.quantization.codes import weight_limits
 from tests.integer_oracle import activated

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latency_models.devices.cpu import Cpu
+from latency_models.kernels.coded.sign_conv import SignConvKernel
 from latency_models.kernels.conv2d import Conv2dKernel
 from latency_models.kernels.epilogue import Epilogue, EpilogueValues
-from latency_models.kernels.sign_conv import SignConvKernel
 from latency_models.kernels.view import View
 from tests.integer_oracle import activated
 from tests.latency_models.kernels.assembly import assembly, spills

@@ -3,14 +3,14 @@
 import pytest
 
 from latency_models.devices.cpu import AVX2
-from latency_models.kernels.bit_conv import BitConvKernel
+from latency_models.kernels.coded.bit_conv import BitConvKernel
+from latency_models.kernels.coded.integer_conv import IntegerConvKernel
+from latency_models.kernels.coded.integer_depthwise import IntegerDepthwiseKernel
+from latency_models.kernels.coded.sign_conv import SignConvKernel
 from latency_models.kernels.conv2d import Conv2dKernel
 from latency_models.kernels.convolution import Convolution
 from latency_models.kernels.depthwise import Depthwise, DepthwiseKernel
 from latency_models.kernels.epilogue import Epilogue
-from latency_models.kernels.integer_conv import IntegerConvKernel
-from latency_models.kernels.integer_depthwise import IntegerDepthwiseKernel
-from latency_models.kernels.sign_conv import SignConvKernel
 from latency_models.kernels.view import REAL, Form, View
 from tests.latency_models.parts.processors import UNITS
 
