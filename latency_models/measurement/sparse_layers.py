@@ -17,7 +17,7 @@ from search_spaces.graphs.operators import Linear
 from search_spaces.graphs.precision import FP32, Sparsity
 
 FASTER = 0.95  # share of the dense kernel's time that the sparse one must stay below
-LEAST_WEIGHTS = 1 << 14  # a layer of fewer takes as long as little else
+LEAST_WEIGHTS = 1 << 14  # a layer of fewer takes a microsecond or two
 MOST_DENSITY = 0.7  # of weights that share no values: more take as many bytes as all of them
 
 
@@ -73,7 +73,7 @@ def with_sparse_layers(model: Model, measurer: Measurer) -> tuple[Model, tuple[S
     found = tuple(
         timed_layer(model, node, sparsity, measurer)
         for node, sparsity in layers
-        if sparsity.density < 1 or sparsity.bits < 32
+        if sparsity.density < 1 or (sparsity.bits < 32 and is_large(model, node))
     )
     chosen = {layer.name: layer.sparsity for layer in found if layer.pays}
     return Model(with_sparsity(model.graph, chosen), model.arrays), found
@@ -90,11 +90,15 @@ def with_sparsity(graph: Graph, chosen: Mapping[str, Sparsity]) -> Graph:
     return Graph(graph.input_shape, nodes)
 
 
+def is_large(model: Model, node: Node) -> bool:
+    """Whether a layer has more weights than it has values by chance, and takes time at all."""
+    return model.arrays[f"{node.name}.weight"].size >= LEAST_WEIGHTS
+
+
 def timed_layer(model: Model, node: Node, sparsity: Sparsity, measurer: Measurer) -> SparseLayer:
     """Returns what a layer takes in either form, where one could be faster."""
-    size = model.arrays[f"{node.name}.weight"].size
     keeps_most = sparsity.bits == 32 and sparsity.density > MOST_DENSITY
-    if size < LEAST_WEIGHTS or keeps_most:
+    if keeps_most or not is_large(model, node):
         return SparseLayer(node.name, sparsity)
     alone = layer_alone(model, node)
     dense, sparse = (

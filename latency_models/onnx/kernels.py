@@ -68,6 +68,8 @@ def cut(graph: Graph, formats: Formats, kernel: FusedKernel) -> OnnxKernel:
     if isinstance(operator, ops.Conv2d | ops.Linear):
         operator = replace(operator, activation=kernel.activation)
         operator = replace(operator, bias=True) if kernel.norm is not None else operator
+        if isinstance(operator, ops.Linear):  # all weights are read there, zeros or not
+            operator = replace(operator, sparsity=None)
         node = replace(node, operator=operator)
     return small_network(formats, node, quantizers)
 

@@ -73,7 +73,6 @@ OTHERS: dict[str, tuple[Shape, Operator]] = {
     "linear_sparse": ((3, 4, 5), Linear(7, sparsity=Sparsity(0.3))),
     "linear_shared": ((9, 5, 1), Linear(37, activation="hardswish", sparsity=Sparsity(0.4, 3))),
     "linear_of_many_values": ((70, 1, 1), Linear(21, bias=False, sparsity=Sparsity(0.5, 8))),
-    "linear_empty": ((9, 1, 1), Linear(7, sparsity=Sparsity(0.0, 5))),
     "channel_shuffle": ((12, 5, 3), ChannelShuffle(3)),
     "activate": ((4, 5, 5), Activate("hardsigmoid")),
     "max_pool": ((4, 9, 8), MaxPool((3, 3), (2, 2), (1, 1))),
