@@ -59,7 +59,7 @@ def run_layer(
     kernel: SparseLinearKernel, cpu: Cpu, weights: Array, bias: Array, x: Array
 ) -> list[Array]:
     """The targets for weights (O, C, H, W), the residual aside."""
-    maps = {"source": (kernel.source, x)}
+    maps: dict[str, Any] = {"source": (kernel.source, x)}
     maps |= {f"target{i}": (view, None) for i, view in enumerate(kernel.epilogue.targets)}
     return run_kernel(kernel, cpu, maps, kernel.pack(weights, bias))
 
