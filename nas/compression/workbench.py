@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
+from nas.compression.layer_curves import LayerCurve
 from nas.data.tensors import TensorSplits
 from nas.export.write import ExportReport
 from nas.problem.records import LatencyConfig, TrainingConfig
@@ -58,6 +59,7 @@ class Made:
         summary: What it did, in one line.
         layers: Of those layers that there is something to say of.
         histograms: By what they show; see `Histogram`.
+        layer_curves: What accuracy each layer alone leaves, changed by ever more.
         figures: Numbers that the step found or chose, JSON-ready.
     """
 
@@ -67,6 +69,7 @@ class Made:
     curves: tuple[LearningCurve, ...] = ()
     histograms: Mapping[str, Histogram] = field(default_factory=dict)
     figures: Mapping[str, Any] = field(default_factory=dict)
+    layer_curves: tuple[LayerCurve, ...] = ()
 
 
 class Workbench(Protocol):

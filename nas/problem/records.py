@@ -19,6 +19,7 @@ from search_spaces.space.staged import StagedSpace
 OptimizerName = Literal["adamw", "sgd"]
 Switch = Literal["auto", "off"]
 DeviceName = Literal["auto", "cpu", "cuda"]
+Hold = Literal["none", "zeros", "shared"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,8 @@ class TrainingConfig:
         norm_momentum: Weight of the newest batch in batch norm's running statistics.
         norm_l1: Weight in the loss of the sum of all batch norms' absolute scales, which drives
             those of needless channels to zero; see `nas.training.sparsity`.
+        hold: What weights that are given keep to: "zeros" stay zero, and "shared" ones, the equal
+            numbers of a layer, stay equal too; see `nas.training.holding`.
         fp32_epochs: Epochs in float32 before those of a low-bit network, for its first weights and
             its teacher. Networks without low-bit layers have none.
         teacher: Path of a model folder or export whose outputs are learnt from beside the labels.
@@ -59,6 +62,7 @@ class TrainingConfig:
     gradient_clip: float | None = None
     norm_momentum: float = 0.1
     norm_l1: float = 0.0
+    hold: Hold = "none"
     fp32_epochs: int = 0
     teacher: str | None = None
     distillation_weight: float = 0.5
@@ -101,6 +105,7 @@ class TrainingConfig:
             ("optimizer", OptimizerName),
             ("mixed_precision", Switch),
             ("device", DeviceName),
+            ("hold", Hold),
         ):
             known, value = get_args(kind), getattr(self, name)
             check_training(name, repr(value), value in known, f"one of {', '.join(known)}")

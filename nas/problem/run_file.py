@@ -176,6 +176,15 @@ class RunFile(Strict):
         return self
 
     @model_validator(mode="after")
+    def check_hold(self) -> Self:
+        if self.training.hold != "none":
+            raise UserError(
+                "training.hold is of weights that are given, and a search draws its own: it must "
+                f"be none, got {self.training.hold}; leave it out, and hold them in nas compress"
+            )
+        return self
+
+    @model_validator(mode="after")
     def check_grace(self) -> Self:
         stopping, epochs = self.search.early_stopping, self.training.epochs
         if stopping is not None and stopping.grace_epochs >= epochs:

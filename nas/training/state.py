@@ -37,7 +37,7 @@ MOMENTS: dict[OptimizerName, tuple[str, ...]] = {
 # Settings that older hwnas had not; at their defaults they train as it did.
 YOUNGER = {
     *("class_weights", "crop", "policy", "policy_ops", "policy_magnitude"),
-    *("erasing", "mixup", "cutmix", "norm_l1"),
+    *("erasing", "mixup", "cutmix", "norm_l1", "hold"),
 }
 
 TrainingPhase = Literal["float32", "main"]

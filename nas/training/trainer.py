@@ -16,6 +16,7 @@ from nas.data.class_weights import class_weights
 from nas.data.tensors import TensorSplit
 from nas.nn.interpreter import Interpreter, from_model, load_arrays
 from nas.problem.records import TrainingConfig
+from nas.training.holding import Holding
 from nas.training.loss import distance, image_counts, label_loss
 from nas.training.optimizer import learning_rate, make_optimizer, set_learning_rate
 from nas.training.sparsity import norm_scales, total_size
@@ -68,6 +69,8 @@ class Trainer:
         self.optimizer = make_optimizer(module, config)
         self.parameters = list(module.parameters())
         self.scales = norm_scales(module) if config.norm_l1 else []
+        self.holding = Holding(module, config.hold)
+        self.holding.find()
         self.generator = torch.Generator(split.device).manual_seed(config.seed)
         # A batch of one image has no variance for batch norm to divide by.
         self.steps = min(ceil(len(split) / config.batch_size), len(split) // 2)
@@ -141,6 +144,7 @@ class Trainer:
             TrainingDivergedError: If the loss becomes NaN or infinite.
         """
         self.module.train()
+        self.holding.find()
         device = self.split.device
         order = torch.randperm(len(self.split), device=device, generator=self.generator)
         losses: list[Tensor] = []
@@ -167,11 +171,14 @@ class Trainer:
         loss = self.loss(inputs, labels)
         self.optimizer.zero_grad()
         torch.autograd.backward(self.scaler.scale(loss))
+        self.holding.hold_gradients()
         if self.config.gradient_clip is not None:
             self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.parameters, self.config.gradient_clip)
+            norm = nn.utils.get_total_norm(self.holding.moving(self.parameters))
+            nn.utils.clip_grads_with_norm_(self.parameters, self.config.gradient_clip, norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        self.holding.hold_weights()
         return loss.detach()
 
     def loss(self, inputs: Tensor, labels: Tensor) -> Tensor:

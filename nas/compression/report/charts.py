@@ -6,6 +6,7 @@ from html import escape
 
 import plotly.graph_objects as go
 
+from nas.compression.layer_curves import LayerCurve
 from nas.compression.running.records import StepRecord
 from nas.problem.answers import wilson
 from nas.problem.formatting import milliseconds, scaled
@@ -97,3 +98,20 @@ def scales_chart(record: StepRecord) -> go.Figure:
     figure.update_xaxes(title={"text": "absolute scale of batch norm"}, rangemode="tozero")
     figure.update_yaxes(title={"text": "channels", "standoff": 8})
     return styled(figure, height=320)
+
+
+def layers_chart(curves: Sequence[LayerCurve]) -> go.Figure:
+    """Returns accuracy over what is done to each layer alone."""
+    figure = go.Figure()
+    for index, curve in enumerate(curves):
+        figure.add_scatter(
+            name=escape(curve.layer),
+            x=list(curve.amounts),
+            y=list(curve.accuracies),
+            mode="lines+markers",
+            line={"color": OBJECTIVES[index % len(OBJECTIVES)], "width": 2},
+            hovertemplate="%{y:.2%} at %{x:g}<extra>%{fullData.name}</extra>",
+        )
+    figure.update_xaxes(title={"text": escape(curves[0].what)})
+    figure.update_yaxes(title={"text": "validation accuracy", "standoff": 8}, tickformat="~%")
+    return styled(figure, height=380)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nas.compression.report.charts import curves_chart, scales_chart, way_chart
+from nas.compression.report.charts import curves_chart, layers_chart, scales_chart, way_chart
 from nas.compression.running.folder import CompressionFolder
 from nas.compression.running.records import LayerChange, StepRecord
 from nas.compression.running.summary import bought, records_of, result_of
@@ -18,6 +18,7 @@ TITLES = {
     "steps": "Steps",
     "way": "Accuracy and cost",
     "layers": "What each step did to the layers",
+    "alone": "Accuracy with one layer changed alone",
     "scales": "Scales of batch norms",
     "learning": "Learning curves",
     "provenance": "How the numbers were made",
@@ -41,6 +42,7 @@ def compression_html(folder: CompressionFolder) -> str:
     original, kept = result_of(records)
     name, charts = about["recipe"].get("name", folder.path.name), Charts()
     trained = [record for record in records if record.curves]
+    alone = [record for record in records if record.layer_curves]
     scales = [record for record in records if record.histograms]
     body = join(
         tag("header", tag("h1", name), opening(about, records, kept)),
@@ -49,6 +51,7 @@ def compression_html(folder: CompressionFolder) -> str:
         part("steps", steps_table(records, kept)),
         part("way", charts.add(way_chart(records, original, kept)), way_note(records)),
         part("layers", *layer_parts(records)),
+        part("alone", *alone_parts(alone, charts)),
         part("scales", *scale_parts(scales, charts)),
         part("learning", charts.add(curves_chart(trained)) if trained else no("step trained")),
         part("provenance", provenance(folder, about, records)),
@@ -212,6 +215,15 @@ def arrow(before: str, after: str) -> str:
     ('64 → 32', '64')
     """
     return before if before == after else f"{before} → {after}"
+
+
+def alone_parts(records: Sequence[StepRecord], charts: Charts) -> list[Html]:
+    if not records:
+        return [no("step changed one layer alone")]
+    return [
+        join(tag("h3", record.title), charts.add(layers_chart(record.layer_curves)))
+        for record in records
+    ]
 
 
 def scale_parts(records: Sequence[StepRecord], charts: Charts) -> list[Html]:

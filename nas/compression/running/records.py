@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from nas.compression.layer_curves import LayerCurve
 from nas.compression.workbench import Histogram, LayerNote, LearningCurve
 from search_spaces.graphs.cost import MACS, count_node_params
 from search_spaces.graphs.graph import Graph
@@ -85,6 +86,7 @@ class StepRecord:
     curves: tuple[LearningCurve, ...] = ()
     histograms: Mapping[str, Histogram] = field(default_factory=dict)
     figures: Mapping[str, Any] = field(default_factory=dict)
+    layer_curves: tuple[LayerCurve, ...] = ()
 
     @property
     def made_one(self) -> bool:

@@ -164,6 +164,7 @@ def run_step(run: Compression, step: RecipeStep) -> StepRecord:
         made.curves,
         made.histograms,
         made.figures,
+        made.layer_curves,
     )
     if step.name == "export":
         return replace(record, is_kept=True)

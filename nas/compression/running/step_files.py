@@ -18,7 +18,7 @@ from search_spaces.graphs.schema import shown
 
 # What a step does not change: where it trains, and what other keys and steps say.
 NOT_OF_STEPS = {
-    *("device", "fp32_epochs", "norm_l1"),
+    *("device", "fp32_epochs", "norm_l1", "hold"),
     *("distillation_weight", "distillation_temperature"),
 }
 LONG = TrainingConfig(epochs=10**9)  # beside which a key is held by itself

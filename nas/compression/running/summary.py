@@ -83,7 +83,7 @@ def result_of(records: Sequence[StepRecord]) -> tuple[StepRecord, StepRecord]:
 def step_data(record: StepRecord) -> dict[str, Any]:
     """Returns a step without its curves and histograms, with the interval of its accuracy."""
     data = asdict(record)
-    for key in ("curves", "histograms", "layers"):
+    for key in ("curves", "histograms", "layers", "layer_curves"):
         del data[key]
     standing = record.standing
     sure = wilson(standing.accuracy, standing.num_validation)

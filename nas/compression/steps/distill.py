@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from nas.compression.workbench import LearningCurve, Made, Workbench
 from nas.problem.formatting import percent
+from nas.training.holding import HoldAs, to_hold
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.model import Model
 
@@ -22,11 +23,13 @@ class Distill:
         teacher: A model folder; None is the network that the recipe began with.
         temperature: What the outputs of both are divided by to compare them.
         alpha: Share of the loss that is the distance from the teacher.
+        hold: What pruned and shared weights keep to; "auto" is what the network is.
     """
 
     teacher: str | None = None
     temperature: float = 4.0
     alpha: float = 0.7
+    hold: HoldAs = "auto"
     name: ClassVar[str] = "distill"
     compresses: ClassVar[bool] = False
     holds_accuracy: ClassVar[bool] = True
@@ -44,7 +47,7 @@ class Distill:
     def run(self, model: Model, bench: Workbench) -> Made:
         teacher = bench.teacher(self.teacher, model.graph)
         config = replace(
-            bench.training,
+            to_hold(bench.training, model, self.hold),
             distillation_weight=self.alpha,
             distillation_temperature=self.temperature,
         )

@@ -6,7 +6,9 @@ from nas.compression.steps.factorise import Factorise
 from nas.compression.steps.finetune import Finetune
 from nas.compression.steps.narrow import Narrow
 from nas.compression.steps.prune import Prune
+from nas.compression.steps.prune_weights import PruneWeights
 from nas.compression.steps.quantize import Quantization
+from nas.compression.steps.share import Share
 from nas.compression.steps.sparse_train import SparseTrain
 from nas.compression.steps.train import Train
 from nas.compression.workbench import CompressionStep
@@ -17,10 +19,12 @@ STEPS: dict[str, type[CompressionStep]] = {
         Train,
         SparseTrain,
         Prune,
+        PruneWeights,
         Factorise,
         Narrow,
         Finetune,
         Distill,
+        Share,
         Quantization,
         ExportFiles,
     )

@@ -12,6 +12,7 @@ from nas.compression.stop import Drop
 from nas.compression.workbench import LearningCurve, Made, Workbench
 from nas.problem.formatting import percent
 from nas.training.accuracy import accuracy
+from nas.training.holding import to_hold
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.model import Model
 
@@ -101,6 +102,6 @@ class SparseTrain:
 
 def trained(model: Model, bench: Workbench, weight: float) -> tuple[Model, LearningCurve]:
     what = f"norm_l1 {weight:.2g}"
-    config = replace(bench.training, norm_l1=weight)
+    config = replace(to_hold(bench.training, model), norm_l1=weight)
     result = bench.train(model.graph, config, arrays=model.arrays, what=what)
     return result.model, LearningCurve.of(result, what)

@@ -18,6 +18,7 @@ from search_spaces.building.builder import GraphBuilder
 from search_spaces.graphs.graph import Graph
 from search_spaces.graphs.model import random_model
 from search_spaces.graphs.operators import Add, Conv2d, GlobalAvgPool, Linear
+from tests.nas.parts.command_line import nas
 
 CLASSES = tuple(str(digit) for digit in range(10))
 TRAINING = {"epochs": 1, "batch_size": 32, "learning_rate": 0.01, "warmup_epochs": 0}
@@ -67,3 +68,15 @@ def compressed(
     file = RecipeFile.model_validate(recipe)
     start = load_start(str(model), file.recipe())
     return compress(start, file, CompressionFolder(to), resume=resume, measure=False, watch=watch)
+
+
+def refused(
+    model: Path | str, recipe: dict[str, Any], at: Path, *words: str, dry: bool = True
+) -> list[str]:
+    """Returns what a compression says that is refused, line by line."""
+    file = recipe_file(at / "recipe.yaml", recipe)
+    more = ["--dry-run"] if dry else []
+    said = nas("compress", str(model), str(file), "--no-measure", *words, *more, at=at, code=2)
+    assert not (at / "runs" / "small" / "result").exists()
+    assert not (at / "runs" / "small" / "steps" / "01-finetune").exists()
+    return [line for line in said.splitlines() if "says no mean and std" not in line]

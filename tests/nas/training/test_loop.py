@@ -384,6 +384,7 @@ def test_a_network_that_does_not_fit_the_data_is_refused(few: TensorSplits) -> N
         ("optimizer", "adam"),
         ("mixed_precision", "on"),
         ("device", "tpu"),
+        ("hold", "masks"),
     ],
 )
 def test_a_setting_out_of_range_is_named_with_its_value(field: str, value: object) -> None:

@@ -124,6 +124,8 @@ def test_settings_that_older_versions_had_not_change_no_recipe_at_their_defaults
     assert weighted.fingerprint != plain.fingerprint
     sparse = replace(plain, config=TrainingConfig(norm_l1=1e-4))
     assert sparse.fingerprint != plain.fingerprint
+    holding = replace(plain, config=TrainingConfig(hold="zeros"))
+    assert holding.fingerprint != plain.fingerprint
 
 
 def test_low_bit_training_from_first_weights_of_its_own_is_taken_up(few: TensorSplits) -> None:

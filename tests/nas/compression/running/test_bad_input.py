@@ -6,25 +6,17 @@ from typing import Any
 import pytest
 
 from nas.models.folder import ModelInput
-from tests.nas.parts.command_line import nas
-from tests.nas.parts.compressions import network_folder, recipe_file, recipe_of, shortcut_net
+from tests.nas.parts.compressions import (
+    network_folder,
+    recipe_of,
+    refused,
+    shortcut_net,
+)
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return network_folder(tmp_path_factory.mktemp("model") / "small")
-
-
-def refused(
-    model: Path | str, recipe: dict[str, Any], at: Path, *words: str, dry: bool = True
-) -> list[str]:
-    """Returns what a compression says that is refused, line by line."""
-    file = recipe_file(at / "recipe.yaml", recipe)
-    more = ["--dry-run"] if dry else []
-    said = nas("compress", str(model), str(file), "--no-measure", *words, *more, at=at, code=2)
-    assert not (at / "runs" / "small" / "result").exists()
-    assert not (at / "runs" / "small" / "steps" / "01-finetune").exists()
-    return [line for line in said.splitlines() if "says no mean and std" not in line]
 
 
 def test_every_mistake_of_a_recipe_is_told_at_once(
