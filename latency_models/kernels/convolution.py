@@ -43,16 +43,20 @@ class ConvTile:
         vectors: Vectors of output channels of a register tile, at most.
         blocks_outside: Whether the loop over blocks is around the loop over pixels: a block's
             weights then stay in the cache, otherwise the tile's pixels do.
+        channels: Input channels whose weights are at work at a time, for some pixels: they then
+            stay in the first-level cache, and sums wait in memory. 0 is all of the window.
     """
 
     rows: int
     columns: int
     vectors: int
     blocks_outside: bool
+    channels: int = 0
 
     def __str__(self) -> str:
         order = "b" if self.blocks_outside else "p"
-        return f"{self.rows}x{self.columns}x{self.vectors}{order}"
+        part = f"/{self.channels}" if self.channels else ""
+        return f"{self.rows}x{self.columns}x{self.vectors}{order}{part}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,11 +166,16 @@ class Convolution(TiledKernel[ConvTile]):
         ranked = sorted(
             self.conv_tiles(unit), key=lambda tile: (self.estimated_cycles(unit, tile), str(tile))
         )
-        other_order = replace(ranked[0], blocks_outside=not ranked[0].blocks_outside)
+        first = ranked[0]
+        if first.channels:
+            other = replace(first, channels=0)
+        else:
+            other = replace(first, blocks_outside=not first.blocks_outside)
+        in_parts = [tile for tile in ranked if tile.channels][:1]
         # Where the count is wrong of a processor, it is so of a kind: the best of each is timed.
         best = {tile.vectors: tile for tile in reversed(ranked) if tile.vectors <= USUAL_VECTORS}
         kinds = sorted(best.values(), key=ranked.index)
-        return tuple(dict.fromkeys((ranked[0], other_order, *kinds, *ranked)))[:limit]
+        return tuple(dict.fromkeys((first, other, *in_parts, *kinds, *ranked)))[:limit]
 
 
 def begins_even(vectors: int, largest: int) -> bool:
@@ -237,7 +246,9 @@ class ConvolutionEmission:
             )
 
         def in_group(group: Expr) -> None:
-            if tile.blocks_outside:
+            if tile.channels:
+                for_parts(blocks, lambda first, size, _: self.in_parts(group, first, size))
+            elif tile.blocks_outside:
                 for_parts(
                     blocks,
                     lambda first, size, _: pixels(
@@ -261,19 +272,33 @@ class ConvolutionEmission:
         self, group: Expr, first: Expr, size: int, y: Expr, rows: int, x: Expr, columns: int
     ) -> None:
         """One register tile: ``size`` vectors from ``first`` on, for rows x columns pixels."""
-        kernel, lanes = self.kernel, self.unit.lanes
+        at = self.register_tile(group, first, size, y, rows, x, columns)
+        self.sum_up(at)
+        self.finish(at)
+
+    def register_tile(
+        self, group: Expr, first: Expr, size: int, y: Expr, rows: int, x: Expr, columns: int
+    ) -> RegisterTile:
         pixels = [(row, column) for row in range(rows) for column in range(columns)]
-        padded = T.bind((group * kernel.num_vectors(self.unit) + first) * lanes)
         sums = [self.vectors.registers(size, self.sum_kind) for _ in pixels]
-        self.sum_up(RegisterTile(sums, pixels, group, first, y, x))
-        channel = T.bind(group * kernel.out_channels + first * lanes)
-        left = T.bind(kernel.out_channels - (first + size - 1) * lanes)
+        return RegisterTile(sums, pixels, group, first, y, x)
+
+    def finish(self, at: RegisterTile) -> None:
+        """Ends and writes the sums of a tile."""
+        kernel, lanes = self.kernel, self.unit.lanes
+        padded = T.bind((at.group * kernel.num_vectors(self.unit) + at.first) * lanes)
+        channel = T.bind(at.group * kernel.out_channels + at.first * lanes)
+        left = T.bind(kernel.out_channels - (at.first + at.size - 1) * lanes)
         valid = left if kernel.out_channels % lanes else None
         results = {
             pixel: [self.vectors.get(register) for register in registers]
-            for pixel, registers in zip(pixels, sums, strict=True)
+            for pixel, registers in zip(at.pixels, at.sums, strict=True)
         }
-        self.end.finish(y, x, results, channel, padded, valid)
+        self.end.finish(at.y, at.x, results, channel, padded, valid)
+
+    def in_parts(self, group: Expr, first: Expr, size: int) -> None:
+        """A block whose sums wait in memory between parts of the window."""
+        raise NotImplementedError
 
     @abstractmethod
     def sum_up(self, at: RegisterTile) -> None:

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latency_models.codegen.emitter import split_evenly
-from latency_models.devices.cpu import Cpu
+from latency_models.devices.cpu import AVX2, Cpu
 from latency_models.kernels.conv2d import Conv2dKernel
+from latency_models.kernels.convolution import ConvTile
 from latency_models.kernels.depthwise import DepthwiseKernel
 from latency_models.kernels.epilogue import Epilogue
 from latency_models.kernels.view import View
@@ -93,6 +94,56 @@ def test_a_depthwise_convolution_is_the_plain_sum(
     kernel: DepthwiseKernel, cpu: Cpu, choice: int, seed: int
 ) -> None:
     check_convolution(kernel, kernel.source.channels, cpu, choice, seed)
+
+
+PARTS = {
+    "rows": Conv2dKernel(
+        View(37, 9, 11, 2),
+        Epilogue((View(43, 9, 11),), "relu", View(43, 9, 11)),
+        (3, 3),
+        padding=(1, 1),
+    ),
+    "one row": Conv2dKernel(View(70, 6, 37), Epilogue((View(21, 6, 37),))),
+    "strided groups": Conv2dKernel(
+        View(40, 10, 10, 2), Epilogue((View(36, 4, 4),)), (3, 3), (2, 2), (0, 0), (1, 1), 2
+    ),
+    "a map of one pixel": Conv2dKernel(View(300, 1, 1), Epilogue((View(50, 1, 1),))),
+    "strips of rows": Conv2dKernel(
+        View(9, 40, 40, 1), Epilogue((View(24, 40, 40),)), (3, 3), padding=(1, 1)
+    ),
+}
+
+
+@pytest.mark.parametrize("cpu", [Cpu("x86-64-v3"), Cpu("x86-64-v4")], ids=str)
+@pytest.mark.parametrize("name", PARTS)
+def test_sums_that_wait_in_memory_are_the_same_to_the_last_bit(name: str, cpu: Cpu) -> None:
+    kernel, rng, unit = PARTS[name], np.random.default_rng(0), cpu.vector_unit
+    channels = kernel.source.channels // kernel.groups
+    weight = rng.normal(size=(kernel.target.channels, channels, *kernel.kernel_size))
+    maps = {"source": (kernel.source, rng.normal(size=kernel.source.shape))}
+    maps["target0"] = (kernel.target, None)  # type: ignore[assignment]
+    if kernel.epilogue.residual is not None:
+        maps["residual"] = (kernel.epilogue.residual, rng.normal(size=kernel.target.shape))
+    results = []
+    for part in (0, 16, 7):
+        tile = ConvTile(2 if name == "rows" else 1, 5, 2, True, part)
+        packed = kernel.pack(
+            weight.astype(np.float32), np.arange(len(weight), dtype=np.float32), unit, tile
+        )
+        results += run_kernel(kernel, cpu, maps, {"weights": packed}, tile)
+
+    np.testing.assert_array_equal(results[1], results[0])
+    np.testing.assert_array_equal(results[2], results[0])
+
+
+def test_large_weights_are_read_in_parts_on_sixteen_registers() -> None:
+    """As timed on a Zen 3: 0.95 times ONNX Runtime's time, and 1.28 times with all at once."""
+    kernel = real_conv(View(512, 7, 7, 1), View(512, 7, 7), 3)
+
+    assert kernel.default_tile(AVX2).channels == 128
+    for unit in UNITS.values():
+        assert any(tile.channels for tile in kernel.candidate_tiles(unit, 8))
+    assert not real_conv(View(64, 56, 56, 1), View(64, 56, 56), 3).default_tile(AVX2).channels
 
 
 def real_conv(source: View, target: View, size: int = 1) -> Conv2dKernel:
