@@ -7,7 +7,7 @@ from search_spaces.front_door import front_door
 if TYPE_CHECKING:
     from nas.export.retrain import retrain as retrain
     from nas.export.write import export_network as export_network
-    from nas.models.folder import read_model as read_model
+    from nas.models.given.reading import read_model as read_model
     from nas.models.importing.flow import import_model as import_model
     from nas.models.importing.torch_module import import_torch as import_torch
     from nas.nn.interpreter import Interpreter as Interpreter
@@ -26,7 +26,7 @@ HOMES = {
     "import_torch": "nas.models.importing.torch_module",
     "load_results": "nas.study.results",
     "load_setting": "nas.problem.search_problem",
-    "read_model": "nas.models.folder",
+    "read_model": "nas.models.given.reading",
     "read_run_file": "nas.problem.run_file",
     "retrain": "nas.export.retrain",
     "run_search": "nas.search.run",

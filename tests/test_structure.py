@@ -35,6 +35,7 @@ ROOMS = {
             "models.importing",
             "archives.coding",
             "archives",
+            "models.given",
             "training",
         ),
         *("serving", "evaluation", "evaluation.ray.nodes", "evaluation.ray", "study"),

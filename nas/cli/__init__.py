@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "report": ("inspect", "report_command"),
     "export": ("export", "export_command"),
     "retrain": ("export", "retrain_command"),
+    "archive": ("models.archive", "archive_app"),
     "compress": ("models.compress", "compress_command"),
     "quantize": ("quantize", "quantize_command"),
     "sensitivity": ("quantize", "sensitivity_command"),

@@ -8,6 +8,7 @@ import typer
 from nas.cli.style import accuracy_of, console, metric, table
 from nas.cli.terminal.options import (
     Batch,
+    Coder,
     DataPath,
     Formats,
     ImagesPath,
@@ -37,6 +38,7 @@ def export_command(
     max_latency_ms: MaxLatency = None,
     formats: Formats = "onnx,tvm,torch",
     batch: Batch = None,
+    entropy: Coder = "ans",
     measure: Measure = True,
     data: ImagesPath = None,
     device: TimedOn = None,
@@ -60,6 +62,7 @@ def export_command(
             examples,
             measure=measure,
             batch=batch,
+            entropy=entropy,
             say=lambda step: status.update(f"exporting {network.name}: {step}"),
         )
     how = f" ({pick or 'knee'})" if network.run else ""

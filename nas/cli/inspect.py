@@ -59,7 +59,11 @@ def print_front(results: "RunResults") -> None:
     for row in data["front"]:
         values = row["values"] | test_values(row)
         intervals = dict(row.get("intervals", {})) | {"test_accuracy": row.get("test_interval")}
-        marks = {"latency_ms": "~"} if row.get("latency_source") == "predicted" else {}
+        guessed = {
+            "latency_ms": row.get("latency_source") == "predicted",
+            "archive_bytes": row.get("archive_source") == "estimated",
+        }
+        marks = {name: "~" for name, holds in guessed.items() if holds}
         texts = {name: marks.get(name, "") + metric(name, values.get(name)) for name in columns}
         cells = (with_interval(text, intervals.get(name)) for name, text in texts.items())
         made.add_row(row["name"], *cells, ", ".join(row["picks"]))
@@ -143,7 +147,7 @@ def show_command(
 ) -> None:
     """Show an architecture layer by layer: precision, kernel, ms, bytes, MACs."""
     from latency_models.measurement.layer_table import layer_rows
-    from nas.models.folder import read_architecture
+    from nas.models.given.reading import read_architecture
     from search_spaces.graphs.cost import network_cost
     from search_spaces.space.architecture import graph_hash
 

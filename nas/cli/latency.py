@@ -51,7 +51,7 @@ def measure_command(
     from latency_models.devices.latency import to_json
     from latency_models.measurement.layer_table import LayerTimes, layer_rows, times_by_row
     from latency_models.measurement.measurer import Measurer
-    from nas.models.folder import read_architecture
+    from nas.models.given.reading import read_architecture
 
     graph = read_architecture(architecture).graph
     measurer = Measurer(get_device(device, max_drift), runtime, tuned=tuned)
@@ -96,7 +96,7 @@ def predict_command(
 ) -> None:
     """Predict latency on a profiled device; nothing is compiled or timed."""
     from latency_models.transfer.predictions import profiled_model
-    from nas.models.folder import read_architecture
+    from nas.models.given.reading import read_architecture
     from search_spaces.graphs.errors import UserError
 
     model = profiled_model(device)
@@ -134,7 +134,7 @@ def compare_command(
     """Compare the predicted latency of a network on several devices."""
     from latency_models.prediction.model_file import profiled_devices
     from latency_models.transfer.predictions import NO_DEVICE, profiled_model
-    from nas.models.folder import read_architecture
+    from nas.models.given.reading import read_architecture
     from search_spaces.graphs.errors import UserError
 
     graph = read_architecture(architecture).graph

@@ -9,6 +9,7 @@ from nas.cli.export import loaded, print_export
 from nas.cli.style import accuracy_of, console, metric, table
 from nas.cli.terminal.options import (
     Batch,
+    Coder,
     Formats,
     ImagesPath,
     MaxLatency,
@@ -69,6 +70,7 @@ def quantize_command(
     ] = None,
     formats: Formats = "onnx,tvm,torch",
     batch: Batch = None,
+    entropy: Coder = "ans",
     measure: Measure = True,
     data: ImagesPath = None,
     device: TimedOn = None,
@@ -96,6 +98,7 @@ def quantize_command(
             examples,
             measure=measure,
             batch=batch,
+            entropy=entropy,
             say=lambda step: status.update(f"exporting {network.name}: {step}"),
         )
     console.print(f"{network.name} at {precision} exported to {report.folder}", style="bold")

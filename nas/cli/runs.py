@@ -148,7 +148,7 @@ def print_comparison(found: "Comparison") -> None:
     made = table("", "network", *(f">{each.name}" for each in found.metrics), "beaten by")
     for point in found.points:
         values = point.trial.evaluation.values
-        mark = {"latency_ms": "~"} if point.trial.evaluation.is_predicted else {}
+        mark = dict.fromkeys(point.trial.evaluation.unsure, "~")
         cells = (mark.get(m.name, "") + metric(m.name, values[m.name]) for m in found.metrics)
         beaten_by = ", ".join(tags[run] for run in point.beaten_by)
         made.add_row(tags[point.run], point.trial.name, *cells, beaten_by)

@@ -257,6 +257,18 @@ def about_latency(results: "RunResults") -> str:
     return in_one_line(quality) + more
 
 
+def about_archives(results: "RunResults") -> str:
+    """Returns what became of estimated archives, in one line; "" where none was estimated."""
+    from nas.study.prediction_quality import archive_quality, archives_in_one_line
+
+    quality = archive_quality(results)
+    if not (quality.num_estimated or quality.compared):
+        return ""
+    left = len(results.estimated_front)
+    more = f"; {left} of the front to be written by --resume" if left else ""
+    return archives_in_one_line(quality) + more
+
+
 def finish(results: "RunResults", again: Callable[[], str]) -> None:
     """Scores the front on the test images, writes report and front, prints what was found.
 
@@ -278,7 +290,8 @@ def finish(results: "RunResults", again: Callable[[], str]) -> None:
     elif done < wanted:
         console.print(f"stopped after {done} of {wanted} architectures", style="yellow")
     refused = f"proposals that cost no trial: {results.refused}" if results.refused else ""
-    for said in (refused, about_useless(results), about_latency(results), in_one_line(results)):
+    sure = (about_latency(results), about_archives(results))
+    for said in (refused, about_useless(results), *sure, in_one_line(results)):
         if said:
             console.print(said)
     front = [trial.evaluation for trial in results.front]
@@ -294,5 +307,6 @@ def finish(results: "RunResults", again: Callable[[], str]) -> None:
         )
     console.print(disk_line(disk_use(results.run, {trial.hash for trial in results.front})))
     console.print(f"report: {results.run.report_file}")
-    if not results.ending and (done < wanted or results.predicted_front):
+    unsure = results.predicted_front or results.estimated_front
+    if not results.ending and (done < wanted or unsure):
         console.print(f"go on with: {again()}")

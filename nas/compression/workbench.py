@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+from nas.archives.forms import Entropy
 from nas.compression.layer_curves import LayerCurve
 from nas.data.tensors import TensorSplits
 from nas.export.write import ExportReport
@@ -121,8 +123,18 @@ class Workbench(Protocol):
         """
         ...
 
-    def export(self, model: Model, formats: tuple[str, ...], batch: int | None) -> ExportReport:
+    def export(
+        self, model: Model, formats: tuple[str, ...], batch: int | None, entropy: Entropy
+    ) -> ExportReport:
         """Writes a network as files, each checked, into the run's folder."""
+        ...
+
+    def archive(self, model: Model, entropy: Entropy, file: str) -> Path:
+        """Writes a network as an archive into the run's folder, reads it again, and returns where.
+
+        Args:
+            file: What it is called there.
+        """
         ...
 
     def say(self, text: str) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.problem.metrics import Metric
+from nas.problem.metrics import ARCHIVE_BYTES, METRICS, Metric
 from nas.problem.pareto import Points, crowding_distances, non_dominated
 from nas.problem.records import RunConfig
 from nas.runs.files import read_json, write_json
@@ -112,6 +112,19 @@ class Reached:
     goes_on: bool | None = None
 
 
+def known_early(metrics: Sequence[Metric]) -> tuple[Metric, ...]:
+    """Returns what networks are compared in while they train.
+
+    The size of an archive takes trained arrays; at a rung the size of the weights stands for it,
+    which is in proportion to it in networks of one kind.
+
+    >>> [metric.name for metric in known_early((METRICS["accuracy"], METRICS[ARCHIVE_BYTES]))]
+    ['accuracy', 'size_bytes']
+    """
+    found = (METRICS["size_bytes"] if m.name == ARCHIVE_BYTES else m for m in metrics)
+    return tuple(dict.fromkeys(found))
+
+
 class Rungs:
     """Decides for one run after every epoch whether a training goes on, and keeps it on file.
 
@@ -125,7 +138,7 @@ class Rungs:
 
     def __init__(self, run: RunFolder, config: RunConfig, spared: Collection[str] = ()) -> None:
         self.run = run
-        self.metrics = config.objectives
+        self.metrics = known_early(config.objectives)
         self.rule = config.search.early_stopping
         self.epochs: tuple[int, ...] = ()
         if self.rule is not None:

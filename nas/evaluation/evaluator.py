@@ -1,8 +1,8 @@
 """Evaluator: finds out about one architecture, cheapest question first.
 
 Costs come from the graph in microseconds, latency from a prediction in milliseconds or a
-measurement in seconds, accuracy from training in minutes; a hard constraint that fails ends the
-evaluation there.
+measurement in seconds, accuracy from training in minutes, and the size of an archive from what was
+trained; a hard constraint that fails ends the evaluation there.
 """
 
 from collections.abc import Iterator
@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from time import perf_counter
 
 from latency_models.devices.latency import Latency, MeasurementError, NotProfiledError
+from nas.evaluation.archive_size import archive_value, needs_archive
 from nas.evaluation.feasibility import violations_of, why_infeasible
 from nas.evaluation.latency import CandidateLatency, Finding, is_machines_fault
 from nas.nn.memory import CandidateTooLargeError
@@ -93,6 +94,9 @@ class Evaluator:
         with steps.phase("training"):
             steps.training = self.training(graph, steps.values)
         steps.learn_scores(steps.training)
+        if needs_archive(self.config):
+            with steps.phase("training"):
+                steps.values |= archive_value(steps.training.model)
         if steps.stopped:  # an accuracy of few epochs breaks no constraint
             return
         if steps.hopeless() or self.source is None or steps.finding is None:

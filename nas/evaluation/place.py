@@ -15,7 +15,7 @@ from nas.evaluation.instruments import Instruments, make_source, needs_latency
 from nas.evaluation.latency import NetworkTimer, hurry
 from nas.evaluation.processes import local_training, local_workers
 from nas.evaluation.workers import Workers, do_nothing
-from nas.models.given import load_whole_setting
+from nas.models.given.setting import load_whole_setting
 from nas.problem.records import RunConfig
 from nas.problem.search_problem import Setting
 from nas.runs.folder import RunFolder

@@ -22,7 +22,7 @@ from nas.evaluation.evaluator import Evaluator
 from nas.evaluation.instruments import Instruments, make_source, needs_latency
 from nas.evaluation.latency import hurry
 from nas.evaluation.workers import InProcess, LocalWorkers, WorkerLostError
-from nas.models.given import check_same_models, load_whole_setting
+from nas.models.given.setting import check_same_models, load_whole_setting
 from nas.problem.records import RunConfig
 from nas.problem.run_file import read_run_file
 from nas.problem.search_problem import Setting

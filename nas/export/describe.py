@@ -11,6 +11,7 @@ from latency_models.devices.latency import Latency
 from latency_models.measurement.sparse_layers import SparseLayer
 from latency_models.onnx.parity import changed_answers
 from latency_models.onnx.requirements import Requirements, file_requirements
+from nas.archives.info import archive_info
 from nas.data.splits import Splits
 from nas.export.formats import Format
 from nas.export.network import TrainedNetwork
@@ -169,7 +170,8 @@ def readme(facts: Facts, measured: Mapping[str, Latency], folder: Path) -> str:
         time = described(measured[row.file]) if row.file in measured else "not measured"
         size = (folder / row.file).stat().st_size
         lines.append(f"| `{row.file}` | {size:,} | {time} | {row.about} |")
-    lines += ["", *differences(facts), *onnx_notes(onnx_requirements(folder))]
+    notes = (*onnx_notes(onnx_requirements(folder)), *archive_notes(folder / "model.hwz"))
+    lines += ["", *differences(facts), *notes]
     if facts.sparse:
         lines += ["", "Linear layers in `model.so`, as timed when it was made:", ""]
         lines += [f"- `{layer.name}`: {layer}" for layer in facts.sparse]
@@ -244,6 +246,18 @@ def onnx_notes(asked: Requirements | None) -> list[str]:
         f"(opset {asked.opset}, IR version {asked.ir_version}).",
         "It was checked in ONNX Runtime; OpenVINO must be asked for 32 bits "
         '(`{"INFERENCE_PRECISION_HINT": "f32"}`), or it computes in 16 where it can.',
+    ]
+
+
+def archive_notes(file: Path) -> list[str]:
+    """Returns what is to be known of an archive; nothing where none was written."""
+    if not file.exists():
+        return []
+    found = archive_info(file)
+    return [
+        f"`{file.name}` takes {found.ratio:.1f} times less than its weights in float32, and gives "
+        f"each of them back bit for bit: `nas archive info {file.name}` shows what layers take, "
+        f"`nas archive unpack {file.name} --to DIR` makes a model folder of it.",
     ]
 
 

@@ -13,6 +13,9 @@ from typing import Any, Self
 
 from latency_models.devices.device import Runtime, get_device
 from latency_models.measurement.measurer import Measurer
+from nas.archives.archive import write_archive
+from nas.archives.forms import Entropy
+from nas.models.folder import StoredModel
 from nas.problem.records import LatencyConfig
 from nas.runs.files import arrays_bytes
 from search_spaces.graphs.errors import UserError
@@ -30,6 +33,8 @@ class Shipment:
 
     Attributes:
         name: Of the run or model.
+        trained: The network as trained, for a format that keeps it as it is: what shares values
+            shares none once norms are folded into it.
         architecture: As deployed: batch norms folded.
         model: Its arrays.
         input: How an image becomes its input.
@@ -38,9 +43,11 @@ class Shipment:
         batch: Images that a file takes at once; None leaves it open where a format can.
         exact: Whether nothing is rounded for speed, where a format does so.
         compiled: The model as TVM compiles it, with sparse layers; None compiles ``model``.
+        entropy: What codes an archive's symbols.
     """
 
     name: str
+    trained: StoredModel
     architecture: Architecture
     model: Model
     input: Mapping[str, Any]
@@ -49,6 +56,7 @@ class Shipment:
     batch: int | None = None
     exact: bool = False
     compiled: Model | None = None
+    entropy: Entropy = "ans"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +109,10 @@ def write_torch(shipment: Shipment, folder: Path) -> None:
     save_architecture(shipment.architecture, folder / "architecture.json")
 
 
+def write_hwz(shipment: Shipment, folder: Path) -> None:
+    write_archive(folder / "model.hwz", shipment.trained, shipment.entropy)
+
+
 FORMATS: dict[str, Format] = {
     row.name: row
     for row in (
@@ -130,8 +142,18 @@ FORMATS: dict[str, Format] = {
             "arrays to train on with; architecture.json is their graph",
             write_torch,
         ),
+        Format(
+            "archive",
+            "model.hwz",
+            None,
+            "pip install pillow HWNAS  # HWNAS: the folder of its sources, or a wheel of it",
+            "the smallest: graph and coded weights in one file, every weight bit for bit",
+            write_hwz,
+        ),
     )
 }
+
+USUAL_FORMATS = ("onnx", "tvm", "torch")  # what is written where nobody says which
 
 
 def get_formats(names: Sequence[str]) -> tuple[Format, ...]:

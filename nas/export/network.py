@@ -10,6 +10,7 @@ from nas.export.retrain import load_retrained
 from nas.models.folder import ModelInput, StoredModel
 from nas.problem.records import LatencyConfig
 from nas.problem.search_problem import Examples
+from nas.runs.findings.trained import weights_of_search
 from nas.runs.summary import check_same_data
 from nas.study.results import RunResults, TrialResult
 from nas.training.accuracy import accuracy
@@ -50,6 +51,13 @@ class TrainedNetwork:
     trial: int | None = None
     genes: Mapping[str, Value] = field(default_factory=dict)
     searched: Latency | None = None
+
+    @property
+    def stored(self) -> StoredModel:
+        """The network as it is kept where its files are read as a model again."""
+        name = f"{self.run} {self.name}" if self.run else self.name
+        source = {"from": "export", "run": self.run, "weights": dict(self.weights)}
+        return StoredModel(name[:200], self.model, self.input, self.class_names, source)
 
     @property
     def num_classes(self) -> int:
@@ -136,8 +144,4 @@ def weights_of(
             "epochs": found.epochs,
             "validation_accuracy": found.validation_accuracy,
         }
-    return results.run.load_model(trial.hash), {
-        "from": "the search" if trial.evaluation.epochs else "a given model",
-        "epochs": trial.evaluation.epochs,
-        "validation_accuracy": trial.evaluation.values.get("accuracy"),
-    }
+    return results.run.load_model(trial.hash), weights_of_search(trial)

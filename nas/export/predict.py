@@ -28,6 +28,7 @@ import numpy as np
 os.environ |= {"OMP_NUM_THREADS": "1", "TVM_NUM_THREADS": "1", "ORT_DISABLE_TELEMETRY": "1"}
 HERE = Path(__file__).resolve().parent
 ARCHITECTURES = {62: "x86_64", 183: "aarch64"}  # in the header of a library, and of systems
+OURS = ("nas", "search_spaces", "latency_models")  # the packages that hwnas installs
 Predict = Callable[[Any], Any]  # (N, C, H, W) float32 -> (N, classes) float32
 
 
@@ -97,10 +98,28 @@ def load_torch() -> Predict:
     return predict
 
 
+def load_archive() -> Predict:
+    """Needs hwnas and torch; the same network as that of `load_torch`, its norms as trained."""
+    import torch
+
+    from nas.archives.archive import read_archive
+    from nas.nn.interpreter import from_model
+
+    torch.set_num_threads(1)
+    network = from_model(read_archive(HERE / "model.hwz").model)
+
+    def predict(x: Any) -> Any:  # noqa: ANN401  (arrays)
+        with torch.inference_mode():
+            return network(torch.from_numpy(x)).numpy()
+
+    return predict
+
+
 RUNTIMES: dict[str, tuple[tuple[str, ...], Callable[[], Predict]]] = {
     "onnx": (("model.onnx",), load_onnx),
     "tvm": (("model.so",), load_tvm),
     "torch": (("model.safetensors", "architecture.json"), load_torch),
+    "archive": (("model.hwz",), load_archive),
 }
 
 
@@ -113,7 +132,9 @@ def load(runtime: str) -> Predict:
     try:
         return loader()
     except ImportError as error:
-        stop(f"{runtime} needs {error.name}, which is not installed; README.md says how")
+        package = (error.name or "a package").partition(".")[0]
+        name = "hwnas" if package in OURS else package
+        stop(f"{runtime} needs {name}, which is not installed; README.md says how")
 
 
 def metadata() -> dict[str, Any]:

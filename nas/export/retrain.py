@@ -17,7 +17,7 @@ from nas.data.images import concatenated
 from nas.data.splits import Splits
 from nas.data.tensors import place, training_device
 from nas.models.folder import fingerprint
-from nas.models.given import check_recorded, read_fitting
+from nas.models.given.setting import check_recorded, read_fitting
 from nas.problem.records import TrainingConfig
 from nas.problem.search_problem import Setting, load_setting
 from nas.runs.files import arrays_bytes, write_json, write_whole

@@ -1,4 +1,4 @@
-"""Subject: what a command works on, a trial of a run or the network of a model folder."""
+"""Subject: what a command works on, a trial of a run or a trained network that is given."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -6,8 +6,7 @@ from pathlib import Path
 from latency_models.devices.device import get_device
 from nas.export.network import TrainedNetwork, network_of_model, network_of_trial
 from nas.models.examples import examples_of
-from nas.models.folder import read_model
-from nas.models.metadata import is_model_folder
+from nas.models.given.reading import is_one_model, read_model
 from nas.problem.data_paths import check_there, moved
 from nas.problem.records import LatencyConfig
 from nas.problem.run_file import read_data
@@ -22,7 +21,7 @@ class Asked:
     """Which network is meant.
 
     Attributes:
-        path: A run, a model folder or an export.
+        path: A run, a model folder, an export or an archive.
         pick: Which trial of a run; None takes the knee.
         data: Of a run: where its data lies now. Of a model: a run or YAML file whose data it is.
         device: What its files are timed on; None takes the run's, or this machine.
@@ -57,7 +56,7 @@ def subject_of(asked: Asked) -> tuple[TrainedNetwork, Examples | None]:
     """
     if asked.device is not None:
         get_device(asked.device)
-    if is_model_folder(asked.path) and not has_run(asked.path):
+    if is_one_model(asked.path) and not has_run(asked.path):
         return model_of(asked)
     results = with_data(load_results(asked.path), asked.data)
     trial = picked(results, asked)

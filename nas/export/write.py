@@ -10,10 +10,11 @@ from typing import Any
 from latency_models.devices.latency import DeviceBusyError, Latency
 from latency_models.measurement.sparse_layers import SparseLayer, with_sparse_layers
 from latency_models.onnx.parity import ParityError
+from nas.archives.forms import Entropy
 from nas.data.splits import Normalization
 from nas.data.tensors import place
 from nas.export import describe
-from nas.export.formats import FORMATS, Format, Measurers, Shipment, get_formats
+from nas.export.formats import USUAL_FORMATS, Format, Measurers, Shipment, get_formats
 from nas.export.network import TrainedNetwork, network_of_trial, weights_of
 from nas.export.tolerance import has_codes
 from nas.export.verify import (
@@ -66,11 +67,12 @@ def export_network(
     results: RunResults,
     trial: TrialResult,
     to: Path,
-    formats: Sequence[str] = tuple(FORMATS),
+    formats: Sequence[str] = USUAL_FORMATS,
     *,
     retrained: bool = False,
     measure: bool = True,
     batch: int | None = None,
+    entropy: Entropy = "ans",
     setting: Setting | None = None,
     say: Say = lambda step: None,
 ) -> ExportReport:
@@ -83,6 +85,7 @@ def export_network(
         retrained: Takes the weights of ``nas retrain`` instead of those of the search.
         measure: Whether to time the files on the run's device; without, no layer is sparse.
         batch: Images that the ONNX file takes at once; None takes any number.
+        entropy: What codes an archive's symbols: "ans", which is smaller, or "huffman".
         setting: The run's data, where it is loaded already.
         say: Told each step before it begins.
 
@@ -96,17 +99,21 @@ def export_network(
     weights_of(results, trial, retrained)  # before the data, which takes longer
     setting = setting or load_setting(results.config)
     network = network_of_trial(results, trial, setting.splits, retrained=retrained)
-    return ship(network, to, formats, setting.examples, measure=measure, batch=batch, say=say)
+    examples = setting.examples
+    return ship(
+        network, to, formats, examples, measure=measure, batch=batch, entropy=entropy, say=say
+    )
 
 
 def ship(
     network: TrainedNetwork,
     to: Path,
-    formats: Sequence[str] = tuple(FORMATS),
+    formats: Sequence[str] = USUAL_FORMATS,
     examples: Examples | None = None,
     *,
     measure: bool = True,
     batch: int | None = None,
+    entropy: Entropy = "ans",
     say: Say = lambda step: None,
 ) -> ExportReport:
     """Writes a network as files, each checked; see ``export_network``.
@@ -120,7 +127,7 @@ def ship(
         raise UserError(f"the batch of a file must be at least 1 image, got {batch}")
     deployed = fold_batch_norm(network.model)
     with Measurers(network.latency) as measurers, folder_beside(to) as folder:
-        shipment = shipment_of(network, deployed, measurers, batch)
+        shipment = shipment_of(network, deployed, measurers, batch, entropy)
         sparse: tuple[SparseLayer, ...] = ()
         if measure and any(row.runtime == "tvm" for row in rows):
             say("timing sparse layers")
@@ -213,7 +220,11 @@ def checker_of(network: TrainedNetwork, examples: Examples | None) -> FileChecke
 
 
 def shipment_of(
-    network: TrainedNetwork, deployed: Model, measurers: Measurers, batch: int | None
+    network: TrainedNetwork,
+    deployed: Model,
+    measurers: Measurers,
+    batch: int | None,
+    entropy: Entropy,
 ) -> Shipment:
     given = describe.input_metadata(network)
     properties = {
@@ -224,12 +235,14 @@ def shipment_of(
     searched = network.architecture
     return Shipment(
         network.run or network.name,
+        network.stored,
         Architecture(searched.space, searched.genes, deployed.graph),
         deployed,
         given,
         properties,
         measurers,
         batch,
+        entropy=entropy,
     )
 
 

@@ -41,7 +41,8 @@ class TrainingConfig:
             numbers of a layer, stay equal too; see `nas.training.holding`.
         fp32_epochs: Epochs in float32 before those of a low-bit network, for its first weights and
             its teacher. Networks without low-bit layers have none.
-        teacher: Path of a model folder or export whose outputs are learnt from beside the labels.
+        teacher: Path of a model folder, export or archive, whose outputs are learnt from beside
+            the labels.
         distillation_weight: Share of the loss that is the distance from the teacher's outputs,
             where there is a teacher.
         distillation_temperature: What both outputs are divided by to compare them.
@@ -178,7 +179,7 @@ class BaselineConfig:
         network: Name of a published one, which the search trains.
         precision: Of all layers but the first and the last, which have 8 bits, or float32 where
             maps are real.
-        model: A model folder or export, which keeps its weights and is not trained.
+        model: A model folder, export or archive, which keeps its weights and is not trained.
     """
 
     network: str | None = None

@@ -143,10 +143,10 @@ def networks(value: object) -> object:
 
 def baseline_keys(text: str) -> dict[str, str]:
     """
-    >>> baseline_keys("resnet18"), baseline_keys("models/vgg")
-    ({'network': 'resnet18'}, {'model': 'models/vgg'})
+    >>> baseline_keys("resnet18"), baseline_keys("models/vgg"), baseline_keys("vgg.hwz")
+    ({'network': 'resnet18'}, {'model': 'models/vgg'}, {'model': 'vgg.hwz'})
     """
-    return {"model" if "/" in text else "network": text}
+    return {"model" if "/" in text or text.endswith(".hwz") else "network": text}
 
 
 class RunFile(Strict):

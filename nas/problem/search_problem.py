@@ -72,7 +72,7 @@ def load_setting(config: RunConfig) -> Setting:
     """Loads the data and fits the space to it.
 
     Trained networks that the configuration names, as its teacher or as baselines, are left out:
-    `nas.models.given.load_whole_setting` reads them too.
+    `nas.models.given.setting.load_whole_setting` reads them too.
 
     Raises:
         UserError: If the data cannot be read or split, or a baseline cannot have the resolution

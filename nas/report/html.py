@@ -45,6 +45,7 @@ TITLES = {
     "history": "Progress",
     "learning": "Learning curves",
     "predictions": "Predicted latency",
+    "archives": "Archive sizes",
     "importance": "Gene importance",
     "stopped": "Stopped early",
     "infeasible": "Infeasible",
@@ -111,15 +112,15 @@ def facts(rows: Iterable[tuple[str, object]]) -> Html:
     return tag("dl", *(join(tag("dt", name), tag("dd", value)) for name, value in rows))
 
 
-PREDICTED = "~"  # before a latency that is not measured
+PREDICTED = "~"  # before a latency that is not measured, or a size that is only estimated
 
 
 def value_of(trial: TrialResult, metric: Metric) -> str:
-    """Returns a trial's value with its unit, marked where it is predicted; "" where unknown."""
+    """Returns a trial's value with its unit, marked where it is a guess; "" where unknown."""
     value = trial.evaluation.values.get(metric.name)
     if value is None:
         return ""
-    mark = PREDICTED if metric.name == "latency_ms" and trial.evaluation.is_predicted else ""
+    mark = PREDICTED if metric.name in trial.evaluation.unsure else ""
     return mark + shown(metric, value)
 
 

@@ -12,7 +12,7 @@ from nas.report.classes import classes
 from nas.report.curves import learning_curves
 from nas.report.html import PREDICTED, Html, html, join, navigation, tag
 from nas.report.network import chosen_network
-from nas.report.predictions import predicted_latency
+from nas.report.predictions import archive_sizes, predicted_latency
 from nas.runs.certainty import class_names, one_answer
 from nas.runs.files import write_whole
 from nas.runs.lock import is_locked
@@ -49,6 +49,7 @@ def report_html(results: RunResults) -> str:
         sections.history(results, charts.add),
         learning_curves(results, chosen, charts.add),
         predicted_latency(results, charts.add),
+        archive_sizes(results),
         sections.importance(results, charts.add),
         sections.stopped_early(results),
         sections.infeasible(results),
@@ -111,12 +112,16 @@ class Charts:
 def state(results: RunResults) -> Html:
     """Returns a notice where the search is not over."""
     done, wanted = len(results.searched), results.config.search.trials
-    if done >= wanted and not results.predicted_front:
+    predicted, estimated = results.predicted_front, results.estimated_front
+    if done >= wanted and not (predicted or estimated):
         return Html("")
     if done >= wanted:
         text = (
-            f"The latencies of {len(results.predicted_front)} networks of the front are only "
-            f"predicted ({PREDICTED})"
+            f"The latencies of {len(predicted)} networks of the front are only predicted "
+            f"({PREDICTED})"
+            if predicted
+            else f"The archives of {len(estimated)} networks of the front are only estimated "
+            f"({PREDICTED})"
         )
         text += "." if is_locked(results.run) else "; nas search --resume measures them."
     elif results.ending:

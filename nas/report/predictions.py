@@ -1,4 +1,7 @@
-"""Predictions: predicted latencies against measured ones, for every candidate that has both."""
+"""Predictions: guesses against what was found out, for every candidate that has both.
+
+Predicted latencies beside measured ones, estimated archives beside the files.
+"""
 
 from collections.abc import Callable, Sequence
 from html import escape
@@ -7,12 +10,14 @@ from math import log10
 import plotly.graph_objects as go
 
 from nas.evaluation.feasibility import latency_rules
-from nas.problem.formatting import milliseconds, percent
+from nas.problem.formatting import milliseconds, percent, scaled
 from nas.report.charts import BASELINE, FRONT, INFEASIBLE, KNEE, styled
 from nas.report.html import PREDICTED, Html, card, details, section, table, tag
 from nas.study.prediction_quality import (
+    ArchiveQuality,
     Compared,
     LatencyQuality,
+    archive_quality,
     latency_quality,
     violations_in_words,
 )
@@ -186,3 +191,43 @@ def quality_table(compared: Sequence[Compared]) -> Html:
 def budget_cell(each: Compared) -> str:
     prediction = "accepted" if each.accepted else "not accepted"
     return f"{prediction}, {'violates' if each.violates else 'kept'}"
+
+
+def archive_sizes(results: RunResults) -> Html:
+    """Returns how far estimates were off, with a row a network, the worst first."""
+    quality = archive_quality(results)
+    if not quality.compared:
+        return section("archives", tag("p", why_no_archive(quality)))
+    note = (
+        f"{len(quality.compared)} networks were estimated by the entropy of their weights and "
+        f"written afterwards; {quality.num_estimated} were only estimated, and stand in this "
+        f"report with {PREDICTED}. Files are written for the front, at the end; bounds are held "
+        "against the estimate until then."
+    )
+    assert quality.mape is not None
+    rows = [
+        (
+            each.trial.name,
+            scaled(each.estimated_bytes, "B"),
+            scaled(each.written_bytes, "B"),
+            f"{100 * each.error:+.2f} %",
+            scaled(each.trial.evaluation.values["size_bytes"], "B"),
+        )
+        for each in sorted(quality.compared, key=lambda each: -abs(each.error))
+    ]
+    head = ("network", "estimated", "file", "off by", "weights")
+    return section(
+        "archives",
+        tag("p", note, classes="quiet"),
+        tag("div", card("mean absolute error (MAPE)", percent(quality.mape)), classes="cards"),
+        table(head, rows, numbers=range(1, 5)),
+    )
+
+
+def why_no_archive(quality: ArchiveQuality) -> str:
+    if not quality.num_estimated:
+        return "The size of archives is no objective of this run, and in no constraint."
+    return (
+        f"The archives of {quality.num_estimated} networks are estimated ({PREDICTED}); none is "
+        "written yet. nas search --resume writes those of the final front."
+    )

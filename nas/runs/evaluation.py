@@ -7,6 +7,7 @@ from typing import Any, Literal
 from latency_models.devices import latency as latencies
 from latency_models.devices.latency import Latency
 from nas.problem.answers import Confusion, confusion_from_json, confusion_to_json
+from nas.problem.metrics import ARCHIVE_BYTES
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.schema import read_as
 
@@ -34,6 +35,8 @@ class Evaluation:
         known_networks: Measured networks of the run that the prediction could learn from.
         confusion: Its answers on the validation images; None where it was not trained, or by a
             hwnas that did not keep them.
+        estimated_archive_bytes: What its archive was estimated at, where it was written since and
+            ``values`` have the file's size; None where they have the estimate, or neither.
     """
 
     hash: str
@@ -48,6 +51,7 @@ class Evaluation:
     predicted: Latency | None = None
     known_networks: int = 0
     confusion: Confusion | None = None
+    estimated_archive_bytes: int | None = None
 
     @property
     def feasible(self) -> bool:
@@ -57,6 +61,17 @@ class Evaluation:
     def is_predicted(self) -> bool:
         """Whether its latency is only a prediction."""
         return self.latency is not None and self.latency.source == "predicted"
+
+    @property
+    def is_archive_estimated(self) -> bool:
+        """Whether the size of its archive is only an estimate."""
+        return ARCHIVE_BYTES in self.values and self.estimated_archive_bytes is None
+
+    @property
+    def unsure(self) -> frozenset[str]:
+        """The metrics whose value is only a prediction or an estimate."""
+        found = {"latency_ms": self.is_predicted, ARCHIVE_BYTES: self.is_archive_estimated}
+        return frozenset(name for name, holds in found.items() if holds)
 
 
 def evaluation_to_json(evaluation: Evaluation) -> dict[str, Any]:
@@ -70,6 +85,8 @@ def evaluation_to_json(evaluation: Evaluation) -> dict[str, Any]:
         del data["confusion"]
     else:
         data["confusion"] = confusion_to_json(evaluation.confusion)
+    if evaluation.estimated_archive_bytes is None:
+        del data["estimated_archive_bytes"]
     return data | {"accuracy_history": list(evaluation.accuracy_history)}
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from latency_models.devices.latency import Latency, MeasurementError, NotProfiledError
+from nas.evaluation.archive_size import archive_value, needs_archive
 from nas.evaluation.feasibility import (
     broken_rules,
     violations_of,
@@ -19,6 +20,7 @@ from nas.evaluation.feasibility import (
 )
 from nas.evaluation.instruments import needs_latency
 from nas.evaluation.latency import is_machines_fault
+from nas.problem.metrics import ARCHIVE_BYTES
 from nas.problem.records import RunConfig
 from nas.runs.evaluation import Evaluation
 from nas.runs.folder import RunFolder
@@ -161,7 +163,7 @@ def change_run(run: RunFolder, config: RunConfig, changed: Sequence[str], say: S
         UserError: If the change cannot be made; nothing was written then.
     """
     mend_journal(run.journal)
-    before = load_results(run.path)
+    before = with_archive_sizes(load_results(run.path), config)
     change = plan_change(before, config)
     for line in change.in_lines(before, changed):
         log.info("%s", line)
@@ -169,13 +171,39 @@ def change_run(run: RunFolder, config: RunConfig, changed: Sequence[str], say: S
     if run.journal.exists():
         rewrite_journal(run.journal, config, change.kept, change.hashes_again)
     shutil.rmtree(run.rungs, ignore_errors=True)  # they are of the old objectives and epochs
+    again = {trial.hash: trial.evaluation for trial, _ in change.again}
     for evaluation in list(run.evaluations()):
         key = evaluation.hash
         if key in change.kept:
             run.replace_evaluation(change.kept[key])
-        elif not is_unmeasured(config, evaluation):
+        elif is_unmeasured(config, evaluation):
+            run.replace_evaluation(again.get(key, evaluation))
+        else:
             run.superseded.mkdir(exist_ok=True)
             run.evaluation_file(key).replace(run.superseded / f"{key}.json")
+
+
+def with_archive_sizes(results: RunResults, config: RunConfig) -> RunResults:
+    """Returns results in which every network whose weights are here has the size of its archive.
+
+    A run that did not ask for it learns it from the weights, at no training's cost.
+    """
+    if not needs_archive(config):
+        return results
+    trials = tuple(
+        replace(trial, evaluation=replace(each, values={**each.values, **size}))
+        for trial in results.trials
+        for each in (trial.evaluation,)
+        for size in (archive_size(results, trial),)
+    )
+    return replace(results, trials=trials)
+
+
+def archive_size(results: RunResults, trial: TrialResult) -> dict[str, float]:
+    """Returns what a trial's archive is estimated at; nothing where it is known, or cannot be."""
+    if ARCHIVE_BYTES in trial.evaluation.values or not results.run.has_weights(trial.hash):
+        return {}
+    return archive_value(results.run.load_model(trial.hash))
 
 
 def is_unmeasured(config: RunConfig, evaluation: Evaluation) -> bool:

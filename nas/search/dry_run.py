@@ -13,6 +13,7 @@ from time import perf_counter
 
 from latency_models.devices.latency import DeviceBusyError, Latency
 from latency_models.measurement.measurer import KernelLatency
+from nas.archives.archive import archive_bytes
 from nas.evaluation.evaluator import Evaluator
 from nas.evaluation.instruments import (
     Instruments,
@@ -22,8 +23,10 @@ from nas.evaluation.instruments import (
     slowed_down,
 )
 from nas.evaluation.latency import NetworkTimer
-from nas.models.given import load_whole_setting
+from nas.models.folder import ModelInput, StoredModel
+from nas.models.given.setting import load_whole_setting
 from nas.problem.formatting import in_words, milliseconds
+from nas.problem.metrics import ARCHIVE_BYTES
 from nas.problem.records import RunConfig
 from nas.problem.run_file import RunFile, to_yaml
 from nas.problem.search_problem import Setting
@@ -35,6 +38,7 @@ from nas.training.candidate import LocalTraining
 from nas.training.checkpoints import FolderCheckpoints
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.graph import Graph
+from search_spaces.graphs.model import Model
 from search_spaces.space.architecture import graph_hash
 from search_spaces.space.space import Architecture
 from search_spaces.space.staged import count_architectures
@@ -96,8 +100,17 @@ def try_architecture(
         clock.note(f"{phase}: architecture {key}", seconds)
     if evaluation.predicted is not None:
         clock.done(f"latency model: predicted {milliseconds(evaluation.predicted.median_ms)}")
+    if ARCHIVE_BYTES in evaluation.values:
+        size = len(archive_bytes(undescribed(run.load_model(key))))
+        estimate = round(evaluation.values[ARCHIVE_BYTES])
+        clock.done(f"archive: {size:,} bytes, estimated at {estimate:,}")
     clock.done("files: weights and compiled network written and read back")
     return evaluation
+
+
+def undescribed(model: Model) -> StoredModel:
+    """Returns a network as it is kept, of which nothing is known beside it."""
+    return StoredModel("dry run", model, ModelInput(), None, {})
 
 
 @dataclass(frozen=True, slots=True)

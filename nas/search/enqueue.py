@@ -10,8 +10,7 @@ from pathlib import Path
 import optuna
 from optuna.trial import TrialState
 
-from nas.models.folder import read_architecture
-from nas.models.metadata import is_model_folder
+from nas.models.given.reading import is_one_model, read_architecture
 from nas.runs.folder import has_run
 from nas.study.names import ARCHITECTURE, ENQUEUED, HASH
 from nas.study.results import load_results
@@ -37,7 +36,7 @@ def architectures_at(path: Path) -> list[Architecture]:
         if not results.front:
             raise UserError(f"cannot enqueue {path}: {results.why_nothing}")
         return [results.run.load_architecture(trial.hash) for trial in results.front]
-    if is_model_folder(path):
+    if is_one_model(path):
         return [read_architecture(path)]
     files = sorted(path.glob("*.json")) if path.is_dir() else [path]
     if not files:

@@ -1,17 +1,36 @@
-"""Final front: what a run hands over is measured, however its latencies were found."""
+"""Final front: what a run hands over is measured and written, however its numbers were found."""
 
 import logging
 from collections.abc import Callable
 from dataclasses import replace
 
 from latency_models.devices.latency import DeviceBusyError, MeasurementError
+from nas.archives.archive import archive_bytes
+from nas.evaluation.archive_size import with_written
 from nas.evaluation.feasibility import with_measured
 from nas.evaluation.latency import LatencyMeasurer, is_machines_fault, patient_latency
 from nas.runs.evaluation import Evaluation
+from nas.runs.findings.trained import stored_trial
 from nas.study.results import RunResults, TrialResult
 from search_spaces.graphs.errors import UnsupportedOperatorError
 
 log = logging.getLogger("nas.search")
+
+
+def settle_front(
+    read_results: Callable[[], RunResults],
+    measurer: LatencyMeasurer,
+    is_stopping: Callable[[], bool] = lambda: False,
+) -> None:
+    """Measures and archives the front until none of its numbers is a prediction or an estimate.
+
+    Raises: as `measure_front`.
+    """
+    while True:
+        measure_front(read_results, measurer, is_stopping)
+        archive_front(read_results, is_stopping)
+        if is_stopping() or not read_results().predicted_front:
+            return
 
 
 def measure_front(
@@ -51,6 +70,32 @@ def measure_front(
             trial.evaluation.values["latency_ms"],
             evaluation.reason or f"measured {evaluation.values['latency_ms']:.4g} ms",
             len(predicted) - 1,
+        )
+
+
+def archive_front(
+    read_results: Callable[[], RunResults], is_stopping: Callable[[], bool] = lambda: False
+) -> None:
+    """Finds out the true size of the archives of the front, one by one, as of its latencies.
+
+    The files themselves are for ``nas export``; networks whose weights are gone, or are on another
+    machine, keep their estimate.
+    """
+    while not is_stopping():
+        results = read_results()
+        estimated = results.estimated_front
+        if not estimated:
+            return
+        trial = estimated[0]
+        size = len(archive_bytes(stored_trial(results, trial)))
+        evaluation = with_written(results.config, trial.evaluation, size)
+        results.run.replace_evaluation(evaluation)
+        log.info(
+            "the archive of %s was estimated at %d bytes, and has %d; %d more to write",
+            trial.name,
+            evaluation.estimated_archive_bytes,
+            size,
+            len(estimated) - 1,
         )
 
 

@@ -1,9 +1,9 @@
 """Kept weights: which trained weights stay on disk, as ``search.keep_weights`` asks.
 
 With ``front`` the weights of a network go once nothing can bring it to the front: it is not
-feasible, or one that is told, and whose latency is no mere prediction, dominates it. A predicted
-latency may turn out wrong, so what only predicted networks dominate stays until the front is
-measured. What is known of a network stays in any case.
+feasible, or one that is told, and whose numbers are no mere predictions, dominates it. A predicted
+latency or an estimated archive may turn out wrong, so what only such networks dominate stays until
+the front is measured and written. What is known of a network stays in any case.
 """
 
 import logging
@@ -62,7 +62,7 @@ def superfluous(evaluations: Iterable[Evaluation], metrics: Sequence[Metric]) ->
     feasible = [each for each in every if each.feasible and names <= each.values.keys()]
     rows = [[each.values[metric.name] for metric in metrics] for each in feasible]
     points = losses(np.array(rows, dtype=np.float64), metrics)
-    settled = points[[not each.is_predicted for each in feasible]]
+    settled = points[[not each.unsure for each in feasible]]
     gone = {each.hash for each in every if not each.feasible}
     for each, own in zip(feasible, points, strict=True):
         if ((settled <= own).all(axis=1) & (settled < own).any(axis=1)).any():

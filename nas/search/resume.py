@@ -22,7 +22,7 @@ from latency_models.devices.device import get_device
 from latency_models.devices.host import cpu_name
 from nas.evaluation.free_rules import FreeRules
 from nas.evaluation.instruments import needs_latency
-from nas.models.given import given_models
+from nas.models.given.setting import given_models
 from nas.problem import yaml_text
 from nas.problem.data_paths import is_path
 from nas.problem.records import RunConfig

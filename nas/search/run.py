@@ -21,7 +21,7 @@ from nas.evaluation.instruments import Instruments, slowed_down
 from nas.evaluation.kernel_table import KernelTable, KernelTimer
 from nas.evaluation.latency import patient_latency
 from nas.evaluation.place import LocalPlace, OpenPlace, Place
-from nas.models.given import check_same_models, check_taught, note_models
+from nas.models.given.setting import check_same_models, check_taught, note_models
 from nas.problem.data_paths import with_absolute_paths
 from nas.problem.records import RunConfig
 from nas.problem.run_file import RunFile, read_run_file, to_yaml
@@ -41,7 +41,7 @@ from nas.search.checks import (
 from nas.search.endings import logging_to, naming_lost_storage
 from nas.search.enqueue import enqueue as enqueue_all
 from nas.search.enqueue import fitted
-from nas.search.final_front import measure_front
+from nas.search.final_front import settle_front
 from nas.search.kept_weights import KeptWeights
 from nas.search.loop import OnProgress, Progress, SearchLoop, ignore_notice, ignore_progress
 from nas.search.proposals.dominated_genes import ReplacingSampler, UselessGenes, why_not
@@ -248,7 +248,7 @@ def carry_out(
     gate: Gate,
     model: Predictor | None,
 ) -> RunResults:
-    """Searches until all is evaluated, measures the front, and returns what was found.
+    """Searches until all is evaluated, settles the front, and returns what was found.
 
     Raises:
         UserError: If not one architecture that may be evaluated was found.
@@ -267,7 +267,7 @@ def carry_out(
     with stopping_gently(loop.stop, loop.notify, doing, timeout, opened.hurry):
         measure_the_unmeasured(loop.run, loop.config, latency, loop.stop.is_set)
         loop.run_all()
-        measure_front(read_results, opened.measurer, loop.stop.is_set)
+        settle_front(read_results, opened.measurer, loop.stop.is_set)
     weights.tidy(read_results())
     if loop.config.search.storage is not None:
         publish_measured(read_results(), loop.study)

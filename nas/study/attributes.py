@@ -65,7 +65,7 @@ def evaluation_of(run: RunFolder, trial: FrozenTrial) -> Evaluation | None:
     filed, carried = run.load_evaluation(trial.user_attrs[HASH]), carried_evaluation(trial)
     if filed is None or carried is None:
         return filed or carried
-    return filed if carried.is_predicted and not filed.is_predicted else carried
+    return filed if carried.unsure - filed.unsure else carried
 
 
 def carried_evaluation(trial: FrozenTrial) -> Evaluation | None:

@@ -1,4 +1,7 @@
-"""Latency quality: how far a run's predicted latencies were off, where it measured them too."""
+"""Prediction quality: how far a run's guesses were off, where it found out the truth too.
+
+That is latencies, predicted and then measured, and archives, estimated and then written.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +11,7 @@ import numpy as np
 from latency_models.devices.latency import Latency
 from nas.evaluation.feasibility import excess, latency_rules
 from nas.problem.formatting import percent
+from nas.problem.metrics import ARCHIVE_BYTES
 from nas.study.results import RunResults, TrialResult
 
 CLOSE = 0.1  # share by which a close prediction is off at most
@@ -141,3 +145,60 @@ def violations_in_words(quality: LatencyQuality) -> str:
         f"{quality.num_violating} of {quality.num_accepted} accepted by prediction violate the "
         f"budget when measured ({percent(quality.violation_rate)})"
     )
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedArchive:
+    """A candidate whose archive was estimated, and written afterwards."""
+
+    trial: TrialResult
+    estimated_bytes: int
+    written_bytes: int
+
+    @property
+    def error(self) -> float:
+        """The estimate less the file, as a share of the file."""
+        return self.estimated_bytes / self.written_bytes - 1
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveQuality:
+    """What became of a run's estimated sizes.
+
+    Attributes:
+        num_estimated: Candidates whose archive was only estimated.
+        compared: Those that were written after they were estimated.
+    """
+
+    num_estimated: int
+    compared: tuple[ComparedArchive, ...]
+
+    @property
+    def mape(self) -> float | None:
+        """Mean absolute error as a share of the files; None where none was written."""
+        return mean([abs(each.error) for each in self.compared])
+
+
+def archive_quality(results: RunResults) -> ArchiveQuality:
+    """Returns how the run's estimates compare with its files."""
+    compared = []
+    for trial in results.trials:
+        estimated = trial.evaluation.estimated_archive_bytes
+        if estimated is not None:
+            written = round(trial.evaluation.values[ARCHIVE_BYTES])
+            compared.append(ComparedArchive(trial, estimated, written))
+    estimated_only = sum(trial.evaluation.is_archive_estimated for trial in results.trials)
+    return ArchiveQuality(estimated_only, tuple(compared))
+
+
+def archives_in_one_line(quality: ArchiveQuality) -> str:
+    """Returns the quality in words.
+
+    >>> archives_in_one_line(ArchiveQuality(4, ()))
+    'archive sizes: 4 only estimated, 0 written'
+    """
+    written = len(quality.compared)
+    line = f"archive sizes: {quality.num_estimated} only estimated, {written} written"
+    if quality.mape is not None:
+        line += f"; estimates are off by {percent(quality.mape)} on average"
+    return line

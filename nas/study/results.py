@@ -131,6 +131,17 @@ class RunResults:
         """The networks of the front whose latency is not measured, but should be."""
         return tuple(trial for trial in self.front if trial.evaluation.is_predicted)
 
+    @property
+    def estimated_front(self) -> tuple[TrialResult, ...]:
+        """The networks of the front whose archive is only estimated; their weights are here."""
+        return tuple(
+            trial
+            for trial in self.front
+            if trial.evaluation.is_archive_estimated
+            and trial.hash not in self.run.elsewhere
+            and self.run.has_weights(trial.hash)
+        )
+
     def points(self, trials: Sequence[TrialResult]) -> Points:
         """Returns the objective values of ``trials``, a row each."""
         rows = [[trial.evaluation.values[m.name] for m in self.metrics] for trial in trials]

@@ -17,7 +17,7 @@ from nas.problem.formatting import duration
 
 if TYPE_CHECKING:
     from nas.compression.running.recipe import RecipeFile
-    from nas.compression.running.records import StepRecord
+    from nas.compression.running.records import Standing, StepRecord
     from nas.compression.running.rehearsal import PlannedStep
     from nas.compression.running.start import Start
 
@@ -26,8 +26,8 @@ def compress_command(
     model: Annotated[
         str,
         typer.Argument(
-            help="Model folder (of nas import, an export or a compression), run folder, or the "
-            "name of a published network that the recipe trains first."
+            help="Model folder (of nas import, an export or a compression), archive (*.hwz), run "
+            "folder, or the name of a published network that the recipe trains first."
         ),
     ],
     recipe: Annotated[
@@ -86,6 +86,8 @@ def compress_command(
         sys.exit(1)
     print_steps(records)
     console.print(f"result: {folder.result}")
+    for archive in folder.archives:
+        console.print(f"archive: {archive}")
     if folder.export.exists():
         console.print(f"files: {folder.export}")
     console.print(f"report: {write_compression_report(folder)}")
@@ -173,7 +175,7 @@ def print_steps(records: "Sequence[StepRecord]") -> None:
     """Prints what networks were worth after each step."""
     made = table(
         *("step", ">validation accuracy", ">test accuracy", ">latency", ">parameters"),
-        *(">MACs", ">weights", ""),
+        *(">MACs", ">weights", ">archive", ""),
     )
     for record in records:
         found = record.standing
@@ -187,12 +189,19 @@ def print_steps(records: "Sequence[StepRecord]") -> None:
             metric("params", found.params),
             metric("macs", found.macs),
             metric("size_bytes", found.bytes),
+            archive_size(found),
             remark(record),
         )
     console.print(made)
     for why in dict.fromkeys(record.standing.not_measured for record in records):
         if why:
             console.print(f"not timed: {why}", style="yellow")
+
+
+def archive_size(found: "Standing") -> str:
+    """Returns what a network takes as an archive, marked where no step wrote it."""
+    mark = "~" if found.archive_bytes is not None and not found.is_archived else ""
+    return mark + metric("archive_bytes", found.archive_bytes)
 
 
 def remark(record: "StepRecord") -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -28,10 +28,12 @@ def within(least: int, most: int | None = None) -> Check:
 
 
 ArchitecturePath = Annotated[
-    Path, typer.Argument(help="Architecture file (JSON), model folder or export.")
+    Path, typer.Argument(help="Architecture file (JSON), model folder, export or archive.")
 ]
 RunPath = Annotated[Path, typer.Argument(help="Run folder, e.g. runs/digits.")]
-SubjectPath = Annotated[Path, typer.Argument(help="Run folder, model folder or export.")]
+SubjectPath = Annotated[
+    Path, typer.Argument(help="Run folder, model folder, export or archive (*.hwz).")
+]
 Pick = Annotated[
     str,
     typer.Option(
@@ -72,6 +74,10 @@ Batch = Annotated[
         help="Images that the ONNX file takes at once; any number by default.",
         callback=within(1),
     ),
+]
+Coder = Annotated[
+    Literal["ans", "huffman"],
+    typer.Option("--entropy", help="What codes an archive; huffman as in Deep Compression."),
 ]
 Measure = Annotated[
     bool, typer.Option("--measure/--no-measure", help="Time the files on the device.")

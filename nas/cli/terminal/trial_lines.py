@@ -33,7 +33,7 @@ class TrialLines:
         from nas.study.stopping import why_unfinished
 
         evaluation = progress.evaluation
-        marks = {"latency_ms": "~"} if evaluation.is_predicted else {}
+        marks = dict.fromkeys(evaluation.unsure, "~")
         values = {
             name: marks.get(name, "") + metric(name, value)
             for name, value in evaluation.values.items()

@@ -6,7 +6,7 @@ from typing import Any
 
 from nas.compression.report.charts import curves_chart, layers_chart, scales_chart, way_chart
 from nas.compression.running.folder import CompressionFolder
-from nas.compression.running.records import LayerChange, StepRecord
+from nas.compression.running.records import LayerChange, Standing, StepRecord
 from nas.compression.running.summary import bought, records_of, result_of
 from nas.problem.answers import wilson
 from nas.problem.formatting import duration, interval_in_words, milliseconds, percent, scaled
@@ -14,6 +14,7 @@ from nas.report.html import Html, card, details, facts, html, join, table, tag
 from nas.report.page import Charts, document
 from nas.runs.files import write_whole
 
+ESTIMATED = "~"  # before the size of an archive that nobody wrote
 TITLES = {
     "steps": "Steps",
     "way": "Accuracy and cost",
@@ -47,8 +48,8 @@ def compression_html(folder: CompressionFolder) -> str:
     body = join(
         tag("header", tag("h1", name), opening(about, records, kept)),
         tag("nav", *(Html(f'<a href="#{key}">{html(text)}</a>') for key, text in TITLES.items())),
-        headline(original, kept),
-        part("steps", steps_table(records, kept)),
+        headline(original, kept, archived(records)),
+        part("steps", steps_table(records, kept), steps_note(records)),
         part("way", charts.add(way_chart(records, original, kept)), way_note(records)),
         part("layers", *layer_parts(records)),
         part("alone", *alone_parts(alone, charts)),
@@ -81,7 +82,13 @@ def opening(about: dict[str, Any], records: Sequence[StepRecord], kept: StepReco
     return tag("p", text, classes="quiet")
 
 
-def headline(original: StepRecord, kept: StepRecord) -> Html:
+def archived(records: Sequence[StepRecord]) -> StepRecord | None:
+    """Returns the last step that wrote an archive, if one did."""
+    found = [record for record in records if record.figures.get("archive_bytes") is not None]
+    return found[-1] if found else None
+
+
+def headline(original: StepRecord, kept: StepRecord, archive: StepRecord | None) -> Html:
     """Returns the result's numbers beside the original's."""
     before, after = original.standing, kept.standing
     times = bought(original, kept)
@@ -122,6 +129,9 @@ def headline(original: StepRecord, kept: StepRecord) -> Html:
         one, other = getattr(after, name), getattr(before, name)
         note = f"{times_less(times[name])} ({scaled(other, unit)})"
         cards.append(card(title, scaled(one, unit), note))
+    if archive is not None:
+        size, ratio = archive.figures["archive_bytes"], archive.figures["ratio"]
+        cards.append(card("archive", scaled(size, "B"), f"{ratio:.1f}x less than float32"))
     return tag("div", *cards, classes="cards")
 
 
@@ -136,11 +146,21 @@ def times_less(ratio: float) -> str:
 def steps_table(records: Sequence[StepRecord], kept: StepRecord) -> Html:
     head = (
         *("step", "what it did", "validation accuracy", "test accuracy", "latency", "parameters"),
-        *("MACs", "weights", "took"),
+        *("MACs", "weights", "archive", "took"),
     )
     rows = [step_row(record) for record in records]
     marked = [kept.number]
-    return table(head, rows, numbers=range(2, 9), wide=1, marked=marked)
+    return table(head, rows, numbers=range(2, 10), wide=1, marked=marked)
+
+
+def steps_note(records: Sequence[StepRecord]) -> Html:
+    if not any(record.standing.archive_bytes is not None for record in records):
+        return Html("")
+    text = (
+        f"Archive: bytes on disk as one file (*.hwz), every weight exact; {ESTIMATED} is "
+        "estimated from the entropy of the weights, where no step wrote it."
+    )
+    return tag("p", text, classes="quiet")
 
 
 def step_row(record: StepRecord) -> tuple[object, ...]:
@@ -158,8 +178,16 @@ def step_row(record: StepRecord) -> tuple[object, ...]:
         scaled(found.params),
         scaled(found.macs),
         scaled(found.bytes, "B"),
+        archive_size(found),
         duration(record.seconds) if record.seconds else "",
     )
+
+
+def archive_size(found: Standing) -> str:
+    """Returns what a network takes as an archive, marked where that is estimated."""
+    if found.archive_bytes is None:
+        return "-"
+    return f"{'' if found.is_archived else ESTIMATED}{scaled(found.archive_bytes, 'B')}"
 
 
 def way_note(records: Sequence[StepRecord]) -> Html:

@@ -4,10 +4,13 @@ import hashlib
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from latency_models.devices.device import get_device
 from latency_models.devices.latency import Latency
 from latency_models.devices.lock import making_way
+from nas.archives.archive import read_archive, write_archive
+from nas.archives.forms import Entropy
 from nas.compression.running.folder import CompressionFolder
 from nas.compression.running.recipe import RecipeStep
 from nas.compression.running.step_setting import StepSetting
@@ -15,6 +18,7 @@ from nas.compression.running.watch import CompressionWatch, EpochDone, TimeLeft
 from nas.export.formats import Measurers
 from nas.export.network import network_of_model
 from nas.export.write import ExportReport, ship
+from nas.models.folder import fingerprint
 from nas.problem.records import TrainingConfig
 from nas.training.checkpoints import FolderCheckpoints
 from nas.training.loop import EpochReport, TrainingResult, go_on, train
@@ -129,7 +133,9 @@ class RunBench(StepSetting):
             self._times[key] = measurers.open(runtime).latency(model)
         return self._times[key]
 
-    def export(self, model: Model, formats: tuple[str, ...], batch: int | None) -> ExportReport:
+    def export(
+        self, model: Model, formats: tuple[str, ...], batch: int | None, entropy: Entropy
+    ) -> ExportReport:
         title = self.recipe.name if self.step is None else self.step.title
         source = {"from": "compression", "recipe": self.recipe.name}
         stored = self.start.stored_as(self.recipe.name, model, source)
@@ -140,8 +146,16 @@ class RunBench(StepSetting):
             self.start.examples,
             measure=self.measurers is not None,
             batch=batch,
+            entropy=entropy,
             say=lambda text: self.watch.on_step(f"{title}: {text}"),
         )
+
+    def archive(self, model: Model, entropy: Entropy, file: str) -> Path:
+        source = {"from": "compression", "recipe": self.recipe.name}
+        place = self.folder.path / file
+        write_archive(place, self.start.stored_as(self.recipe.name, model, source), entropy)
+        assert fingerprint(read_archive(place).model) == fingerprint(model), place
+        return place
 
     def say(self, text: str) -> None:
         self.watch.say(text)

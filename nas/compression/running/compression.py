@@ -9,6 +9,7 @@ from nas.compression.running.records import StepRecord
 from nas.compression.running.start import Start
 from nas.compression.running.summary import result_of
 from nas.compression.running.watch import CompressionWatch
+from nas.compression.steps.registry import WRITERS
 from nas.models.folder import read_model
 from search_spaces.graphs.model import Model
 
@@ -49,7 +50,7 @@ class Compression:
     def made(self, record: StepRecord) -> StepRecord:
         """Returns the step that made the network there is after ``record``."""
         before = (each for each in reversed(self.records[: record.number + 1]) if each.made_one)
-        return next(each for each in before if record.name != "export" or each.is_kept)
+        return next(each for each in before if record.name not in WRITERS or each.is_kept)
 
     def model_of(self, record: StepRecord) -> Model:
         """Returns the network after a step that was run, or left out."""

@@ -7,6 +7,7 @@ steps/NN-NAME/       the network after a step, a model folder; steps/NN-NAME.jso
 checkpoints/         of the training under way
 result/              the network it ends with, a model folder
 export/              its files, where the recipe has the step
+model.hwz            it as an archive, where the recipe has the step
 summary.json, report.html
 """
 
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.compression.running.records import StepRecord, from_json, to_json
+from nas.models.given.reading import SUFFIX
 from nas.problem.addresses import argument
 from nas.runs.files import read_json, write_json, write_whole
 from nas.runs.provenance import machine, versions
@@ -65,6 +67,11 @@ class CompressionFolder:
     @property
     def export(self) -> Path:
         return self.path / "export"
+
+    @property
+    def archives(self) -> tuple[Path, ...]:
+        """The files of the steps ``archive`` that are over."""
+        return tuple(sorted(self.path.glob(f"*{SUFFIX}")))
 
     @property
     def checkpoints(self) -> Path:

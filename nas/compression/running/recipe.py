@@ -13,6 +13,7 @@ from pydantic import (
 )
 
 from nas.compression.running.step_files import StepItem, chosen, merged, one_key, to_step
+from nas.compression.steps.archive import ArchiveFile
 from nas.compression.steps.registry import STEPS
 from nas.compression.stop import Drop, StopRules
 from nas.compression.workbench import CompressionStep
@@ -88,6 +89,17 @@ def some(steps: tuple[Any, ...]) -> tuple[Any, ...]:
     return steps
 
 
+def distinct_files(steps: Sequence[Any]) -> None:
+    """Raises UserError if two steps write archives of one name."""
+    archives = [given for name, given in map(chosen, steps) if name == ArchiveFile.name]
+    files = [getattr(given, "file") for given in archives]  # noqa: B009  (made at run time)
+    if twice := [file for file in files if files.count(file) > 1]:
+        raise UserError(
+            f"archives of one recipe must have names of their own, got {twice[0]!r} twice; give "
+            "one of the steps another 'file'"
+        )
+
+
 class RecipeFile(Strict):
     """A recipe: steps from a trained network to a smaller and faster one."""
 
@@ -112,6 +124,7 @@ class RecipeFile(Strict):
                 merged(to_record(TrainingConfig, self.training), given)
             except UserError as error:
                 raise UserError(f"steps.{number}.{name}: {error}") from None
+        distinct_files(self.steps)
         return self
 
     def recipe_steps(self) -> tuple[RecipeStep, ...]:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from nas.compression.layer_curves import LayerCurve
+from nas.compression.steps.registry import WRITERS
 from nas.compression.workbench import Histogram, LayerNote, LearningCurve
 from search_spaces.graphs.cost import MACS, count_node_params
 from search_spaces.graphs.graph import Graph
@@ -24,6 +25,8 @@ class Standing:
         num_validation, num_test: How many images the accuracies are of.
         latency: As `latency_models.devices.latency.to_json` has it; None where it was not timed.
         not_measured: Why there is no latency; "" where there is one.
+        archive_bytes: What it takes as an archive; None of records older than those.
+        is_archived: Whether such a file was written; else its size is estimated.
     """
 
     accuracy: float
@@ -36,6 +39,8 @@ class Standing:
     num_test: int
     latency: Mapping[str, Any] | None = None
     not_measured: str = ""
+    archive_bytes: int | None = None
+    is_archived: bool = False
 
     @property
     def latency_ms(self) -> float | None:
@@ -46,7 +51,8 @@ class Standing:
         """What constraints are held against, by the name of the metric."""
         costs = {"params": self.params, "macs": self.macs, "size_bytes": self.bytes}
         found: dict[str, float] = {**costs, **self.scores, "accuracy": self.accuracy}
-        return found | ({} if self.latency_ms is None else {"latency_ms": self.latency_ms})
+        known = {"latency_ms": self.latency_ms, "archive_bytes": self.archive_bytes}
+        return found | {name: value for name, value in known.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +97,7 @@ class StepRecord:
     @property
     def made_one(self) -> bool:
         """Whether it made a network of its own."""
-        return not self.skipped and self.name != "export"
+        return not self.skipped and self.name not in WRITERS
 
     @property
     def title(self) -> str:

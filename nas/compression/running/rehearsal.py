@@ -7,10 +7,12 @@ cut, a network that does not fit in memory.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from time import perf_counter
 
 import torch
 
+from nas.archives.forms import Entropy
 from nas.compression.running.recipe import CompressionRecipe, RecipeStep
 from nas.compression.running.start import Start
 from nas.compression.running.step_setting import StepSetting
@@ -97,7 +99,12 @@ class RehearsalBench(StepSetting):
     def latency_ms(self, model: Model) -> float | None:
         return None
 
-    def export(self, model: Model, formats: tuple[str, ...], batch: int | None) -> ExportReport:
+    def export(
+        self, model: Model, formats: tuple[str, ...], batch: int | None, entropy: Entropy
+    ) -> ExportReport:
+        raise AssertionError("a rehearsal writes no file")
+
+    def archive(self, model: Model, entropy: Entropy, file: str) -> Path:
         raise AssertionError("a rehearsal writes no file")
 
     def say(self, text: str) -> None:

@@ -15,6 +15,7 @@ from nas.compression.running.start import Start
 from nas.compression.running.summary import write_summary
 from nas.compression.running.watch import CompressionWatch, TimeLeft
 from nas.compression.running.worth import standing_of, time_again
+from nas.compression.steps.registry import WRITERS
 from nas.compression.stop import unknown
 from nas.export.formats import Measurers
 from nas.models.folder import write_model
@@ -107,7 +108,7 @@ def why_left_out(run: Compression, step: RecipeStep) -> str:
     if not run.has_original:
         return ""
     last, original, stop = run.records[-1], run.original, run.bench.recipe.stop
-    if step.name == "export":
+    if step.name in WRITERS:
         return ""
     if broken := next((record for record in run.records if record.is_kept is False), None):
         return f"accuracy had fallen too far after {broken.title}"
@@ -139,13 +140,15 @@ def run_step(run: Compression, step: RecipeStep) -> StepRecord:
     """Runs a step on the network as it is, and keeps what it made."""
     begun, bench = perf_counter(), run.bench
     bench.set_to(step)
-    if step.name == "export":
+    if step.name in WRITERS:
         settle(run)
         run.current = run.model_of(run.kept)
     before = run.current
     made = step.step.run(before, bench)
     standing = standing_of(run, made.model) if made.model is not before else run.kept.standing
-    if step.name != "export":
+    if (size := made.figures.get("archive_bytes")) is not None:
+        standing = replace(standing, archive_bytes=size, is_archived=True)
+    if step.name not in WRITERS:
         source = {"from": "compression", "recipe": bench.recipe.name, "step": step.title}
         name = f"{run.start.stored.name} {step.title}"[:200]
         place = run.folder.model_of(step.number, step.name)
@@ -166,9 +169,7 @@ def run_step(run: Compression, step: RecipeStep) -> StepRecord:
         made.figures,
         made.layer_curves,
     )
-    if step.name == "export":
-        return replace(record, is_kept=True)
-    if not run.has_original:
+    if step.name in WRITERS or not run.has_original:
         return replace(record, is_kept=True)
     return replace(record, is_kept=judged(run, record) if step.step.holds_accuracy else None)
 

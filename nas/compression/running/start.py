@@ -13,7 +13,8 @@ from nas.data.class_weights import class_weights
 from nas.data.splits import Normalization, Splits
 from nas.data.tensors import TensorSplits, training_device
 from nas.models.examples import examples_of
-from nas.models.folder import ModelInput, StoredModel, fingerprint, read_model
+from nas.models.folder import ModelInput, StoredModel, fingerprint
+from nas.models.given.reading import is_archive, read_model
 from nas.nn.interpreter import to_model
 from nas.problem.search_problem import Examples, load_splits
 from nas.runs.folder import has_run
@@ -66,8 +67,8 @@ def load_start(given: str, recipe: CompressionRecipe, pick: str | None = None) -
     """Returns what a compression begins with.
 
     Args:
-        given: A model folder (of an import, an export or a compression), a run folder, or the
-            name of a published network.
+        given: A model folder (of an import, an export or a compression), an archive, a run
+            folder, or the name of a published network.
         pick: Of a run: which network; the knee by default.
 
     Raises:
@@ -79,7 +80,7 @@ def load_start(given: str, recipe: CompressionRecipe, pick: str | None = None) -
         stored = picked(path, pick or "knee")
     elif pick is not None:
         raise UserError(f"--pick is for run folders, {given} is none; leave it out")
-    elif path.is_dir():
+    elif path.is_dir() or is_archive(path):
         stored = read_model(path)
     elif given in NETWORKS:
         stored, is_trained = published(given, recipe), False
@@ -101,13 +102,14 @@ def load_start(given: str, recipe: CompressionRecipe, pick: str | None = None) -
 def no_network(given: str, path: Path) -> UserError:
     if path.is_file():
         return UserError(
-            f"{given} must be a folder, got a file; of an ONNX file make one with 'nas import "
-            f"{given} --to FOLDER'"
+            f"{given} must be a folder or an archive, got another file; of an ONNX file make a "
+            f"folder with 'nas import {given} --to FOLDER'"
         )
     near = get_close_matches(given, NETWORKS, 1)
     hint = f"did you mean {near[0]!r}?" if near else "see nas networks"
     return UserError(
-        f"{given} must be a model folder, a run folder or a published network, and is none; {hint}"
+        f"{given} must be a model folder, an archive, a run folder or a published network, and "
+        f"is none; {hint}"
     )
 
 

@@ -5,8 +5,10 @@ from typing import Any
 
 from latency_models.devices import latency as latencies
 from latency_models.devices.latency import DeviceBusyError
+from nas.archives.estimate import estimated_bytes
 from nas.compression.running.compression import Compression
 from nas.compression.running.records import Standing
+from nas.compression.steps.registry import WRITERS
 from nas.compression.stop import StopRules
 from nas.training.accuracy import accuracy, confusion
 from search_spaces.graphs.cost import network_cost
@@ -29,6 +31,7 @@ def standing_of(run: Compression, model: Model) -> Standing:
         num_test=len(tensors.test),
         latency=latency,
         not_measured=why,
+        archive_bytes=estimated_bytes(model),
     )
 
 
@@ -64,7 +67,7 @@ def time_again(run: Compression) -> None:
         if standing.latency is not None or run.bench.measurers is None:
             continue
         run.busy = ""
-        found, why = timed(run, run.model_of(run.kept if record.name == "export" else record))
+        found, why = timed(run, run.model_of(run.kept if record.name in WRITERS else record))
         standing = replace(standing, latency=found, not_measured=why)
         run.records[index] = replace(record, standing=standing)
         run.folder.save_record(run.records[index])

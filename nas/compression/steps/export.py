@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from latency_models.devices.latency import Latency
+from nas.archives.forms import Entropy
 from nas.compression.workbench import LayerNote, Made, Workbench
-from nas.export.formats import FORMATS, check_compiler, get_formats
+from nas.export.formats import USUAL_FORMATS, check_compiler, get_formats
 from nas.problem.formatting import milliseconds, scaled
 from nas.problem.validation import Listed
 from search_spaces.graphs.errors import UserError
@@ -18,12 +19,14 @@ class ExportFiles:
     """Files as ``nas export`` writes them.
 
     Attributes:
-        formats: Which; all by default.
+        formats: Which; all but the archive by default.
         batch: Images that the ONNX file takes at once; None takes any number.
+        entropy: What codes the symbols of an archive.
     """
 
-    formats: Listed[str] = tuple(FORMATS)
+    formats: Listed[str] = USUAL_FORMATS
     batch: int | None = None
+    entropy: Entropy = "ans"
     name: ClassVar[str] = "export"
     compresses: ClassVar[bool] = False
     holds_accuracy: ClassVar[bool] = False
@@ -39,7 +42,7 @@ class ExportFiles:
             check_compiler()
         if bench.is_rehearsal:
             return Made(model, f"files: {', '.join(self.formats)}")
-        report = bench.export(model, self.formats, self.batch)
+        report = bench.export(model, self.formats, self.batch, self.entropy)
         files = [
             f"{name} {scaled(size, 'B')}{time_of(name, report.latencies)}"
             for name, size in report.sizes.items()

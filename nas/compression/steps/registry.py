@@ -1,5 +1,6 @@
 """Registry of steps: a new one is one file with a frozen record, and one row here."""
 
+from nas.compression.steps.archive import ArchiveFile
 from nas.compression.steps.distill import Distill
 from nas.compression.steps.export import ExportFiles
 from nas.compression.steps.factorise import Factorise
@@ -26,6 +27,9 @@ STEPS: dict[str, type[CompressionStep]] = {
         Distill,
         Share,
         Quantization,
+        ArchiveFile,
         ExportFiles,
     )
 }
+# Steps that write files of the last network that kept its accuracy, and make none.
+WRITERS = frozenset({ArchiveFile.name, ExportFiles.name})

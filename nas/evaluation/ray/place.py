@@ -33,7 +33,7 @@ from nas.evaluation.ray.trainable import (
 from nas.evaluation.ray.training import TuneTraining
 from nas.evaluation.ray.tune import TuneRun
 from nas.evaluation.workers import ATTEMPTS, WorkerLostError, give_up
-from nas.models.given import load_whole_setting
+from nas.models.given.setting import load_whole_setting
 from nas.problem.records import RunConfig
 from nas.problem.search_problem import Setting
 from nas.runs.activity import ActivityLog

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nas.problem.answers import Confusion, confusion_to_json, wilson
-from nas.problem.metrics import QUALITIES
+from nas.problem.metrics import ARCHIVE_BYTES, QUALITIES
 from nas.runs.certainty import num_images
 from nas.study.results import RunResults, TrialResult
 
@@ -52,6 +52,10 @@ def row(results: RunResults, trial: TrialResult, picks: dict[str, str]) -> dict[
         data["latency_source"] = evaluation.latency.source
     if evaluation.predicted is not None:
         data["predicted_latency_ms"] = evaluation.predicted.median_ms
+    if ARCHIVE_BYTES in evaluation.values:
+        estimated = evaluation.estimated_archive_bytes
+        data["archive_source"] = "estimated" if estimated is None else "written"
+        data |= {} if estimated is None else {"estimated_archive_bytes": estimated}
     found = {metric.name: results.interval(trial, metric) for metric in QUALITIES}
     known = {name: [each.low, each.high] for name, each in found.items() if each}
     return data | ({"intervals": known} if known else {})

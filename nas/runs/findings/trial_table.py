@@ -4,7 +4,8 @@ import csv
 from collections.abc import Iterator
 from typing import IO
 
-from nas.problem.metrics import METRICS
+from nas.problem.metrics import ARCHIVE_BYTES, METRICS
+from nas.runs.evaluation import Evaluation
 from nas.runs.findings.front import PICKS
 from nas.study.results import RunResults, TrialResult
 
@@ -49,12 +50,23 @@ def trial_rows(results: RunResults) -> Iterator[dict[str, Cell]]:
             "latency_spread_ms": latency.spread_ms if latency else None,
             "latency_source": latency.source if latency else None,
             "predicted_latency_ms": predicted.median_ms if predicted else None,
+            **archive_cells(evaluation, known),
             "epochs": evaluation.epochs,
             "accuracy_by_epoch": " ".join(map(repr, evaluation.accuracy_history)),
             **{f"{phase}_s": evaluation.seconds.get(phase) for phase in phases},
             "repeats": " ".join(map(str, trial.repeats)),
             **genes_of(trial),
         }
+
+
+def archive_cells(evaluation: Evaluation, known: set[str]) -> dict[str, Cell]:
+    """Returns what the archive was estimated at, in a run that knows sizes of archives."""
+    if ARCHIVE_BYTES not in known:
+        return {}
+    estimate = evaluation.estimated_archive_bytes
+    if estimate is None and ARCHIVE_BYTES in evaluation.values:
+        estimate = round(evaluation.values[ARCHIVE_BYTES])
+    return {"estimated_archive_bytes": estimate}
 
 
 def genes_of(trial: TrialResult) -> dict[str, Cell]:

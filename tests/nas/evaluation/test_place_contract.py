@@ -13,7 +13,7 @@ from nas.evaluation.place import LocalPlace, Place
 from nas.evaluation.ray.connection import connected
 from nas.evaluation.ray.place import RayPlace
 from nas.models.folder import ModelInput, fingerprint, write_model
-from nas.models.given import note_models
+from nas.models.given.setting import note_models
 from nas.problem.run_file import RunFile, to_yaml
 from nas.runs.folder import create_run
 from nas.training.accuracy import accuracy

@@ -49,7 +49,8 @@ def shipped(
 ) -> Shipped:
     results, setting = trained
     to = tmp_path_factory.mktemp("exports") / "knee"
-    report = export_network(results, results.front[0], to, setting=setting, measure=False)
+    every = tuple(FORMATS)
+    report = export_network(results, results.front[0], to, every, setting=setting, measure=False)
     return results, setting, report
 
 

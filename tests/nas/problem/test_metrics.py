@@ -33,6 +33,20 @@ def test_what_is_no_constraint_is_refused_with_an_example(text: str) -> None:
         parse_constraint(text)
 
 
+def test_the_size_of_an_archive_is_bounded_in_bytes_without_a_unit() -> None:
+    assert str(parse_constraint("archive_bytes <= 1e4")) == "archive_bytes <= 10000"
+    for text in ("archive_bytes <= 10kB", "archive_bytes <= 10 kB", "archive_bytes < 10000"):
+        with pytest.raises(UserError, match="must read 'metric <= number'"):
+            parse_constraint(text)
+
+
+def test_qualities_are_shares_of_what_is_right_and_sizes_are_none() -> None:
+    shares = {name for name, metric in METRICS.items() if metric.is_quality}
+
+    assert shares == {"accuracy", "balanced_accuracy", "macro_f1"}
+    assert METRICS["archive_bytes"].phase == "training"
+
+
 def test_an_unknown_metric_names_the_known_ones() -> None:
     with pytest.raises(UserError, match=r"unknown metric 'flops'; known metrics: accuracy, .*lat"):
         parse_constraint("flops <= 3")

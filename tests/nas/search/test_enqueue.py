@@ -5,6 +5,7 @@ from random import Random
 
 import pytest
 
+from nas.archives.archive import write_archive
 from nas.problem.run_file import to_yaml
 from nas.problem.search_problem import space_for
 from nas.search.enqueue import fitted, read_architectures
@@ -13,7 +14,7 @@ from search_spaces.graphs.errors import UserError
 from search_spaces.space.architecture import graph_hash, save_architecture
 from search_spaces.space.space import Architecture, sample
 from tests.nas.parts.command_line import nas
-from tests.nas.parts.models import small_folder, small_graph
+from tests.nas.parts.models import small_folder, small_graph, small_model
 from tests.nas.parts.runs import baseline
 from tests.nas.parts.tiny import tiny
 
@@ -28,6 +29,14 @@ def hashes(architectures: list[Architecture]) -> list[str]:
 
 def test_a_model_folder_is_enqueued_as_its_architecture(tmp_path: Path) -> None:
     found = read_architectures([small_folder(tmp_path / "m")])
+
+    assert hashes(list(found)) == [graph_hash(small_graph())]
+
+
+def test_an_archive_is_enqueued_as_its_architecture(tmp_path: Path) -> None:
+    write_archive(tmp_path / "m.hwz", small_model())
+
+    found = read_architectures([tmp_path / "m.hwz"])
 
     assert hashes(list(found)) == [graph_hash(small_graph())]
 

@@ -51,6 +51,18 @@ def test_what_only_a_predicted_network_dominates_may_come_back_and_stays() -> No
     assert superfluous([slower, worse], METRICS_OF_TWO) == set()
 
 
+def test_what_only_an_estimated_archive_dominates_may_come_back_and_stays() -> None:
+    metrics = (METRICS["accuracy"], METRICS["archive_bytes"])
+    small, large = (
+        Evaluation(key, "finished", None, {"accuracy": 0.9, "archive_bytes": size}, {}, epochs=1)
+        for key, size in (("small", 100.0), ("large", 120.0))
+    )
+
+    assert superfluous([small, large], metrics) == set()
+    written = replace(small, estimated_archive_bytes=98)
+    assert superfluous([written, large], metrics) == {"large"}
+
+
 def test_there_may_be_nothing_to_keep() -> None:
     assert superfluous([], METRICS_OF_TWO) == set()
 

@@ -66,6 +66,18 @@ def test_what_a_cluster_finds_is_what_this_machine_finds(
     assert all(dict(trial.evaluation.values) == values[trial.hash] for trial in shared)
 
 
+def test_archives_are_estimated_and_written_for_the_front_on_a_cluster_too(
+    two_nodes: LocalCluster, tmp_path: Path, digits_file: dict[str, Any]
+) -> None:
+    asked = {"objectives": ["accuracy", "archive_bytes"], "search": {"trials": 4}}
+    with driving(tmp_path, tiny(data=digits_file, **asked)) as process:
+        ended_well(process, tmp_path)
+
+    results = check_whole(tmp_path / "tiny", 4)
+    assert all(trial.evaluation.values["archive_bytes"] > 0 for trial in results.trials)
+    assert all(not trial.evaluation.unsure for trial in results.front)
+
+
 def test_every_actor_is_used_again(
     two_nodes: LocalCluster, tmp_path: Path, digits_file: dict[str, Any]
 ) -> None:

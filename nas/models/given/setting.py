@@ -1,4 +1,4 @@
-"""Given models: trained networks that a run names, as its teacher and as baselines.
+"""Setting: what a run works on, with the trained networks that it names, teacher and baselines.
 
 A baseline that is given keeps its weights: it is scored on the validation images as it is, and not
 trained. Which networks they were is kept in the run (``models.json``) by their fingerprints, so
@@ -11,7 +11,8 @@ from pathlib import Path
 
 from nas.data.splits import Splits
 from nas.models.examples import check_fits
-from nas.models.folder import StoredModel, fingerprint, read_model
+from nas.models.folder import StoredModel, fingerprint
+from nas.models.given.reading import read_model
 from nas.problem.records import RunConfig
 from nas.problem.search_problem import Setting, load_setting
 from nas.runs.files import read_json, write_json
@@ -65,7 +66,7 @@ def given_baselines(config: RunConfig, splits: Splits) -> dict[str, StoredModel]
 
 
 def teacher_of(path: Path, setting: Setting) -> Model:
-    """Returns the network of a model folder, to learn from in all that is trained in a setting.
+    """Returns the network at a path, to learn from in all that is trained in a setting.
 
     Raises:
         UserError: If it has other classes or another input than one of them, or sees images that
@@ -101,7 +102,7 @@ def check_taught(teacher: Model | None, graphs: Iterable[Graph]) -> None:
 
 
 def read_fitting(what: str, path: Path, splits: Splits) -> StoredModel:
-    """Returns the network of a model folder, which must fit the data.
+    """Returns the network at a path, which must fit the data.
 
     Args:
         what: It is, for messages.

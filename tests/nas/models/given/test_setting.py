@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from nas.archives.archive import archive_bytes, write_archive
 from nas.export.network import network_of_trial
 from nas.export.retrain import load_retrained, retrain
 from nas.models.folder import ModelInput, fingerprint, read_model
-from nas.models.given import load_whole_setting, recorded
+from nas.models.given.setting import load_whole_setting, recorded
 from nas.problem.data_paths import with_absolute_paths
 from nas.problem.run_file import RunFile
 from nas.problem.search_problem import load_setting
@@ -119,6 +120,38 @@ def test_a_run_goes_on_with_the_same_models_wherever_they_lie_and_with_no_others
     }
 
 
+def test_an_archive_stands_for_the_folder_that_it_was_made_of(
+    searched: RunResults, tmp_path: Path
+) -> None:
+    first = searched.run.path.parent.parent
+    shutil.copytree(first / "runs", tmp_path / "runs")
+    archive = tmp_path / "small.hwz"
+    write_archive(archive, read_model(first / "small"))
+
+    training = {"epochs": 1, "batch_size": 30, "device": "cpu", "teacher": str(archive)}
+    file = searching(first / "small", training=training, search={"trials": 3})
+
+    results = run_search(file, tmp_path / "runs", resume=True)
+
+    assert results.baselines == searched.baselines
+    assert len(results.searched) == 3
+    found = retrain(results, results.searched[0], 1, teacher=archive)
+    taught = fingerprint(load_retrained(results.run, found.hash)[0])
+    assert taught == fingerprint(results.run.load_model(results.searched[0].hash))
+
+
+def test_an_archive_is_a_baseline_as_it_is(searched: RunResults, tmp_path: Path) -> None:
+    archive = tmp_path / "small.hwz"
+    write_archive(archive, read_model(searched.run.path.parent.parent / "small"))
+
+    file = searching(archive, search={"trials": 1})
+    (baseline,) = run_search(file, tmp_path / "runs").baselines
+
+    (known,) = searched.baselines
+    assert (baseline.name, baseline.hash) == (known.name, known.hash)
+    assert baseline.evaluation.values == known.evaluation.values
+
+
 def test_a_run_without_models_keeps_no_record_of_them(tmp_path: Path) -> None:
     results = run_search(tiny(search={"trials": 1}), tmp_path)
 
@@ -180,6 +213,21 @@ def damaged(path: Path) -> RunFile:
     return searching(path, baselines=[])
 
 
+def archive_of_other_classes(path: Path) -> RunFile:
+    write_archive(path, small_model(classes=7, **UNKNOWN))
+    return searching(path, baselines=[])
+
+
+def cut_archive(path: Path) -> RunFile:
+    path.write_bytes(archive_bytes(small_model(**UNKNOWN))[:-30])
+    return searching(path, baselines=[])
+
+
+def another_file(path: Path) -> RunFile:
+    path.write_text("no model")
+    return searching(path, baselines=[])
+
+
 TEACHERS: dict[str, tuple[Callable[[Path], RunFile], str]] = {
     "size": (wrong_size, "takes inputs of 1x16x16, the space: 8 has 1x8x8"),
     "classes": (wrong_classes, "small has 7 outputs, digits train 10 classes"),
@@ -187,6 +235,9 @@ TEACHERS: dict[str, tuple[Callable[[Path], RunFile], str]] = {
     "names": (wrong_names, "small calls its output 0 'digit 0', digits train that class '0'"),
     "statistics": (wrong_statistics, "set data.normalization to what the network expects"),
     "missing": (missing, "must be a model folder"),
+    "archive of other classes": (archive_of_other_classes, "small has 7 outputs, digits train"),
+    "cut archive": (cut_archive, "no whole archive"),
+    "another file": (another_file, "must be a model folder or an archive"),
     "damaged": (damaged, "model.safetensors is not the file that was written"),
 }
 
