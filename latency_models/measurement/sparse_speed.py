@@ -76,7 +76,7 @@ def key_of(measurer: Measurer, sizes: tuple[int, ...]) -> str:
 
     measurer.worker.start()
     worker = measurer.worker
-    known = (asdict(measurer.device), worker.cpu, worker.target, worker.version, kernels_version())
+    known = (measurer.device_name, worker.cpu, worker.target, worker.version, kernels_version())
     text = json.dumps([*known, sizes, DENSITIES, BITS])
     return sha256(text.encode()).hexdigest()[:16]
 

@@ -1,13 +1,19 @@
 """Devices from the command line: added, served and checked, each mistake in one line."""
 
+import json
 import os
+import re
 import signal
 import tomllib
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from latency_models.devices.device import get_device
 from latency_models.devices.host import host_instruction_sets
+from latency_models.measurement.measurer import Measurer
+from latency_models.measurement.sparse_speed import SIZES, SparseSpeed, key_of
 from tests.latency_models.parts.boards import Server, closed_port
 from tests.nas.parts.command_line import nas
 
@@ -124,3 +130,18 @@ def test_a_tracker_is_told_of_a_board_that_begins_with_it(tmp_path: Path) -> Non
             nas("device", "add", "any", *known, at=tmp_path)
     row = added("any", tmp_path)
     assert (row["tracker"], row["key"]) == (tracker.address, "loop")
+
+
+def test_a_check_says_from_which_sparsity_on_layers_are_faster_sparse(tmp_path: Path) -> None:
+    """From what was measured before, which takes half a minute."""
+    with Measurer(get_device("host")) as measurer:
+        key = key_of(measurer, SIZES)
+    rows = [SparseSpeed(512, None, 0.03, 0.02), SparseSpeed(4096, 0.3, 4.2, 1.5)]
+    (tmp_path / "cache").mkdir(exist_ok=True)
+    kept = tmp_path / "cache" / f"sparse_{key}.json"
+    kept.write_text(json.dumps([asdict(row) for row in rows]))
+
+    said = nas("device", "check", "host", "--max-drift", "1000", "--sparse", at=tmp_path)
+
+    assert re.search(r"512 x 512 +never", said)
+    assert re.search(r"4096 x 4096 +70% zeros +1\.5 ms +4\.2 ms", said)

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from latency_models.measurement.sparse_layers import with_sparsity
 from nas.data.splits import Normalization
 from nas.data.tensors import TensorSplit
 from nas.export.network import network_of_model
@@ -22,10 +23,14 @@ from nas.export.verify import drawn_images, environment
 from nas.export.write import ExportReport, ship
 from nas.models.examples import examples_of
 from nas.models.folder import ModelInput, fingerprint, read_model
-from nas.problem.records import DataConfig
+from nas.problem.records import DataConfig, LatencyConfig
 from nas.training.accuracy import accuracy, logits
+from search_spaces.building.builder import GraphBuilder
 from search_spaces.graphs.errors import UserError
-from search_spaces.graphs.model import fold_batch_norm
+from search_spaces.graphs.model import Model, fold_batch_norm, random_model
+from search_spaces.graphs.operators import Linear
+from search_spaces.graphs.precision import Sparsity
+from search_spaces.space.architecture import graph_hash
 from tests.nas.parts.models import small_model
 
 DIGITS = DataConfig("digits", {}, 100, 100, 200)
@@ -207,3 +212,26 @@ def test_a_model_is_quantized_and_shipped_with_where_it_came_from(tmp_path: Path
     with pytest.raises(UserError, match="small has low-bit layers already"):
         quantize(again, QuantizationRecipe("w8a8"), examples)
     assert found.bytes < found.bytes_before
+
+
+@pytest.mark.slow
+def test_a_compiled_file_is_sparse_where_that_was_faster_and_says_so(tmp_path: Path) -> None:
+    net = GraphBuilder((1, 16, 16))
+    x = net.add("few", Linear(1024, activation="relu", sparsity=Sparsity(1 / 64)), net.input)
+    net.add("classifier", Linear(10), x)
+    model = random_model(net.graph(), np.random.default_rng(0))
+    stored = small_model((1, 16, 16), model=Model(with_sparsity(model.graph, {}), model.arrays))
+    network = network_of_model(stored, latency=LatencyConfig(max_drift=1000))
+
+    timed = ship(network, tmp_path / "timed", ["tvm"])
+    untimed = ship(network, tmp_path / "untimed", ["tvm"], measure=False)
+
+    (layer,) = timed.sparse
+    known = json.loads((timed.folder / "metadata.json").read_text())
+    assert (layer.name, layer.pays) == ("few", True)
+    assert known["sparse"] == {"few": str(layer)}
+    assert known["deployed_hash"] == graph_hash(stored.model.graph)
+    assert f"- `few`: {layer}" in (timed.folder / "README.md").read_text()
+    assert timed.sizes["model.so"] < untimed.sizes["model.so"] / 4
+    assert untimed.sparse == ()
+    assert timed.checks.parity.differences["model.so"] < 1e-4
