@@ -8,7 +8,8 @@ addition, on every processor, and no value is looked up.
 
 Sums: of each output, its bias; then, for each block of columns from left to right, the sum of the
 block's products from left to right, which begins with zero. Columns are those of the map's pixels
-in NHWC order.
+in NHWC order. A weight that is not kept multiplies nothing: an infinite input that it would have
+met makes no NaN, as it does in the dense kernel.
 
 *Source:* Han et al., "EIE", ISCA 2016, https://arxiv.org/abs/1602.01528, section 3 (weights as
 relative indices and symbols of a codebook); Hegde et al., "UCNN", ISCA 2018,
@@ -151,14 +152,14 @@ class SparseLinearEmission:
         count = T.bind(T.min(layout.inputs - left, T.int32(layout.columns)))
         with T.serial(count) as column:
             place = self.place_of(left + column)
-            if not layout.by_products:
+            if layout.by_products:
+                number = v.load_spread(self.source, place)
+                start = T.bind(column * layout.values)
+                for symbol in range(0, layout.values, self.unit.lanes):
+                    value = v.load(self.weights, T.int32(layout.padded_outputs + symbol))
+                    T.buffer_store(self.table, number * value, [v.ramp(start + symbol)])
+            else:
                 T.buffer_store(self.table, self.source[place], [column])
-                return
-            number = v.load_spread(self.source, place)
-            start = T.bind(column * layout.values)
-            for symbol in range(0, layout.values, self.unit.lanes):
-                value = v.load(self.weights, T.int32(layout.padded_outputs + symbol))
-                T.buffer_store(self.table, number * value, [v.ramp(start + symbol)])
 
     def place_of(self, index: Expr) -> Expr:
         """Where a number of the map lies, counted in NHWC order."""

@@ -160,6 +160,8 @@ def has_weights(operator: ops.Operator) -> bool:
 
 def described(kernel: FusedKernel) -> str:
     parts = [ops.OPERATOR_NAMES[type(kernel.operator)]]
+    if isinstance(kernel.operator, ops.Linear) and kernel.operator.sparsity is not None:
+        parts[0] = f"sparse {parts[0]}"
     if kernel.residual is not None:
         parts.append("add")
     if kernel.activation != "none":
