@@ -5,15 +5,15 @@ is kept, the bits of its codebook, and the bits that values and indices take aft
 (Han et al., "Deep Compression", ICLR 2016, https://arxiv.org/abs/1510.00149, tables 4 and 5).
 Weights are drawn so that these come out: Laplace distributed, each row and each column with a
 scale of its own, cut off at the threshold that keeps the paper's share. Two numbers a layer are
-fitted to the paper's bits by halving an interval:
+fitted:
 
-* how unlike the scales are, until the layer takes the bytes that it takes in the paper: pruned
-  weights of trained layers do not lie independently, or indices would take more, and more fillers;
 * the distance of the codebook's values, which stand evenly (as the paper's linear initialisation
-  has them), until a value takes the paper's bits.
+  has them), until the layer takes the bytes that it takes in the paper;
+* how unlike the scales of rows and columns are, so that with these bytes the bits of an index
+  and of a value are as near to the paper's as they can be: pruned weights do not lie
+  independently.
 
-So Huffman codes come out as in the paper by construction, as far as two numbers can make them.
-
+So the sizes of Huffman codes are the paper's by construction; bits of values and indices differ.
 What a coder of contexts then gains is what there is to gain from rows and columns alone.
 """
 
@@ -31,9 +31,9 @@ from search_spaces.networks import get_network
 
 Floats = NDArray[np.float32]
 FLOAT_BITS = 32
-TRIED = 1 << 19  # weights of a layer that the two numbers are fitted to
-HALVINGS = 12
-MOST_SPREAD, SPREAD_STEP = 1.2, 0.04  # of the logarithms of scales
+TRIED = 1 << 18  # weights of a layer that the two numbers are fitted to
+HALVINGS = 9
+SPREADS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8)  # of the logarithms of scales
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,26 +139,33 @@ def paper_weights(
     noise = rng.standard_normal(rows, np.float32), rng.standard_normal(columns, np.float32)
     tried = max(min(rows, TRIED // columns), 1)
     drawn = laplace(tried, columns, rng)
-    spread_to = partial(spread_of, drawn=drawn, rows=noise[0][:tried], columns=noise[1])
-
-    def percent_at(spread: float) -> float:
-        gaps, _ = entries(kept(spread_to(spread), layer.kept), index_bits)
-        bits = len(gaps) * (huffman_bits(gaps) + layer.coded_bits)
-        return 100 * bits / (FLOAT_BITS * drawn.size)
-
-    tries = np.arange(0, MOST_SPREAD, SPREAD_STEP).tolist()
-    spread = min(tries, key=lambda each: abs(percent_at(each) - layer.percent))
-    pruned = kept(spread_to(spread), layer.kept)
-
-    def value_bits_at(step: float) -> float:
-        _, symbols = entries(values_of(pruned, step, layer.bits), index_bits)
-        return huffman_bits(np.unique(symbols, return_inverse=True)[1])
-
-    step = halved(value_bits_at, layer.coded_bits, *distances(pruned, layer.bits))
+    best, spread, step = np.inf, 0.0, 1.0
+    for tried_spread in SPREADS:
+        pruned = kept(spread_of(tried_spread, drawn, noise[0][:tried], noise[1]), layer.kept)
+        percent = partial(percent_at, pruned=pruned, layer=layer, index_bits=index_bits)
+        found = halved(percent, layer.percent, *distances(pruned, layer.bits))
+        of_indices, of_values, _ = coded_bits(pruned, found, layer.bits, index_bits)
+        missed = abs(of_indices - layer.coded_index_bits) + abs(of_values - layer.coded_bits)
+        if missed < best:
+            best, spread, step = missed, tried_spread, found
     whole = laplace(rows, columns, rng) if tried < rows else drawn
-    found = kept(spread_of(spread, whole, noise[0], noise[1]), layer.kept)
+    weights = kept(spread_of(spread, whole, noise[0], noise[1]), layer.kept)
     distance = np.float32(0.05 / 2**layer.bits)
-    return (values_of(found, step, layer.bits) * distance).astype(np.float32).reshape(shape)
+    return (values_of(weights, step, layer.bits) * distance).astype(np.float32).reshape(shape)
+
+
+def coded_bits(
+    pruned: Floats, step: float, bits: int, index_bits: int
+) -> tuple[float, float, int]:
+    """Returns what an index and a value take in Huffman codes, and how many entries there are."""
+    gaps, symbols = entries(values_of(pruned, step, bits), index_bits)
+    ranks = np.unique(symbols, return_inverse=True)[1]
+    return huffman_bits(gaps), huffman_bits(ranks), len(gaps)
+
+
+def percent_at(step: float, pruned: Floats, layer: PaperLayer, index_bits: int) -> float:
+    of_indices, of_values, count = coded_bits(pruned, step, layer.bits, index_bits)
+    return 100 * count * (of_indices + of_values) / (FLOAT_BITS * pruned.size)
 
 
 def laplace(rows: int, columns: int, rng: np.random.Generator) -> Floats:

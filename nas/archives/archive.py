@@ -114,11 +114,11 @@ def kept_arrays(archive: Archive, graph: Graph) -> Iterator[tuple[str, Section, 
     """
     check_size(graph, len(archive.cursor.data))
     check_memory(graph)
-    nodes = coded_nodes(graph)
-    for name, shape in graph.array_shapes().items():
-        section = archive.section(name)
-        yield name, section, read_section(section, name, shape, nodes.get(name))
+    nodes, shapes = coded_nodes(graph), graph.array_shapes()
+    sections = [archive.section(name) for name in shapes]  # all checksums before the first number
     archive.end()
+    for section, (name, shape) in zip(sections, shapes.items(), strict=True):
+        yield name, section, read_section(section, name, shape, nodes.get(name))
 
 
 def check_size(graph: Graph, size: int) -> None:

@@ -39,7 +39,7 @@ Entropy = Literal["huffman", "ans"]
 Shape = tuple[int, ...]
 
 
-class Form(IntEnum):
+class ArrayForm(IntEnum):
     """What the first byte of a section says."""
 
     FLOATS = 0  # float32
@@ -50,8 +50,8 @@ class Form(IntEnum):
     CODES_ANS = 5
 
 
-OF_CODES = (Form.CODES_HUFFMAN, Form.CODES_ANS)
-OF_CODEBOOK = (Form.CODEBOOK_HUFFMAN, Form.CODEBOOK_ANS)
+OF_CODES = (ArrayForm.CODES_HUFFMAN, ArrayForm.CODES_ANS)
+OF_CODEBOOK = (ArrayForm.CODEBOOK_HUFFMAN, ArrayForm.CODEBOOK_ANS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class KeptArray:
         parts: None where nothing is coded.
     """
 
-    form: Form
+    form: ArrayForm
     numbers: Floats | NDArray[np.int8]
     scale: Floats | None
     kept: int
@@ -88,9 +88,9 @@ def section_of(
         node: Its coded layer, where it is the weights of one.
     """
     array = np.ascontiguousarray(model.arrays[name])
-    found = [Section(Form.FLOATS, float_bytes(array))]
+    found = [Section(ArrayForm.FLOATS, float_bytes(array))]
     if entropy == "ans":
-        found.append(Section(Form.EXPONENTS, exponent_bytes(array)))
+        found.append(Section(ArrayForm.EXPONENTS, exponent_bytes(array)))
     if node is not None and (codes := shared_codes(model, node)) is not None:
         start = float_bytes(codes[1]) if has_scale(node) else b""
         form, body = coded_body(codes[0], array.shape, entropy, index_bits)
@@ -118,13 +118,13 @@ def read_section(section: Section, name: str, shape: Shape, node: Node | None) -
     """
     what, size = f"array {name!r}", prod(shape)
     cursor = Cursor(section.body)
-    if section.form not in set(Form):
+    if section.form not in set(ArrayForm):
         raise UserError(f"{what} is of unknown form {section.form}")
-    form, scale, parts = Form(section.form), None, None
-    if form == Form.FLOATS:
+    form, scale, parts = ArrayForm(section.form), None, None
+    if form == ArrayForm.FLOATS:
         floats = cursor.floats(size, what)
         kept = KeptArray(form, floats, None, int(np.count_nonzero(floats)), None, None)
-    elif form == Form.EXPONENTS:
+    elif form == ArrayForm.EXPONENTS:
         floats = read_exponents(cursor, size, what)
         kept = KeptArray(form, floats, None, int(np.count_nonzero(floats)), None, None)
     elif form in OF_CODES:
@@ -145,9 +145,9 @@ def read_section(section: Section, name: str, shape: Shape, node: Node | None) -
 
 
 def read_coded(
-    cursor: Cursor, form: Form, shape: Shape, num_values: int, what: str
+    cursor: Cursor, form: ArrayForm, shape: Shape, num_values: int, what: str
 ) -> tuple[SharedArray, CodedParts]:
-    if form in (Form.CODEBOOK_HUFFMAN, Form.CODES_HUFFMAN):
+    if form in (ArrayForm.CODEBOOK_HUFFMAN, ArrayForm.CODES_HUFFMAN):
         return read_huffman(cursor, prod(shape), num_values, what)
     return read_context(cursor, shape, num_values, what)
 

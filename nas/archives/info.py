@@ -10,7 +10,7 @@ from pathlib import Path
 
 from nas.archives.archive import FLOAT_BYTES, kept_arrays, path_content, read_head, unreadable
 from nas.archives.container import Archive, Section
-from nas.archives.forms import Form, KeptArray, Shape
+from nas.archives.forms import ArrayForm, KeptArray, Shape
 from search_spaces.graphs.errors import UserError
 
 FLOAT_BITS = 8 * FLOAT_BYTES
@@ -117,7 +117,7 @@ def archive_info(path: Path) -> ArchiveInfo:
 def array_info(name: str, shape: Shape, section: Section, kept: KeptArray) -> ArrayInfo:
     """Returns what a section takes for an array of this shape."""
     parts, count = kept.parts, prod(shape)
-    form = Form(section.form).name.lower()
+    form = ArrayForm(section.form).name.lower()
     if parts is None or kept.num_values is None:
         bits = 8 * len(section.body) / max(count, 1)
         plain = (count, FLOAT_BITS, bits, None, 0.0, 0, section.size)

@@ -142,8 +142,10 @@ class LearntSymbols:
 
     def model(self, context: int) -> Distribution:
         """Returns the model of the next symbols of a context."""
-        together = np.pad(self.seen.sum(0), 1)
-        smooth = 14 * together[1:-1] + together[:-2] + together[2:] + 1
+        together = self.seen.sum(0)
+        smooth = 14 * together + 1
+        smooth[1:] += together[:-1]
+        smooth[:-1] += together[1:]
         leaning = smooth * (self.SEEN * self.LEANING) // smooth.sum() + 1
         return model_of_counts(self.SEEN * self.seen[context] + leaning)
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas.archives.archive import archive_bytes, read_archive, read_content, write_archive
-from nas.archives.forms import Entropy, Form, coded_nodes, section_of
+from nas.archives.forms import ArrayForm, Entropy, coded_nodes, section_of
 from nas.archives.paper_form import IndexBits
 from nas.models.folder import ModelInput, StoredModel, fingerprint
 from search_spaces.building.builder import GraphBuilder
@@ -92,11 +92,11 @@ def test_coded_layers_are_kept_as_codes_and_not_as_a_codebook() -> None:
     nodes = coded_nodes(graph)
 
     forms = {
-        name: Form(section_of(model, name, node, "ans", IndexBits()).form)
+        name: ArrayForm(section_of(model, name, node, "ans", IndexBits()).form)
         for name, node in nodes.items()
     }
 
-    assert forms == dict.fromkeys(nodes, Form.CODES_ANS)
+    assert forms == dict.fromkeys(nodes, ArrayForm.CODES_ANS)
 
 
 @pytest.mark.parametrize("entropy", ENTROPIES)

@@ -14,7 +14,7 @@ import pytest
 from nas.archives.archive import archive_bytes, read_content
 from nas.archives.coding.cursor import number_bytes
 from nas.archives.container import MAGIC, RAW_DEFLATE, Section, check_bytes
-from nas.archives.forms import Entropy, Form
+from nas.archives.forms import ArrayForm, Entropy
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.model import Model
 from search_spaces.graphs.precision import PRECISIONS
@@ -24,7 +24,7 @@ from tests.nas.parts.archives import assert_same_bits, opened, sealed, shared_mo
 from tests.nas.parts.models import small_graph
 
 PLACE = Path("network.hwz")
-TRIES = 200
+TRIES = 60
 ENTROPIES: tuple[Entropy, ...] = ("huffman", "ans")
 
 
@@ -152,7 +152,7 @@ def test_an_archive_without_changes_is_read_again() -> None:
         (MAGIC + b"\x00", r"version 0; this hwnas reads version 1; write it again"),
         (MAGIC + b"\x01" + b"\xff" * 9, "more than 9 bytes"),
         (MAGIC + b"\x01" + number_bytes(1 << 40), "at most 16777216"),
-        (MAGIC + b"\x01" + number_bytes(9) + number_bytes(1 << 50), "at most 0"),
+        (MAGIC + b"\x01" + number_bytes(9) + number_bytes(1 << 50), "at most 8"),
     ],
 )
 def test_a_start_that_is_none_is_told(content: bytes, said: str) -> None:
@@ -177,7 +177,7 @@ def deflated(text: bytes) -> bytes:
         (b"{}", 3, "must inflate to 3 bytes"),
         (b"{}", 2, "its head lacks 'class_names'"),
         (b"[]", 2, "the head must be a mapping"),
-        (b"[" * 999 + b"]" * 999, 1998, "the head must be a mapping"),
+        (b"[" * 5000 + b"]" * 5000, 10_000, "nested too deep"),
         (b"{'a'}", 5, "its head is not JSON"),
         (b"\xff\xfe", 2, "its head is not JSON"),
     ],
@@ -244,7 +244,7 @@ def test_forms_that_nobody_knows_are_told(form: int) -> None:
 def test_codes_for_a_layer_of_real_weights_are_told() -> None:
     body = body_of("body.weight", "huffman").body
 
-    said = refusal(with_section("body.weight", Form.CODES_HUFFMAN, body))
+    said = refusal(with_section("body.weight", ArrayForm.CODES_HUFFMAN, body))
 
     assert "kept as codes, and its layer has none" in said
 
@@ -252,7 +252,7 @@ def test_codes_for_a_layer_of_real_weights_are_told() -> None:
 def test_values_that_are_no_numbers_are_told() -> None:
     numbers = np.full(10, np.nan, "<f4").tobytes()
 
-    said = refusal(with_section("classifier.bias", Form.FLOATS, numbers))
+    said = refusal(with_section("classifier.bias", ArrayForm.FLOATS, numbers))
 
     assert "must hold finite numbers" in said
 
@@ -260,7 +260,7 @@ def test_values_that_are_no_numbers_are_told() -> None:
 def test_variances_below_zero_are_told() -> None:
     numbers = np.full(8, -1, "<f4").tobytes()
 
-    said = refusal(with_section("stem.norm.variance", Form.FLOATS, numbers))
+    said = refusal(with_section("stem.norm.variance", ArrayForm.FLOATS, numbers))
 
     assert "must hold variances" in said
 
@@ -270,7 +270,7 @@ def test_steps_that_are_none_are_told() -> None:
     head, sections = opened(content, len(model.arrays))
     names = list(model.graph.array_shapes())
     index = names.index("body.weight.step")
-    sections[index] = Section(Form.FLOATS, bytes(4 * model.arrays[names[index]].size))
+    sections[index] = Section(ArrayForm.FLOATS, bytes(4 * model.arrays[names[index]].size))
 
     assert "must be a positive number" in refusal(sealed(head, sections))
 
@@ -279,18 +279,18 @@ def test_lengths_that_promise_more_than_the_file_has_are_told() -> None:
     codebook = number_bytes(4000) + bytes([1, 0])
     entries = number_bytes(0) + bytes([33, 0]) + bytes([5]) + number_bytes(1 << 40)
 
-    assert "bytes, " in refusal(with_section("body.weight", Form.CODEBOOK_HUFFMAN, codebook))
+    assert "bytes, " in refusal(with_section("body.weight", ArrayForm.CODEBOOK_HUFFMAN, codebook))
     assert "its entries must be at most 576" in refusal(
-        with_section("body.weight", Form.CODEBOOK_HUFFMAN, entries)
+        with_section("body.weight", ArrayForm.CODEBOOK_HUFFMAN, entries)
     )
     assert "its weights must be at most 576" in refusal(
-        with_section("body.weight", Form.CODEBOOK_ANS, bytes([0, 33, 0]) + number_bytes(577))
+        with_section("body.weight", ArrayForm.CODEBOOK_ANS, bytes([0, 33, 0]) + number_bytes(577))
     )
 
 
 def test_weights_without_values_are_told() -> None:
     body = bytes([0, 33, 0]) + number_bytes(576)
 
-    said = refusal(with_section("body.weight", Form.CODEBOOK_ANS, body))
+    said = refusal(with_section("body.weight", ArrayForm.CODEBOOK_ANS, body))
 
     assert "576 weights and no values" in said
