@@ -11,7 +11,7 @@ from tests.fuzz.runner import verdict
 TRIES = {
     **{"run_files": 25, "spaces": 25, "addresses": 25, "requests": 100, "architectures": 100},
     **{"latency_models": 25, "profiles": 5, "run_folders": 12, "models": 100},
-    "onnx_files": 100,
+    **{"onnx_files": 100, "archives": 100},
 }
 
 

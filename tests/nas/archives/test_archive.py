@@ -109,7 +109,7 @@ def test_coded_weights_off_their_grid_stay_as_they_are(entropy: Entropy) -> None
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_published_network_comes_back(name: str) -> None:
     least = {"alexnet": 63, "vgg16": 32}.get(name, 32)
-    width = 1.0 if name.startswith("lenet") else 0.125
+    width = {"lenet5": 1.0, "lenet_300_100": 1.0, "shufflenet_v2": 0.5}.get(name, 0.125)
     graph = NETWORKS[name](width=width, resolution=least, num_classes=10)
     model = shared_model(graph)
 
