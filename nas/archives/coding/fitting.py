@@ -29,7 +29,7 @@ MOST_EXPONENT = 30.0
 Numbers = NDArray[np.float64]
 
 
-class Examples:
+class PlaceExamples:
     """Some of the weights of an array: their features, and how many of how many are set."""
 
     def __init__(self, count: int, size: int) -> None:
@@ -61,7 +61,7 @@ class Examples:
 
 def fitted_weights(known: Bits, shape: Shape, count: int) -> Weights:
     """Returns the weight of each feature, in sixteenths, for what is set (rows, columns)."""
-    examples, each = Examples(count, known.size), 1
+    examples, each = PlaceExamples(count, known.size), 1
     if has_kernels(shape):
         taps = with_taps(known, shape)
         kernels = KernelScan((shape[0], prod(shape[2:]), shape[1]), count)
