@@ -9,7 +9,7 @@ from nas.archives.archive import read_archive
 from nas.archives.estimate import estimated_bytes
 from nas.compression.report.page import write_compression_report
 from nas.compression.running.folder import CompressionFolder
-from nas.compression.running.recipe import RecipeFile
+from nas.compression.running.recipe import RecipeFile, read_recipe
 from nas.models.folder import fingerprint, read_model
 from nas.runs.files import read_json, write_json
 from search_spaces.graphs.errors import UserError
@@ -157,3 +157,11 @@ def test_an_archive_whose_network_is_not_that_of_the_data_is_one_line(
     with pytest.raises(UserError, match=r"m\.hwz"):
         compressed(tmp_path / "m.hwz", recipe_of(["archive"], digits_file), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_the_example_prunes_shares_and_archives() -> None:
+    recipe = read_recipe(Path(__file__).parents[4] / "examples/archive_digits.yaml").recipe()
+
+    names = [step.name for step in recipe.steps]
+    assert names == ["train", "prune_weights", "finetune", "share", "finetune", "archive"]
+    assert [recipe.steps[place].given["hold"] for place in (2, 4)] == ["zeros", "shared"]
