@@ -4,6 +4,7 @@ They are those on costs, and on latency where it is predicted and never measured
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from latency_models.devices.latency import Latency, NotProfiledError
@@ -63,6 +64,14 @@ class FreeRules:
         except NotProfiledError:  # for its evaluation to say, which names the kernel
             return KEPT
         return self.judgement(values | {"latency_ms": latency.median_ms}, latency)
+
+    def values(self, graph: Graph) -> dict[str, float]:
+        """Returns the metrics that are known of a graph before it is trained or measured."""
+        values = {name: float(value) for name, value in graph_values(graph).items()}
+        if self.model is not None:
+            with suppress(NotProfiledError):  # for its evaluation to say, which names the kernel
+                values["latency_ms"] = self.model.latency(graph).median_ms
+        return values
 
     def judgement(self, values: Mapping[str, float], latency: Latency | None = None) -> Judgement:
         exceeded = violations_of(self.config, values, latency)

@@ -249,7 +249,7 @@ class SearchConfig:
     workers: int = 1
     sampler: str = "evolution"
     seed: int = 0
-    initial: int = 10
+    initial: int = 20
     timeout: str | float | None = None
     training_limit_s: float | None = None
     storage: str | None = None
@@ -312,6 +312,7 @@ class RunConfig:
 
 SAMPLERS: dict[str, str] = {
     "evolution": "archive evolution of whole architectures (the default)",
+    "surrogate": "expected hypervolume improvement by regressions on all trials",
     "tpe": "Optuna's tree-structured Parzen estimator, multivariate",
     "nsga2": "Optuna's NSGA-II",
     "random": "uniform in each decision",

@@ -20,6 +20,7 @@ from optuna.trial import TrialState
 
 from latency_models.devices.device import get_device
 from latency_models.devices.host import cpu_name
+from nas.evaluation.evaluator import graph_values
 from nas.evaluation.free_rules import FreeRules
 from nas.evaluation.instruments import needs_latency
 from nas.models.given.setting import given_models
@@ -31,6 +32,7 @@ from nas.problem.search_problem import Setting
 from nas.runs.folder import RunFolder
 from nas.runs.provenance import versions
 from nas.runs.summary import data_summary
+from nas.search.proposals.beliefs import Known
 from nas.search.proposals.gate import Gate
 from nas.search.proposals.samplers import make_sampler
 from nas.study.attributes import check_trials
@@ -56,6 +58,7 @@ def take_up_study(
     terms: Mapping[str, Any] | None = None,
     join: bool = False,
     gate: Gate | None = None,
+    known: Known = graph_values,
     storage_limit_s: float = LIMIT_S,
 ) -> optuna.Study:
     """Opens the study and queues the baselines and the trials that an earlier kill interrupted.
@@ -67,6 +70,7 @@ def take_up_study(
         terms: What its drivers must have in common; None where nobody else comes.
         join: Whether this driver joins others.
         gate: What every proposal must pass; None lets the free rules of the configuration decide.
+        known: What a graph alone tells of metrics.
         storage_limit_s: How long a database server that is lost later on is waited for.
 
     Raises:
@@ -83,6 +87,8 @@ def take_up_study(
         seed=config.search.seed,
         initial=config.search.initial,
         gate=gate,
+        known=known,
+        reference=config.reference,
     )
     if url is None and is_alone:
         mend_journal(run.journal)

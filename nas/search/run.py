@@ -203,6 +203,7 @@ def opened_study(search: CheckedSearch, lock: RunLock, is_here: bool) -> Iterato
         terms=terms_of(search.file, config, search.setting, is_here=is_here),
         join=search.join,
         gate=search.gate,
+        known=FreeRules(config, search.model).values,
         storage_limit_s=search.timing.storage_limit_s,
     )
     if queued := enqueue_all(study, search.queue):

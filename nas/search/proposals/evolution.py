@@ -10,14 +10,16 @@ proposed twice. The choice of these was measured on exhaustive tables of publish
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from random import Random
+from typing import Self
 
 import numpy as np
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.problem.metrics import Metric
-from nas.problem.pareto import crowding_distances, non_dominated
+from nas.problem.pareto import Points, crowding_distances, non_dominated
 from nas.search.proposals.gate import Gate
 from nas.search.proposals.left_over import LeftOver, passes
 from nas.search.proposals.planning import PlanningSampler
@@ -27,7 +29,31 @@ from search_spaces.space.architecture import graph_hash
 from search_spaces.space.space import Architecture, SearchSpace, crossover, mutate, sample
 
 Genes = Mapping[str, Value]
+TWO_CHANGED = 0.2  # share of children with two decisions changed, not one
 ATTEMPTS = 200  # children that are drawn before what is left is looked for
+
+
+@dataclass(frozen=True, slots=True)
+class Parents:
+    """Trials to breed from.
+
+    Attributes:
+        distances: Crowding distance of each among them.
+    """
+
+    trials: Sequence[FrozenTrial]
+    distances: Points
+
+    @classmethod
+    def of(cls, trials: Sequence[FrozenTrial], metrics: Sequence[Metric]) -> Self:
+        return cls(
+            trials, crowding_distances(points_of(trials), metrics) if trials else np.zeros(0)
+        )
+
+    def lonelier(self, rng: Random) -> FrozenTrial:
+        """Returns the lonelier of two random ones, so that gaps of the front fill up."""
+        first, second = rng.randrange(len(self.trials)), rng.randrange(len(self.trials))
+        return self.trials[first if self.distances[first] >= self.distances[second] else second]
 
 
 class ArchiveEvolutionSampler(PlanningSampler):
@@ -48,7 +74,7 @@ class ArchiveEvolutionSampler(PlanningSampler):
         metrics: Sequence[Metric],
         *,
         seed: int,
-        initial: int = 10,
+        initial: int = 20,
         crossover_rate: float = 0.3,
         gate: Gate | None = None,
     ) -> None:
@@ -76,53 +102,54 @@ class ArchiveEvolutionSampler(PlanningSampler):
             return graph_hash(architecture.graph) not in seen
 
         finished = [other for other in trials if other.state == TrialState.COMPLETE]
-        parents = best_trials(finished, self.metrics)
-        breed = len(finished) >= self.initial and bool(parents)
+        parents = Parents.of(best_trials(finished, self.metrics), self.metrics)
+        breed = len(finished) >= self.initial and bool(parents.trials)
         for attempt in range(ATTEMPTS):
             # Where the neighbourhood is used up, longer steps leave it.
-            reach = 1 + attempt // 20
+            further = attempt // 20
             drawn = self.gate.draw(
-                lambda: self.child(parents, rng, reach) if breed else sample(self.space, rng)  # noqa: B023
+                lambda: self.child(parents, rng, further) if breed else sample(self.space, rng)  # noqa: B023
             )
             if drawn is not None and passes(drawn, is_new):
                 return drawn.architecture
         return self.left_over.find(is_new, rng)
 
-    def child(self, parents: list[FrozenTrial], rng: Random, reach: int) -> Architecture:
-        mother = tournament(parents, self.metrics, rng).params
-        count = rng.randint(1, 1 + reach)
+    def child(self, parents: Parents, rng: Random, further: int) -> Architecture:
+        """Returns a child of one or two parents with one decision changed, seldom two.
+
+        Args:
+            further: Up to so many more decisions are changed.
+        """
+        genes = parents.lonelier(rng).params
         if rng.random() < self.crossover_rate:
-            father = tournament(parents, self.metrics, rng).params
-            mother = dict(crossover(self.space, mother, father, rng).genes)
-            count -= 1
-        return mutate(self.space, mother, rng, count)
+            # Any other one: two that are lonely lie far apart, and their children between.
+            other = rng.choice(parents.trials).params
+            genes = dict(crossover(self.space, genes, other, rng).genes)
+        count = 1 + (rng.random() < TWO_CHANGED) + rng.randint(0, further)
+        return mutate(self.space, genes, rng, count)
 
 
 def best_trials(finished: Sequence[FrozenTrial], metrics: Sequence[Metric]) -> list[FrozenTrial]:
     """Returns the trials to breed from: the feasible front, or the least infeasible quarter.
 
-    Trials without genes (networks from outside the space) cannot be parents.
+    Of equal points the first stays alone: a space has many networks of one cost that learn
+    nothing, and they would be most of the parents.
+    Trials without genes (networks from outside the space) cannot be parents, nor can those with
+    values that are no numbers.
     """
-    bred = [trial for trial in finished if trial.params]
+    bred = [t for t in finished if t.params and np.isfinite(t.values).all()]
     feasible = [trial for trial in bred if violation(trial) <= 0]
     if not feasible:
         return sorted(bred, key=violation)[: max(2, len(bred) // 4)]
-    mask = non_dominated(points_of(feasible), metrics)
-    return [trial for trial, best in zip(feasible, mask, strict=True) if best]
+    points = points_of(feasible)
+    front = np.flatnonzero(non_dominated(points, metrics))
+    _, firsts = np.unique(points[front], axis=0, return_index=True)
+    return [feasible[at] for at in np.sort(front[firsts])]
 
 
 def violation(trial: FrozenTrial) -> float:
     return sum(max(0.0, excess) for excess in trial.constraints.values())
 
 
-def points_of(trials: Sequence[FrozenTrial]) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+def points_of(trials: Sequence[FrozenTrial]) -> Points:
     return np.array([trial.values for trial in trials], dtype=np.float64)
-
-
-def tournament(
-    parents: Sequence[FrozenTrial], metrics: Sequence[Metric], rng: Random
-) -> FrozenTrial:
-    """Returns the lonelier of two random parents, so that gaps of the front fill up."""
-    distances = crowding_distances(points_of(parents), metrics)
-    first, second = rng.randrange(len(parents)), rng.randrange(len(parents))
-    return parents[first if distances[first] >= distances[second] else second]

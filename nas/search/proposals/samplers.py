@@ -1,16 +1,19 @@
 """Samplers: Optuna's by name, and the search's own."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 
+from nas.evaluation.evaluator import graph_values
 from nas.problem.metrics import Metric
 from nas.problem.records import SAMPLERS
+from nas.search.proposals.beliefs import Known
 from nas.search.proposals.evolution import ArchiveEvolutionSampler
 from nas.search.proposals.gate import Gate
 from nas.search.proposals.sieve import Sieve
+from nas.search.proposals.surrogate import SurrogateSampler
 from search_spaces.graphs.errors import UserError
 from search_spaces.space.space import SearchSpace
 
@@ -24,6 +27,8 @@ def make_sampler(
     initial: int,
     gate: Gate,
     begun: int = 0,
+    known: Known = graph_values,
+    reference: Mapping[str, float] | None = None,
 ) -> BaseSampler:
     """Returns the sampler called ``name``.
 
@@ -31,12 +36,18 @@ def make_sampler(
         gate: What every proposal must pass.
         begun: Trials that the study has already. Optuna's own samplers draw from one stream of
             random numbers, which would repeat these trials if it began anew.
+        known: What a graph alone tells of metrics, by name.
+        reference: Worst value of interest by metric.
 
     Raises:
         UserError: If there is none; the message lists the known ones.
     """
     if name == "evolution":
         return ArchiveEvolutionSampler(space, metrics, seed=seed, initial=initial, gate=gate)
+    if name == "surrogate":
+        return SurrogateSampler(
+            space, metrics, seed=seed, initial=initial, gate=gate, known=known, reference=reference
+        )
     stream = (seed + begun) % 2**32
     return Sieve(optunas(name, stream, initial), space, gate, stream)
 

@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 from nas.evaluation.free_rules import Judgement
 from nas.problem.metrics import METRICS
 from nas.problem.pareto import Points, hypervolume, nadir, non_dominated
-from nas.search.proposals.evolution import ArchiveEvolutionSampler, best_trials
+from nas.search.proposals.evolution import ArchiveEvolutionSampler, Parents, best_trials
 from nas.search.proposals.gate import Gate, SpaceUsedUpError
 from nas.search.proposals.left_over import every_architecture
 from nas.study.names import HASH
@@ -235,6 +235,34 @@ def test_networks_from_outside_the_space_are_no_parents_but_hide_nothing() -> No
 
     assert restore(TINY, dict(architecture.genes)) == architecture
     assert [t.number for t in best_trials(study.get_trials(), TWO)] == [2]
+
+
+def test_of_equal_points_one_is_a_parent() -> None:
+    study = study_of(ArchiveEvolutionSampler(TINY, TWO, seed=0, initial=40))
+    values = [(0.1, 10.0)] * 12 + [(0.5, 20.0), (0.5, 20.0), (0.4, 30.0)]
+    for value in values:
+        trial = study.ask()
+        graph = decide(TINY, suggest(trial)).graph
+        trial.set_user_attr(HASH, graph_hash(graph))
+        study.tell(trial, value)
+
+    assert [t.number for t in best_trials(study.get_trials(), TWO)] == [0, 12]
+
+
+def test_four_children_of_five_differ_in_one_gene_and_the_others_in_two() -> None:
+    study = study_of(ArchiveEvolutionSampler(Towers(), TWO, seed=0, initial=1, crossover_rate=0))
+    study.enqueue_trial({"kind": "long"} | {f"long.layer{i}.width": 8 for i in range(5)})
+    (only,) = [step(study, Towers(), worth)]
+    parents = Parents.of(best_trials(study.get_trials(), TWO), TWO)
+    sampler, rng = study.sampler, Random(0)
+    assert isinstance(sampler, ArchiveEvolutionSampler)
+
+    children = [dict(sampler.child(parents, rng, 0).genes) for _ in range(600)]
+
+    same_kind = [child for child in children if child["kind"] == "long"]
+    changed = [sum(c[k] != v for k, v in dict(only.genes).items()) for c in same_kind]
+    assert set(changed) == {1, 2}
+    assert 0.13 < np.mean(np.array(changed) == 2) < 0.27
 
 
 def rows(values: Points) -> set[tuple[float, ...]]:

@@ -1,0 +1,85 @@
+"""Evaluations that samplers need on exhaustive tables, until little hypervolume is missing.
+
+    python -m benchmarks.search_efficiency --data ../shared/data --seeds 10
+    python -m benchmarks.search_efficiency --data DIR --table a.parquet --accuracy acc --cost ms
+
+Regret is the share of the hypervolume that is missing, with the logarithm of the cost, from
+the median accuracy and the largest cost. Costs are told as measured latencies: nothing is free.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from benchmarks.report import print_table, write_json
+from benchmarks.search_efficiency.replay import METHODS, evaluated, evaluations_to
+from benchmarks.search_efficiency.table import PROBLEMS, Problem, Table, read_table
+
+SHARES = (0.05, 0.01)
+
+
+def compare(
+    table: Table, methods: Sequence[str], seeds: range, budget: int, workers: int
+) -> list[dict[str, Any]]:
+    """A row for each method: evaluations to each regret, quartiles over seeds."""
+    return [measure(table, method, seeds, budget, workers) for method in methods]
+
+
+def measure(table: Table, method: str, seeds: range, budget: int, workers: int) -> dict[str, Any]:
+    started = perf_counter()
+    regrets = [table.regrets(evaluated(table, method, s, budget, workers)) for s in seeds]
+    row: dict[str, Any] = {"problem": table.name, "method": method, "seeds": len(seeds)}
+    for share in SHARES:
+        found = [evaluations_to(each, share) for each in regrets]
+        for name, part in (("", 0.5), (" low", 0.25), (" high", 0.75)):
+            row[f"{share:.0%}{name}"] = as_text(order_statistic(found, part), budget)
+    return row | {"s a seed": (perf_counter() - started) / len(seeds)}
+
+
+def order_statistic(found: Sequence[float], part: float) -> float:
+    """Returns a quantile; never between a number and infinity."""
+    return float(np.quantile(found, part, method="higher"))
+
+
+def as_text(evaluations: float, budget: int) -> float | str:
+    return evaluations if np.isfinite(evaluations) else f">{budget}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder of the tables")
+    parser.add_argument("--problems", nargs="+", default=[p.name for p in PROBLEMS])
+    parser.add_argument("--table", help="a table of one's own in that folder")
+    parser.add_argument("--accuracy", help="its column of accuracies, in per cent")
+    parser.add_argument("--cost", help="its column of costs")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--first", type=int, default=0, help="seed")
+    parser.add_argument("--budget", type=int, default=500, help="evaluations")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    problems = [p for p in PROBLEMS if p.name in given.problems]
+    if given.table:
+        problems = [Problem(Path(given.table).stem, given.table, given.accuracy, given.cost)]
+    if lacking := [p.accuracies for p in problems if not (given.data / p.accuracies).exists()]:
+        print(f"skipped: {given.data / lacking[0]} is missing; give a folder of tables")
+        return
+    seeds = range(given.first, given.first + given.seeds)
+    rows = []
+    for problem in problems:
+        table = read_table(given.data, problem)
+        found = compare(table, given.methods, seeds, given.budget, given.workers)
+        print_table(f"{problem.name}: evaluations to a regret", found)
+        rows += found
+    write_json(given.json, rows, {"seeds": given.seeds, "budget": given.budget})
+
+
+if __name__ == "__main__":
+    main()

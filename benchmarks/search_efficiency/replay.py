@@ -1,0 +1,108 @@
+"""Replays: what each method evaluates on a table, one row after another, none twice."""
+
+from collections.abc import Iterator
+from random import Random
+
+import numpy as np
+import optuna
+from optuna.samplers import BaseSampler, NSGAIISampler
+
+from benchmarks.search_efficiency.table import Table, Values
+from nas.problem.pareto import crowding_distances, non_dominated
+from nas.problem.records import SAMPLERS, SearchConfig
+from nas.search.proposals.gate import Gate, NothingToProposeError
+from nas.search.proposals.samplers import make_sampler
+from nas.study.names import HASH
+from nas.study.study import suggest
+from search_spaces.space.architecture import graph_hash
+from search_spaces.space.space import decide
+
+ARCHIVE, OPTUNA = "archive", "nsga2 as optuna has it"
+METHODS = (ARCHIVE, OPTUNA, *SAMPLERS)
+FIRST = 20  # random ones of the archive
+MOST = 8  # trials for each evaluation, before a method that only repeats itself is given up
+
+
+def evaluated(table: Table, method: str, seed: int, budget: int, workers: int = 1) -> list[int]:
+    """Returns the rows that a method evaluates with a seed, in order."""
+    rows = archive(table, seed) if method == ARCHIVE else studied(table, method, seed, workers)
+    found: dict[int, None] = {}
+    for trial, row in enumerate(rows):
+        found[row] = None
+        if len(found) == budget or trial > MOST * budget:
+            break
+    return list(found)
+
+
+def studied(table: Table, method: str, seed: int, workers: int = 1) -> Iterator[int]:
+    """Yields what a sampler proposes, told what each is before it is asked for the next.
+
+    Args:
+        workers: So many trials are under way whenever one is asked for.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    directions = [metric.direction for metric in table.metrics]
+    study = optuna.create_study(sampler=sampler(table, method, seed), directions=directions)
+    under_way: list[tuple[optuna.Trial, int]] = []
+    while True:
+        while len(under_way) < workers:
+            trial = study.ask()
+            try:
+                graph = decide(table, suggest(trial)).graph
+            except NothingToProposeError:
+                return
+            trial.set_user_attr(HASH, graph_hash(graph))
+            under_way.append((trial, table.row_of(graph)))
+        trial, row = under_way.pop(0)
+        study.tell(trial, table.values[row].tolist())
+        yield row
+
+
+def sampler(table: Table, method: str, seed: int) -> BaseSampler:
+    """Returns a sampler as a search makes it, or as Optuna does by itself."""
+    if method == OPTUNA:
+        return NSGAIISampler(seed=seed)
+    first = SearchConfig().initial
+    return make_sampler(method, table, table.metrics, seed=seed, initial=first, gate=Gate())
+
+
+def archive(table: Table, seed: int) -> Iterator[int]:
+    """The archive evolution that samplers are measured by, written for tables.
+
+    Random ones first; then children of the front by crowding tournament, 30 % of them by uniform
+    crossover with another, one gene changed in 80 %, two in 20 %, none twice.
+    """
+    rng = Random(seed)
+    seen: list[int] = []
+    while len(seen) < len(table.genes):
+        row = rng.randrange(len(table.genes)) if len(seen) < FIRST else child(table, seen, rng)
+        if row in seen:
+            continue
+        seen.append(row)
+        yield row
+
+
+def child(table: Table, seen: list[int], rng: Random) -> int:
+    points = table.values[seen]
+    front = [
+        row for row, best in zip(seen, non_dominated(points, table.metrics), strict=True) if best
+    ]
+    distances = crowding_distances(table.values[front], table.metrics)
+
+    def lonelier() -> int:
+        first, second = rng.randrange(len(front)), rng.randrange(len(front))
+        return front[first if distances[first] >= distances[second] else second]
+
+    genes = list(table.genes[lonelier()])
+    if rng.random() < 0.3:
+        other = table.genes[lonelier()]
+        genes = [rng.choice(pair) for pair in zip(genes, other, strict=True)]
+    for at in rng.sample(range(len(genes)), 1 if rng.random() < 0.8 else 2):
+        genes[at] = str(rng.choice([v for v in table.choices[at].values if v != genes[at]]))
+    return table.rows[tuple(genes)]
+
+
+def evaluations_to(regrets: Values, share: float) -> float:
+    """Returns after how many evaluations the regret is at most ``share``; inf if it never is."""
+    reached = np.flatnonzero(regrets <= share)
+    return float(reached[0] + 1) if len(reached) else np.inf
