@@ -59,8 +59,13 @@ def read_context(
     """
     start, size = cursor.at, prod(shape)
     count = cursor.number(f"{what}: its weights", size)
-    set_bits, index_bytes = np.full(rows_of(shape), count > 0, np.uint8), 0
-    if 0 < count < size:
+    if not count:  # nothing is made of an array of zeros, however large it says it is
+        empty = np.zeros(0, np.int64)
+        return SharedArray(size, empty, empty, num_values), CodedParts(
+            0, 0, cursor.at - start, 0, 0
+        )
+    set_bits, index_bytes = np.ones(rows_of(shape), np.uint8), 0
+    if count < size:
         weights = np.frombuffer(cursor.take(num_features(shape), what), np.uint8).astype(np.int16)
         if weights.max() > MOST_WEIGHT:
             raise UserError(f"{what}: its features weigh more than {MOST_WEIGHT} sixteenths")
@@ -73,7 +78,7 @@ def read_context(
     if len(places) != count:
         raise UserError(f"{what}: it has {len(places)} weights, not {count}")
     tables = cursor.at - start - index_bytes
-    if count and not num_values:
+    if not num_values:
         raise UserError(f"{what}: it has {count} weights and no values")
     value_bytes = cursor.left
     reader = SymbolReader(cursor.rest(), f"{what}: the stream of values")
