@@ -6,7 +6,9 @@ Every row is a network of a share of the weights and a codebook of so many bits 
 accuracy on the 10,000 test images, its archive with Huffman codes and with the context model, and
 how many times smaller that is than its weights, biases included, at fp32. Rows of the paper's
 densities and bits are marked. Each round of pruning goes on from the one before; all of them learn
-from the labels and from the whole network. Trainings are kept and taken up where they were killed.
+from the labels and from the whole network. Of shared and retrained values those of the better
+validation accuracy are archived, as the step ``share`` does it. Trainings are kept and taken up
+where they were killed.
 """
 
 from collections.abc import Iterator
@@ -39,12 +41,18 @@ def pruned_in_rounds(shelf: Shelf, case: Case, base: Trained) -> Iterator[tuple[
 
 def shared(
     shelf: Shelf, case: Case, kept: float, bits: Bits, model: Model, base: Model
-) -> tuple[float, Trained]:
-    """Returns the accuracy right after sharing, and the network with trained values."""
+) -> tuple[Model, Model]:
+    """Returns the network right after sharing, and with trained values."""
     cut = share_weights(model, by_layer(layers(model.graph), bits))
     *_, config = case.recipes()
     name = f"kept {kept:g} bits {in_words(case, bits)}"
-    return accuracy(cut, shelf.data.test), taught(shelf, name, cut, config, base)
+    return cut, taught(shelf, name, cut, config, base).model
+
+
+def better(shelf: Shelf, before: Model, after: Model) -> Model:
+    """Returns the network of better validation accuracy, as the step ``share`` keeps it."""
+    one, other = (accuracy(each, shelf.data.validation) for each in (before, after))
+    return before if other < one else after
 
 
 def in_words(case: Case, bits: Bits) -> str:
@@ -77,18 +85,21 @@ def rows_of(shelf: Shelf, case: Case) -> Iterator[dict[str, object]]:
     seen = accuracy(base.model, shelf.data.validation)
     for kept, pruned in pruned_in_rounds(shelf, case, base):
         for bits in case.rounds[kept]:
-            raw, trained = shared(shelf, case, kept, bits, pruned.model, base.model)
+            before, after = shared(shelf, case, kept, bits, pruned.model, base.model)
+            chosen = better(shelf, before, after)
+            found = accuracy(chosen, shelf.data.test)
             yield {
-                "kept %": 100 * kept_share(trained.model),
+                "kept %": 100 * kept_share(chosen),
                 "bits": in_words(case, bits),
                 "paper's": "yes" if (kept, bits) == case.paper else "",
                 "whole %": 100 * base.accuracy,
                 "pruned %": 100 * pruned.accuracy,
-                "shared %": 100 * raw,
-                "retrained %": 100 * trained.accuracy,
-                "loss": 100 * (base.accuracy - trained.accuracy),
-                "validation loss": 100 * (seen - accuracy(trained.model, shelf.data.validation)),
-                **sizes(trained.model, case.network),
+                "shared %": 100 * accuracy(before, shelf.data.test),
+                "retrained %": 100 * accuracy(after, shelf.data.test),
+                "chosen": "shared" if chosen is before else "retrained",
+                "loss": 100 * (base.accuracy - found),
+                "validation loss": 100 * (seen - accuracy(chosen, shelf.data.validation)),
+                **sizes(chosen, case.network),
             }
 
 
