@@ -1,4 +1,4 @@
-"""Commands that need no pixels read none, however many there are."""
+"""Commands that need no pixels read none, however many there are; others hold them once."""
 
 import tracemalloc
 from pathlib import Path
@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from numpy.lib.format import open_memmap
 
+from nas.problem.search_problem import load_setting
 from tests.nas.parts.command_line import nas
 from tests.nas.parts.runs import make_run, run_file
 
-SIDE, COUNT = 64, 8192  # 100 MB of pixels, which lie on the disk as a hole
+SIDE, COUNT = 64, 8192
+PIXEL_BYTES = COUNT * SIDE * SIDE * 3  # 100 MB
 RUN_FILE = """\
 name: large
 data: {kind: npz, path: large.npz}
@@ -28,6 +30,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with large data, a run file that names it, and a run on it."""
     folder = tmp_path_factory.mktemp("large")
     pixels = open_memmap(folder / "x.npy", "w+", np.uint8, (COUNT, SIDE, SIDE, 3))
+    pixels[:, 0] = 255
     np.savez(folder / "large.npz", images=pixels, labels=np.arange(COUNT) % 3)
     (folder / "large.yaml").write_text(RUN_FILE)
     data = {"kind": "npz", "path": str(folder / "large.npz")}
@@ -57,4 +60,19 @@ def test_a_command_that_needs_no_pixels_takes_no_memory_for_them(
     finally:
         tracemalloc.stop()
 
-    assert peak < COUNT * SIDE * SIDE * 3 / 10
+    assert peak < PIXEL_BYTES / 10
+
+
+def test_data_is_in_memory_once(place: Path) -> None:
+    """Its pixels are mapped from the disk, where all processes share them."""
+    data = {"kind": "npz", "path": str(place / "large.npz")}
+    config = run_file("large", data=data).config()
+    tracemalloc.start()
+    try:
+        setting = load_setting(config)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert sum(map(len, (setting.splits.train, setting.splits.test))) > COUNT / 2
+    assert peak < 0.3 * PIXEL_BYTES
