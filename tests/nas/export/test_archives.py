@@ -82,8 +82,9 @@ def test_predict_runs_the_archive(shipped: ExportReport, tmp_path: Path) -> None
 def test_where_hwnas_is_missing_predict_says_so_in_a_line(
     shipped: ExportReport, tmp_path: Path
 ) -> None:
-    (tmp_path / "others/nas").mkdir(parents=True)  # another package of the name
-    (tmp_path / "others/nas/__init__.py").touch()
+    (tmp_path / "others").mkdir()  # found before ours, and as if there were none
+    missing = "raise ModuleNotFoundError('none', name='nas')"
+    (tmp_path / "others/nas.py").write_text(missing)
     np.save(tmp_path / "in.npy", np.zeros((1, 1, 8, 8), np.float32))
 
     code, said = run_predict(
