@@ -38,7 +38,8 @@ BATCH = 5  # architectures that are planned together
 SHARE = 8  # with so many under way, a batch is an eighth of them
 BRED = 2000  # children of the front, of which the best are made networks
 MOST_NUMBERS = 4_000_000  # that these are written in; fewer are bred of very long genes
-MADE = 4  # networks that are made for each that is proposed
+MOST_PAIRS = 1_200_000  # of these and trials; fewer are bred where many trials are known
+MADE = 3  # networks that are made for each that is proposed
 SPARE = 3  # that are planned further, in case others propose the same
 PROBES = 6  # trials by which it is seen whether what graphs tell is what trials were told
 SAME = 1e-6  # share by which the two may differ
@@ -205,7 +206,9 @@ class BatchPlanner:
 
     def wishes(self, rng: np.random.Generator) -> Codes:
         """Returns genes of children, and of children of these, each once and none of a trial."""
-        half = min(BRED, max(100, MOST_NUMBERS // max(1, int(self.codes.offsets[-1])))) // 2
+        columns = max(1, int(self.codes.offsets[-1]))
+        most = min(BRED, MOST_NUMBERS // columns, MOST_PAIRS // max(1, len(self.rows)))
+        half = max(100, most) // 2
         children = self.codes.bred(self.parents, half, rng)
         further = self.codes.bred(children, half, rng)
         unique = np.unique(np.vstack([children, further]), axis=0)
