@@ -69,8 +69,9 @@ def sampler(table: Table, method: str, seed: int) -> BaseSampler:
 def archive(table: Table, seed: int) -> Iterator[int]:
     """The archive evolution that samplers are measured by, written for tables.
 
-    Random ones first; then children of the front by crowding tournament, 30 % of them by uniform
-    crossover with another, one gene changed in 80 %, two in 20 %, none twice.
+    Random ones first; then children of the front (one of equal points) by crowding tournament,
+    30 % of them by uniform crossover with any other, one gene changed in 80 %, two in 20 %, none
+    twice.
     """
     rng = Random(seed)
     seen: list[int] = []
@@ -83,10 +84,9 @@ def archive(table: Table, seed: int) -> Iterator[int]:
 
 
 def child(table: Table, seen: list[int], rng: Random) -> int:
-    points = table.values[seen]
-    front = [
-        row for row, best in zip(seen, non_dominated(points, table.metrics), strict=True) if best
-    ]
+    best = np.array(seen)[non_dominated(table.values[seen], table.metrics)]
+    _, firsts = np.unique(table.values[best], axis=0, return_index=True)
+    front = best[np.sort(firsts)].tolist()
     distances = crowding_distances(table.values[front], table.metrics)
 
     def lonelier() -> int:
@@ -95,7 +95,7 @@ def child(table: Table, seen: list[int], rng: Random) -> int:
 
     genes = list(table.genes[lonelier()])
     if rng.random() < 0.3:
-        other = table.genes[lonelier()]
+        other = table.genes[rng.choice(front)]
         genes = [rng.choice(pair) for pair in zip(genes, other, strict=True)]
     for at in rng.sample(range(len(genes)), 1 if rng.random() < 0.8 else 2):
         genes[at] = str(rng.choice([v for v in table.choices[at].values if v != genes[at]]))
