@@ -191,7 +191,7 @@ def mistakes() -> dict[str, tuple[list[str], str]]:
         ),
         "unknown sampler": (
             [*change, "search.sampler=magic"],
-            "sampler must be one of evolution, tpe",
+            "sampler must be one of evolution, surrogate, tpe",
         ),
         "unknown network": ([*change, "baselines=[resnet1000]"], "known"),
         "unknown metric": ([*change, "objectives=[accuracy, speed]"], "known metrics: accuracy"),

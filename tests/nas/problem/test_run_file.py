@@ -200,7 +200,11 @@ def test_an_unknown_key_is_named_with_its_place_and_the_nearest_known_one(
         (("search", "cpus"), 1.5, "search: cpus must be above 0: a fraction up to 1, or a whole"),
         (("search", "gpus"), -1, "search: gpus must be at least 0: a fraction up to 1, or a who"),
         (("search", "gpus"), 2.5, "search: gpus must be at least 0: a fraction up to 1, or a wh"),
-        (("search", "sampler"), "evo", "sampler must be one of evolution, tpe, nsga2, random,"),
+        (
+            ("search", "sampler"),
+            "evo",
+            "sampler must be one of evolution, surrogate, tpe, nsga2, random,",
+        ),
         (("space",), 7, "space: input should be a valid dictionary, got 7"),
         (("space",), {}, "space.resolution is missing; add it"),
         (("space", "stages"), [], "space.stages: list should have at least 1 item"),
