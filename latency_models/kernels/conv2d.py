@@ -30,9 +30,13 @@ ADD_LATENCY = 4  # cycles until a fused multiply-add can be added to
 # Sixteen registers: cycles as timed on a Zen 3, where units of 32 were timed on AVX512.
 # LLVM unrolls two steps of a tile of one vector, of which the sums of more than seven pixels no
 # longer fit: they go to the stack and back.
-FEW_REGISTERS = 16
 MOST_UNROLLED = 7
 SPILLED = 1.2
+
+
+def has_few_registers(unit: VectorUnit) -> bool:
+    """Whether a unit is counted as AVX2 was timed; SSE, of as many registers, was not."""
+    return unit.registers == 16 and unit.lanes == 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,7 @@ class Conv2dKernel(Convolution):
 
     def tile_cycles(self, unit: VectorUnit, tile: ConvTile) -> Callable[[int, int], float]:
         window, lanes = self.window, unit.lanes
-        few = unit.registers <= FEW_REGISTERS
+        few = has_few_registers(unit)
         near_load, far_load = (1.0, 1.5) if few else (0.5, 2.5)
         parts = window // self.in_channels * -(-self.in_channels // (tile.channels or window))
 
