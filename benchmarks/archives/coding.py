@@ -19,8 +19,8 @@ from benchmarks.archives.paper_weights import NETWORKS, PaperNetwork, layers, pa
 from benchmarks.archives.peer import peer_coded
 from benchmarks.archives.timed import our_coded
 from benchmarks.report import print_table, write_json
-from nas.archives.archive import archive_bytes, read_content
-from nas.archives.paper_form import IndexBits
+from nas.models.archives.archive import archive_bytes, read_content
+from nas.models.archives.paper_form import IndexBits
 from nas.models.folder import ModelInput, StoredModel
 from search_spaces.graphs.model import Model
 

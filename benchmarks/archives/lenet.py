@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from benchmarks.archives.mnist import CASES, Bits, Case, parser, shelf_of
 from benchmarks.compression.training import Shelf, Trained
 from benchmarks.report import print_table, write_json
-from nas.archives.archive import archive_bytes
-from nas.archives.forms import Entropy
+from nas.models.archives.archive import archive_bytes
+from nas.models.archives.forms import Entropy
 from nas.models.folder import ModelInput, StoredModel
 from nas.problem.records import TrainingConfig
 from nas.training.accuracy import accuracy

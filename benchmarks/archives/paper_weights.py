@@ -24,8 +24,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.archives.coding.huffman import huffman_table
-from nas.archives.coding.relative import relative_entries
+from nas.models.archives.coding.huffman import huffman_table
+from nas.models.archives.coding.relative import relative_entries
 from search_spaces.graphs.model import Model, random_model
 from search_spaces.networks import get_network
 

@@ -6,8 +6,8 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.archives.forms import Entropy, coded_nodes, model_of, read_section, section_of
-from nas.archives.paper_form import IndexBits
+from nas.models.archives.forms import Entropy, coded_nodes, model_of, read_section, section_of
+from nas.models.archives.paper_form import IndexBits
 from search_spaces.building.builder import GraphBuilder
 from search_spaces.graphs.graph import Graph
 from search_spaces.graphs.model import Model

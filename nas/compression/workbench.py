@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from nas.archives.forms import Entropy
 from nas.compression.layer_curves import LayerCurve
 from nas.data.tensors import TensorSplits
 from nas.export.write import ExportReport
+from nas.models.archives.forms import Entropy
 from nas.problem.records import LatencyConfig, TrainingConfig
 from nas.training.loop import TrainingResult
 from search_spaces.graphs.graph import Graph

@@ -6,8 +6,8 @@ front alone, at the end.
 
 from dataclasses import replace
 
-from nas.archives.estimate import estimated_bytes
 from nas.evaluation.feasibility import violations_of, why_infeasible
+from nas.models.archives.estimate import estimated_bytes
 from nas.problem.metrics import ARCHIVE_BYTES
 from nas.problem.records import RunConfig
 from nas.runs.evaluation import Evaluation

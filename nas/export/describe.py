@@ -11,12 +11,12 @@ from latency_models.devices.latency import Latency
 from latency_models.measurement.sparse_layers import SparseLayer
 from latency_models.onnx.parity import changed_answers
 from latency_models.onnx.requirements import Requirements, file_requirements
-from nas.archives.info import archive_info
 from nas.data.splits import Splits
 from nas.export.formats import Format
 from nas.export.network import TrainedNetwork
 from nas.export.tolerance import has_codes
 from nas.export.verify import CheckReport
+from nas.models.archives.info import archive_info
 from nas.models.folder import input_json
 from nas.models.metadata import EXPORT_FORMAT
 from nas.problem.answers import wilson

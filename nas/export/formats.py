@@ -13,8 +13,8 @@ from typing import Any, Self
 
 from latency_models.devices.device import Runtime, get_device
 from latency_models.measurement.measurer import Measurer
-from nas.archives.archive import write_archive
-from nas.archives.forms import Entropy
+from nas.models.archives.archive import write_archive
+from nas.models.archives.forms import Entropy
 from nas.models.folder import StoredModel
 from nas.problem.records import LatencyConfig
 from nas.runs.files import arrays_bytes

@@ -102,7 +102,7 @@ def load_archive() -> Predict:
     """Needs hwnas and torch; the same network as that of `load_torch`, its norms as trained."""
     import torch
 
-    from nas.archives.archive import read_archive
+    from nas.models.archives.archive import read_archive
     from nas.nn.interpreter import from_model
 
     torch.set_num_threads(1)

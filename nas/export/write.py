@@ -10,7 +10,6 @@ from typing import Any
 from latency_models.devices.latency import DeviceBusyError, Latency
 from latency_models.measurement.sparse_layers import SparseLayer, with_sparse_layers
 from latency_models.onnx.parity import ParityError
-from nas.archives.forms import Entropy
 from nas.data.splits import Normalization
 from nas.data.tensors import place
 from nas.export import describe
@@ -24,6 +23,7 @@ from nas.export.verify import (
     drawn_images,
     followed_by_test,
 )
+from nas.models.archives.forms import Entropy
 from nas.models.swap import folder_beside
 from nas.problem.search_problem import Examples, Setting, load_setting
 from nas.study.results import RunResults, TrialResult

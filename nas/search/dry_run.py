@@ -13,7 +13,6 @@ from time import perf_counter
 
 from latency_models.devices.latency import DeviceBusyError, Latency
 from latency_models.measurement.measurer import KernelLatency
-from nas.archives.archive import archive_bytes
 from nas.evaluation.evaluator import Evaluator
 from nas.evaluation.instruments import (
     Instruments,
@@ -23,6 +22,7 @@ from nas.evaluation.instruments import (
     slowed_down,
 )
 from nas.evaluation.latency import NetworkTimer
+from nas.models.archives.archive import archive_bytes
 from nas.models.folder import ModelInput, StoredModel
 from nas.models.given.setting import load_whole_setting
 from nas.problem.formatting import in_words, milliseconds

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from latency_models.devices.latency import DeviceBusyError, MeasurementError
-from nas.archives.archive import archive_bytes
 from nas.evaluation.archive_size import with_written
 from nas.evaluation.feasibility import with_measured
 from nas.evaluation.latency import LatencyMeasurer, is_machines_fault, patient_latency
+from nas.models.archives.archive import archive_bytes
 from nas.runs.evaluation import Evaluation
 from nas.runs.findings.trained import stored_trial
 from nas.study.results import RunResults, TrialResult

@@ -12,7 +12,7 @@ from nas.cli.terminal.tables import table
 from nas.problem.formatting import percent
 
 if TYPE_CHECKING:
-    from nas.archives.info import ArchiveInfo, ArrayInfo
+    from nas.models.archives.info import ArchiveInfo, ArrayInfo
 
 archive_app = typer.Typer(
     help="Look into archives (*.hwz), and unpack them.", no_args_is_help=True
@@ -38,7 +38,7 @@ def info_command(
     ] = None,
 ) -> None:
     """Show what each array of an archive keeps and takes, before and after coding."""
-    from nas.archives.info import archive_info
+    from nas.models.archives.info import archive_info
 
     found = archive_info(file)
     if as_json:
@@ -101,7 +101,7 @@ def unpack_command(
     to: Annotated[Path, typer.Option("--to", help="Model folder to write.")],
 ) -> None:
     """Make a model folder of an archive."""
-    from nas.archives.archive import read_archive
+    from nas.models.archives.archive import read_archive
     from nas.models.folder import check_place, write_model
 
     check_place(to)

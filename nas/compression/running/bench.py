@@ -9,8 +9,6 @@ from pathlib import Path
 from latency_models.devices.device import get_device
 from latency_models.devices.latency import Latency
 from latency_models.devices.lock import making_way
-from nas.archives.archive import read_archive, write_archive
-from nas.archives.forms import Entropy
 from nas.compression.running.folder import CompressionFolder
 from nas.compression.running.recipe import RecipeStep
 from nas.compression.running.step_setting import StepSetting
@@ -18,6 +16,8 @@ from nas.compression.running.watch import CompressionWatch, EpochDone, TimeLeft
 from nas.export.formats import Measurers
 from nas.export.network import network_of_model
 from nas.export.write import ExportReport, ship
+from nas.models.archives.archive import read_archive, write_archive
+from nas.models.archives.forms import Entropy
 from nas.models.folder import fingerprint
 from nas.problem.records import TrainingConfig
 from nas.training.checkpoints import FolderCheckpoints

@@ -12,12 +12,12 @@ from time import perf_counter
 
 import torch
 
-from nas.archives.forms import Entropy
 from nas.compression.running.recipe import CompressionRecipe, RecipeStep
 from nas.compression.running.start import Start
 from nas.compression.running.step_setting import StepSetting
 from nas.data.tensors import check_input
 from nas.export.write import ExportReport
+from nas.models.archives.forms import Entropy
 from nas.nn.interpreter import to_model
 from nas.nn.memory import check_memory, refusing_too_large
 from nas.problem.answers import Confusion

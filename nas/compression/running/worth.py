@@ -5,11 +5,11 @@ from typing import Any
 
 from latency_models.devices import latency as latencies
 from latency_models.devices.latency import DeviceBusyError
-from nas.archives.estimate import estimated_bytes
 from nas.compression.running.compression import Compression
 from nas.compression.running.records import Standing
 from nas.compression.steps.registry import WRITERS
 from nas.compression.stop import StopRules
+from nas.models.archives.estimate import estimated_bytes
 from nas.training.accuracy import accuracy, confusion
 from search_spaces.graphs.cost import network_cost
 from search_spaces.graphs.errors import UserError

@@ -4,9 +4,9 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar
 
-from nas.archives.forms import Entropy
-from nas.archives.info import ArchiveInfo, archive_info
 from nas.compression.workbench import LayerNote, Made, Workbench
+from nas.models.archives.forms import Entropy
+from nas.models.archives.info import ArchiveInfo, archive_info
 from nas.models.given.reading import SUFFIX
 from nas.problem.formatting import percent, scaled
 from search_spaces.graphs.errors import UserError

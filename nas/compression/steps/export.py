@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from latency_models.devices.latency import Latency
-from nas.archives.forms import Entropy
 from nas.compression.workbench import LayerNote, Made, Workbench
 from nas.export.formats import USUAL_FORMATS, check_compiler, get_formats
+from nas.models.archives.forms import Entropy
 from nas.problem.formatting import milliseconds, scaled
 from nas.problem.validation import Listed
 from search_spaces.graphs.errors import UserError

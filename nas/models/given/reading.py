@@ -6,9 +6,9 @@ that holds three.
 
 from pathlib import Path
 
-from nas.archives.archive import read_archive
-from nas.archives.container import MAGIC
 from nas.models import folder
+from nas.models.archives.archive import read_archive
+from nas.models.archives.container import MAGIC
 from nas.models.folder import StoredModel
 from nas.models.metadata import is_model_folder
 from search_spaces.graphs.errors import UserError

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from random import Random
 
-from nas.archives.archive import archive_bytes, read_archive
-from nas.archives.container import Section
-from nas.archives.info import archive_info
+from nas.models.archives.archive import archive_bytes, read_archive
+from nas.models.archives.container import Section
+from nas.models.archives.info import archive_info
 from search_spaces.graphs.precision import PRECISIONS
 from search_spaces.quantization.codes import snap_weights
 from search_spaces.quantization.reprecision import uniform

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from latency_models.onnx.parity import ParityError
-from nas.archives.archive import archive_bytes, read_archive
-from nas.archives.info import archive_info
 from nas.export.formats import FORMATS, USUAL_FORMATS, Shipment
 from nas.export.network import network_of_model
 from nas.export.verify import environment
 from nas.export.write import ExportReport, ship
+from nas.models.archives.archive import archive_bytes, read_archive
+from nas.models.archives.info import archive_info
 from nas.models.folder import StoredModel, fingerprint
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.model import Model, random_model

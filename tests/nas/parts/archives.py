@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.archives.container import Archive, Section, file_bytes
+from nas.models.archives.container import Archive, Section, file_bytes
 from nas.models.folder import StoredModel
 from search_spaces.graphs.graph import Graph
 from search_spaces.graphs.model import Model, random_model

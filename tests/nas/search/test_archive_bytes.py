@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from nas.archives.archive import archive_bytes
-from nas.archives.estimate import estimated_bytes
 from nas.export.write import export_network
+from nas.models.archives.archive import archive_bytes
+from nas.models.archives.estimate import estimated_bytes
 from nas.problem.run_file import to_yaml
 from nas.report.finish import finish_run
 from nas.report.page import report_html

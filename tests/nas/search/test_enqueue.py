@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from nas.archives.archive import write_archive
+from nas.models.archives.archive import write_archive
 from nas.problem.run_file import to_yaml
 from nas.problem.search_problem import space_for
 from nas.search.enqueue import fitted, read_architectures

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nas.archives.archive import write_archive
-from nas.archives.info import archive_info
+from nas.models.archives.archive import write_archive
+from nas.models.archives.info import archive_info
 from nas.models.folder import ModelInput, fingerprint, read_model
 from search_spaces.space.architecture import graph_hash
 from tests.nas.parts.command_line import nas

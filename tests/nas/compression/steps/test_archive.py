@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from nas.archives.archive import read_archive
-from nas.archives.estimate import estimated_bytes
 from nas.compression.report.page import write_compression_report
 from nas.compression.running.folder import CompressionFolder
 from nas.compression.running.recipe import RecipeFile, read_recipe
+from nas.models.archives.archive import read_archive
+from nas.models.archives.estimate import estimated_bytes
 from nas.models.folder import fingerprint, read_model
 from nas.runs.files import read_json, write_json
 from search_spaces.graphs.errors import UserError

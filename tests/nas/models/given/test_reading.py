@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import nas
-from nas.archives.archive import write_archive
+from nas.models.archives.archive import write_archive
 from nas.models.folder import fingerprint
 from nas.models.given.reading import is_archive, is_one_model, read_architecture, read_model
 from search_spaces.graphs.errors import UserError

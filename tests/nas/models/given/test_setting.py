@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from nas.archives.archive import archive_bytes, write_archive
 from nas.export.network import network_of_trial
 from nas.export.retrain import load_retrained, retrain
+from nas.models.archives.archive import archive_bytes, write_archive
 from nas.models.folder import ModelInput, fingerprint, read_model
 from nas.models.given.setting import load_whole_setting, recorded
 from nas.problem.data_paths import with_absolute_paths

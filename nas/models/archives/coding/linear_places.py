@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.archives.coding.adaptive import AS_WORDS, AT_ONCE, PATTERNS
-from nas.archives.coding.classes import PHASES, Bits, Logits, Odds, blocks
+from nas.models.archives.coding.adaptive import AS_WORDS, AT_ONCE, PATTERNS
+from nas.models.archives.coding.classes import PHASES, Bits, Logits, Odds, blocks
 
 SET_BITS = PATTERNS.sum(1, dtype=np.uint8)
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas.archives.coding.cursor import Cursor
-from nas.archives.coding.huffman import (
+from nas.models.archives.coding.cursor import Cursor
+from nas.models.archives.coding.huffman import (
     LONGEST,
     HuffmanTable,
     huffman_table,

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nas.archives.archive import archive_bytes, write_archive
-from nas.archives.estimate import estimated_bytes
-from nas.archives.forms import Entropy
-from nas.archives.info import archive_info
+from nas.models.archives.archive import archive_bytes, write_archive
+from nas.models.archives.estimate import estimated_bytes
+from nas.models.archives.forms import Entropy
+from nas.models.archives.info import archive_info
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.model import Model, random_model
 from search_spaces.graphs.precision import PRECISIONS

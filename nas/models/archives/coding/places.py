@@ -9,8 +9,8 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.archives.coding.adaptive import AT_ONCE, SymbolCoder, bits_model, code_bits
-from nas.archives.coding.classes import (
+from nas.models.archives.coding.adaptive import AT_ONCE, SymbolCoder, bits_model, code_bits
+from nas.models.archives.coding.classes import (
     CLASS_SHIFT,
     NUM_CLASSES,
     Bits,
@@ -18,8 +18,8 @@ from nas.archives.coding.classes import (
     Odds,
     weighted,
 )
-from nas.archives.coding.kernel_places import KernelScan
-from nas.archives.coding.linear_places import SET_BITS, FoursStep, LinearScan
+from nas.models.archives.coding.kernel_places import KernelScan
+from nas.models.archives.coding.linear_places import SET_BITS, FoursStep, LinearScan
 
 Shape = tuple[int, ...]
 Weights = NDArray[np.int16]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.archives.coding.relative import absolute_places, relative_entries
+from nas.models.archives.coding.relative import absolute_places, relative_entries
 from search_spaces.graphs.errors import UserError
 
 

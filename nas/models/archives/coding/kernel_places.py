@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nas.archives.coding.classes import PHASES, Bits, Logits, Odds, blocks
+from nas.models.archives.coding.classes import PHASES, Bits, Logits, Odds, blocks
 
 NOTHING = np.zeros((1, 1, 1), np.int16)
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.archives.coding.bits import bits_bytes, read_bits
-from nas.archives.coding.cursor import Cursor, number_bytes
+from nas.models.archives.coding.bits import bits_bytes, read_bits
+from nas.models.archives.coding.cursor import Cursor, number_bytes
 from search_spaces.graphs.errors import UserError
 
 LONGEST = 15  # bits of a code: a table of 2 ** 15 windows stays in a cache

@@ -7,8 +7,8 @@ whose weights hang together comes out smaller than estimated.
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.archives.forms import coded_nodes
-from nas.archives.sharing import MOST_VALUES, has_scale
+from nas.models.archives.forms import coded_nodes
+from nas.models.archives.sharing import MOST_VALUES, has_scale
 from search_spaces.graphs.graph import Node
 from search_spaces.graphs.model import Model
 from search_spaces.quantization.codes import coded_operator, weight_limits

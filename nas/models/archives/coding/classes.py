@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.archives.coding.adaptive import CHANCES
+from nas.models.archives.coding.adaptive import CHANCES
 
 Logits = NDArray[np.int16]  # logarithms of odds, in sixteenths of a bit
 Bits = NDArray[np.uint8]

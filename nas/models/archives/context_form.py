@@ -1,6 +1,6 @@
 """The context coder's form: where weights are not zero, and what they are, with no index at all.
 
-Two streams, each adaptive: places (`nas.archives.coding.places`), and values, which stand in one
+Two streams, each adaptive: places (`nas.models.archives.coding.places`), and values, which stand in one
 of a few contexts by how many weights are kept in their row and column: where many are, large
 ones are."""
 
@@ -9,14 +9,19 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.archives.coding.adaptive import LearntSymbols, SymbolCoder, SymbolReader, SymbolWriter
-from nas.archives.coding.classes import MOST_WEIGHT, Bits, Odds
-from nas.archives.coding.cursor import Cursor, number_bytes
-from nas.archives.coding.fitting import fitted_weights
-from nas.archives.coding.linear_places import column_sums
-from nas.archives.coding.places import Shape, code_places, num_features, rows_of
-from nas.archives.paper_form import CodedParts
-from nas.archives.sharing import Floats, SharedArray
+from nas.models.archives.coding.adaptive import (
+    LearntSymbols,
+    SymbolCoder,
+    SymbolReader,
+    SymbolWriter,
+)
+from nas.models.archives.coding.classes import MOST_WEIGHT, Bits, Odds
+from nas.models.archives.coding.cursor import Cursor, number_bytes
+from nas.models.archives.coding.fitting import fitted_weights
+from nas.models.archives.coding.linear_places import column_sums
+from nas.models.archives.coding.places import Shape, code_places, num_features, rows_of
+from nas.models.archives.paper_form import CodedParts
+from nas.models.archives.sharing import Floats, SharedArray
 from search_spaces.graphs.errors import UserError
 
 LEAST_RUN, MOST_RUN, GROWTH = 64, 1 << 16, 4  # values that are coded before anything is learnt

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nas.archives.coding.cursor import Cursor, number_bytes
-from nas.archives.coding.huffman import (
+from nas.models.archives.coding.cursor import Cursor, number_bytes
+from nas.models.archives.coding.huffman import (
     huffman_table,
     read_stream,
     read_table,
     stream_bytes,
     table_bytes,
 )
-from nas.archives.coding.relative import absolute_places, relative_entries
-from nas.archives.sharing import SharedArray
+from nas.models.archives.coding.relative import absolute_places, relative_entries
+from nas.models.archives.sharing import SharedArray
 from search_spaces.graphs.errors import UserError
 
 MOST_WIDTH = 12  # bits of an index

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.archives.coding.cursor import Cursor
+from nas.models.archives.coding.cursor import Cursor
 
 Numbers = NDArray[np.int64]
 

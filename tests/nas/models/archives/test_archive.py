@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas.archives.archive import archive_bytes, read_archive, read_content, write_archive
-from nas.archives.forms import ArrayForm, Entropy, coded_nodes, section_of
-from nas.archives.paper_form import IndexBits
+from nas.models.archives.archive import archive_bytes, read_archive, read_content, write_archive
+from nas.models.archives.forms import ArrayForm, Entropy, coded_nodes, section_of
+from nas.models.archives.paper_form import IndexBits
 from nas.models.folder import ModelInput, StoredModel, fingerprint
 from search_spaces.building.builder import GraphBuilder
 from search_spaces.graphs.errors import UserError

@@ -9,10 +9,10 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.archives.coding.classes import MOST_WEIGHT, ROUND_SHIFT, Bits, Logits
-from nas.archives.coding.kernel_places import KernelScan
-from nas.archives.coding.linear_places import SET_BITS, LinearScan
-from nas.archives.coding.places import (
+from nas.models.archives.coding.classes import MOST_WEIGHT, ROUND_SHIFT, Bits, Logits
+from nas.models.archives.coding.kernel_places import KernelScan
+from nas.models.archives.coding.linear_places import SET_BITS, LinearScan
+from nas.models.archives.coding.places import (
     Shape,
     Weights,
     has_kernels,

@@ -5,12 +5,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas.archives.coding.adaptive import SymbolReader, SymbolWriter
-from nas.archives.coding.classes import MOST_WEIGHT, PRIOR, Bits, Odds, blocks, log2_sixteenths
-from nas.archives.coding.fitting import fitted_weights
-from nas.archives.coding.kernel_places import KernelScan
-from nas.archives.coding.linear_places import LinearScan, column_sums
-from nas.archives.coding.places import Shape, class_order, code_places, rising_order, rows_of
+from nas.models.archives.coding.adaptive import SymbolReader, SymbolWriter
+from nas.models.archives.coding.classes import (
+    MOST_WEIGHT,
+    PRIOR,
+    Bits,
+    Odds,
+    blocks,
+    log2_sixteenths,
+)
+from nas.models.archives.coding.fitting import fitted_weights
+from nas.models.archives.coding.kernel_places import KernelScan
+from nas.models.archives.coding.linear_places import LinearScan, column_sums
+from nas.models.archives.coding.places import (
+    Shape,
+    class_order,
+    code_places,
+    rising_order,
+    rows_of,
+)
 
 kernels = st.tuples(st.integers(1, 20), st.integers(1, 9), st.integers(1, 5), st.integers(1, 5))
 shapes = st.one_of(kernels, st.tuples(st.integers(1, 60), st.integers(1, 90)))

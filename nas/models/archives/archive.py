@@ -12,8 +12,8 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from nas.archives.container import Archive, Section, file_bytes
-from nas.archives.forms import (
+from nas.models.archives.container import Archive, Section, file_bytes
+from nas.models.archives.forms import (
     Entropy,
     KeptArray,
     coded_nodes,
@@ -21,7 +21,7 @@ from nas.archives.forms import (
     read_section,
     section_of,
 )
-from nas.archives.paper_form import IndexBits
+from nas.models.archives.paper_form import IndexBits
 from nas.models.folder import ModelInput, StoredModel, check_numbers
 from nas.models.metadata import check_name
 from nas.nn.memory import free_bytes

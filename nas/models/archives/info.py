@@ -8,9 +8,15 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
-from nas.archives.archive import FLOAT_BYTES, kept_arrays, path_content, read_head, unreadable
-from nas.archives.container import Archive, Section
-from nas.archives.forms import ArrayForm, KeptArray, Shape
+from nas.models.archives.archive import (
+    FLOAT_BYTES,
+    kept_arrays,
+    path_content,
+    read_head,
+    unreadable,
+)
+from nas.models.archives.container import Archive, Section
+from nas.models.archives.forms import ArrayForm, KeptArray, Shape
 from search_spaces.graphs.errors import UserError
 
 FLOAT_BITS = 8 * FLOAT_BYTES

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from nas.archives.coding.cursor import Cursor, number_bytes
+from nas.models.archives.coding.cursor import Cursor, number_bytes
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.schema import shown
 
@@ -25,7 +25,7 @@ class Section:
     """One array as it is kept.
 
     Attributes:
-        form: Which of `nas.archives.forms` it has.
+        form: Which of `nas.models.archives.forms` it has.
         size: Bytes that it takes in the file, its own header and checksum among them.
     """
 

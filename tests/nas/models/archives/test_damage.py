@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nas.archives.archive import archive_bytes, read_content
-from nas.archives.coding.cursor import number_bytes
-from nas.archives.container import MAGIC, RAW_DEFLATE, Section, check_bytes
-from nas.archives.forms import ArrayForm, Entropy
+from nas.models.archives.archive import archive_bytes, read_content
+from nas.models.archives.coding.cursor import number_bytes
+from nas.models.archives.container import MAGIC, RAW_DEFLATE, Section, check_bytes
+from nas.models.archives.forms import ArrayForm, Entropy
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.model import Model
 from search_spaces.graphs.precision import PRECISIONS

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nas.archives.archive import archive_bytes
-from nas.archives.forms import Entropy
+from nas.models.archives.archive import archive_bytes
+from nas.models.archives.forms import Entropy
 from search_spaces.building.builder import GraphBuilder
 from search_spaces.graphs.graph import Graph
 from search_spaces.graphs.operators import Conv2d, GlobalAvgPool, Linear

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas.archives.coding.adaptive import (
+from nas.models.archives.coding.adaptive import (
     CHANCES,
     PARTS,
     LearntSymbols,

@@ -13,11 +13,16 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.archives.coding.cursor import Cursor, float_bytes
-from nas.archives.container import Section
-from nas.archives.context_form import context_bytes, exponent_bytes, read_context, read_exponents
-from nas.archives.paper_form import CodedParts, IndexBits, huffman_bytes, read_huffman
-from nas.archives.sharing import (
+from nas.models.archives.coding.cursor import Cursor, float_bytes
+from nas.models.archives.container import Section
+from nas.models.archives.context_form import (
+    context_bytes,
+    exponent_bytes,
+    read_context,
+    read_exponents,
+)
+from nas.models.archives.paper_form import CodedParts, IndexBits, huffman_bytes, read_huffman
+from nas.models.archives.sharing import (
     Floats,
     SharedArray,
     codebook_bytes,
