@@ -1,8 +1,8 @@
 """The context coder's form: where weights are not zero, and what they are, with no index at all.
 
-Two streams, each adaptive: places (`nas.models.archives.coding.places`), and values, which stand in one
-of a few contexts by how many weights are kept in their row and column: where many are, large
-ones are."""
+Two streams, each adaptive: places (`nas.models.archives.coding.places`), and values, which stand
+in one of a few contexts by how many weights are kept in their row and column: where many are,
+large ones are."""
 
 from math import prod
 

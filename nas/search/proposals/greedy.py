@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.search.proposals.improvement import expected_improvement
-from nas.search.proposals.regression import Posterior
+from nas.search.proposals.regression import GenePosterior
 
 Array = NDArray[np.float64]
 
 
 def greedy(
-    posteriors: Sequence[Posterior],
+    posteriors: Sequence[GenePosterior],
     told: Array | None,
     chances: Array,
     front: Array,

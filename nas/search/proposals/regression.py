@@ -27,7 +27,7 @@ MOST_FITTED = 250  # trials by which the kernel is chosen
 
 
 @dataclass(frozen=True, slots=True)
-class Kernel:
+class GeneCovariance:
     """What share of the variance is of which kind.
 
     Attributes:
@@ -67,7 +67,7 @@ class Regression:
         mean, scale: Of the values.
     """
 
-    kernel: Kernel
+    kernel: GeneCovariance
     rows: Array
     lower: Array
     weights: Array
@@ -77,13 +77,13 @@ class Regression:
     def mean_at(self, rows: Array) -> Array:
         return self.mean + self.kernel.between(rows, self.rows) @ self.weights
 
-    def posterior(self, rows: Array) -> "Posterior":
+    def posterior(self, rows: Array) -> "GenePosterior":
         """Returns what is believed at one-hot rows, which can be believed further."""
         between = self.kernel.between(rows, self.rows)
         explained = solve_triangular(self.lower, between.T, lower=True, check_finite=False)
         left = 1 - (explained**2).sum(axis=0)
         mean = self.mean + between @ self.weights
-        return Posterior(self.kernel, rows, mean, self.scale, explained, left)
+        return GenePosterior(self.kernel, rows, mean, self.scale, explained, left)
 
     def at(self, rows: Array) -> tuple[Array, Array]:
         """Returns mean and standard deviation at one-hot rows, noise left out."""
@@ -102,7 +102,7 @@ class Regression:
 
 
 @dataclass(slots=True)
-class Posterior:
+class GenePosterior:
     """What is believed of some architectures.
 
     Attributes:
@@ -111,7 +111,7 @@ class Posterior:
         left: What is left of the variance of each, in units of `scale` squared.
     """
 
-    kernel: Kernel
+    kernel: GeneCovariance
     rows: Array
     mean: Array
     scale: float
@@ -143,7 +143,7 @@ def fit(rows: Array, values: Array) -> Regression:
     return conditioned(kernel, rows, values, scale)
 
 
-def conditioned(kernel: Kernel, rows: Array, values: Array, scale: float) -> Regression:
+def conditioned(kernel: GeneCovariance, rows: Array, values: Array, scale: float) -> Regression:
     covariances = kernel.between(rows, rows)
     covariances[np.diag_indices(len(rows))] += kernel.noise
     lower = cholesky(covariances, lower=True, check_finite=False)
@@ -152,11 +152,11 @@ def conditioned(kernel: Kernel, rows: Array, values: Array, scale: float) -> Reg
     return Regression(kernel, rows, lower, weights, mean, scale)
 
 
-def likeliest(rows: Array, values: Array) -> tuple[Kernel, float]:
+def likeliest(rows: Array, values: Array) -> tuple[GeneCovariance, float]:
     """Returns the kernel under which the values are likeliest, and its deviation."""
     centred = values - values.mean()
     common, near = terms(rows, rows)
-    best, found = -np.inf, (Kernel(MIXES[0], NOISES[-1]), 0.0)
+    best, found = -np.inf, (GeneCovariance(MIXES[0], NOISES[-1]), 0.0)
     for mix in MIXES:
         spectrum, basis = eigh(mixed(mix, common, near), check_finite=False)
         energies = (basis.T @ centred) ** 2
@@ -167,5 +167,8 @@ def likeliest(rows: Array, values: Array) -> tuple[Kernel, float]:
                 continue
             likelihood = -np.log(scale) * len(rows) - np.log(variances).sum()
             if likelihood > best:
-                best, found = likelihood, (Kernel(mix, float(noise)), float(np.sqrt(scale)))
+                best, found = (
+                    likelihood,
+                    (GeneCovariance(mix, float(noise)), float(np.sqrt(scale))),
+                )
     return found
