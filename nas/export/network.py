@@ -56,6 +56,7 @@ class TrainedNetwork:
     def stored(self) -> StoredModel:
         """The network as it is kept where its files are read as a model again."""
         name = f"{self.run} {self.name}" if self.run else self.name
+        name = "".join(letter if letter.isprintable() else "_" for letter in name)
         source = {"from": "export", "run": self.run, "weights": dict(self.weights)}
         return StoredModel(name[:200], self.model, self.input, self.class_names, source)
 

@@ -92,8 +92,10 @@ def without_passwords(text: str) -> str:
     >>> without_passwords("me:secret@host and postgresql:/me:secret@host/db;password=secret")
     'me:***@host and postgresql:/me:***@host/db;password=***'
     """
-    for secret in _remembered:
-        text = text.replace(secret, "***")
+    for secret in sorted(_remembered, key=len, reverse=True):
+        # One that is itself called like a key leaves keys as they are, whose values follow.
+        not_a_key = r"(?![\w.-]*=)" if re.search(SECRET, secret) else ""
+        text = re.sub(re.escape(secret) + not_a_key, "***", text)
     text = re.sub(rf"{LOGIN}:(?!PASSWORD@)\S*@", r"\1:***@", text)
     text = re.sub(r":(?!/|\s|PASSWORD@|\*\*\*@)\S*@", ":***@", text)
     text = re.sub(rf"{NO_HOST}(?!\S*@)", r"\1:***", text)

@@ -257,6 +257,7 @@ def test_predicting_imports_numpy_alone() -> None:
     assert done.stdout.strip() == ""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not (TABLE.exists() and TASKS.exists()),
     reason="needs ../shared/data/nb201_latency.parquet and latency_tasks.json",

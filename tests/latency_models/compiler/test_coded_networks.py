@@ -82,7 +82,7 @@ def expected(model: Model, x: Array) -> Array:
     return np.asarray(wanted, np.float32)[0].squeeze((1, 2))
 
 
-@pytest.mark.sweep(6)
+@pytest.mark.sweep(10)
 @pytest.mark.parametrize("precision", CODED, ids=str)
 @pytest.mark.parametrize("block", WITH_WEIGHTS)
 def test_a_block_at_a_precision_gives_the_numbers_of_the_oracle(

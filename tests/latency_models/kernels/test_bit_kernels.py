@@ -174,6 +174,7 @@ def plain_numbers(kernel: BitConvKernel, codes: np.ndarray, weights: np.ndarray)
     return Numbers(codes, weights, replace(numbers.values, scale=one, bias=0 * one))
 
 
+@pytest.mark.sweep(3)
 @runs_here
 @pytest.mark.parametrize("cpu", CPUS, ids=lambda cpu: cpu.mcpu)
 @pytest.mark.parametrize("kind", KINDS)

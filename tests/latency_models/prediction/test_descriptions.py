@@ -87,6 +87,9 @@ def test_every_kernel_is_finite_numbers_and_its_work_adds_up(
 def done_macs(graph: Graph, kernel: FusedKernel, cost: Cost, runtime: Runtime) -> float:
     """The multiply-adds of a kernel, of ours without those that only meet padding."""
     node, operator = kernel.node, kernel.node.operator
+    if runtime != "tvm" and isinstance(operator, Linear) and operator.sparsity:
+        (inputs,) = (prod(graph.shapes[name]) for name in node.inputs)
+        return node.shape[0] * inputs  # elsewhere it is a dense layer with zeros
     if runtime != "tvm" or not isinstance(operator, Conv2d):
         return cost.macs
     if operator.precision.activations != "real" and operator.precision.activation_bits <= 2:

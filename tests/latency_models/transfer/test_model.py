@@ -168,6 +168,7 @@ def unseen(count: int = 60) -> list[Graph]:
     return [drawn(rng) for _ in range(count)]
 
 
+@pytest.mark.slow
 def test_a_blend_of_two_devices_is_predicted_from_ten_networks(place: Place) -> None:
     model, graphs = place.report.model, unseen()
     truth = np.array([1.1 * blend_ms(graph) for graph in graphs])  # 1.1 is the usual drift
@@ -267,6 +268,7 @@ def test_what_was_measured_is_not_measured_again(copy: Path) -> None:
     assert len(read_readings(copy / "new", "networks")) == 14
 
 
+@pytest.mark.slow
 def test_another_network_stands_in_for_one_that_fails(copy: Path) -> None:
     report = transfer(copy, FormulaMeasurer(failing=frozenset({2, 5})))
 

@@ -132,6 +132,7 @@ def test_a_tracker_is_told_of_a_board_that_begins_with_it(tmp_path: Path) -> Non
     assert (row["tracker"], row["key"]) == (tracker.address, "loop")
 
 
+@pytest.mark.slow
 def test_a_check_says_from_which_sparsity_on_layers_are_faster_sparse(tmp_path: Path) -> None:
     """From what was measured before, which takes half a minute."""
     with Measurer(get_device("host")) as measurer:

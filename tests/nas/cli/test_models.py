@@ -47,6 +47,7 @@ def test_a_model_is_timed(made: Path) -> None:
     assert said["median_ms"] > 0
 
 
+@pytest.mark.slow
 def test_a_model_is_exported_with_images_or_without(made: Path, tmp_path: Path) -> None:
     words = ("--formats", "onnx,torch", "--no-measure")
     alone = nas("export", "m", *words, "--to", str(tmp_path / "a"), at=made)

@@ -35,6 +35,7 @@ def check_names(graph: Graph) -> None:
     assert timed == {row.name for row in shown if row.ms is not None}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_every_kernel_of_every_block_has_a_row(precision: str) -> None:
     for name in OTHERS:

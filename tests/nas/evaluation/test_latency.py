@@ -473,6 +473,7 @@ def test_a_front_that_cannot_be_measured_is_infeasible(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize("source", ["predicted", "hybrid"])
 @pytest.mark.parametrize("how", [interrupt, fail])
 def test_a_search_that_is_stopped_goes_on_as_if_it_had_not_been(

@@ -124,6 +124,7 @@ def test_the_coder_is_ones_to_choose(entropy: str, tmp_path: Path) -> None:
     assert f"{(tmp_path / 'out/model.hwz').stat().st_size:,}" in said
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("precision", ["w8a8", "w4a4", "xnor", "bwn"])
 def test_low_bit_networks_are_archived_bit_for_bit(precision: str, tmp_path: Path) -> None:
     graph = uniform(small_graph(), get_precision(precision))
@@ -156,6 +157,7 @@ def test_an_archive_that_computes_something_else_is_refused_and_nothing_is_left(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_an_archive_is_exported_again_as_every_other_model(
     shipped: ExportReport, tmp_path: Path
 ) -> None:

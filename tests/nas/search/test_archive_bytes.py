@@ -66,6 +66,7 @@ def test_the_size_of_the_front_is_that_of_the_exported_file(
     assert report.sizes["model.hwz"] == trial.evaluation.values[KEY]
 
 
+@pytest.mark.slow
 def test_several_workers_find_what_one_process_finds(searched: RunResults, tmp_path: Path) -> None:
     results = run_search(tiny(**ASKED, search={"workers": 2}), tmp_path)
 

@@ -58,6 +58,7 @@ def searched(workers: int) -> RunFile:
     return tiny(objectives=["accuracy", "latency_ms"], search={"trials": 3, "workers": workers})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_interrupted_search_leaves_what_a_busy_machine_does_not_measure_for_resume(
     workers: int, tmp_path: Path

@@ -146,6 +146,7 @@ def test_equal_architectures_are_trained_once_and_told_alike(tmp_path: Path) -> 
     assert results.pick(str(repeated.repeats[0])) == repeated
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_the_same_seed_and_one_worker_give_the_same_trials(tmp_path: Path, sampler: str) -> None:
     def run(folder: str, seed: int) -> list[tuple[object, ...]]:
@@ -176,6 +177,7 @@ def test_what_breaks_a_free_constraint_costs_no_trial(tmp_path: Path, sampler: s
     assert "refused, at no trial's cost: " in results.run.log_file.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_bound_that_nothing_keeps_is_one_error_that_names_the_closest(
     tmp_path: Path, sampler: str
@@ -278,6 +280,7 @@ def test_a_sampler_that_repeats_itself_is_left_alone_until_the_space_is_used_up(
     assert results.ending.startswith("space 'tiny' has no more architectures")
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize("how", [interrupt, fail])
 def test_a_search_that_is_stopped_goes_on_as_if_it_had_not_been(
     tmp_path: Path, how: Callable[[], None]

@@ -10,7 +10,7 @@ from optuna.samplers import RandomSampler
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
-from nas.problem.addresses import address_only, without_passwords
+from nas.problem.addresses import address_only, remember, without_passwords
 from nas.problem.metrics import METRICS
 from nas.problem.records import SAMPLERS
 from nas.search.loop import Progress
@@ -78,6 +78,17 @@ def test_no_secret_of_a_query_is_shown_or_written_down(key: str, value: str) -> 
         assert "hidden" not in without_passwords(url)
         rest = "?a=b" if "a=b" in query else ""
         assert address_only(url) == f"postgresql://me@host/db{rest}"
+
+
+def test_a_password_called_like_a_key_hides_no_value_of_it() -> None:
+    remember("postgresql://me:secret@host/db")
+    remember("postgresql://me:secret_word@host/db")
+
+    said = without_passwords(
+        "secret_word, secret and postgresql://me@host/db?client_secret=hidden"
+    )
+
+    assert said == "***, *** and postgresql://me@host/db?client_secret=***"
 
 
 @pytest.mark.parametrize(

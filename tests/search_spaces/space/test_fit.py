@@ -38,6 +38,7 @@ CODED = replace(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_a_sampled_network_is_found_again(seed: int) -> None:

@@ -77,6 +77,7 @@ def test_an_archive_is_shown_like_a_folder(made: Path, tmp_path: Path) -> None:
     assert said == nas("show", "renamed.bin", "--no-times", at=made)
 
 
+@pytest.mark.slow
 def test_an_archive_is_exported_quantized_and_its_layers_told_apart(
     made: Path, tmp_path: Path
 ) -> None:

@@ -92,6 +92,7 @@ def after_the_first() -> Callable[[EpochDone], None]:
     return stop
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize(
     "steps",
     [

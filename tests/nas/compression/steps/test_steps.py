@@ -54,6 +54,7 @@ def test_a_step_makes_a_network_and_says_what_it_is_worth(
     assert bool(record.curves) == STEPS[name].trains
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize("name", STEPS)
 def test_a_step_repeats_itself(
     name: str, model: Path, digits_file: dict[str, Any], tmp_path: Path

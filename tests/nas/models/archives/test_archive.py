@@ -106,6 +106,7 @@ def test_coded_weights_off_their_grid_stay_as_they_are(entropy: Entropy) -> None
     assert_same_bits(again(model, entropy), model)
 
 
+@pytest.mark.sweep(5)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_published_network_comes_back(name: str) -> None:
     least = {"alexnet": 63, "vgg16": 32}.get(name, 32)

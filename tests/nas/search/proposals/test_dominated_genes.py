@@ -235,6 +235,7 @@ def test_a_network_that_cannot_be_timed_is_left_as_it_is(
     assert not (tmp_path / "kernel_table.json").exists()
 
 
+@pytest.mark.slow
 def test_the_device_at_hand_tells_what_is_useless(tmp_path: Path) -> None:
     """What comes of it is for the device to say; it says it of every network, and only once."""
     genes = genes_of(stage0__layer0__precision="w4a4", stage0__depth=2)

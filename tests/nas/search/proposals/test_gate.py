@@ -97,6 +97,7 @@ def every(space: Columns, gate: Gate) -> list[Graph]:
     return graphs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_every_proposal_is_a_network_that_keeps_the_rules(sampler: str) -> None:
     space, all_of_them = Columns(), sorted(map(params, every(Columns(), Gate())))
