@@ -109,7 +109,7 @@ def test_metadata_says_how_to_use_the_files_and_holds_their_checksums(shipped: S
     assert data["latency"]["files"] == {}
     text = (report.folder / "README.md").read_text()
     assert f"{report.checks.test_correct} of {report.checks.num_test} images" in text
-    assert len(text.splitlines()) < 40
+    assert len(text.splitlines()) < 45  # a page, of four formats
 
 
 @pytest.mark.slow
