@@ -180,8 +180,11 @@ def main() -> None:
     parser.add_argument("--clock", choices=list(CLOCKS), default="wall")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
+    layers = given.layers.split(",")
+    if unknown := [layer for layer in layers if layer not in LAYERS]:
+        parser.error(f"unknown layer {unknown[0]!r}; known layers: {', '.join(LAYERS)}")
     cpu, rows = host_cpu(), []
-    for layer in given.layers.split(","):
+    for layer in layers:
         found = rows_of(layer, cpu, given.rounds, CLOCKS[given.clock])
         print_table(f"{layer}: {LAYERS[layer]} on {cpu.mcpu}", [asdict(row) for row in found])
         rows += found
