@@ -20,7 +20,7 @@ ROOMS = {
     ),
     "latency_models": (
         *("devices", "onnx", "onnx.drafts", "onnx.reading", "codegen"),
-        *("kernels", "kernels.coded", "boards", "compiler"),
+        *("kernels", "kernels.coded", "kernels.sparse", "boards", "compiler"),
         *("measurement", "prediction", "profiling", "transfer"),
     ),
     "nas": (

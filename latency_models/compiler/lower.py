@@ -16,7 +16,7 @@ from latency_models.devices.cpu import VectorUnit
 from latency_models.kernels.kernel import Kernel, TiledKernel
 from latency_models.kernels.layout import PlanarCodesKernel
 from latency_models.kernels.plain import PlainKernel
-from latency_models.kernels.sparse_linear import SparseLinearKernel
+from latency_models.kernels.sparse.linear import SparseLinearKernel
 from search_spaces.graphs.model import Model, fold_batch_norm
 from search_spaces.graphs.operators import Linear, Shape
 

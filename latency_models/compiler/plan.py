@@ -42,7 +42,7 @@ from latency_models.kernels.reductions import (
     LocalResponseKernel,
     PoolKernel,
 )
-from latency_models.kernels.sparse_linear import SparseLinearKernel
+from latency_models.kernels.sparse.linear import SparseLinearKernel
 from latency_models.kernels.view import View
 from search_spaces.graphs import operators as ops
 from search_spaces.graphs.errors import UnsupportedOperatorError

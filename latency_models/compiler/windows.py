@@ -20,11 +20,13 @@ def inner_window(operator: Conv2d, sizes: Size, counts: Size) -> tuple[Conv2d, S
     for axis in (0, 1):
         step, apart, pad = operator.stride[axis], operator.dilation[axis], operator.pads[axis]
         taps = range(operator.kernel_size[axis])
-        inside = [
-            tap
-            for tap in taps
-            if any(0 <= n * step - pad + tap * apart < sizes[axis] for n in range(counts[axis]))
-        ] or taps
+        inside = []
+        for tap in taps:
+            first_inside = max(0, -((tap * apart - pad) // step))  # window whose tap is not before
+            place = first_inside * step - pad + tap * apart
+            if first_inside < counts[axis] and place < sizes[axis]:
+                inside.append(tap)
+        inside = inside or list(taps)
         # What is cut must be padding, of which there may be less than a dilated step.
         before = min(inside[0], pad // apart)
         after = min(taps[-1] - inside[-1], operator.end_pads[axis] // apart)

@@ -229,13 +229,27 @@ class ConvolutionEmission:
 
     def emit(self, source: Buffer, weights: Buffer, *rest: Buffer) -> None:
         self.source, self.weights = source, weights
-        kernel, tile = self.kernel, self.tile
+        kernel = self.kernel
         padded = kernel.padded_channels(self.unit)
         self.end = EpilogueEmission(kernel.epilogue, self.vectors, padded, rest, self.worth)
-        height, width = kernel.map_size
-        rows = split_evenly(height, tile.rows)
-        columns = split_evenly(width, tile.columns)
-        blocks = split_evenly(kernel.num_vectors(self.unit), tile.vectors)
+        if kernel.groups == 1:
+            self.in_group(T.int32(0))
+        else:
+            with T.serial(kernel.groups) as group:
+                self.in_group(group)
+
+    @property
+    def blocks(self) -> tuple[tuple[int, int, int], ...]:
+        """Runs of equal blocks of vectors, see ``split_evenly``."""
+        return split_evenly(self.kernel.num_vectors(self.unit), self.tile.vectors)
+
+    def in_group(self, group: Expr) -> None:
+        """The loops over the blocks and pixels of one group."""
+        height, width = self.kernel.map_size
+        rows, columns = (
+            split_evenly(height, self.tile.rows),
+            split_evenly(width, self.tile.columns),
+        )
 
         def pixels(inner: Any) -> None:  # noqa: ANN401
             for_parts(
@@ -245,28 +259,19 @@ class ConvolutionEmission:
                 ),
             )
 
-        def in_group(group: Expr) -> None:
-            if tile.channels:
-                for_parts(blocks, lambda first, size, _: self.in_parts(group, first, size))
-            elif tile.blocks_outside:
-                for_parts(
-                    blocks,
-                    lambda first, size, _: pixels(
-                        lambda y, n, x, m: self.block(group, first, size, y, n, x, m)
-                    ),
-                )
-            else:
-                pixels(
-                    lambda y, n, x, m: for_parts(
-                        blocks, lambda first, size, _: self.block(group, first, size, y, n, x, m)
-                    )
-                )
-
-        if kernel.groups == 1:
-            in_group(T.int32(0))
+        if self.tile.blocks_outside:
+            for_parts(
+                self.blocks,
+                lambda first, size, _: pixels(
+                    lambda y, n, x, m: self.block(group, first, size, y, n, x, m)
+                ),
+            )
         else:
-            with T.serial(kernel.groups) as group:
-                in_group(group)
+            pixels(
+                lambda y, n, x, m: for_parts(
+                    self.blocks, lambda first, size, _: self.block(group, first, size, y, n, x, m)
+                )
+            )
 
     def block(
         self, group: Expr, first: Expr, size: int, y: Expr, rows: int, x: Expr, columns: int
@@ -295,10 +300,6 @@ class ConvolutionEmission:
             for pixel, registers in zip(at.pixels, at.sums, strict=True)
         }
         self.end.finish(at.y, at.x, results, channel, padded, valid)
-
-    def in_parts(self, group: Expr, first: Expr, size: int) -> None:
-        """A block whose sums wait in memory between parts of the window."""
-        raise NotImplementedError
 
     @abstractmethod
     def sum_up(self, at: RegisterTile) -> None:

@@ -25,7 +25,7 @@ from latency_models.kernels.reductions import (
     LocalResponseKernel,
     PoolKernel,
 )
-from latency_models.kernels.sparse_linear import SparseLinearKernel
+from latency_models.kernels.sparse.linear import SparseLinearKernel
 from latency_models.prediction.features import VARIANTS, Description, KernelWork, log, window_text
 from search_spaces.graphs.precision import Sparsity
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from latency_models.devices.cpu import Cpu
 from latency_models.kernels.epilogue import Epilogue, EpilogueValues
-from latency_models.kernels.sparse_linear import SparseLinearKernel
-from latency_models.kernels.sparse_packing import GROUP, HEAD, PANEL, TABLE
+from latency_models.kernels.sparse.linear import SparseLinearKernel
+from latency_models.kernels.sparse.packing import GROUP, HEAD, PANEL, TABLE
 from latency_models.kernels.view import REAL, View
 from tests.integer_oracle import activated
 from tests.latency_models.compiler import aarch64_machine

@@ -3,7 +3,7 @@
 At batch 1 a dense layer takes as long as its weights take to come from memory; 2 bytes of a kept
 weight are fewer than 4 of every one. Vectors would have to gather: processors load each lane by
 itself then, so single numbers are loaded to begin with. Of shared weights, the table that is
-loaded from holds products (``sparse_packing``), so that a kept weight is one load and one
+loaded from holds products (``packing``), so that a kept weight is one load and one
 addition, on every processor, and no value is looked up.
 
 Sums: of each output, its bias; then, for each block of columns from left to right, the sum of the
@@ -30,7 +30,7 @@ from latency_models.devices.cpu import VectorUnit
 from latency_models.kernels.epilogue import Epilogue
 from latency_models.kernels.epilogue_code import EpilogueEmission
 from latency_models.kernels.kernel import UntiledKernel
-from latency_models.kernels.sparse_packing import (
+from latency_models.kernels.sparse.packing import (
     GROUP,
     HEAD,
     SparseLayout,
