@@ -8,6 +8,7 @@ from latency_models.devices.latency import Latency
 from nas.data.splits import Splits
 from nas.export.retrain import load_retrained
 from nas.models.folder import ModelInput, StoredModel
+from nas.models.metadata import printable
 from nas.problem.records import LatencyConfig
 from nas.problem.search_problem import Examples
 from nas.runs.findings.trained import weights_of_search
@@ -55,10 +56,9 @@ class TrainedNetwork:
     @property
     def stored(self) -> StoredModel:
         """The network as it is kept where its files are read as a model again."""
-        name = f"{self.run} {self.name}" if self.run else self.name
-        name = "".join(letter if letter.isprintable() else "_" for letter in name)
+        name = printable(f"{self.run} {self.name}" if self.run else self.name)
         source = {"from": "export", "run": self.run, "weights": dict(self.weights)}
-        return StoredModel(name[:200], self.model, self.input, self.class_names, source)
+        return StoredModel(name, self.model, self.input, self.class_names, source)
 
     @property
     def num_classes(self) -> int:

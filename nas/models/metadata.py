@@ -11,6 +11,7 @@ from search_spaces.graphs.schema import read_as, shown
 
 FORMAT, EXPORT_FORMAT = "hwnas.model", "hwnas.export"
 VERSION = 1
+LONGEST_NAME = 200
 METADATA, ARCHITECTURE, ARRAYS = "metadata.json", "architecture.json", "model.safetensors"
 REMEDY = "write it again with what made it"
 # What metadata.json says, by format; its "input" is a `ModelInput` and what follows from it.
@@ -38,10 +39,22 @@ def is_model_folder(path: Path) -> bool:
     return (path / METADATA).is_file()
 
 
+def printable(name: str) -> str:
+    """Returns a name that a model may have, of whatever a run and its trial are called.
+
+    >>> printable("digits\\x1b[2J knee")
+    'digits_[2J knee'
+    """
+    kept = "".join(letter if letter.isprintable() else "_" for letter in name)
+    return kept[:LONGEST_NAME]
+
+
 def check_name(name: str) -> None:
     """Raises UserError if a model's name is none that a line can show."""
-    if not 0 < len(name) <= 200 or not name.isprintable():
-        raise UserError(f"a model's name must be 1 to 200 printable letters, got {shown(name)}")
+    if not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
+        raise UserError(
+            f"a model's name must be 1 to {LONGEST_NAME} printable letters, got {shown(name)}"
+        )
 
 
 def read_metadata(path: Path) -> dict[str, Any]:

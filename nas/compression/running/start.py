@@ -17,8 +17,9 @@ from nas.models.folder import ModelInput, StoredModel, fingerprint
 from nas.models.given.reading import is_archive, read_model
 from nas.nn.interpreter import to_model
 from nas.problem.search_problem import Examples, load_splits
+from nas.runs.findings.trained import stored_trial
 from nas.runs.folder import has_run
-from nas.runs.summary import data_summary, read_summary
+from nas.runs.summary import data_summary
 from nas.study.results import load_results
 from nas.training.trainer import check_teacher, new_module
 from search_spaces.graphs.errors import UserError
@@ -117,21 +118,8 @@ def picked(path: Path, pick: str) -> StoredModel:
     """Returns a network of a run, with the weights that its search trained."""
     results = load_results(path)
     trial = results.pick(pick, None)
-    known = read_summary(results.run.data_file)
-    settings = results.config.data.settings
-    return StoredModel(
-        f"{results.config.name} {trial.name}",
-        results.run.load_model(trial.hash),
-        ModelInput(
-            mean=tuple(known["mean"]),
-            std=tuple(known["std"]),
-            image_shape=tuple(known["image_shape"]),
-            fit=settings.get("fit"),
-            background=settings.get("background"),
-        ),
-        tuple(known["class_names"]),
-        {"from": "run", "run": results.config.name, "trial": trial.number, "hash": trial.hash},
-    )
+    source = {"from": "run", "run": results.config.name, "trial": trial.number, "hash": trial.hash}
+    return replace(stored_trial(results, trial), source=source)
 
 
 def published(name: str, recipe: CompressionRecipe) -> StoredModel:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from nas.models.folder import ModelInput, StoredModel
+from nas.models.metadata import printable
 from nas.runs.summary import read_summary
 from nas.study.results import RunResults, TrialResult
 
@@ -16,7 +17,7 @@ def stored_trial(results: RunResults, trial: TrialResult) -> StoredModel:
     known, pictures = read_summary(results.run.data_file), results.config.data.settings
     name = results.config.name
     return StoredModel(
-        f"{name} {trial.name}"[:200],
+        printable(f"{name} {trial.name}"),
         results.run.load_model(trial.hash),
         ModelInput(
             mean=tuple(known["mean"]),

@@ -11,9 +11,11 @@ from nas.problem.run_file import to_yaml
 from nas.problem.search_problem import load_setting
 from nas.runs.evaluation import Evaluation
 from nas.runs.files import write_json
+from nas.runs.findings.trained import stored_trial
 from nas.runs.folder import create_run
 from nas.runs.summary import data_summary
 from nas.study.names import BASELINE
+from nas.study.results import load_results
 from search_spaces.building.builder import GraphBuilder
 from search_spaces.graphs.graph import Graph
 from search_spaces.graphs.model import random_model
@@ -126,3 +128,13 @@ def test_an_error_is_one_line_whatever_it_names(words: tuple[str, ...], place: P
     assert "\\x1b[2J\\x0amore" in said or "no latency model" in said  # which comes first
     assert len(said.splitlines()) == 1
     assert UNSEEN.search(said) is None
+
+
+def test_a_network_of_an_evil_run_is_kept_under_a_name_that_can_be_shown(place: Path) -> None:
+    results = load_results(place / "runs" / FOLDER)
+    trial = next(each for each in results.trials if results.run.has_weights(each.hash))
+
+    stored = stored_trial(results, replace(trial, baseline=EVIL))
+
+    assert stored.name.isprintable()
+    assert "[bold red]:smile:" in stored.name
