@@ -257,6 +257,11 @@ def test_an_unknown_key_is_named_with_its_place_and_the_nearest_known_one(
         (("latency", "time_limit_s"), -1, "latency: time_limit_s must be above 0, got -1"),
         (("training", "learning_rate"), -1, "training learning_rate must be above 0, got -1.0"),
         (("training", "optimizer"), "adam", "training.optimizer: input should be 'adamw' or 'sg"),
+        (
+            ("training", "hold"),
+            "zeros",
+            "training.hold is of weights that are given, and a search draws",
+        ),
         (("training",), None, "training: input should be a valid dictionary, got None"),
         (("data", "kind"), "digit", "data: unknown data kind 'digit'; known kinds: digits, fold"),
         (("data", "seed"), -1, "data.seed: input should be greater than or equal to 0, got -1"),
