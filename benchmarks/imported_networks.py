@@ -3,11 +3,13 @@
     python -m benchmarks.imported_networks --json docs/results/imported_networks.json
     python -m benchmarks.imported_networks squeezenet resnet50
     python -m benchmarks.imported_networks --file model.onnx
+    python -m benchmarks.imported_networks --torch
 
 The files are those that come inside the ``onnx`` package (opset 9, batch 1), with random weights
-in place of their constants, or one that is given. ONNX Runtime runs the file as it is, every
-optimisation on; ours is the import, batch norms folded, compiled and tuned. "difference" is how
-far both are apart, as a share of the largest output.
+in place of their constants, or one that is given, or with ``--torch`` the networks of plain torch
+that the tests import, small, for 3 x 32 x 32, as torch exports them. ONNX Runtime runs the file
+as it is, every optimisation on; ours is the import, batch norms folded, compiled and tuned.
+"difference" is how far both are apart, as a share of the largest output.
 """
 
 import argparse
@@ -30,6 +32,8 @@ from latency_models.onnx.reading.opened import opened
 from latency_models.onnx.session import bound_call, open_session
 from search_spaces.graphs.cost import network_cost
 from tests.latency_models.parts.published_files import NETWORKS, published, with_random_weights
+from tests.nas.parts.torch_networks import NETWORKS as IN_TORCH
+from tests.nas.parts.torch_networks import traced, trained_like
 
 Row = dict[str, object]
 
@@ -69,6 +73,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("networks", nargs="*", metavar="network", help=", ".join(NETWORKS))
     parser.add_argument("--file", type=Path, action="append", default=[])
+    parser.add_argument("--torch", action="store_true", help="the networks of plain torch")
     parser.add_argument("--rounds", type=int, default=31)
     parser.add_argument("--round-ms", type=float, default=20.0)
     parser.add_argument(
@@ -79,8 +84,12 @@ def main() -> None:
     cpu, rows = host_cpu(), []
     timing: dict[str, Any] = {"rounds": given.rounds, "round_ms": given.round_ms}
     timing["clock"] = thread_time if given.cpu_time else perf_counter
-    names = given.networks or ([] if given.file else list(NETWORKS))
+    named = given.file or given.torch
+    names = given.networks or ([] if named else list(NETWORKS))
     files = {name: with_random_weights(published(name)) for name in names}
+    if given.torch:
+        shape = (3, 32, 32)
+        files |= {name: traced(trained_like(make), shape) for name, make in IN_TORCH.items()}
     files |= {path.stem: opened(path) for path in given.file}
     for name, proto in files.items():
         rows.append(measure(name, proto, cpu, timing))

@@ -1,7 +1,10 @@
 """Networks in plain torch, as people write them: narrow and small, each of a published kind."""
 
+import warnings
 from collections.abc import Callable
+from io import BytesIO
 
+import onnx
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -232,3 +235,20 @@ def trained_like(make: Callable[[], nn.Module]) -> nn.Module:
                 module.weight.uniform_(0.5, 1.5)
                 module.bias.normal_(0, 0.3)
     return network
+
+
+def traced(network: nn.Module, shape: tuple[int, int, int], opset: int = 17) -> onnx.ModelProto:
+    """The export of torch's older exporter, which takes a hundredth of the time."""
+    file = BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            network,
+            (torch.zeros(1, *shape),),
+            file,  # type: ignore[arg-type]  # it takes one, its annotation does not
+            dynamo=False,
+            opset_version=opset,
+            training=torch.onnx.TrainingMode.PRESERVE,
+            do_constant_folding=False,
+        )
+    return onnx.load_model_from_string(file.getvalue())

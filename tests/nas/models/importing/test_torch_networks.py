@@ -1,7 +1,5 @@
 """Networks in plain torch: each is read from its export and computes what torch computes."""
 
-import warnings
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -18,26 +16,9 @@ from nas.nn.interpreter import from_model
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.model import Model
 from search_spaces.graphs.operators import BatchNorm, Conv2d
-from tests.nas.parts.torch_networks import NETWORKS, resnet, trained_like
+from tests.nas.parts.torch_networks import NETWORKS, resnet, traced, trained_like
 
 SHAPE = (3, 32, 32)
-
-
-def traced(network: nn.Module, opset: int = 17) -> onnx.ModelProto:
-    """The export of torch's older exporter, which takes a hundredth of the time."""
-    file = BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            network,
-            (torch.zeros(1, *SHAPE),),
-            file,  # type: ignore[arg-type]  # it takes one, its annotation does not
-            dynamo=False,
-            opset_version=opset,
-            training=torch.onnx.TrainingMode.PRESERVE,
-            do_constant_folding=False,
-        )
-    return onnx.load_model_from_string(file.getvalue())
 
 
 def outputs(model: Model, x: torch.Tensor) -> np.ndarray:
@@ -52,7 +33,7 @@ def test_a_network_in_torch_computes_the_same_once_it_is_imported(name: str) -> 
     expected = network[:-1] if isinstance(network[-1], nn.Softmax) else network
     x = torch.randn(3, *SHAPE, generator=torch.Generator().manual_seed(1))
 
-    model = import_proto(traced(network)).model
+    model = import_proto(traced(network, SHAPE)).model
 
     with torch.no_grad():
         wanted = expected(x).numpy()
@@ -62,7 +43,7 @@ def test_a_network_in_torch_computes_the_same_once_it_is_imported(name: str) -> 
 @pytest.mark.sweep(4)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_an_imported_network_runs_on_our_kernels(name: str) -> None:
-    model = import_proto(traced(trained_like(NETWORKS[name]))).model
+    model = import_proto(traced(trained_like(NETWORKS[name]), SHAPE)).model
     x = torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(1))
 
     found = compile_model(model, host_cpu()).run(x.numpy())
@@ -77,7 +58,7 @@ def test_an_imported_network_runs_on_our_kernels(name: str) -> None:
 def test_older_and_newer_exports_give_the_same_graph(name: str, opset: int) -> None:
     network = trained_like(NETWORKS[name])
 
-    old, new = (import_proto(traced(network, version)).model for version in (17, opset))
+    old, new = (import_proto(traced(network, SHAPE, version)).model for version in (17, opset))
 
     assert [node.operator for node in old.graph.nodes] == [
         node.operator for node in new.graph.nodes
@@ -105,7 +86,7 @@ def test_a_module_goes_through_torchs_own_exporter_and_keeps_its_norms() -> None
 
 
 def test_a_free_batch_and_size_are_fixed_for_reading_alone(tmp_path: Path) -> None:
-    proto = traced(trained_like(resnet))
+    proto = traced(trained_like(resnet), SHAPE)
     dims = proto.graph.input[0].type.tensor_type.shape.dim
     for axis, free in ((0, "batch"), (2, "height"), (3, "width")):
         dims[axis].dim_param = free
