@@ -39,7 +39,7 @@ ROOMS = {
             "training",
         ),
         *("serving", "evaluation", "evaluation.ray.nodes", "evaluation.ray", "study"),
-        *("runs.findings", "search.proposals", "search", "export"),
+        *("runs.findings", "search.proposals.learning", "search.proposals", "search", "export"),
         *("compression", "compression.steps", "compression.running"),
         *("report", "compression.report"),
         *("cli.terminal", "cli.models", "cli"),

@@ -32,8 +32,8 @@ from nas.problem.search_problem import Setting
 from nas.runs.folder import RunFolder
 from nas.runs.provenance import versions
 from nas.runs.summary import data_summary
-from nas.search.proposals.beliefs import Known
 from nas.search.proposals.gate import Gate
+from nas.search.proposals.learning.beliefs import Known
 from nas.search.proposals.samplers import make_sampler
 from nas.study.attributes import check_trials
 from nas.study.drivers import forget, predecessors

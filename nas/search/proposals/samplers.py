@@ -9,9 +9,9 @@ from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESample
 from nas.evaluation.evaluator import graph_values
 from nas.problem.metrics import Metric
 from nas.problem.records import SAMPLERS
-from nas.search.proposals.beliefs import Known
 from nas.search.proposals.evolution import ArchiveEvolutionSampler
 from nas.search.proposals.gate import Gate
+from nas.search.proposals.learning.beliefs import Known
 from nas.search.proposals.sieve import Sieve
 from nas.search.proposals.surrogate import SurrogateSampler
 from search_spaces.graphs.errors import UserError

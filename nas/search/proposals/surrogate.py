@@ -23,11 +23,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.evaluation.evaluator import graph_values
 from nas.problem.metrics import Metric
-from nas.search.proposals.beliefs import Beliefs, Known, as_loss, learn, losses_of
 from nas.search.proposals.evolution import ArchiveEvolutionSampler, best_trials, violation
 from nas.search.proposals.gate import Gate
-from nas.search.proposals.gene_codes import Codes, GeneCodes
-from nas.search.proposals.greedy import greedy
+from nas.search.proposals.learning.beliefs import Beliefs, Known, as_loss, learn, losses_of
+from nas.search.proposals.learning.gene_codes import Codes, GeneCodes
+from nas.search.proposals.learning.greedy import greedy
 from nas.search.proposals.left_over import passes
 from nas.search.proposals.planning import PlanningSampler
 from nas.study.names import HASH

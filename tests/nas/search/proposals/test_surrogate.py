@@ -9,10 +9,10 @@ from optuna.trial import TrialState
 
 from nas.evaluation.evaluator import graph_values
 from nas.problem.pareto import Points, hypervolume, nadir
-from nas.search.proposals.beliefs import as_if_whole, fidelities, losses_of
 from nas.search.proposals.evolution import ArchiveEvolutionSampler
 from nas.search.proposals.gate import SpaceUsedUpError
-from nas.search.proposals.gene_codes import GeneCodes
+from nas.search.proposals.learning.beliefs import as_if_whole, fidelities, losses_of
+from nas.search.proposals.learning.gene_codes import GeneCodes
 from nas.search.proposals.surrogate import SurrogateSampler, exact_of
 from nas.study.names import EPOCHS, HASH
 from nas.study.study import suggest

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from nas.search.proposals.regression import Array, fit
+from nas.search.proposals.learning.regression import Array, fit
 
 
 @pytest.fixture(scope="module")

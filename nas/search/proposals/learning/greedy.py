@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.search.proposals.improvement import expected_improvement
-from nas.search.proposals.regression import GenePosterior
+from nas.search.proposals.learning.improvement import expected_improvement
+from nas.search.proposals.learning.regression import GenePosterior
 
 Array = NDArray[np.float64]
 

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from scipy.special import ndtr
 
 from nas.problem.metrics import Metric
-from nas.search.proposals.regression import Regression, fit
+from nas.search.proposals.learning.regression import Regression, fit
 from nas.study.names import EPOCHS
 from search_spaces.graphs.graph import Graph
 

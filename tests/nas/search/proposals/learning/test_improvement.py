@@ -4,7 +4,12 @@ import moocore
 import numpy as np
 import pytest
 
-from nas.search.proposals.improvement import Array, below, by_directions, expected_improvement
+from nas.search.proposals.learning.improvement import (
+    Array,
+    below,
+    by_directions,
+    expected_improvement,
+)
 
 FRONT = np.array([[0.2, 3.0], [0.5, 1.0], [0.9, 0.2], [0.6, 2.0], [2.0, 0.1]])
 CORNER = np.array([1.0, 4.0])
