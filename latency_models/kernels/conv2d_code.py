@@ -127,7 +127,7 @@ class ConvInParts(RealConvEmission):
                 v.store(waiting, (pixel * size + j) * lanes, bias)
         height, width = kernel.kernel_size
         parts = -(-kernel.in_channels // self.tile.channels)
-        packed = self.packed(padded)
+        packed, lines = self.packed(padded), max(1, size * lanes // LINE)
         with T.grid(height, width, parts) as (i, j, k):
             begin = T.bind(k * self.tile.channels)
             count = T.bind(T.min(T.int32(self.tile.channels), kernel.in_channels - begin))
@@ -135,8 +135,12 @@ class ConvInParts(RealConvEmission):
             def add(at: RegisterTile, start: Expr) -> None:
                 for register, place in each(at, start):
                     v.put(register, v.load(waiting, place))
+                following = (i * width + j) * kernel.in_channels + begin + count
+                line = T.min(start // (size * lanes * len(at.pixels)), T.int32(lines - 1))
+                ahead = T.bind(packed + following * (size * lanes) + line * LINE)
                 with T.serial(count) as c:
                     self.add_step(at, packed, i, j, begin + c)
+                    v.prefetch(self.weights, ahead + c * (size * lanes))
                 for register, place in each(at, start):
                     v.store(waiting, place, v.get(register))
 
