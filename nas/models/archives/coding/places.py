@@ -24,8 +24,6 @@ from nas.models.archives.coding.linear_places import SET_BITS, FoursStep, Linear
 Shape = tuple[int, ...]
 Weights = NDArray[np.int16]
 
-CLASS_AT = 32  # where a class stands in a key
-
 
 def num_features(shape: Shape) -> int:
     return 4 if has_kernels(shape) else 2
@@ -86,9 +84,8 @@ def code_kernels(
 
 def class_order(classes: Bits) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Returns places by rising class, those of a class in their order, and how many each has."""
-    numbers = np.arange(len(classes), dtype=np.int64)
-    keys = np.sort(classes.astype(np.int64) << CLASS_AT | numbers)  # faster than a stable argsort
-    return keys & (1 << CLASS_AT) - 1, np.bincount(classes, minlength=NUM_CLASSES)
+    order = np.argsort(classes, kind="stable")  # of bytes numpy sorts by counting
+    return order, np.bincount(classes, minlength=NUM_CLASSES)
 
 
 def rising_order(
