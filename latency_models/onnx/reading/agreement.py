@@ -21,6 +21,7 @@ from search_spaces.graphs.model import Model, fold_batch_norm
 
 Array = NDArray[np.float32]
 Maps = Mapping[str, Array]  # by node, (1, C, H, W)
+COPY = "a copy of value "  # which no file names one of its own
 MOST_TOLD = 3  # of the layers that differ
 # ONNX Runtime 1.31 makes zeros before a maximum its padding, which is no number: 0 is lost to -1.
 WRONG_OPTIMIZERS = ["Pad_Fusion"]
@@ -99,7 +100,13 @@ def file_values(imported: ImportedModel, x: Array, names: Sequence[str]) -> list
     proto = onnx.ModelProto()
     proto.CopyFrom(imported.proto)
     del proto.graph.output[:]
-    proto.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
+    # Copies: what is an output itself, ONNX Runtime may rename (codes that two nodes read).
+    copies = [f"{COPY}{index}" for index in range(len(names))]
+    proto.graph.node.extend(
+        onnx.helper.make_node("Identity", [name], [copy])
+        for name, copy in zip(names, copies, strict=True)
+    )
+    proto.graph.output.extend(map(onnx.helper.make_empty_tensor_value_info, copies))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4

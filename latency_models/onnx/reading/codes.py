@@ -22,9 +22,10 @@ from latency_models.onnx.reading.reader import (
 from search_spaces.graphs import operators as ops
 from search_spaces.graphs.graph import INPUT
 
+FLOAT_REMEDY = "import the float32 file and run `nas quantize`"
 REMEDY = (
     "quantize it with symmetric maps and weights (ONNX Runtime: ActivationSymmetric and "
-    "WeightSymmetric), or import the float32 file and run `nas quantize`"
+    f"WeightSymmetric), or {FLOAT_REMEDY}"
 )
 LARGEST_WEIGHT = 127
 # By type of zero point and its number: whether codes are signed.
@@ -102,7 +103,8 @@ def read_dequantize(reader: Reader, node: NodeProto) -> None:
         if made is None or scale.size != 1 or reader.draft.nodes[made].arrays["step"] != scale:
             reader.fails(node, f"reads codes by another step than they were made with; {REMEDY}")
         reader.put(node, view)
-        if reader.draft.nodes[made].origin.value == "" and view.map == made:
+        is_named = reader.draft.nodes[made].origin.value != ""
+        if not is_named and view.map == made and node.output[0] in reader.written:
             reader.name_value(made, node.output[0])
         return
     codes, has = reader.constant(node, 0), attributes(node)

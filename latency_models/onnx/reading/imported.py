@@ -13,6 +13,7 @@ from latency_models.onnx.drafts.draft import Draft, UnreadableError
 from latency_models.onnx.drafts.finish import finished
 from latency_models.onnx.drafts.views import MapView, whole
 from latency_models.onnx.float32 import in_float32
+from latency_models.onnx.reading.codes import FLOAT_REMEDY
 from latency_models.onnx.reading.interface import Interface, fixed, interface_of
 from latency_models.onnx.reading.opened import first_line, opened
 from latency_models.onnx.reading.reader import Reader
@@ -83,6 +84,7 @@ def read_model(proto: onnx.ModelProto, input_shape: Sequence[int] | None) -> Imp
     refuse_unknown(file)
     reader = Reader(Draft(interface.shape), opset_of(file))
     reader.names = names_of_weights(file)
+    reader.written = frozenset(name for node in whole_file.graph.node for name in node.output)
     if types:
         reader.note(f"its numbers are {', '.join(types)}: they became float32")
     if whole_file.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8:
@@ -96,12 +98,13 @@ def read_model(proto: onnx.ModelProto, input_shape: Sequence[int] | None) -> Imp
     output = value_before_softmax(file, interface.output)
     reader.last_softmax = output.softmax
     with np.errstate(all="ignore"):  # what is no number is found where weights end up
-        read_nodes(reader, file)
-        result = reader.values[interface.output]
-        if not isinstance(result, MapView):
-            raise UserError("its output does not depend on its input")
-        reader.draft.output = settled_output(reader, result)
-        made = finished(reader.draft)
+        try:
+            made = finished(drafted(reader, file, output.value))
+        except (UnreadableError, MistakesError) as error:
+            has_codes = any(node.op_type == "QuantizeLinear" for node in file.graph.node)
+            if has_codes and FLOAT_REMEDY not in str(error):
+                raise MistakesError(*error.args, IN_PIECES) from None
+            raise
     places = {
         name: view.positions
         for name in (*made.values.values(), output.value)
@@ -116,6 +119,16 @@ def read_model(proto: onnx.ModelProto, input_shape: Sequence[int] | None) -> Imp
         made.values,
         places,
     )
+
+
+def drafted(reader: Reader, file: onnx.ModelProto, output: str) -> Draft:
+    """Returns what a file's nodes are here, up to the value that is to be given."""
+    read_nodes(reader, file)
+    result = reader.values[output]
+    if not isinstance(result, MapView):
+        raise UserError("its output does not depend on its input")
+    reader.draft.output = settled_output(reader, result)
+    return reader.draft
 
 
 def refuse_kinds(proto: onnx.ModelProto) -> None:
@@ -194,6 +207,8 @@ def read_nodes(reader: Reader, proto: onnx.ModelProto) -> None:
     for node in proto.graph.node:
         if any(name and name not in reader.values for name in node.input):
             continue  # behind a node that was not read
+        if reader.last_softmax in reader.values and node.op_type in BEHIND_SOFTMAX:
+            continue  # what turns shares into codes would turn logits into others
         try:
             if computes_constant(reader, node):
                 fold_constant(reader, node)
@@ -231,6 +246,16 @@ def fold_constant(reader: Reader, node: NodeProto) -> None:
         reader.values[name] = np.asarray(result)
 
 
+BEHIND_SOFTMAX = (
+    *("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast"),
+    *("QuantizeLinear", "DequantizeLinear"),
+)
+IN_PIECES = (
+    "it is a quantized file, in which activations of several nodes have a quantizer behind each: "
+    + FLOAT_REMEDY
+)
+
+
 @dataclass(frozen=True, slots=True)
 class LastValue:
     """The value that a model is to give, and the softmax behind it that is left out, or ""."""
@@ -240,13 +265,13 @@ class LastValue:
 
 
 def value_before_softmax(proto: onnx.ModelProto, output: str) -> LastValue:
-    """Returns what a file gives before a softmax that only moves may follow."""
+    """Returns what a file gives before a softmax that only moves, and quantizers, may follow."""
     makers = {name: node for node in proto.graph.node for name in node.output}
     name = output
     while (node := makers.get(name)) is not None:
         if node.op_type in ("Softmax", "LogSoftmax"):
             return LastValue(node.input[0], name)
-        if node.op_type not in ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast"):
+        if node.op_type not in BEHIND_SOFTMAX:
             break
         name = node.input[0]
     return LastValue(output)

@@ -49,6 +49,7 @@ class Reader:
         names: What nodes with an array of this name are to be called.
         coded: The arrays that the file holds as codes, by the name of their numbers.
         notes: What was left out or changed.
+        written: The values that the file itself has, before it was simplified.
         last_softmax: The node that only turns the outputs into shares.
     """
 
@@ -58,6 +59,7 @@ class Reader:
     names: Mapping[str, str] = field(default_factory=dict)
     coded: dict[str, CodedConstant] = field(default_factory=dict)
     notes: dict[str, None] = field(default_factory=dict)
+    written: frozenset[str] = frozenset()
     last_softmax: str = ""
 
     def note(self, said: str) -> None:

@@ -8,6 +8,7 @@ import pytest
 from latency_models.onnx.drafts.draft import UnreadableError
 from nas.models.importing.flow import import_proto
 from search_spaces.graphs import operators as ops
+from search_spaces.graphs.errors import MistakesError
 from search_spaces.graphs.precision import W8A8
 from tests.latency_models.parts.onnx_text import onnx_file, word
 
@@ -83,3 +84,43 @@ def test_a_linear_layer_of_codes_is_coded() -> None:
     (last,) = (n for n in found.model.graph.nodes if isinstance(n.operator, ops.Linear))
     assert isinstance(last.operator, ops.Linear)
     assert last.operator.precision == W8A8
+
+
+def test_codes_that_two_layers_read_are_held_against_the_file() -> None:
+    body = """
+    q = QuantizeLinear(x, xs, xz) d = DequantizeLinear(q, xs, xz)
+    wd = DequantizeLinear<axis = 0>(w, ws, wz)
+    c = Conv<pads = [1, 1, 1, 1]>(d, wd, b) r = Relu(c)
+    q2 = QuantizeLinear(r, rs, rz) d2 = DequantizeLinear(q2, rs, rz)
+    left = Conv(d2, v) right = Relu(d2)
+    sum = Add(left, right) p = GlobalAveragePool(sum) y = Flatten(p)
+    """
+    found = import_proto(onnx_file(body, **given(v=(4, 4, 1, 1))))
+
+    kinds = [word(node) for node in found.model.graph.nodes]
+    assert kinds.count("Quantize") == 2
+    assert "Add" in kinds
+
+
+def test_a_softmax_that_is_quantized_too_is_left_out_with_its_quantizer() -> None:
+    body = (
+        BODY.replace("y = Flatten(p)", "f = Flatten(p) s = Softmax(f)")
+        + """
+    q3 = QuantizeLinear(s, rs, rz) y = DequantizeLinear(q3, rs, rz)
+    """
+    )
+    found = import_proto(onnx_file(body, **given()))
+
+    assert sum(word(node) == "Quantize" for node in found.model.graph.nodes) == 2
+    assert any("outputs are logits" in note for note in found.notes)
+
+
+def test_an_activation_quantized_in_pieces_says_what_to_import_instead() -> None:
+    body = """
+    q = QuantizeLinear(x, xs, xz) d = DequantizeLinear(q, xs, xz)
+    h = HardSigmoid(d) q2 = QuantizeLinear(h, rs, rz) d2 = DequantizeLinear(q2, rs, rz)
+    m = Mul(d, d2) p = GlobalAveragePool(m) y = Flatten(p)
+    """
+    arrays = {name: value for name, value in given().items() if name[0] in "xr"}
+    with pytest.raises(MistakesError, match=r"Mul.*\n.*import the float32 file and run `nas qu"):
+        import_proto(onnx_file(body, **arrays))
