@@ -107,9 +107,10 @@ class CandidateTrainable(tune.Trainable):  # type: ignore[misc]  # Ray has no ty
     def train_candidate(self) -> dict[str, Any]:
         """Trains and delivers to the keeper; returns whether it went on from a checkpoint."""
         key, keeper = self.candidate["key"], self.shared.keeper
-        keeper.begin.remote(key, ray.get_runtime_context().get_node_id())
-        graph = from_json(self.candidate["architecture"]).graph
         training = self.opened()
+        # Who dies before this was not killed by the candidate: it waits until it is noted.
+        ask(keeper.begin, key, ray.get_runtime_context().get_node_id())
+        graph = from_json(self.candidate["architecture"]).graph
         self.checkpoints.found = False
         result = training(graph, self.candidate["values"])
         if (problem := ask(keeper.deliver, key, to_bytes(result))) is not None:

@@ -75,13 +75,17 @@ class TuneTraining:
         self.trained.drop(key)
 
     def lost(self, key: str, error: TrialLostError) -> WorkerLostError:
-        """A process that died under a candidate counts against it; a node that went does not."""
+        """A process that died under a candidate counts against it.
+
+        A node that went does not, nor a process that died while it loaded its data.
+        """
         try:
             node_id = ask(self.keeper.last_node, key)
-        except SilentClusterError:
-            node_id = None
+        except SilentClusterError as silent:
+            return WorkerLostError(f"{error}; {silent}", is_candidates_fault=False)
         if node_id is None:
-            return WorkerLostError(f"before it began: {error}", is_candidates_fault=False)
+            reason = f"before it began: {error}"
+            return WorkerLostError(reason, is_candidates_fault=False, at_start=True)
         if not is_there(node_id):
             return WorkerLostError(f"its node {node_id[:8]} is gone", is_candidates_fault=False)
         return WorkerLostError(f"its process died: {error}", is_candidates_fault=True)

@@ -36,20 +36,23 @@ from nas.evaluation.instruments import Instruments
 from nas.problem.run_file import read_run_file
 from nas.search.run import run_search
 from search_spaces.graphs.errors import UserError
-from tests.nas.evaluation.ray.instruments import Slow
+from tests.nas.evaluation.ray.instruments import Opening, Slow
 
 def tell(progress):
     print(progress.name, flush=True)
 
 if __name__ == "__main__":
-    config, runs, how, slow = sys.argv[1:]
+    config, runs, how, slow, deaths = sys.argv[1:]
     instruments = Instruments(Slow(**json.loads(slow)))
     try:
         with connected("auto") as cluster:
             results = run_search(
                 read_run_file(Path(config)), Path(runs), resume=how == "resume",
                 join=how == "join", timing=Timing(0.2, 2.0, 0.2, 30.0),
-                place=RayPlace(cluster, instruments, checkpoint_every_s=0.2),
+                place=RayPlace(
+                    cluster, instruments, checkpoint_every_s=0.2,
+                    open_training=Opening(runs, int(deaths)),
+                ),
                 on_start=lambda: print("start", flush=True), on_progress=tell,
             )
     except UserError as error:
@@ -66,6 +69,7 @@ def driving(
     file: RunFile,
     how: str = "new",
     folder_of_marks: str | None = None,
+    deaths: int = 0,
     **slow: Any,  # noqa: ANN401
 ) -> Iterator["subprocess.Popen[str]"]:
     """Runs a search on the local cluster in a process; it is killed at the end of the block.
@@ -74,6 +78,7 @@ def driving(
         folder: Where the run folder is made.
         how: "new", "resume" or "join".
         folder_of_marks: Where its measurer leaves its marks; None takes ``folder``.
+        deaths: How many of its workers are killed while they load the data.
         slow: What its measurer is like.
     """
     folder.mkdir(exist_ok=True)
@@ -81,7 +86,7 @@ def driving(
     program.write_text(PROGRAM)
     config.write_text(to_yaml(file))
     measurer = json.dumps({"folder": folder_of_marks or str(folder), **slow})
-    command = [sys.executable, str(program), str(config), str(folder), how, measurer]
+    command = [sys.executable, str(program), str(config), str(folder), how, measurer, str(deaths)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd()}
     with (
         (folder / "errors").open("w") as errors,

@@ -1,15 +1,19 @@
-"""Measurers for searches on a cluster: what they do depends on the network; nothing is timed."""
+"""Measurers for searches on a cluster, whose times depend on the network; and fatal loading."""
 
 import os
+import signal
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import sleep
 
 from latency_models.devices.latency import Latency, MeasurementError
 from latency_models.measurement.measurer import KernelLatency
+from nas.evaluation.ray.trainable import Shared, open_training
 from nas.problem.records import RunConfig
+from nas.training.candidate import CandidateTraining, MayGoOn
+from nas.training.checkpoints import Checkpoints
 from search_spaces.graphs.cost import network_cost
 from search_spaces.graphs.graph import Graph
 from search_spaces.space.architecture import graph_hash
@@ -59,6 +63,28 @@ class Slow:
         self, network: Graph, nodes: Collection[str] | None = None
     ) -> tuple[KernelLatency, ...]:
         raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Opening:
+    """Loads the data in an actor as always, but for the first processes that try: they are killed.
+
+    Attributes:
+        folder: Where each leaves a file.
+        deaths: How many are killed.
+    """
+
+    folder: str
+    deaths: int = 0
+
+    def __call__(
+        self, shared: Shared, checkpoints: Checkpoints, may_go_on: MayGoOn
+    ) -> CandidateTraining:
+        for number in range(self.deaths):
+            with suppress(FileExistsError):
+                (Path(self.folder) / f"opening {number}").touch(exist_ok=False)
+                os.kill(os.getpid(), signal.SIGKILL)
+        return open_training(shared, checkpoints, may_go_on)
 
 
 def is_first(folder: Path) -> bool:

@@ -114,6 +114,31 @@ def test_a_candidate_under_which_every_worker_dies_is_infeasible(
     assert [trial.evaluation.reason for trial in load_results(run).trials] == [reason]
 
 
+def test_workers_that_die_while_they_load_the_data_count_against_no_candidate(
+    two_nodes: LocalCluster, file: RunFile, tmp_path: Path, record_property: Record
+) -> None:
+    run = tmp_path / "tiny"
+    short = changed(file, search={"trials": 2}, training={"epochs": 1})
+    with driving(tmp_path, short, deaths=2, takes_s=0.0, first_takes_s=0.0) as process:
+        ended_well(process, tmp_path)
+
+    assert len(list(tmp_path.glob("opening *"))) == 2
+    assert (run / "search.log").read_text().count("was lost: before it began") == 2
+    went_well(record_property, run, {}, "tried again, by whoever loads the data", trials=2)
+
+
+def test_workers_that_all_die_while_they_load_the_data_end_the_search_in_one_line(
+    two_nodes: LocalCluster, file: RunFile, tmp_path: Path
+) -> None:
+    short = changed(file, search={"trials": 2}, training={"epochs": 1})
+    with driving(tmp_path, short, deaths=100, takes_s=0.0, first_takes_s=0.0) as process:
+        said = refused(process)
+
+    assert said.startswith("no worker gets through its start: 3 were lost there (last: before it")
+    assert told(tmp_path / "tiny") == {}
+    all_gone(two_nodes)
+
+
 def test_a_checkpoint_is_damaged_and_its_training_starts_over(
     two_nodes: LocalCluster, file: RunFile, tmp_path: Path, record_property: Record
 ) -> None:
