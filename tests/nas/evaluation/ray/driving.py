@@ -21,7 +21,7 @@ from nas.runs.activity import read_activities
 from nas.runs.folder import RunFolder
 from nas.study.results import RunResults, load_results
 from nas.study.storages import open_storage
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 
 OURS = ("ray::ResourceTrainable", "ray::Keeper", "ray::DeviceActor")
 
@@ -106,14 +106,14 @@ def driving(
 
 
 def ended_well(process: "subprocess.Popen[str]", folder: Path) -> None:
-    said, _ = process.communicate(timeout=240)
+    said, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, said + (folder / "errors").read_text()
     assert (folder / "errors").read_text() == ""
 
 
 def refused(process: "subprocess.Popen[str]") -> str:
     """Returns the one line with which a search ended."""
-    said, _ = process.communicate(timeout=120)
+    said, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 2
     lines = said.strip().splitlines()
     assert lines[-1].startswith("refused: ")
