@@ -1,0 +1,1 @@
+"""Training: throughput of the interpreter, and what parts of a recipe bring."""
