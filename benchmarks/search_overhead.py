@@ -18,7 +18,8 @@ import numpy as np
 from optuna.samplers import BaseSampler, NSGAIISampler, TPESampler
 
 from benchmarks.report import print_table, write_json
-from nas.evaluation.evaluator import Evaluator, graph_values
+from nas.evaluation.evaluator import Evaluator
+from nas.evaluation.free_rules import graph_values
 from nas.evaluation.processes import local_workers
 from nas.problem.run_file import RunFile, read_run_file, to_yaml
 from nas.problem.search_problem import Setting, load_setting

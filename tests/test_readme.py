@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nas.evaluation.evaluator import graph_values
+from nas.evaluation.free_rules import graph_values
 from nas.problem.formatting import seconds_of
 from nas.problem.run_file import read_run_file
 from nas.problem.search_problem import load_setting

@@ -39,9 +39,10 @@ ROOMS = {
             "training",
         ),
         *("serving", "evaluation", "evaluation.ray.nodes", "evaluation.ray", "study"),
-        *("runs.findings", "search.proposals.learning", "search.proposals", "search", "export"),
+        *("runs.findings", "search.proposals.learning", "search.proposals"),
+        *("search.proposals.insight", "search", "export"),
         *("compression", "compression.steps", "compression.running"),
-        *("report", "compression.report"),
+        *("report.drawing", "report", "compression.report"),
         *("cli.terminal", "cli.models", "cli"),
     ),
 }

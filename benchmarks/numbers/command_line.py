@@ -13,7 +13,7 @@ from latency_models.devices.own import to_toml
 from latency_models.prediction.features import FEATURES, TERMS
 from latency_models.transfer.networks import NAMES
 from nas.cli import app
-from nas.cli.style import console
+from nas.cli.terminal.style import console
 from nas.data.sources.registry import SOURCES
 from nas.nn.observers import OBSERVERS
 from nas.problem.metrics import METRICS

@@ -6,7 +6,7 @@ from random import Random
 
 from benchmarks.numbers.figures import Figure, digest
 from benchmarks.numbers.subjects import drawn, every_network, mixed_space, small_published
-from nas.evaluation.evaluator import graph_values
+from nas.evaluation.free_rules import graph_values
 from search_spaces.graphs.cost import kernel_costs, network_cost
 from search_spaces.graphs.fusion import fuse
 from search_spaces.graphs.graph import Graph

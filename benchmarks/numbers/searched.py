@@ -9,8 +9,8 @@ from nas.cli.search import about_latency
 from nas.problem.pareto import hypervolume
 from nas.problem.records import SAMPLERS
 from nas.problem.run_file import RunFile
+from nas.runs.findings.prediction_quality import latency_quality
 from nas.search.run import run_search
-from nas.study.prediction_quality import latency_quality
 from nas.study.results import RunResults
 from nas.study.stopping import in_one_line
 from tests.nas.parts.latencies import MacsModel, Stopwatch, instruments

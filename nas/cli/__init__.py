@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nas.cli.style import console, print_error
+from nas.cli.terminal.style import console, print_error
 from nas.cli.terminal.text import in_one_line
 
 # Every command, or group of them: its module in this folder, and its name there. Modules of those
@@ -20,6 +20,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "status": ("status", "status_command"),
     "dashboard": ("status", "dashboard_command"),
     "front": ("inspect", "front_command"),
+    "suggest": ("suggest", "suggest_command"),
     "runs": ("runs", "runs_command"),
     "compare": ("runs", "compare_command"),
     "report": ("inspect", "report_command"),

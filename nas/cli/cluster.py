@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas.cli.style import console, table
 from nas.cli.terminal.options import within
+from nas.cli.terminal.style import console, table
 
 if TYPE_CHECKING:
     from nas.evaluation.ray.nodes.local_cluster import NodeSize

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas.cli.style import console, table
+from nas.cli.terminal.style import console, table
 from nas.problem.formatting import percent, scaled
 
 if TYPE_CHECKING:

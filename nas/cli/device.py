@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from latency_models.devices.lazy import leave_torch_out
-from nas.cli.style import console, metric, table
 from nas.cli.terminal.options import within
+from nas.cli.terminal.style import console, metric, table
 
 if TYPE_CHECKING:
     from latency_models.devices.device import Device

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas.cli.style import accuracy_of, console, metric, table
 from nas.cli.terminal.options import (
     Batch,
     Coder,
@@ -22,6 +21,7 @@ from nas.cli.terminal.options import (
     names_in,
     within,
 )
+from nas.cli.terminal.style import accuracy_of, console, metric, table
 from nas.problem.formatting import duration
 
 if TYPE_CHECKING:

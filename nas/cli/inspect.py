@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas.cli.style import console, metric, table
 from nas.cli.terminal.options import ArchitecturePath, within
+from nas.cli.terminal.style import console, metric, table
 from nas.problem.answers import ScoreInterval
 from nas.problem.formatting import in_words, interval_in_words, scaled
 from nas.problem.metrics import METRICS

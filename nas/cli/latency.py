@@ -9,8 +9,8 @@ import typer
 
 from nas.cli.device import Drift
 from nas.cli.models.serve import serve_command
-from nas.cli.style import console, metric, table
 from nas.cli.terminal.options import ArchitecturePath
+from nas.cli.terminal.style import console, metric, table
 from nas.problem.formatting import scaled
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from nas.cli.device import Drift, device_app, say_contention
-from nas.cli.style import console, table
 from nas.cli.terminal.options import within
+from nas.cli.terminal.style import console, table
 from nas.problem.formatting import duration, seconds_of
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nas.cli.export import loaded, print_export
-from nas.cli.style import accuracy_of, console, metric, table
 from nas.cli.terminal.options import (
     Batch,
     Coder,
@@ -20,6 +19,7 @@ from nas.cli.terminal.options import (
     names_in,
     within,
 )
+from nas.cli.terminal.style import accuracy_of, console, metric, table
 from search_spaces.graphs.errors import UserError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas.cli.style import console, metric, table
+from nas.cli.terminal.style import console, metric, table
 from nas.problem.formatting import interval_in_words, scaled
 from nas.problem.metrics import METRICS
 

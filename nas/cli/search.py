@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nas.cli.device import Drift
-from nas.cli.style import console, print_error
 from nas.cli.terminal.going_on import search_line
 from nas.cli.terminal.options import DataPath, within
+from nas.cli.terminal.style import console, print_error
 from nas.cli.terminal.tables import is_screen
 from nas.cli.terminal.trial_lines import trial_lines
 
@@ -247,7 +247,7 @@ def about_useless(results: "RunResults") -> str:
 
 def about_latency(results: "RunResults") -> str:
     """Returns what became of predicted latencies, in one line; "" where none was predicted."""
-    from nas.study.prediction_quality import in_one_line, latency_quality
+    from nas.runs.findings.prediction_quality import in_one_line, latency_quality
 
     quality = latency_quality(results)
     if not (quality.num_predicted or quality.compared):
@@ -259,7 +259,7 @@ def about_latency(results: "RunResults") -> str:
 
 def about_archives(results: "RunResults") -> str:
     """Returns what became of estimated archives, in one line; "" where none was estimated."""
-    from nas.study.prediction_quality import archive_quality, archives_in_one_line
+    from nas.runs.findings.prediction_quality import archive_quality, archives_in_one_line
 
     quality = archive_quality(results)
     if not (quality.num_estimated or quality.compared):

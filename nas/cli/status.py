@@ -2,19 +2,20 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from time import sleep
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Group, RenderableType
 from rich.live import Live
 
 from nas.cli.runs import disk_line
-from nas.cli.style import console, metric, table
 from nas.cli.terminal.going_on import search_line
 from nas.cli.terminal.options import within
+from nas.cli.terminal.style import console, metric, table
 from nas.cli.terminal.text import styled
 from nas.problem.formatting import duration, interval_in_words
 
@@ -33,6 +34,13 @@ def status_command(
         bool, typer.Option("--watch", help="Go on until the search ends, or Ctrl-C.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, a line each time.")] = False,
+    ahead: Annotated[
+        bool,
+        typer.Option(
+            "--outlook/--no-outlook",
+            help="Tell what the next trials are expected to bring (not with --watch).",
+        ),
+    ] = True,
 ) -> None:
     """Show how far a run is; works while it searches and after its search died."""
     from nas.study.status import StatusReader
@@ -41,10 +49,12 @@ def status_command(
     try:
         if watch:
             watch_on(reader, as_json)
-        elif as_json:
-            typer.echo(in_json(reader.read()[0]))
-        else:
-            console.print(drawn(*reader.read()))
+            return
+        status, results = reader.read()
+        if as_json:
+            typer.echo(in_json(status, outlook_json(results) if ahead else None))
+            return
+        console.print(drawn(status, results, outlook_line(results) if ahead else ""))
     except KeyboardInterrupt:
         return  # it changed nothing, so nothing was stopped
 
@@ -75,10 +85,33 @@ def print_changes(reader: "StatusReader", shown: "Callable[[Status], str]") -> N
         sleep(EVERY_S)
 
 
-def in_json(status: "Status") -> str:
+def in_json(status: "Status", outlook: dict[str, Any] | None = None) -> str:
     from nas.study.status import status_to_json
 
-    return json.dumps(status_to_json(status))
+    return json.dumps(status_to_json(status) | ({} if outlook is None else {"outlook": outlook}))
+
+
+def outlook_json(results: "RunResults") -> dict[str, Any]:
+    """Returns what the next trials are expected to bring, or the reason why it is not known."""
+    from nas.search.proposals.insight.outlook import outlook
+    from search_spaces.graphs.errors import UserError
+
+    try:
+        return asdict(outlook(results))
+    except UserError as error:
+        return {"reason": str(error)}
+
+
+def outlook_line(results: "RunResults") -> str:
+    found = outlook_json(results)
+    if "reason" in found:
+        return f"next trials: no estimate of what they bring ({found['reason']})"
+    gain, low, high = (f"{100 * found[name]:.2g}" for name in ("gain", "low", "high"))
+    return (
+        f"next {found['next']} trials: expected to add {gain} % to the hypervolume ({low} to "
+        f"{high} %), and with a chance of {100 * found['chance']:.0f} % anything, by a surrogate "
+        f"that learned from {found['trials']} trials"
+    )
 
 
 def in_one_line(status: "Status") -> str:
@@ -89,8 +122,12 @@ def in_one_line(status: "Status") -> str:
     )
 
 
-def drawn(status: "Status", results: "RunResults") -> RenderableType:
-    """Returns the status for people, a line or a small table for each thing."""
+def drawn(status: "Status", results: "RunResults", outlook: str = "") -> RenderableType:
+    """Returns the status for people, a line or a small table for each thing.
+
+    Args:
+        outlook: What the next trials are expected to bring.
+    """
     from nas.cli.search import about_latency
     from nas.study.stopping import in_one_line as about_stopped
 
@@ -126,7 +163,9 @@ def drawn(status: "Status", results: "RunResults") -> RenderableType:
         value = metric(best.objective, best.value)
         say(f"best {metric_.title}: {value}{interval} ({best.name})")
     if status.hypervolume is not None:
-        say(f"front: {status.front} networks, hypervolume {status.hypervolume:.4g}")
+        say(f"front: {status.front} networks, hypervolume {status.hypervolume:.4g}{gain(results)}")
+    if outlook:
+        say(outlook)
     say(disk_line(status.disk))
     if results.infeasible and not results.feasible:
         say(results.why_nothing, "yellow")
@@ -140,7 +179,9 @@ def drawn(status: "Status", results: "RunResults") -> RenderableType:
         if rest:
             made.add_row(str(rest), "other causes")
         parts.append(made)
-    if status.state != "searching" and (status.done < status.wanted or status.state == "died"):
+    if status.ending:
+        say(f"{'ends' if status.state == 'searching' else 'ended'}: {status.ending}")
+    elif status.state != "searching" and (status.done < status.wanted or status.state == "died"):
         runs = status.run.parent
         where = {} if runs == Path("runs") else {"--runs": runs}
         say(f"go on with: {search_line(status.run / 'config.yaml', where)}")
@@ -175,8 +216,15 @@ def pace_line(status: "Status", results: "RunResults") -> str:
     return "; ".join(said)
 
 
+def gain(results: "RunResults") -> str:
+    """Returns for how long the hypervolume has not grown, and how long it may stay so."""
+    count, rule = results.without_gain, results.config.search.stop
+    said = f", grown {count} architectures ago" if count else ", grown with the last architecture"
+    return said + (f" (the search ends at {rule.no_gain_in})" if rule else "")
+
+
 def left(status: "Status") -> str:
-    if status.done >= status.wanted:
+    if status.done >= status.wanted or status.ending:
         return "nothing"
     return "unknown" if status.seconds_left is None else f"about {duration(status.seconds_left)}"
 

@@ -7,12 +7,13 @@ trained; a hard constraint that fails ends the evaluation there.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from time import perf_counter
 
 from latency_models.devices.latency import Latency, MeasurementError, NotProfiledError
 from nas.evaluation.archive_size import archive_value, needs_archive
 from nas.evaluation.feasibility import violations_of, why_infeasible
+from nas.evaluation.free_rules import graph_values
 from nas.evaluation.latency import CandidateLatency, Finding, is_machines_fault
 from nas.nn.memory import CandidateTooLargeError
 from nas.nn.quantized_layers import NoRangeError
@@ -23,7 +24,6 @@ from nas.runs.folder import RunFolder
 from nas.training.candidate import CandidateFailedError, CandidateTraining, TrainingTooLongError
 from nas.training.loop import TrainingResult
 from nas.training.trainer import TrainingDivergedError
-from search_spaces.graphs.cost import network_cost
 from search_spaces.graphs.errors import UnsupportedOperatorError
 from search_spaces.graphs.graph import Graph
 from search_spaces.space.architecture import graph_hash
@@ -175,10 +175,3 @@ class Steps:
             known_networks=self.finding.known_networks if self.finding else 0,
             confusion=self.training.confusion if self.training else None,
         )
-
-
-def graph_values(graph: Graph) -> dict[str, int]:
-    """Returns the metrics that the graph alone tells."""
-    values: dict[str, int] = asdict(network_cost(graph))
-    values["size_bytes"] = values.pop("weight_bytes")
-    return values

@@ -5,14 +5,14 @@ They are those on costs, and on latency where it is predicted and never measured
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from latency_models.devices.latency import Latency, NotProfiledError
 from latency_models.prediction.predictor import Predictor
-from nas.evaluation.evaluator import graph_values
 from nas.evaluation.feasibility import latency_rules, violations_of, why_infeasible
 from nas.problem.metrics import METRICS
 from nas.problem.records import RunConfig
+from search_spaces.graphs.cost import network_cost
 from search_spaces.graphs.graph import Graph
 
 
@@ -82,3 +82,10 @@ class FreeRules:
 def bounded(config: RunConfig) -> frozenset[str]:
     """Returns the names of the metrics that have a bound."""
     return frozenset(rule.metric.name for rule in config.constraints)
+
+
+def graph_values(graph: Graph) -> dict[str, int]:
+    """Returns the metrics that the graph alone tells."""
+    values: dict[str, int] = asdict(network_cost(graph))
+    values["size_bytes"] = values.pop("weight_bytes")
+    return values

@@ -3,7 +3,7 @@
 Points are rows of an array, one column an objective, in the user's own directions.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import moocore
 import numpy as np
@@ -40,6 +40,14 @@ def nadir(points: Points, metrics: Sequence[Metric]) -> tuple[float, ...]:
     """Returns the worst value of each objective among ``points``."""
     worst = losses(points, metrics).max(axis=0)
     return tuple(float(w * m.sign) for w, m in zip(worst, metrics, strict=True))
+
+
+def reference_point(
+    points: Points, given: Mapping[str, float], metrics: Sequence[Metric]
+) -> tuple[float, ...]:
+    """Returns the values that were ``given`` by metric, and the worst of ``points`` elsewhere."""
+    worst = nadir(points, metrics)
+    return tuple(given.get(m.name, value) for m, value in zip(metrics, worst, strict=True))
 
 
 def unit_losses(points: Points, metrics: Sequence[Metric]) -> Points:
@@ -92,3 +100,20 @@ def hypervolume_history(
 ) -> Points:
     """Returns the hypervolume of the first 1, 2, ... points."""
     return np.array([hypervolume(points[: n + 1], reference, metrics) for n in range(len(points))])
+
+
+def last_gain(points: Points, reference: Sequence[float], metrics: Sequence[Metric]) -> int | None:
+    """Returns the place of the last point that made the hypervolume of those before it grow.
+
+    None if all of them dominate nothing up to ``reference``. A point does if it is better than the
+    reference in everything and none before it is as good in everything. The last of these is on
+    the front: whatever came later and dominated it would have been one itself. So no hypervolume
+    is computed, and no gain is too small to be seen.
+    """
+    turned = losses(points, metrics)
+    inside = np.flatnonzero((turned < losses(np.array([reference]), metrics)).all(axis=1))
+    if len(inside) == 0:
+        return None
+    # Of equal points the first stays.
+    best = np.asarray(moocore.is_nondominated(turned[inside], keep_weakly=False), dtype=bool)
+    return int(inside[best].max())

@@ -227,6 +227,20 @@ class EarlyStopping:
 
 
 @dataclass(frozen=True, slots=True)
+class StopRule:
+    """When a search has had enough before its trials are over; see `nas.study.gains`.
+
+    Attributes:
+        no_gain_in: So many finished trials in a row in which the hypervolume did not grow.
+    """
+
+    no_gain_in: int
+
+    def __post_init__(self) -> None:
+        check("stop.no_gain_in", self.no_gain_in, self.no_gain_in >= 1, "at least 1")
+
+
+@dataclass(frozen=True, slots=True)
 class SearchConfig:
     """How the space is explored.
 
@@ -235,6 +249,7 @@ class SearchConfig:
         workers: 1 evaluates in this process; more start as many processes.
         initial: Random architectures before the sampler learns.
         timeout: Duration such as 2h after which nothing new is begun; None searches on.
+        stop: When the search ends though its trials are not over; None goes through all of them.
         training_limit_s: A candidate that trains for longer is infeasible; None waits for all.
         storage: Address of a study that several drivers may share: a database URL, or
             ``journal:PATH``; None keeps a journal file in the run folder.
@@ -251,6 +266,7 @@ class SearchConfig:
     seed: int = 0
     initial: int = 20
     timeout: str | float | None = None
+    stop: StopRule | None = None
     training_limit_s: float | None = None
     storage: str | None = None
     avoid_useless: bool = True

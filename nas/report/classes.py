@@ -9,7 +9,7 @@ import numpy as np
 from nas.problem.answers import Confusion, wilson
 from nas.problem.formatting import interval_in_words, percent
 from nas.problem.metrics import Metric
-from nas.report.html import Html, details, join, section, table, tag
+from nas.report.drawing.html import Html, details, join, section, table, tag
 from nas.runs.certainty import class_names, num_images
 from nas.study.results import RunResults, TrialResult
 

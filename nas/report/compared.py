@@ -6,9 +6,9 @@ from pathlib import Path
 import plotly.graph_objects as go
 
 from nas.problem.formatting import shown
-from nas.report.axes import Plane, planes
-from nas.report.charts import OBJECTIVES, axis, hover, styled
-from nas.report.html import Html, details, join, table, tag, value_of
+from nas.report.drawing.axes import Plane, planes
+from nas.report.drawing.charts import OBJECTIVES, axis, hover, styled
+from nas.report.drawing.html import Html, details, join, table, tag, value_of
 from nas.report.page import Charts, document
 from nas.runs.files import write_whole
 from nas.runs.findings.compared_runs import Comparison

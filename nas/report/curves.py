@@ -5,8 +5,8 @@ from html import escape
 
 import plotly.graph_objects as go
 
-from nas.report.charts import FRONT, INFEASIBLE, KNEE, styled
-from nas.report.html import Html, section, tag
+from nas.report.drawing.charts import FRONT, INFEASIBLE, KNEE, styled
+from nas.report.drawing.html import Html, section, tag
 from nas.study.results import RunResults, TrialResult
 
 MOST_OTHERS = 200  # curves that do not belong to the front

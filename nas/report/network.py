@@ -2,7 +2,7 @@
 
 from latency_models.measurement.layer_table import LayerRow, layer_rows
 from nas.problem.formatting import percent, scaled
-from nas.report.html import Html, join, section, table, tag
+from nas.report.drawing.html import Html, join, section, table, tag
 from nas.runs.findings.kernel_times import KernelTimes, load_kernel_times
 from nas.study.results import RunResults, TrialResult
 from search_spaces.graphs.cost import network_cost

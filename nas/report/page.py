@@ -10,7 +10,8 @@ from plotly.offline import get_plotlyjs
 from nas.report import sections
 from nas.report.classes import classes
 from nas.report.curves import learning_curves
-from nas.report.html import PREDICTED, Html, html, join, navigation, tag
+from nas.report.drawing.html import PREDICTED, Html, html, join, navigation, tag
+from nas.report.learned import what_was_learned
 from nas.report.network import chosen_network
 from nas.report.predictions import archive_sizes, predicted_latency
 from nas.runs.certainty import class_names, one_answer
@@ -51,6 +52,7 @@ def report_html(results: RunResults) -> str:
         predicted_latency(results, charts.add),
         archive_sizes(results),
         sections.importance(results, charts.add),
+        what_was_learned(results, charts.add),
         sections.stopped_early(results),
         sections.infeasible(results),
         sections.provenance(results),

@@ -11,9 +11,9 @@ import plotly.graph_objects as go
 
 from nas.evaluation.feasibility import latency_rules
 from nas.problem.formatting import milliseconds, percent, scaled
-from nas.report.charts import BASELINE, FRONT, INFEASIBLE, KNEE, styled
-from nas.report.html import PREDICTED, Html, card, details, section, table, tag
-from nas.study.prediction_quality import (
+from nas.report.drawing.charts import BASELINE, FRONT, INFEASIBLE, KNEE, styled
+from nas.report.drawing.html import PREDICTED, Html, card, details, section, table, tag
+from nas.runs.findings.prediction_quality import (
     ArchiveQuality,
     Compared,
     LatencyQuality,

@@ -158,6 +158,7 @@ def search_facts(results: RunResults) -> Facts:
         ("sampler", f"{search.sampler}, {search.initial} random architectures first"),
         ("seed", str(search.seed)),
         ("workers", str(search.workers)),
+        ("ends", ending_rule(results.config)),
         ("early stopping", stopping_rule(results.config)),
         ("constraints", together(str(rule) for rule in results.config.constraints) or "none"),
         ("repeated proposals", f"{results.num_duplicates}, answered from memory"),
@@ -171,6 +172,15 @@ def search_facts(results: RunResults) -> Facts:
         seconds = sum(t.evaluation.seconds.get(phase, 0.0) for t in results.trials)
         rows.append((name, duration(seconds)))
     return rows
+
+
+def ending_rule(config: RunConfig) -> str:
+    """Returns in words when the search ends by itself."""
+    search = config.search
+    trials = f"after {search.trials} architectures"
+    if search.stop is None:
+        return trials
+    return f"{trials}, or {search.stop.no_gain_in} in a row without a larger hypervolume"
 
 
 def stopping_rule(config: RunConfig) -> str:

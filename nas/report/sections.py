@@ -9,10 +9,21 @@ from nas.problem.answers import wilson
 from nas.problem.formatting import in_words, interval_in_words, milliseconds, percent, shown
 from nas.problem.metrics import METRICS, Metric
 from nas.report import provenance as facts_of
-from nas.report.axes import planes
-from nas.report.charts import front_chart, history_chart, importance_chart
 from nas.report.classes import differences
-from nas.report.html import Html, card, details, facts, join, scored, section, table, tag, value_of
+from nas.report.drawing.axes import planes
+from nas.report.drawing.charts import front_chart, history_chart, importance_chart
+from nas.report.drawing.html import (
+    Html,
+    card,
+    details,
+    facts,
+    join,
+    scored,
+    section,
+    table,
+    tag,
+    value_of,
+)
 from nas.runs.certainty import num_images
 from nas.runs.findings.baselines import (
     BaselineRow,

@@ -29,6 +29,7 @@ from nas.search.under_way import Candidate, UnderWay, name_of
 from nas.study.attributes import carry
 from nas.study.claims import count
 from nas.study.drivers import Drivers
+from nas.study.gains import why_enough
 from nas.study.names import BASELINE, DRIVER, EPOCHS, EVALUATION, HASH
 from nas.study.sharing import Sharing
 from nas.study.study import tell_if_open, told_constraints, told_values
@@ -158,9 +159,17 @@ class SearchLoop:
             counted = self.sharing.catch_up(self.under_way.numbers)
             self.told, self.done = set(counted.told), counted.done
             elsewhere = counted.under_way
-        if self.done + elsewhere + self.under_way.num_searched < self.wanted and not self.ending:
+        begun = self.done + elsewhere + self.under_way.num_searched
+        if begun < self.wanted and not self.ending and not self.has_enough():
             return True
         return bool(self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
+
+    def has_enough(self) -> bool:
+        """Whether `search.stop` ends the search, unless what is under way brings something."""
+        if self.config.search.stop is None:
+            return False
+        trials = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        return bool(why_enough(self.config, trials))
 
     def propose_otherwise(self) -> None:
         """Leaves a sampler that only repeats itself alone, or ends where that was done before."""

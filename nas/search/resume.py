@@ -20,8 +20,7 @@ from optuna.trial import TrialState
 
 from latency_models.devices.device import get_device
 from latency_models.devices.host import cpu_name
-from nas.evaluation.evaluator import graph_values
-from nas.evaluation.free_rules import FreeRules
+from nas.evaluation.free_rules import FreeRules, graph_values
 from nas.evaluation.instruments import needs_latency
 from nas.models.given.setting import given_models
 from nas.problem import yaml_text
@@ -143,7 +142,8 @@ def queue_baselines(study: optuna.Study, setting: Setting) -> None:
 
 MAY_CHANGE = frozenset(
     {
-        *("search.trials", "search.workers", "search.timeout", "search.cpus", "search.gpus"),
+        *("search.trials", "search.workers", "search.timeout", "search.stop"),
+        *("search.cpus", "search.gpus"),
         *("latency.time_limit_s", "latency.max_drift"),
         *("search.keep_weights", "training.teacher"),
     }
@@ -157,7 +157,8 @@ def may_change(key: str) -> bool:
     Data and a teacher may lie elsewhere; that they are the same, their fingerprints tell.
     """
     section, _, name = key.partition(".")
-    return key in MAY_CHANGE or (section == "data" and is_path(name))
+    below = any(key.startswith(f"{each}.") for each in MAY_CHANGE)
+    return key in MAY_CHANGE or below or (section == "data" and is_path(name))
 
 
 def terms_of(

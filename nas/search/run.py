@@ -272,9 +272,11 @@ def carry_out(
     weights.tidy(read_results())
     if loop.config.search.storage is not None:
         publish_measured(read_results(), loop.study)
-    results = replace(
-        read_results(), used_up=loop.used_up, ending=loop.ending, refused=gate.in_one_line()
-    )
+    found = read_results()
+    ending = loop.ending or found.ending
+    if ending != loop.ending:
+        log.info("%s", ending)
+    results = replace(found, used_up=loop.used_up, ending=ending, refused=gate.in_one_line())
     if results.refused:
         log.info("refused, at no trial's cost: %s", results.refused)
     if results.ending and not results.trials:

@@ -1,7 +1,7 @@
 """Results: what a run has found so far, read from its files; works while it is still searching."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.problem.answers import Confusion, ScoreInterval, confusion_from_json
 from nas.problem.metrics import Metric
-from nas.problem.pareto import Points, knee, nadir, non_dominated
+from nas.problem.pareto import Points, knee, non_dominated, reference_point
 from nas.problem.records import RunConfig
 from nas.problem.run_file import read_run_file
 from nas.runs.certainty import interval_of, num_images
@@ -25,6 +25,7 @@ from nas.study.attributes import (
     check_trials,
     evaluation_of,
 )
+from nas.study.gains import why_enough, without_gain
 from nas.study.names import BASELINE, GIVEN_BACK, HASH, MEASURED, REPLACED
 from nas.study.storages import open_storage, reading_study
 from search_spaces.building.choice import Value
@@ -71,11 +72,13 @@ class RunResults:
         num_failed: Trials that were interrupted.
         num_running: Trials under way, or left by a killed search.
         used_up: Whether the search found nothing more to propose; False for a run read back.
-        ending: Why the search proposed nothing more, in words; "" where it had enough, was
-            stopped, or is read back.
+        ending: Why the search proposed nothing more, in words; "" where all that was asked for is
+            evaluated, or it was stopped. Read back, a run says so only where `search.stop` ended
+            it.
         refused: What it did not propose as it breaks a free constraint or makes no network, in
             words; "" where there was none, or for a run read back.
         num_replaced: Genes of finished trials that gave way as useless.
+        asked: The study's trials that did not fail, for what learns from them.
     """
 
     run: RunFolder
@@ -88,6 +91,7 @@ class RunResults:
     ending: str = ""
     refused: str = ""
     num_replaced: int = 0
+    asked: tuple[FrozenTrial, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -148,6 +152,11 @@ class RunResults:
         return np.array(rows, dtype=np.float64).reshape(len(rows), len(self.metrics))
 
     @property
+    def without_gain(self) -> int | None:
+        """Architectures evaluated since the hypervolume last grew; None before it is there."""
+        return without_gain(self.config, self.asked)
+
+    @property
     def is_over(self) -> bool:
         """Whether the search has evaluated all it was asked to, or all there is."""
         return bool(self.ending) or self.used_up or len(self.searched) >= self.config.search.trials
@@ -198,11 +207,7 @@ class RunResults:
         """
         if not self.feasible:
             raise UserError(f"{self.run.path}: {self.why_nothing}")
-        worst = nadir(self.points(self.feasible), self.metrics)
-        return tuple(
-            self.config.reference.get(metric.name, value)
-            for metric, value in zip(self.metrics, worst, strict=True)
-        )
+        return reference_point(self.points(self.feasible), self.config.reference, self.metrics)
 
     @property
     def why_nothing(self) -> str:
@@ -338,6 +343,7 @@ def results_of(
             trial.number, key, trial.user_attrs.get(BASELINE), trial.params, evaluation
         )
     failed = [trial for trial in trials if trial.state == TrialState.FAIL]
+    searched = sum(trial.baseline is None for trial in found.values())
     return RunResults(
         replace(run, elsewhere=elsewhere),
         config,
@@ -345,7 +351,9 @@ def results_of(
         num_duplicates=len(complete) - len(found),
         num_failed=sum(GIVEN_BACK not in trial.user_attrs for trial in failed),
         num_running=sum(trial.state == TrialState.RUNNING for trial in trials),
+        ending=why_enough(config, complete) if searched < config.search.trials else "",
         num_replaced=sum(len(trial.user_attrs.get(REPLACED, ())) for trial in complete),
+        asked=tuple(trial for trial in trials if trial.state != TrialState.FAIL),
     )
 
 

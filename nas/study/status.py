@@ -76,6 +76,8 @@ class Status:
         done: Distinct architectures evaluated, baselines not counted.
         seconds_left: At the recent pace; None where it is unknown.
         elsewhere: Drivers of the study that have other run folders and did not leave.
+        without_gain: Architectures evaluated since the hypervolume last grew; None before it is.
+        ending: Why the search ended before its trials were over; "" where it did not.
         measured: Latencies measured on the run's device, by what is on file.
         failures: Why architectures are infeasible, with how many; the most frequent first.
         disk: What the run's folder takes.
@@ -99,6 +101,8 @@ class Status:
     failures: tuple[tuple[str, int], ...]
     disk: DiskUse
     warning: str = ""
+    without_gain: int | None = None
+    ending: str = ""
 
 
 def status_to_json(status: Status) -> dict[str, Any]:
@@ -205,6 +209,8 @@ def status_of(
         failures=causes(results),
         disk=disk_use(results.run, {trial.hash for trial in front}),
         warning=one_answer([trial.evaluation for trial in front], class_names(results.run)),
+        without_gain=results.without_gain,
+        ending=results.ending,
     )
 
 

@@ -10,7 +10,7 @@ from nas.compression.layer_curves import LayerCurve
 from nas.compression.running.records import StepRecord
 from nas.problem.answers import wilson
 from nas.problem.formatting import milliseconds, scaled
-from nas.report.charts import BASELINE, FRONT, INFEASIBLE, KNEE, OBJECTIVES, styled
+from nas.report.drawing.charts import BASELINE, FRONT, INFEASIBLE, KNEE, OBJECTIVES, styled
 
 
 def way_chart(records: Sequence[StepRecord], original: StepRecord, kept: StepRecord) -> go.Figure:

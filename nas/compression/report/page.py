@@ -10,7 +10,7 @@ from nas.compression.running.records import LayerChange, Standing, StepRecord
 from nas.compression.running.summary import bought, records_of, result_of
 from nas.problem.answers import wilson
 from nas.problem.formatting import duration, interval_in_words, milliseconds, percent, scaled
-from nas.report.html import Html, card, details, facts, html, join, table, tag
+from nas.report.drawing.html import Html, card, details, facts, html, join, table, tag
 from nas.report.page import Charts, document
 from nas.runs.files import write_whole
 

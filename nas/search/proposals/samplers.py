@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 
-from nas.evaluation.evaluator import graph_values
+from nas.evaluation.free_rules import graph_values
 from nas.problem.metrics import Metric
 from nas.problem.records import SAMPLERS
 from nas.search.proposals.evolution import ArchiveEvolutionSampler

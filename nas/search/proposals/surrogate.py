@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from nas.evaluation.evaluator import graph_values
+from nas.evaluation.free_rules import graph_values
 from nas.problem.metrics import Metric
 from nas.search.proposals.evolution import ArchiveEvolutionSampler, best_trials, violation
 from nas.search.proposals.gate import Gate

@@ -42,12 +42,12 @@ from nas.problem.run_file import RunFile, read_run_file, to_yaml
 from nas.problem.search_problem import space_for
 from nas.runs.evaluation import Evaluation, evaluation_from_json, evaluation_to_json
 from nas.runs.findings.front import front_json
+from nas.runs.findings.prediction_quality import in_one_line, latency_quality
 from nas.runs.folder import RunFolder, create_run
 from nas.search.final_front import measure_front
 from nas.search.loop import Progress
 from nas.search.proposals.dominated_genes import why_not
 from nas.search.run import run_search
-from nas.study.prediction_quality import in_one_line, latency_quality
 from nas.study.results import RunResults, load_results
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.graph import Graph

@@ -8,7 +8,7 @@ import numpy as np
 import optuna
 
 from latency_models.devices.latency import Conditions, Latency
-from nas.evaluation.evaluator import graph_values
+from nas.evaluation.free_rules import graph_values
 from nas.nn.interpreter import from_model
 from nas.problem.metrics import parse_constraint, violations
 from nas.problem.records import RunConfig

@@ -14,9 +14,11 @@ from nas.problem.pareto import (
     hypervolume,
     hypervolume_history,
     knee,
+    last_gain,
     losses,
     nadir,
     non_dominated,
+    reference_point,
     unit_losses,
 )
 
@@ -201,3 +203,28 @@ def test_crowding_of_few_or_equal_points_is_defined() -> None:
     assert crowding_distances(np.zeros((0, 2)), TWO).tolist() == []
     assert crowding_distances(np.array([[0.5, 1.0]]), TWO).tolist() == [np.inf]
     assert not np.isnan(crowding_distances(np.full((4, 2), 0.5), TWO)).any()
+
+
+@given(clouds, st.booleans())
+def test_the_last_gain_is_where_the_hypervolume_grew_last(cloud: Cloud, at_nadir: bool) -> None:
+    metrics, points = cloud
+    corner = nadir(points, metrics) if at_nadir else (0.25, 1.0, 1.0)[: len(metrics)]
+
+    steps = np.diff(hypervolume_history(points, corner, metrics), prepend=0.0)
+
+    grown = np.flatnonzero(steps > 1e-12)  # the coordinates are far coarser
+    assert last_gain(points, corner, metrics) == (grown[-1] if len(grown) else None)
+
+
+def test_a_gain_that_is_lost_in_rounding_is_one() -> None:
+    points, corner = np.array([[0.5, 1.0], [0.5, np.nextafter(1.0, 0.0)], [0.4, 2.0]]), (0.0, 1e9)
+
+    assert len(set(hypervolume_history(points, corner, TWO))) == 1
+    assert last_gain(points, corner, TWO) == 1
+
+
+def test_the_reference_is_what_is_given_and_the_worst_elsewhere() -> None:
+    points = np.array([[0.9, 5.0], [0.8, 2.0]])
+
+    assert reference_point(points, {}, TWO) == (0.8, 5.0)
+    assert reference_point(points, {"macs": 9.0}, TWO) == (0.8, 9.0)

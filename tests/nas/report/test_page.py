@@ -14,10 +14,10 @@ import pytest
 from latency_models.devices.latency import Latency
 from latency_models.measurement.layer_table import layer_rows
 from nas.problem.metrics import METRICS
-from nas.report.axes import AxisScale, Box, Plane, place_labels, planes
 from nas.report.curves import curves_chart, spread
+from nas.report.drawing.axes import AxisScale, Box, Plane, place_labels, planes
+from nas.report.drawing.picture import save_front_picture
 from nas.report.page import write_report
-from nas.report.picture import save_front_picture
 from nas.runs.evaluation import Evaluation
 from nas.runs.files import write_json
 from nas.runs.findings.baselines import baseline_rows, best_baseline, dominates, infeasible_reasons

@@ -14,11 +14,11 @@ from nas.models.archives.estimate import estimated_bytes
 from nas.problem.run_file import to_yaml
 from nas.report.finish import finish_run
 from nas.report.page import report_html
+from nas.runs.findings.prediction_quality import archive_quality
 from nas.runs.findings.trained import stored_trial
 from nas.search.change import change_run
 from nas.search.dry_run import dry_run
 from nas.search.run import run_search
-from nas.study.prediction_quality import archive_quality
 from nas.study.results import RunResults, load_results
 from search_spaces.graphs.errors import UserError
 from tests.nas.parts.command_line import nas

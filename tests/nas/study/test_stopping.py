@@ -24,8 +24,8 @@ from nas.evaluation.processes import local_workers
 from nas.problem.metrics import METRICS
 from nas.problem.records import RunConfig
 from nas.problem.search_problem import Setting
-from nas.report.axes import planes
-from nas.report.charts import front_chart
+from nas.report.drawing.axes import planes
+from nas.report.drawing.charts import front_chart
 from nas.report.page import write_report
 from nas.runs.evaluation import Evaluation
 from nas.runs.findings.front import front_json

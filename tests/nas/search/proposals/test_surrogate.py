@@ -7,7 +7,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from nas.evaluation.evaluator import graph_values
+from nas.evaluation.free_rules import graph_values
 from nas.problem.pareto import Points, hypervolume, nadir
 from nas.search.proposals.evolution import ArchiveEvolutionSampler
 from nas.search.proposals.gate import SpaceUsedUpError

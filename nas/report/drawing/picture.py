@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nas.problem.formatting import scaled
 from nas.problem.metrics import Metric
-from nas.report.axes import (
+from nas.report.drawing.axes import (
     AxisScale,
     Box,
     Plane,

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from nas.problem.formatting import interval_in_words, milliseconds
 from nas.problem.metrics import METRICS, Metric
 from nas.problem.pareto import hypervolume, hypervolume_history
-from nas.report.axes import (
+from nas.report.drawing.axes import (
     AxisScale,
     Box,
     Plane,
@@ -19,7 +19,7 @@ from nas.report.axes import (
     boxes_of_points,
     place_labels,
 )
-from nas.report.html import value_of
+from nas.report.drawing.html import value_of
 from nas.runs.certainty import interval_of
 from nas.runs.findings.importance import Importance
 from nas.study.results import RunResults, TrialResult

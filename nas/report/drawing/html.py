@@ -47,6 +47,7 @@ TITLES = {
     "predictions": "Predicted latency",
     "archives": "Archive sizes",
     "importance": "Gene importance",
+    "learned": "What the search learned",
     "stopped": "Stopped early",
     "infeasible": "Infeasible",
     "provenance": "How the numbers were made",

@@ -1,0 +1,1 @@
+"""Drawing: pieces of pages, charts, and the picture of a front; may import findings."""
