@@ -2,6 +2,8 @@
 
     python -m benchmarks.search_efficiency --data ../shared/data --seeds 10
     python -m benchmarks.search_efficiency --data DIR --table a.parquet --accuracy acc --cost ms
+    python -m benchmarks.search_efficiency --data DIR --problems "nb201 c100 eyeriss" \
+        --methods surrogate --learn-from "nb201 c10 raspi4" [--shuffled]
 
 Regret is the share of the hypervolume that is missing, with the logarithm of the cost, from
 the median accuracy and the largest cost. Costs are told as measured latencies: nothing is free.
@@ -16,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.report import print_table, write_json
+from benchmarks.search_efficiency.lessons import Lesson
 from benchmarks.search_efficiency.replay import METHODS, evaluated, evaluations_to
 from benchmarks.search_efficiency.table import PROBLEMS, Problem, Table, read_table
 
@@ -23,16 +26,33 @@ SHARES = (0.05, 0.01)
 
 
 def compare(
-    table: Table, methods: Sequence[str], seeds: range, budget: int, workers: int
+    table: Table,
+    methods: Sequence[str],
+    seeds: range,
+    budget: int,
+    workers: int,
+    lesson: Lesson | None = None,
 ) -> list[dict[str, Any]]:
     """A row for each method: evaluations to each regret, quartiles over seeds."""
-    return [measure(table, method, seeds, budget, workers) for method in methods]
+    return [measure(table, method, seeds, budget, workers, lesson) for method in methods]
 
 
-def measure(table: Table, method: str, seeds: range, budget: int, workers: int) -> dict[str, Any]:
+def measure(
+    table: Table,
+    method: str,
+    seeds: range,
+    budget: int,
+    workers: int,
+    lesson: Lesson | None = None,
+) -> dict[str, Any]:
     started = perf_counter()
-    regrets = [table.regrets(evaluated(table, method, s, budget, workers)) for s in seeds]
+    earlier = [() if lesson is None else (lesson.taught(seed),) for seed in seeds]
+    regrets = [
+        table.regrets(evaluated(table, method, seed, budget, workers, runs))
+        for seed, runs in zip(seeds, earlier, strict=True)
+    ]
     row: dict[str, Any] = {"problem": table.name, "method": method, "seeds": len(seeds)}
+    row |= {} if lesson is None else {"learning from": lesson.name}
     for share in SHARES:
         found = [evaluations_to(each, share) for each in regrets]
         for name, part in (("", 0.5), (" low", 0.25), (" high", 0.75)):
@@ -63,6 +83,9 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="seed")
     parser.add_argument("--budget", type=int, default=500, help="evaluations")
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--learn-from", help="a problem that was searched before")
+    parser.add_argument("--earlier", type=int, default=100, help="evaluations of that search")
+    parser.add_argument("--shuffled", action="store_true", help="its values mislead")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     problems = [p for p in PROBLEMS if p.name in given.problems]
@@ -72,10 +95,13 @@ def main() -> None:
         print(f"skipped: {given.data / lacking[0]} is missing; give a folder of tables")
         return
     seeds = range(given.first, given.first + given.seeds)
-    rows = []
+    rows, lesson = [], None
+    if given.learn_from:
+        (before,) = (problem for problem in PROBLEMS if problem.name == given.learn_from)
+        lesson = Lesson(read_table(given.data, before), given.earlier, given.shuffled)
     for problem in problems:
         table = read_table(given.data, problem)
-        found = compare(table, given.methods, seeds, given.budget, given.workers)
+        found = compare(table, given.methods, seeds, given.budget, given.workers, lesson)
         print_table(f"{problem.name}: evaluations to a regret", found)
         rows += found
     write_json(given.json, rows, {"seeds": given.seeds, "budget": given.budget})

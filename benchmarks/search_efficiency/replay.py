@@ -1,6 +1,6 @@
 """Replays: what each method evaluates on a table, one row after another, none twice."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from random import Random
 
 import numpy as np
@@ -10,6 +10,7 @@ from optuna.samplers import BaseSampler, NSGAIISampler
 from benchmarks.search_efficiency.table import Table, Values
 from nas.problem.pareto import crowding_distances, non_dominated
 from nas.problem.records import SAMPLERS, SearchConfig
+from nas.runs.findings.earlier_run import EarlierRun
 from nas.search.proposals.gate import Gate, NothingToProposeError
 from nas.search.proposals.samplers import make_sampler
 from nas.study.names import HASH
@@ -23,9 +24,20 @@ FIRST = 20  # random ones of the archive
 MOST = 8  # trials for each evaluation, before a method that only repeats itself is given up
 
 
-def evaluated(table: Table, method: str, seed: int, budget: int, workers: int = 1) -> list[int]:
+def evaluated(
+    table: Table,
+    method: str,
+    seed: int,
+    budget: int,
+    workers: int = 1,
+    earlier: Sequence[EarlierRun] = (),
+) -> list[int]:
     """Returns the rows that a method evaluates with a seed, in order."""
-    rows = archive(table, seed) if method == ARCHIVE else studied(table, method, seed, workers)
+    rows = (
+        archive(table, seed)
+        if method == ARCHIVE
+        else studied(table, method, seed, workers, earlier)
+    )
     found: dict[int, None] = {}
     for trial, row in enumerate(rows):
         found[row] = None
@@ -34,7 +46,9 @@ def evaluated(table: Table, method: str, seed: int, budget: int, workers: int = 
     return list(found)
 
 
-def studied(table: Table, method: str, seed: int, workers: int = 1) -> Iterator[int]:
+def studied(
+    table: Table, method: str, seed: int, workers: int = 1, earlier: Sequence[EarlierRun] = ()
+) -> Iterator[int]:
     """Yields what a sampler proposes, told what each is before it is asked for the next.
 
     Args:
@@ -42,7 +56,9 @@ def studied(table: Table, method: str, seed: int, workers: int = 1) -> Iterator[
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     directions = [metric.direction for metric in table.metrics]
-    study = optuna.create_study(sampler=sampler(table, method, seed), directions=directions)
+    study = optuna.create_study(
+        sampler=sampler(table, method, seed, earlier), directions=directions
+    )
     under_way: list[tuple[optuna.Trial, int]] = []
     while True:
         while len(under_way) < workers:
@@ -58,12 +74,16 @@ def studied(table: Table, method: str, seed: int, workers: int = 1) -> Iterator[
         yield row
 
 
-def sampler(table: Table, method: str, seed: int) -> BaseSampler:
+def sampler(
+    table: Table, method: str, seed: int, earlier: Sequence[EarlierRun] = ()
+) -> BaseSampler:
     """Returns a sampler as a search makes it, or as Optuna does by itself."""
     if method == OPTUNA:
         return NSGAIISampler(seed=seed)
     first = SearchConfig().initial
-    return make_sampler(method, table, table.metrics, seed=seed, initial=first, gate=Gate())
+    return make_sampler(
+        method, table, table.metrics, seed=seed, initial=first, gate=Gate(), earlier=earlier
+    )
 
 
 def archive(table: Table, seed: int) -> Iterator[int]:

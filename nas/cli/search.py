@@ -110,7 +110,7 @@ def search_command(
     if dry_run:
         from nas.search.dry_run import dry_run as try_out
 
-        try_out(file, say=console.print)
+        try_out(file, runs=runs, say=console.print)
         return
 
     queue = queued(enqueue or (), more or ())

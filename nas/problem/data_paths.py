@@ -36,7 +36,7 @@ def paths_in(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def with_absolute_paths(file: RunFile, own: RunFile | None = None) -> RunFile:
-    """Returns a run file with absolute paths to its data, its teacher and its baselines.
+    """Returns a run file with absolute paths to its data, its teacher, and what runs it is given.
 
     Args:
         own: What the run that is gone on with has kept: a relative path stays what it was there,
@@ -47,9 +47,14 @@ def with_absolute_paths(file: RunFile, own: RunFile | None = None) -> RunFile:
     found = {key: absolute(path, before.get(key)) for key, path in paths_in(given)}
     teacher = own.training.teacher if own is not None else None
     baselines = own.baselines if own is not None else ()
+    earlier = own.search.learn_from if own is not None else ()
+    runs = zip_longest(file.search.learn_from, earlier[: len(file.search.learn_from)])
     changed = {
         "data": file.data.model_copy(update=found),
         "training": with_absolute(file.training, "teacher", teacher),
+        "search": file.search.model_copy(
+            update={"learn_from": tuple(absolute(path, kept) for path, kept in runs)}
+        ),
         "baselines": tuple(
             with_absolute(item, "model", kept.model if kept is not None else None)
             for item, kept in zip_longest(file.baselines, baselines[: len(file.baselines)])

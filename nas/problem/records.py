@@ -257,6 +257,7 @@ class SearchConfig:
             device gives way to it.
         early_stopping: None trains every candidate to the end.
         keep_weights: Whose trained weights stay on disk: of all networks, or of the front.
+        learn_from: Folders of runs whose findings the surrogate is to learn from.
         cpus, gpus: Resources of one training on a cluster; a fraction shares one with others.
     """
 
@@ -272,6 +273,7 @@ class SearchConfig:
     avoid_useless: bool = True
     early_stopping: EarlyStopping | None = None
     keep_weights: KeepWeights = "all"
+    learn_from: tuple[str, ...] = ()
     cpus: float = 1.0
     gpus: float = 0.0
 
@@ -289,9 +291,16 @@ class SearchConfig:
         keep, kinds = self.keep_weights, get_args(KeepWeights)
         check("keep_weights", repr(keep), keep in kinds, f"one of {', '.join(kinds)}")
         check("sampler", repr(self.sampler), self.sampler in SAMPLERS, f"one of {known}")
+        runs, most = self.learn_from, f"at most {MOST_EARLIER} runs"
+        check("learn_from", f"{len(runs)}", len(runs) <= MOST_EARLIER, most)
+        learns = not runs or self.sampler == "surrogate"
+        check("sampler", repr(self.sampler), learns, "surrogate where learn_from names runs")
         whole = "a fraction up to 1, or a whole number"
         check("cpus", self.cpus, self.cpus > 0 and is_share(self.cpus), f"above 0: {whole}")
         check("gpus", self.gpus, self.gpus >= 0 and is_share(self.gpus), f"at least 0: {whole}")
+
+
+MOST_EARLIER = 10  # runs that one learns from
 
 
 def is_share(number: float) -> bool:

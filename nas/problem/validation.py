@@ -88,6 +88,8 @@ def strict_record(record: Any) -> type[BaseModel]:  # noqa: ANN401  (any datacla
             rows[item.name] = (nested, nested())
         elif optional := record_in(item.type):
             rows[item.name] = (strict_record(optional) | None, None)
+        elif item.type == tuple[str, ...]:
+            rows[item.name] = (Listed[str], default_of(item))
         else:
             rows[item.name] = (item.type, default_of(item))
     return create_model(

@@ -12,6 +12,7 @@
     superseded/HASH.json   evaluations that were made again, after a change of the run
     kernel_table.json      what kernels take on the device, where useless precisions are looked for
     latency_model.json     what predicted latencies, where some were predicted
+    earlier_runs.json      what other runs found, where this one learns from them
     drivers/               a file for each process that searches here and has not left
     activity/              what each of them is doing right now
     run.lock, starting.lock  who may search here (`nas.runs.lock`)
@@ -118,6 +119,10 @@ class RunFolder:
     @property
     def latency_model_file(self) -> Path:
         return self.path / "latency_model.json"
+
+    @property
+    def earlier_runs_file(self) -> Path:
+        return self.path / "earlier_runs.json"
 
     @property
     def checkpoints(self) -> Path:

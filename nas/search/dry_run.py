@@ -31,6 +31,7 @@ from nas.problem.records import RunConfig
 from nas.problem.run_file import RunFile, to_yaml
 from nas.problem.search_problem import Setting
 from nas.runs.evaluation import Evaluation
+from nas.runs.findings.learn_from import earlier_runs
 from nas.runs.folder import RunFolder, create_run
 from nas.search.proposals.gate import Gate
 from nas.search.proposals.left_over import LeftOver
@@ -46,16 +47,20 @@ from search_spaces.space.staged import count_architectures
 Say = Callable[[str], None]
 
 
-def dry_run(file: RunFile, *, say: Say = print) -> Evaluation:
+def dry_run(file: RunFile, *, runs: Path = Path("runs"), say: Say = print) -> Evaluation:
     """Takes a random architecture through cost, latency, one epoch of training, and its files.
 
     Nothing is left behind.
+
+    Args:
+        runs: Where the search would make its folder.
 
     Raises:
         UserError: At the first step that does not work.
     """
     config = file.config()
     clock = Clock(say)
+    earlier_runs(config, RunFolder(runs / file.name), clock.done)
     setting = load_whole_setting(config)
     clock.done(
         f"data: {len(setting.splits.train)} train, {len(setting.splits.validation)} validation, "

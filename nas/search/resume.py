@@ -9,9 +9,10 @@ data is the same, its fingerprints tell.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
+from pathlib import Path
 from typing import Any
 from zlib import crc32
 
@@ -28,6 +29,8 @@ from nas.problem.data_paths import is_path
 from nas.problem.records import RunConfig
 from nas.problem.run_file import RunFile, differences, to_yaml
 from nas.problem.search_problem import Setting
+from nas.runs.findings.earlier_run import EarlierRun, to_json
+from nas.runs.findings.learn_from import told_by
 from nas.runs.folder import RunFolder
 from nas.runs.provenance import versions
 from nas.runs.summary import data_summary
@@ -37,7 +40,7 @@ from nas.search.proposals.samplers import make_sampler
 from nas.study.attributes import check_trials
 from nas.study.drivers import forget, predecessors
 from nas.study.liveness import beats_of, owner
-from nas.study.names import BASELINE, BEAT, LEFT, TERMS
+from nas.study.names import BASELINE, BEAT, EARLIER, LEFT, TERMS
 from nas.study.retrying_storage import LIMIT_S
 from nas.study.storages import is_file, open_storage, reading_study
 from nas.study.study import mend_journal, open_study, retake, retake_interrupted
@@ -58,6 +61,7 @@ def take_up_study(
     join: bool = False,
     gate: Gate | None = None,
     known: Known = graph_values,
+    earlier: Sequence[EarlierRun] = (),
     storage_limit_s: float = LIMIT_S,
 ) -> optuna.Study:
     """Opens the study and queues the baselines and the trials that an earlier kill interrupted.
@@ -70,6 +74,7 @@ def take_up_study(
         join: Whether this driver joins others.
         gate: What every proposal must pass; None lets the free rules of the configuration decide.
         known: What a graph alone tells of metrics.
+        earlier: What other runs found, to learn from; a shared study keeps it for all drivers.
         storage_limit_s: How long a database server that is lost later on is waited for.
 
     Raises:
@@ -88,6 +93,7 @@ def take_up_study(
         gate=gate,
         known=known,
         reference=config.reference,
+        earlier=earlier,
     )
     if url is None and is_alone:
         mend_journal(run.journal)
@@ -99,6 +105,8 @@ def take_up_study(
         check_trials(study.get_trials(deepcopy=False))
     if terms is not None:
         agree(study, terms, join=join)
+    if earlier and url is not None and told_by(study.user_attrs) is None:
+        study.set_user_attr(EARLIER, to_json(earlier))
     begun = len(study.get_trials(deepcopy=False))
     if not is_alone or others_beat(study, run):  # two drivers must not draw the same
         begun += crc32(me.encode())
@@ -176,6 +184,8 @@ def terms_of(
             data.get(section, {}).pop(name, None)
         else:
             data.pop(section, None)
+    # Their folders may lie elsewhere on another machine; what they found is in the study.
+    data["search"]["learn_from"] = [Path(path).name for path in config.search.learn_from]
     fingerprints = data_summary(setting.splits)["fingerprints"]
     measures_here = is_here and needs_latency(config) and is_this_machine(config)
     given = {name: fingerprint[:16] for name, fingerprint in given_models(setting).items()}

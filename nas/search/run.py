@@ -28,6 +28,8 @@ from nas.problem.run_file import RunFile, read_run_file, to_yaml
 from nas.problem.search_problem import Setting
 from nas.runs.activity import ActivityLog, Watched, forget_activities, new_driver
 from nas.runs.files import read_json, remove_parts, write_json, write_whole
+from nas.runs.findings.earlier_run import EarlierRun, keep
+from nas.runs.findings.learn_from import earlier_runs
 from nas.runs.folder import RunFolder, create_run, has_run, open_run
 from nas.runs.lock import RunLock, lock_run
 from nas.runs.summary import check_same_data, data_summary
@@ -74,6 +76,7 @@ class CheckedSearch:
         gate: What every proposal must pass.
         queue: What is evaluated first.
         changed: What a run that is there is to do otherwise, a line each.
+        earlier: What other runs found, to learn from.
         is_new: Whether nobody else may have made the study.
         join: Whether others may search in the same folder or study already.
     """
@@ -86,6 +89,7 @@ class CheckedSearch:
     gate: Gate
     queue: tuple[Architecture, ...]
     changed: Sequence[str]
+    earlier: Sequence[EarlierRun]
     is_new: bool
     join: bool
     timing: Timing
@@ -138,10 +142,12 @@ def run_search(
     file = with_absolute_paths(file, own)
     config = file.config()
     changed = check_run(file, run.path, resume, join, change)
+    brought: list[str] = []
+    earlier = earlier_runs(config, run, brought.append, join=join)
     instruments = instruments or Instruments()
     place = place or LocalPlace(instruments)
     setting = place.prepare(config)
-    for note in setting.notes:
+    for note in (*setting.notes, *brought):
         log.info("%s", note)
         on_note(note)
     queue = fitted(setting.space, enqueue)
@@ -153,7 +159,7 @@ def run_search(
     check_study(config, run, is_new)
     gate = Gate(FreeRules(config, model).judge)
     search = CheckedSearch(
-        file, config, run, setting, model, gate, queue, changed, is_new, join, timing
+        file, config, run, setting, model, gate, queue, changed, earlier, is_new, join, timing
     )
     with (
         opened_run(search, on_note) as lock,
@@ -176,6 +182,7 @@ def opened_run(search: CheckedSearch, say: Callable[[str], None]) -> Iterator[Ru
             open_run(run.path)
         else:
             create_run(run.path, to_yaml(search.file))
+        keep(run, search.earlier)
         with logging_to(run.log_file):
             check_same_data(run.data_file, search.setting.splits)  # before its place is noted
             if run.data_file.exists():  # it was begun before
@@ -204,6 +211,7 @@ def opened_study(search: CheckedSearch, lock: RunLock, is_here: bool) -> Iterato
         join=search.join,
         gate=search.gate,
         known=FreeRules(config, search.model).values,
+        earlier=search.earlier,
         storage_limit_s=search.timing.storage_limit_s,
     )
     if queued := enqueue_all(study, search.queue):

@@ -17,6 +17,7 @@ ARCHITECTURE = "architecture"  # as JSON; also of a trial that the space cannot 
 
 # Of a study; the last two are what keys begin with.
 TERMS = "terms"  # what all its drivers must have in common
+EARLIER = "earlier runs"  # what its drivers learn from
 BEAT = "driver:"  # a driver's beat
 LEFT = "left"  # in the place of the beat of one that has left
 MEASURED = "measured:"  # an evaluation whose latency was measured later

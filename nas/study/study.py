@@ -14,7 +14,7 @@ from nas.problem.addresses import without_passwords
 from nas.problem.metrics import Metric
 from nas.problem.records import RunConfig
 from nas.runs.evaluation import Evaluation
-from nas.study.names import ARCHITECTURE, BASELINE, ENQUEUED, HASH, REPLACED
+from nas.study.names import ARCHITECTURE, BASELINE, ENQUEUED, GIVEN_BACK, HASH, REPLACED
 from nas.study.storages import open_storage
 from search_spaces.building.choice import Choice, Pick, Value
 from search_spaces.graphs.errors import UserError
@@ -91,6 +91,19 @@ def suggest(trial: optuna.Trial) -> Pick:
         return cast(Value, trial.suggest_categorical(choice.name, choice.values))
 
     return pick
+
+
+def proposed(study: optuna.Study) -> set[str]:
+    """Returns hashes of all that was proposed, without what drivers gave back.
+
+    Those that failed count too: what failed as its numbers are none would fail again.
+    """
+    trials = study.get_trials(deepcopy=False)
+    return {str(t.user_attrs[HASH]) for t in trials if HASH in t.user_attrs and not gave_back(t)}
+
+
+def gave_back(trial: FrozenTrial) -> bool:
+    return trial.state == TrialState.FAIL and GIVEN_BACK in trial.user_attrs
 
 
 def retake_interrupted(study: optuna.Study) -> int:

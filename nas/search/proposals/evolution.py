@@ -23,7 +23,7 @@ from nas.problem.pareto import Points, crowding_distances, non_dominated
 from nas.search.proposals.gate import Gate
 from nas.search.proposals.left_over import LeftOver, passes
 from nas.search.proposals.planning import PlanningSampler
-from nas.study.names import HASH
+from nas.study.study import proposed
 from search_spaces.building.choice import Value
 from search_spaces.space.architecture import graph_hash
 from search_spaces.space.space import Architecture, SearchSpace, crossover, mutate, sample
@@ -96,7 +96,7 @@ class ArchiveEvolutionSampler(PlanningSampler):
         # Trials that were interrupted are queued anew, and must not count twice.
         trials = [t for t in study.get_trials(deepcopy=False) if t.state != TrialState.FAIL]
         rng = Random(f"{self.seed}-{sum(other.number < trial.number for other in trials)}")
-        seen = {other.user_attrs.get(HASH) for other in trials}
+        seen = proposed(study)
 
         def is_new(architecture: Architecture) -> bool:
             return graph_hash(architecture.graph) not in seen

@@ -6,15 +6,16 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from nas.problem.search_problem import Setting
 from nas.search.proposals.dominated_genes import ReplacingSampler
+from nas.search.proposals.gate import SpaceUsedUpError
 from nas.search.proposals.planning import OuterSampler
 from nas.search.proposals.sieve import Sieve
-from nas.study.names import ARCHITECTURE, BASELINE, ENQUEUED, REPLACED
+from nas.study.names import ARCHITECTURE, BASELINE, ENQUEUED, HASH, REPLACED
 from nas.study.study import suggest
-from search_spaces.space.architecture import from_json
+from search_spaces.space.architecture import from_json, graph_hash
 from search_spaces.space.space import Architecture, decide, restore
 
 log = logging.getLogger("nas.search")
@@ -40,7 +41,20 @@ class Proposer:
         if (outside := outside_the_space(trial.user_attrs)) is not None:
             return outside, {}
         architecture = decide(self.setting.space, suggest(trial))
+        asked = any(not each.single() for each in trial.distributions.values())
+        if not asked and self.is_known(architecture):
+            raise SpaceUsedUpError(
+                f"space {self.setting.space.name!r} has one architecture, which is tried; enlarge "
+                "the space"
+            )
         return architecture, self.notes(trial.number)
+
+    def is_known(self, architecture: Architecture) -> bool:
+        """Whether a trial is or was this architecture."""
+        states = (TrialState.COMPLETE, TrialState.RUNNING)
+        trials = self.study.get_trials(deepcopy=False, states=states)
+        key = graph_hash(architecture.graph)
+        return any(trial.user_attrs.get(HASH) == key for trial in trials)
 
     def leave_the_sampler(self) -> bool:
         """Lets what is new be proposed at random from now on; False where that cannot be."""

@@ -9,6 +9,7 @@ from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESample
 from nas.evaluation.free_rules import graph_values
 from nas.problem.metrics import Metric
 from nas.problem.records import SAMPLERS
+from nas.runs.findings.earlier_run import EarlierRun
 from nas.search.proposals.evolution import ArchiveEvolutionSampler
 from nas.search.proposals.gate import Gate
 from nas.search.proposals.learning.beliefs import Known
@@ -29,6 +30,7 @@ def make_sampler(
     begun: int = 0,
     known: Known = graph_values,
     reference: Mapping[str, float] | None = None,
+    earlier: Sequence[EarlierRun] = (),
 ) -> BaseSampler:
     """Returns the sampler called ``name``.
 
@@ -38,6 +40,7 @@ def make_sampler(
             random numbers, which would repeat these trials if it began anew.
         known: What a graph alone tells of metrics, by name.
         reference: Worst value of interest by metric.
+        earlier: What other runs found, for samplers that learn from it.
 
     Raises:
         UserError: If there is none; the message lists the known ones.
@@ -46,7 +49,14 @@ def make_sampler(
         return ArchiveEvolutionSampler(space, metrics, seed=seed, initial=initial, gate=gate)
     if name == "surrogate":
         return SurrogateSampler(
-            space, metrics, seed=seed, initial=initial, gate=gate, known=known, reference=reference
+            space,
+            metrics,
+            seed=seed,
+            initial=initial,
+            gate=gate,
+            known=known,
+            reference=reference,
+            earlier=earlier,
         )
     stream = (seed + begun) % 2**32
     return Sieve(optunas(name, stream, initial), space, gate, stream)

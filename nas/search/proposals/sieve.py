@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from nas.search.proposals.gate import Gate
 from nas.search.proposals.left_over import LeftOver
 from nas.search.proposals.planning import OuterSampler
-from nas.study.names import HASH
+from nas.study.study import proposed
 from search_spaces.space.architecture import graph_hash
 from search_spaces.space.space import Architecture, SearchSpace
 
@@ -46,7 +46,7 @@ class Sieve(OuterSampler):
             if drawn is not None and drawn.excess <= 0:
                 return drawn.architecture
         trials = [t for t in study.get_trials(deepcopy=False) if t.state != TrialState.FAIL]
-        seen = {other.user_attrs.get(HASH) for other in trials}
+        seen = proposed(study)
         rng = Random(f"{self.seed}-{len(trials)}")
 
         def is_new(architecture: Architecture) -> bool:

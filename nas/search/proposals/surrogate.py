@@ -12,7 +12,7 @@ each other, and none is proposed twice.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -23,14 +23,17 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.evaluation.free_rules import graph_values
 from nas.problem.metrics import Metric
+from nas.runs.findings.earlier_run import EarlierRun
 from nas.search.proposals.evolution import ArchiveEvolutionSampler, best_trials, violation
 from nas.search.proposals.gate import Gate
 from nas.search.proposals.learning.beliefs import Beliefs, Known, as_loss, learn, losses_of
+from nas.search.proposals.learning.first_tries import FirstTries
 from nas.search.proposals.learning.gene_codes import Codes, GeneCodes
 from nas.search.proposals.learning.greedy import greedy
 from nas.search.proposals.left_over import passes
 from nas.search.proposals.planning import PlanningSampler
 from nas.study.names import HASH
+from nas.study.study import proposed
 from search_spaces.space.architecture import graph_hash
 from search_spaces.space.space import Architecture, SearchSpace, complete, restore
 
@@ -69,6 +72,7 @@ class SurrogateSampler(PlanningSampler):
         gate: What every proposal must pass.
         known: What a graph alone tells of metrics, by name.
         reference: Worst value of interest by metric; see `corner_of` for what is not named.
+        earlier: What other runs found, to learn from as well.
     """
 
     def __init__(
@@ -81,6 +85,7 @@ class SurrogateSampler(PlanningSampler):
         gate: Gate | None = None,
         known: Known = graph_values,
         reference: Mapping[str, float] | None = None,
+        earlier: Sequence[EarlierRun] = (),
     ) -> None:
         super().__init__()
         self.space = space
@@ -93,6 +98,7 @@ class SurrogateSampler(PlanningSampler):
         self.evolution = ArchiveEvolutionSampler(
             space, metrics, seed=seed, initial=initial, gate=self.gate
         )
+        self.first_tries = FirstTries(space, self.metrics, earlier, self.allowed, seed)
         self._batch: PlannedBatch | None = None
 
     def plan(self, study: Study, trial: FrozenTrial) -> Architecture:
@@ -102,11 +108,18 @@ class SurrogateSampler(PlanningSampler):
             NothingToProposeError: If nothing is left to propose, or nothing was found.
         """
         trials = [t for t in study.get_trials(deepcopy=False) if t.state != TrialState.FAIL]
-        seen = {other.user_attrs.get(HASH) for other in trials}
-        for architecture in self.planned([t for t in trials if t.number < trial.number]):
+        seen = proposed(study)
+        before = [t for t in trials if t.number < trial.number]
+        first = self.first_tries.due(len(before), self.initial)
+        for architecture in first or self.planned(before):
             if graph_hash(architecture.graph) not in seen:
                 return architecture
         return self.evolution.plan(study, trial)
+
+    def allowed(self, make: Callable[[], Architecture]) -> Architecture | None:
+        """Returns what is drawn, where the gate lets it through."""
+        drawn = self.gate.draw(make)
+        return drawn.architecture if drawn is not None and drawn.excess <= 0 else None
 
     def planned(self, before: Sequence[FrozenTrial]) -> tuple[Architecture, ...]:
         """Returns the batch that the trial after these belongs to."""
@@ -128,8 +141,11 @@ class SurrogateSampler(PlanningSampler):
         try:
             rng = np.random.default_rng([self.seed, len(trials)])
             found = BatchPlanner.of(self, trials).batch(size, rng)
-        except (ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
+        except (ValueError, np.linalg.LinAlgError) as error:  # they teach too little
             log.info("the next %d trials are left to evolution: %s", size, error)
+            return ()
+        except Exception:  # a slip of ours, no memory: a search of days is not to end by it
+            log.warning("the next %d trials are left to evolution", size, exc_info=True)
             return ()
         if not found:
             log.info("the next %d trials are left to evolution: nothing new was bred", size)
@@ -188,7 +204,7 @@ class BatchPlanner:
             parents,
             beliefs,
             np.vstack([losses[kept], means]),
-            corner_of(losses, sampler),
+            corner_of(losses, told, sampler),
             exact_of(sampler, told),
             hashes,
         )
@@ -248,12 +264,14 @@ class BatchPlanner:
         return greedy(posteriors, told, chances, self.front, self.corner, count, rng)
 
 
-def corner_of(losses: Array, sampler: SurrogateSampler) -> Array:
+def corner_of(losses: Array, told: Sequence[FrozenTrial], sampler: SurrogateSampler) -> Array:
     """Returns the losses beyond which nothing is gained.
 
     Where the run names none: of what is maximised the median of the first trials, which are a
-    sample of the space; of costs the largest there was.
+    sample of the space, without those that earlier runs chose; of costs the largest there was.
     """
+    tried = sampler.first_tries.hashes
+    drawn = [at for at, t in enumerate(told) if t.user_attrs.get(HASH) not in tried]
     corner = []
     for column, metric in zip(losses.T, sampler.metrics, strict=True):
         value = sampler.reference.get(metric.name)
@@ -262,7 +280,7 @@ def corner_of(losses: Array, sampler: SurrogateSampler) -> Array:
         elif metric.direction == "minimize":
             corner.append(float(np.nanmax(column)))
         else:
-            first = column[: sampler.initial]
+            first = column[drawn[: sampler.initial]]
             corner.append(float(np.nanmedian(first if np.isfinite(first).any() else column)))
     return np.array(corner)
 

@@ -14,6 +14,7 @@ from latency_models.prediction.predictor import Predictor
 from nas.evaluation.free_rules import FreeRules
 from nas.problem.metrics import Metric
 from nas.problem.records import RunConfig
+from nas.runs.findings.earlier_run import kept
 from nas.search.proposals.gate import Gate
 from nas.search.proposals.learning.regression import Regression
 from nas.search.proposals.surrogate import BatchPlanner, SurrogateSampler
@@ -152,6 +153,7 @@ def sampler_of(results: RunResults) -> SurrogateSampler:
         gate=Gate(rules.judge),
         known=rules.values,
         reference=config.reference,
+        earlier=kept(results.run),
     )
 
 
