@@ -20,7 +20,7 @@ import tvm
 from tvm.support import cc
 
 from latency_models.devices.cpu import Cpu, host_cpu, host_features
-from search_spaces.graphs.errors import UserError
+from search_spaces.graphs.errors import UserError, one_line
 from search_spaces.graphs.operators import Shape
 from search_spaces.graphs.schema import parse_json, read_as, shown
 
@@ -192,8 +192,7 @@ def export_library(library: Any, path: Path, cpu: Cpu) -> None:  # noqa: ANN401 
         part.replace(path)
     except (OSError, RuntimeError) as error:
         part.unlink(missing_ok=True)
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"cannot write {path}: {reason}") from None
+        raise UserError(f"cannot write {path}: {one_line(error)}") from None
 
 
 def library_bytes(library: Any, cpu: Cpu) -> bytes:  # noqa: ANN401

@@ -16,7 +16,7 @@ from latency_models.kernels.epilogue import Epilogue
 from latency_models.kernels.kernel import Kernel
 from latency_models.kernels.view import Form, View
 from latency_models.onnx.kernels import OnnxKernel
-from search_spaces.graphs.errors import UserError
+from search_spaces.graphs.errors import UserError, one_line
 from search_spaces.space.architecture import read_graph, to_json
 from search_spaces.space.space import Architecture
 
@@ -91,7 +91,7 @@ def from_text(text: str) -> AnyKernel:
             return kernel
         reason = f"{text[:60]!r} is none"
     except DAMAGED as error:
-        reason = f"{type(error).__name__} {error}".splitlines()[0]
+        reason = f"{type(error).__name__} {one_line(error)}"
     raise UserError(
         f"the profile has a kernel that cannot be read ({reason}); remove the profile and profile "
         "the device with this version"

@@ -33,7 +33,7 @@ from latency_models.compiler.memory import ELEMENTS, Memory
 from latency_models.compiler.plan import Tile
 from latency_models.devices.cpu import Cpu
 from latency_models.kernels.kernel import TiledKernel
-from search_spaces.graphs.errors import UserError
+from search_spaces.graphs.errors import UserError, one_line
 from search_spaces.graphs.model import Model
 
 Array = NDArray[np.float32]
@@ -140,8 +140,7 @@ def load_compiled(path: Path) -> CompiledModel:
     except UserError:
         raise
     except (OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"{path} is no compiled model of hwnas: {reason}") from None
+        raise UserError(f"{path} is no compiled model of hwnas: {one_line(error)}") from None
     check_runs_here(str(path), metadata.cpu, metadata.features)
     return CompiledModel(library, metadata)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from latency_models.devices.folders import replacing
 from latency_models.devices.latency import Conditions, Latency
-from search_spaces.graphs.errors import UserError
+from search_spaces.graphs.errors import UserError, one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,8 +23,8 @@ COLUMNS = ("version", "text", "kind", "failure", "session", "median_ms", "spread
 LEAST_MS, MOST_MS = 1e-9, 1e9
 # What columns hold beside a reading that was made.
 NUMBERS: dict[str, type | tuple[type, ...]] = {
-    **dict.fromkeys(("median_ms", "spread_ms", "reference_ms", "drift"), (int, float)),
-    **dict.fromkeys(("device", "cpu", "runtime", "target", "date"), str),
+    **dict.fromkeys(("median_ms", "spread_ms", "reference_ms", "drift", "threads"), (int, float)),
+    **dict.fromkeys(("device", "cpu", "runtime", "runtime_version", "target", "date"), str),
 }
 
 
@@ -97,9 +97,8 @@ def read_readings(folder: Path, what: What) -> "pd.DataFrame":
         try:
             table = pd.read_parquet(path)
         except Exception as error:  # what is not whole may fail in any way
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise UserError(
-                f"{path} cannot be read ({reason}); remove it and profile again"
+                f"{path} cannot be read ({one_line(error)}); remove it and profile again"
             ) from None
         if missing := [name for name in COLUMNS if name not in table]:
             raise UserError(f"{path} is no profile: it has no column {missing[0]!r}")

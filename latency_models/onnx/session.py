@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from search_spaces.graphs.errors import UserError
+from search_spaces.graphs.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession, OrtValue
@@ -45,8 +45,7 @@ def open_session(
         return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime has one exception class per status code
         what = "the model" if isinstance(model, bytes) else str(model)
-        reason = str(error).splitlines()[0]
-        raise UserError(f"ONNX Runtime cannot load {what}: {reason}") from None
+        raise UserError(f"ONNX Runtime cannot load {what}: {one_line(error)}") from None
 
 
 def run_session(session: "InferenceSession", x: Array) -> Array:

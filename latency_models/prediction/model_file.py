@@ -25,7 +25,7 @@ from latency_models.prediction.kernel_rows import RANGED
 from latency_models.prediction.learned import ANY, LearnedModel
 from latency_models.prediction.roofline import Roofline
 from latency_models.prediction.trees import Trees
-from search_spaces.graphs.errors import UserError
+from search_spaces.graphs.errors import UserError, one_line
 from search_spaces.graphs.schema import parse_json, read_as, shown
 
 M = TypeVar("M")
@@ -237,9 +237,9 @@ def read_model(path: Path) -> tuple[dict[str, Any], Arrays]:
         arrays = read_arrays(path)
         header = parse_json(arrays.pop(HEADER).tobytes().decode())
     except Exception as error:  # what is not whole may fail in any way
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
-            f"{path} is no latency model ({reason}); remove it and run nas device profile again"
+            f"{path} is no latency model ({one_line(error)}); remove it and run nas device "
+            "profile again"
         ) from None
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise UserError(f"{path} is no latency model: its format must be {FORMAT!r}")

@@ -33,7 +33,7 @@ from nas.models.metadata import (
 )
 from nas.models.swap import folder_beside
 from nas.runs.files import arrays_bytes
-from search_spaces.graphs.errors import UserError
+from search_spaces.graphs.errors import UserError, one_line
 from search_spaces.graphs.graph import Graph
 from search_spaces.graphs.model import NORM_EPSILON, Model
 from search_spaces.graphs.operators import Shape
@@ -269,8 +269,7 @@ def read_arrays(path: Path, about: Mapping[str, Any], graph: Graph) -> Model:
         check_numbers(model)
         check_steps(model)
     except Exception as error:  # safetensors raises its own type for a damaged file
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise damaged(path, f"{ARRAYS}: {reason}") from None
+        raise damaged(path, f"{ARRAYS}: {one_line(error)}") from None
     return model
 
 

@@ -10,7 +10,7 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search_spaces.graphs.errors import UserError
+from search_spaces.graphs.errors import UserError, one_line
 from search_spaces.graphs.graph import Graph, Node
 from search_spaces.graphs.operators import (
     BatchNorm,
@@ -101,12 +101,11 @@ def refusing_too_large(graph: Graph) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        text = str(error)
         if isinstance(error, RuntimeError) and not out_of_memory(error):
             raise
         raise CandidateTooLargeError(
             f"training must fit in memory, a network of {len(graph.nodes)} nodes did not "
-            f"({text.splitlines()[0] if text else 'out of memory'}); lower batch_size or the "
+            f"({one_line(error) if str(error) else 'out of memory'}); lower batch_size or the "
             "space's widths or resolution"
         ) from error
 

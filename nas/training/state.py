@@ -19,7 +19,7 @@ from nas.data.tensors import TensorSplits
 from nas.nn.layers import STATISTICS
 from nas.problem.records import OptimizerName, TrainingConfig
 from nas.problem.validation import Strict, explain
-from search_spaces.graphs.errors import UserError
+from search_spaces.graphs.errors import UserError, one_line
 from search_spaces.graphs.graph import Graph
 from search_spaces.graphs.model import Array
 from search_spaces.quantization.codes import is_coded
@@ -233,8 +233,9 @@ def read_file(content: bytes) -> tuple[Arrays, dict[str, str]]:
         length = int.from_bytes(content[:8], "little")
         metadata = json.loads(content[8 : 8 + length]).get("__metadata__", {})
     except Exception as error:  # safetensors and numpy raise several types for a damaged file
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise DamagedStateError(f"a training's state is no whole file: {reason}") from None
+        raise DamagedStateError(
+            f"a training's state is no whole file: {one_line(error)}"
+        ) from None
     return arrays, metadata
 
 

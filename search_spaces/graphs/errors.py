@@ -14,3 +14,17 @@ class MistakesError(UserError):
 
 class UnsupportedOperatorError(UserError):
     """An operator or precision that a back end does not have; it is never guessed."""
+
+
+MOST_LETTERS = 300  # of what another library says of a failure
+
+
+def one_line(error: BaseException) -> str:
+    """Returns what an error of another library says, as one line that a terminal may show.
+
+    >>> one_line(OSError("no\\x1b[2J file\\nat line 7")), one_line(KeyError())
+    ('no\\\\x1b[2J file', 'KeyError')
+    """
+    said = " ".join((str(error).strip().splitlines() or [""])[0].split())
+    shown = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in said)
+    return shown[:MOST_LETTERS] or type(error).__name__

@@ -70,7 +70,8 @@ def width(node: Node) -> tuple[int, int]:
 def decoded(codes: NDArray[Any], scale: NDArray[Any]) -> NDArray[np.float32]:
     """Returns the numbers that codes (O, ...) stand for, with a scale (O,)."""
     each = scale.reshape(-1, *(1,) * (codes.ndim - 1))
-    numbers: NDArray[np.float32] = codes.astype(np.float32) * each
+    with np.errstate(all="ignore"):  # scales of damaged files; what is no number is refused later
+        numbers: NDArray[np.float32] = codes.astype(np.float32) * each
     return numbers
 
 

@@ -56,6 +56,9 @@ def inside(value: Any) -> Iterator[tuple[Any, Any]]:  # noqa: ANN401
                 left.append(container[key])
 
 
+FACTORS = (-1, 0, 2, 1000, 1.5)
+
+
 def change(container: Any, key: Any, rng: Random) -> None:  # noqa: ANN401
     old = container[key]
     match rng.randrange(8):
@@ -72,7 +75,7 @@ def change(container: Any, key: Any, rng: Random) -> None:  # noqa: ANN401
         case 5:
             container[key] = nested(rng.choice((20, 60, 200)))
         case 6 if isinstance(old, int | float) and not isinstance(old, bool):
-            container[key] = old * rng.choice((-1, 0, 2, 1000, 1.5))
+            container[key] = old * rng.choice((-1, 0, 2, 1000) if abs(old) > 1e300 else FACTORS)
         case _:
             container[key] = deepcopy(rng.choice(ODD))
 

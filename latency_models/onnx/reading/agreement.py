@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from latency_models.onnx.model import versions, written
 from latency_models.onnx.parity import LIMIT, ParityError
 from latency_models.onnx.reading.imported import ImportedModel
-from latency_models.onnx.reading.opened import first_line
-from search_spaces.graphs.errors import UserError
+from search_spaces.graphs.errors import UserError, one_line
 from search_spaces.graphs.graph import INPUT
 from search_spaces.graphs.model import Model, fold_batch_norm
 
@@ -122,7 +121,7 @@ def file_values(imported: ImportedModel, x: Array, names: Sequence[str]) -> list
         )
         results: list[Array] = session.run(None, {imported.interface.input: as_given(imported, x)})
     except Exception as error:  # ONNX Runtime has one exception class per status code
-        raise UserError(f"ONNX Runtime cannot run it: {first_line(error)}") from None
+        raise UserError(f"ONNX Runtime cannot run it: {one_line(error)}") from None
     return results
 
 

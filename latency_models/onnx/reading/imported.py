@@ -15,7 +15,7 @@ from latency_models.onnx.drafts.views import MapView, whole
 from latency_models.onnx.float32 import in_float32
 from latency_models.onnx.reading.codes import FLOAT_REMEDY
 from latency_models.onnx.reading.interface import Interface, fixed, interface_of
-from latency_models.onnx.reading.opened import first_line, opened
+from latency_models.onnx.reading.opened import opened
 from latency_models.onnx.reading.reader import Reader
 from latency_models.onnx.reading.simplified import simplified
 from latency_models.onnx.reading.table import (
@@ -25,7 +25,7 @@ from latency_models.onnx.reading.table import (
     known_operator,
     remedy,
 )
-from search_spaces.graphs.errors import MistakesError, UserError
+from search_spaces.graphs.errors import MistakesError, UserError, one_line
 from search_spaces.graphs.graph import INPUT
 from search_spaces.graphs.model import Model
 
@@ -241,7 +241,7 @@ def fold_constant(reader: Reader, node: NodeProto) -> None:
         model = onnx.helper.make_model(graph, opset_imports=[opset])
         results = ReferenceEvaluator(model).run(None, given)
     except Exception as error:  # whatever a damaged file makes it compute
-        reader.fails(node, f"cannot be computed: {first_line(error)}")
+        reader.fails(node, f"cannot be computed: {one_line(error)}")
     for name, result in zip((name for name in node.output if name), results, strict=True):
         reader.values[name] = np.asarray(result)
 

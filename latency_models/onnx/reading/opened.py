@@ -7,7 +7,7 @@ import onnx
 import psutil
 from onnx import TensorProto, external_data_helper
 
-from search_spaces.graphs.errors import UserError
+from search_spaces.graphs.errors import UserError, one_line
 from search_spaces.graphs.schema import shown
 
 MOST_BYTES = (1 << 31) - 1  # of a protobuf message; larger weights lie in files of their own
@@ -37,7 +37,7 @@ def opened(path: Path) -> onnx.ModelProto:
             external_data_helper.load_external_data_for_model(proto, str(path.parent))
         except Exception as error:
             raise UserError(
-                f"{path}: its external data cannot be read: {first_line(error)}; export it again"
+                f"{path}: its external data cannot be read: {one_line(error)}; export it again"
             ) from None
     return proto
 
@@ -134,8 +134,3 @@ def check_memory(path: Path, size: int) -> None:
             f"{path} has {size} bytes of weights, and {most} can be read here (a quarter of the "
             f"{free} bytes of memory that are free, {MOST_WEIGHTS} at most)"
         )
-
-
-def first_line(error: BaseException) -> str:
-    lines = str(error).splitlines()
-    return " ".join((lines[0] if lines else type(error).__name__).split())[:300]

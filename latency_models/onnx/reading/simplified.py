@@ -12,8 +12,7 @@ from tempfile import TemporaryDirectory
 import onnx
 from onnx import shape_inference
 
-from latency_models.onnx.reading.opened import first_line
-from search_spaces.graphs.errors import UserError
+from search_spaces.graphs.errors import UserError, one_line
 
 LEFT_OUT = (
     *("ConvBNFusion", "ConvMulFusion", "ConvAddFusion", "MatMul_BatchNormalization_Fusion"),
@@ -63,7 +62,7 @@ def simplified(proto: onnx.ModelProto) -> onnx.ModelProto:
             return onnx.load(path)
         except Exception as error:  # ONNX Runtime has one exception class per status code
             raise UserError(
-                f"ONNX Runtime cannot load it: {first_line(error)}; export it again"
+                f"ONNX Runtime cannot load it: {one_line(error)}; export it again"
             ) from None
 
 
@@ -74,7 +73,7 @@ def check_sizes(proto: onnx.ModelProto) -> None:
     try:
         inferred = shape_inference.infer_shapes(proto, data_prop=True)
     except Exception as error:  # of the checker's own classes
-        raise UserError(f"its shapes do not fit each other: {first_line(error)}") from None
+        raise UserError(f"its shapes do not fit each other: {one_line(error)}") from None
     for info in inferred.graph.value_info:
         numbers = 1
         for dim in info.type.tensor_type.shape.dim:

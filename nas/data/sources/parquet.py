@@ -14,7 +14,7 @@ from nas.data.sources.decode import Pictures, Size, Where
 from nas.data.sources.folder import SPLIT_FOLDERS, identity
 from nas.data.sources.labels import in_short, numbered
 from nas.data.sources.listing import OWN, Listing
-from search_spaces.graphs.errors import UserError
+from search_spaces.graphs.errors import UserError, one_line
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -208,7 +208,7 @@ def opened(file: Path) -> Iterator["ParquetFile"]:
         with ParquetFile(file) as table:
             yield table
     except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{file}: the file is no readable parquet ({first_line(error)})") from None
+        raise UserError(f"{file}: the file is no readable parquet ({one_line(error)})") from None
 
 
 def read_schema(file: Path) -> "pa.Schema":
@@ -247,7 +247,3 @@ def named_in(file: Path, column: str) -> tuple[str, ...]:
     except (ValueError, KeyError, TypeError):
         return ()
     return tuple(map(str, names)) if isinstance(names, list) else ()
-
-
-def first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -24,7 +24,7 @@ from nas.evaluation.ray.device_actor import device_resource, open_device_actor
 from nas.evaluation.ray.head_watch import Ending
 from nas.evaluation.ray.remote_calls import Outcome, value_of
 from nas.problem.records import RunConfig
-from search_spaces.graphs.errors import UserError
+from search_spaces.graphs.errors import UserError, one_line
 from search_spaces.graphs.graph import Graph
 from search_spaces.space.architecture import graph_hash, to_json
 from search_spaces.space.space import Architecture
@@ -186,7 +186,7 @@ class RemoteMeasurer:
                     "the actor of %s died%s: %s",
                     self.device.name,
                     f" while it measured {key}" if watched.at == key else "",
-                    first_line(error),
+                    one_line(error),
                 )
             if deaths == TRIES:
                 raise MeasurementError(
@@ -267,7 +267,3 @@ class ActorWatch:
 
 def health_of(actor: Any) -> Any:  # noqa: ANN401
     return actor.health.options(concurrency_group="health").remote()
-
-
-def first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

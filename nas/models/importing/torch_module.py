@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from nas.models.importing.flow import check_input_shape, import_proto
-from search_spaces.graphs.errors import UserError
+from search_spaces.graphs.errors import UserError, one_line
 from search_spaces.graphs.model import Model
 
 if TYPE_CHECKING:
@@ -83,5 +83,4 @@ def cause(error: BaseException) -> str:
     """Returns the first line of what an error came from."""
     while error.__cause__ is not None:
         error = error.__cause__
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__
+    return one_line(error)

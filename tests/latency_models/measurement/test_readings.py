@@ -135,6 +135,9 @@ def test_a_damaged_file_is_named(what: str, tmp_path: Path) -> None:
         ("drift", 0.0, "numbers between"),
         ("text", 3, "texts"),
         ("date", 3, "texts"),
+        ("threads", "x", "numbers"),
+        ("threads", 0.0, "numbers between"),
+        ("runtime_version", 3, "texts"),
     ],
 )
 def test_a_column_of_another_kind_is_named(
