@@ -1,4 +1,4 @@
-"""Replays: what each method evaluates on a table, one row after another, none twice."""
+"""Replays: what each method evaluates of a table or pool, one row after another, none twice."""
 
 from collections.abc import Iterator, Sequence
 from random import Random
@@ -7,7 +7,10 @@ import numpy as np
 import optuna
 from optuna.samplers import BaseSampler, NSGAIISampler
 
-from benchmarks.search_efficiency.table import Table, Values
+from benchmarks.search_efficiency.outcomes import Values
+from benchmarks.search_efficiency.peers import PEERS
+from benchmarks.search_efficiency.pool import NearestSampler, Pool
+from benchmarks.search_efficiency.table import Table
 from nas.problem.pareto import crowding_distances, non_dominated
 from nas.problem.records import SAMPLERS, SearchConfig
 from nas.runs.findings.earlier_run import EarlierRun
@@ -15,17 +18,19 @@ from nas.search.proposals.gate import Gate, NothingToProposeError
 from nas.search.proposals.samplers import make_sampler
 from nas.study.names import HASH
 from nas.study.study import suggest
+from search_spaces.graphs.errors import UserError
 from search_spaces.space.architecture import graph_hash
 from search_spaces.space.space import decide
 
 ARCHIVE, OPTUNA = "archive", "nsga2 as optuna has it"
 METHODS = (ARCHIVE, OPTUNA, *SAMPLERS)
+WHOLE = (ARCHIVE, *PEERS)  # methods that need a table of the whole space
 FIRST = 20  # random ones of the archive
 MOST = 8  # trials for each evaluation, before a method that only repeats itself is given up
 
 
 def evaluated(
-    table: Table,
+    table: Table | Pool,
     method: str,
     seed: int,
     budget: int,
@@ -33,21 +38,35 @@ def evaluated(
     earlier: Sequence[EarlierRun] = (),
 ) -> list[int]:
     """Returns the rows that a method evaluates with a seed, in order."""
-    rows = (
-        archive(table, seed)
-        if method == ARCHIVE
-        else studied(table, method, seed, workers, earlier)
-    )
     found: dict[int, None] = {}
-    for trial, row in enumerate(rows):
+    for trial, row in enumerate(rows_of(table, method, seed, workers, earlier)):
         found[row] = None
         if len(found) == budget or trial > MOST * budget:
             break
     return list(found)
 
 
+def rows_of(
+    table: Table | Pool, method: str, seed: int, workers: int, earlier: Sequence[EarlierRun]
+) -> Iterator[int]:
+    """Yields the rows that a method proposes, which may be some that it has proposed before.
+
+    Raises:
+        UserError: If the method searches tables only, and this is a pool.
+    """
+    if method not in WHOLE:
+        return studied(table, method, seed, workers, earlier)
+    if isinstance(table, Pool):
+        raise UserError(f"{method} needs a table of the whole space; {table.name} is a pool")
+    return archive(table, seed) if method == ARCHIVE else PEERS[method](table, seed)
+
+
 def studied(
-    table: Table, method: str, seed: int, workers: int = 1, earlier: Sequence[EarlierRun] = ()
+    table: Table | Pool,
+    method: str,
+    seed: int,
+    workers: int = 1,
+    earlier: Sequence[EarlierRun] = (),
 ) -> Iterator[int]:
     """Yields what a sampler proposes, told what each is before it is asked for the next.
 
@@ -75,14 +94,21 @@ def studied(
 
 
 def sampler(
-    table: Table, method: str, seed: int, earlier: Sequence[EarlierRun] = ()
+    table: Table | Pool, method: str, seed: int, earlier: Sequence[EarlierRun] = ()
 ) -> BaseSampler:
     """Returns a sampler as a search makes it, or as Optuna does by itself."""
+    made = sampler_of_space(table, method, seed, earlier)
+    return NearestSampler(made, table) if isinstance(table, Pool) else made
+
+
+def sampler_of_space(
+    space: Table | Pool, method: str, seed: int, earlier: Sequence[EarlierRun]
+) -> BaseSampler:
     if method == OPTUNA:
         return NSGAIISampler(seed=seed)
     first = SearchConfig().initial
     return make_sampler(
-        method, table, table.metrics, seed=seed, initial=first, gate=Gate(), earlier=earlier
+        method, space, space.metrics, seed=seed, initial=first, gate=Gate(), earlier=earlier
     )
 
 

@@ -1,17 +1,16 @@
 """Tables: every architecture of a space with its accuracy and its cost, as a space to search."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from nas.problem.metrics import METRICS, Metric
-from nas.problem.pareto import hypervolume
+from benchmarks.search_efficiency.outcomes import TOLD_AS, Outcomes, Values
+from nas.problem.metrics import Metric
 from search_spaces.building.builder import GraphBuilder
 from search_spaces.building.choice import Choice, Pick
 from search_spaces.graphs.graph import Graph
@@ -19,8 +18,6 @@ from search_spaces.graphs.operators import Linear
 
 LOWEST = 0.05  # of the median cost; what is cheaper is a broken network, and is taken as this
 OPERATION = re.compile(r"[^|+]+")  # of a cell written as |a~0|+|b~0|c~1|
-
-Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +47,7 @@ PROBLEMS = (
 
 
 @dataclass(frozen=True)
-class Table:
+class Table(Outcomes):
     """A space whose every network is evaluated already.
 
     Attributes:
@@ -62,7 +59,7 @@ class Table:
     name: str
     genes: tuple[tuple[str, ...], ...]
     values: Values
-    metrics: tuple[Metric, Metric] = (METRICS["accuracy"], METRICS["latency_ms"])
+    metrics: tuple[Metric, Metric] = TOLD_AS
     graphs: dict[int, Graph] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
@@ -86,36 +83,6 @@ class Table:
     def row_of(self, graph: Graph) -> int:
         """Returns which architecture a stand-in stands for."""
         return graph.array_shapes()["stand_in.weight"][0] - 1
-
-    @cached_property
-    def logarithmic(self) -> Values:
-        return np.column_stack([self.values[:, 0], np.log(self.values[:, 1])])
-
-    @cached_property
-    def corner(self) -> tuple[float, float]:
-        """The reference: median accuracy and largest cost."""
-        return float(np.median(self.values[:, 0])), float(self.logarithmic[:, 1].max())
-
-    @cached_property
-    def volume(self) -> float:
-        return hypervolume(self.logarithmic, self.corner, self.metrics)
-
-    def regrets(self, rows: Sequence[int]) -> Values:
-        """Returns what share of the hypervolume is missing after each of these evaluations."""
-        best: list[int] = []
-        found, here = np.ones(len(rows)), 0.0
-        for at, row in enumerate(rows):
-            accuracy, cost = self.logarithmic[row]
-            kept = self.logarithmic[best]
-            if not ((kept[:, 0] >= accuracy) & (kept[:, 1] <= cost)).any():
-                best = [b for b in best if not self.beats(row, b)] + [row]
-                here = hypervolume(self.logarithmic[best], self.corner, self.metrics)
-            found[at] = 1 - here / self.volume
-        return found
-
-    def beats(self, row: int, other: int) -> bool:
-        accuracy, cost = self.logarithmic[row] - self.logarithmic[other]
-        return bool(accuracy >= 0 and cost <= 0)
 
 
 def read_table(folder: Path, problem: Problem) -> Table:

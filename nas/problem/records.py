@@ -340,5 +340,7 @@ SAMPLERS: dict[str, str] = {
     "surrogate": "expected hypervolume improvement by regressions on all trials",
     "tpe": "Optuna's tree-structured Parzen estimator, multivariate",
     "nsga2": "Optuna's NSGA-II",
+    "aging": "regularised evolution: of a small population, the oldest dies",
+    "reinforce": "a policy over decisions, taught by MnasNet's soft reward",
     "random": "uniform in each decision",
 }

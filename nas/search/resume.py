@@ -94,6 +94,7 @@ def take_up_study(
         known=known,
         reference=config.reference,
         earlier=earlier,
+        bounds={c.metric.name: c.limit for c in config.constraints if c.at_most},
     )
     if url is None and is_alone:
         mend_journal(run.journal)

@@ -9,28 +9,21 @@ nobody ages; parents come from the current front by crowding tournament; no arch
 proposed twice. The choice of these was measured on exhaustive tables of published spaces.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Self
 
 import numpy as np
-from optuna import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from nas.problem.metrics import Metric
 from nas.problem.pareto import Points, crowding_distances, non_dominated
 from nas.search.proposals.gate import Gate
-from nas.search.proposals.left_over import LeftOver, passes
-from nas.search.proposals.planning import PlanningSampler
-from nas.study.study import proposed
-from search_spaces.building.choice import Value
-from search_spaces.space.architecture import graph_hash
+from nas.search.proposals.planning import Draw, DrawingSampler
 from search_spaces.space.space import Architecture, SearchSpace, crossover, mutate, sample
 
-Genes = Mapping[str, Value]
 TWO_CHANGED = 0.2  # share of children with two decisions changed, not one
-ATTEMPTS = 200  # children that are drawn before what is left is looked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +49,13 @@ class Parents:
         return self.trials[first if self.distances[first] >= self.distances[second] else second]
 
 
-class ArchiveEvolutionSampler(PlanningSampler):
+class ArchiveEvolutionSampler(DrawingSampler):
     """Plans each trial's architecture from the trials that are finished.
-
-    The plan for a trial depends on the seed and the trials before it that were not interrupted,
-    so with one worker an interrupted search goes on as if it had not been interrupted.
 
     Args:
         initial: Random architectures before breeding starts (baselines count).
         crossover_rate: Share of children that have two parents.
-        gate: What every child must pass; children that do not are drawn again.
+        gate: What every child must pass.
     """
 
     def __init__(
@@ -78,41 +68,16 @@ class ArchiveEvolutionSampler(PlanningSampler):
         crossover_rate: float = 0.3,
         gate: Gate | None = None,
     ) -> None:
-        super().__init__()
-        self.space = space
+        super().__init__(space, seed=seed, gate=gate)
         self.metrics = tuple(metrics)
-        self.seed = seed
         self.initial = initial
         self.crossover_rate = crossover_rate
-        self.gate = gate or Gate()
-        self.left_over = LeftOver(space, self.gate)
 
-    def plan(self, study: Study, trial: FrozenTrial) -> Architecture:
-        """Returns the architecture that ``trial`` shall be.
-
-        Raises:
-            NothingToProposeError: If nothing is left to propose, or nothing was found.
-        """
-        # Trials that were interrupted are queued anew, and must not count twice.
-        trials = [t for t in study.get_trials(deepcopy=False) if t.state != TrialState.FAIL]
-        rng = Random(f"{self.seed}-{sum(other.number < trial.number for other in trials)}")
-        seen = proposed(study)
-
-        def is_new(architecture: Architecture) -> bool:
-            return graph_hash(architecture.graph) not in seen
-
-        finished = [other for other in trials if other.state == TrialState.COMPLETE]
+    def drawing(self, finished: Sequence[FrozenTrial], rng: Random) -> Draw:
         parents = Parents.of(best_trials(finished, self.metrics), self.metrics)
-        breed = len(finished) >= self.initial and bool(parents.trials)
-        for attempt in range(ATTEMPTS):
-            # Where the neighbourhood is used up, longer steps leave it.
-            further = attempt // 20
-            drawn = self.gate.draw(
-                lambda: self.child(parents, rng, further) if breed else sample(self.space, rng)  # noqa: B023
-            )
-            if drawn is not None and passes(drawn, is_new):
-                return drawn.architecture
-        return self.left_over.find(is_new, rng)
+        if len(finished) < self.initial or not parents.trials:
+            return lambda further: sample(self.space, rng)
+        return lambda further: self.child(parents, rng, further)
 
     def child(self, parents: Parents, rng: Random, further: int) -> Architecture:
         """Returns a child of one or two parents with one decision changed, seldom two.

@@ -1,7 +1,8 @@
 """Planning: samplers that decide a trial's whole architecture, and then answer from that plan."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from random import Random
 from typing import Any
 
 from optuna import Study
@@ -9,8 +10,16 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
+from nas.search.proposals.gate import Gate
+from nas.search.proposals.left_over import LeftOver, passes
+from nas.study.study import proposed
 from search_spaces.building.choice import Choice, Value
+from search_spaces.space.architecture import graph_hash
 from search_spaces.space.space import Architecture, SearchSpace, decide
+
+ATTEMPTS = 200  # architectures that are drawn before what is left is looked for
+PATIENCE = 20  # of them before draws go one step further
+Draw = Callable[[int], Architecture]  # given how many steps further than usual
 
 
 class PlanningSampler(BaseSampler):
@@ -43,6 +52,51 @@ class PlanningSampler(BaseSampler):
         if trial.number not in self._plans:
             self._plans = {trial.number: dict(self.plan(study, trial).genes)}
         return self._plans[trial.number][param_name]
+
+
+class DrawingSampler(PlanningSampler):
+    """Plans the first of many draws that is new and passes the gate.
+
+    The plan for a trial depends on the seed and the trials before it that were not interrupted,
+    so with one worker an interrupted search goes on as if it had not been interrupted.
+
+    Attributes:
+        gate: What every architecture must pass; those that do not are drawn again.
+    """
+
+    def __init__(self, space: SearchSpace, *, seed: int, gate: Gate | None = None) -> None:
+        super().__init__()
+        self.space = space
+        self.seed = seed
+        self.gate = gate or Gate()
+        self.left_over = LeftOver(space, self.gate)
+
+    @abstractmethod
+    def drawing(self, finished: Sequence[FrozenTrial], rng: Random) -> Draw:
+        """Returns what draws architectures, in the light of the trials that are finished."""
+
+    def plan(self, study: Study, trial: FrozenTrial) -> Architecture:
+        """Returns the architecture that ``trial`` shall be.
+
+        Raises:
+            NothingToProposeError: If nothing is left to propose, or nothing was found.
+        """
+        # Trials that were interrupted are queued anew, and must not count twice.
+        trials = [t for t in study.get_trials(deepcopy=False) if t.state != TrialState.FAIL]
+        rng = Random(f"{self.seed}-{sum(other.number < trial.number for other in trials)}")
+        seen = proposed(study)
+
+        def is_new(architecture: Architecture) -> bool:
+            return graph_hash(architecture.graph) not in seen
+
+        draw = self.drawing([t for t in trials if t.state == TrialState.COMPLETE], rng)
+        for attempt in range(ATTEMPTS):
+            # Where the neighbourhood is used up, longer steps leave it.
+            further = attempt // PATIENCE
+            drawn = self.gate.draw(lambda: draw(further))  # noqa: B023
+            if drawn is not None and passes(drawn, is_new):
+                return drawn.architecture
+        return self.left_over.find(is_new, rng)
 
 
 class OuterSampler(PlanningSampler):

@@ -10,9 +10,11 @@ from nas.evaluation.free_rules import graph_values
 from nas.problem.metrics import Metric
 from nas.problem.records import SAMPLERS
 from nas.runs.findings.earlier_run import EarlierRun
+from nas.search.proposals.aging import AgingEvolutionSampler
 from nas.search.proposals.evolution import ArchiveEvolutionSampler
 from nas.search.proposals.gate import Gate
 from nas.search.proposals.learning.beliefs import Known
+from nas.search.proposals.reinforce import ReinforceSampler
 from nas.search.proposals.sieve import Sieve
 from nas.search.proposals.surrogate import SurrogateSampler
 from search_spaces.graphs.errors import UserError
@@ -31,6 +33,7 @@ def make_sampler(
     known: Known = graph_values,
     reference: Mapping[str, float] | None = None,
     earlier: Sequence[EarlierRun] = (),
+    bounds: Mapping[str, float] | None = None,
 ) -> BaseSampler:
     """Returns the sampler called ``name``.
 
@@ -41,6 +44,7 @@ def make_sampler(
         known: What a graph alone tells of metrics, by name.
         reference: Worst value of interest by metric.
         earlier: What other runs found, for samplers that learn from it.
+        bounds: What costs may be at most by metric, where the run says so.
 
     Raises:
         UserError: If there is none; the message lists the known ones.
@@ -57,6 +61,12 @@ def make_sampler(
             known=known,
             reference=reference,
             earlier=earlier,
+        )
+    if name == "aging":
+        return AgingEvolutionSampler(space, metrics, seed=seed, population=initial, gate=gate)
+    if name == "reinforce":
+        return ReinforceSampler(
+            space, metrics, seed=seed, initial=initial, gate=gate, bounds=bounds
         )
     stream = (seed + begun) % 2**32
     return Sieve(optunas(name, stream, initial), space, gate, stream)

@@ -203,7 +203,7 @@ def test_an_unknown_key_is_named_with_its_place_and_the_nearest_known_one(
         (
             ("search", "sampler"),
             "evo",
-            "sampler must be one of evolution, surrogate, tpe, nsga2, random,",
+            "sampler must be one of evolution, surrogate, tpe, nsga2, aging, reinforce, random,",
         ),
         (("space",), 7, "space: input should be a valid dictionary, got 7"),
         (("space",), {}, "space.resolution is missing; add it"),
