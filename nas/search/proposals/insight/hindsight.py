@@ -15,10 +15,9 @@ from scipy.stats import rankdata
 
 from nas.problem.metrics import Metric
 from nas.problem.records import RunConfig
-from nas.search.proposals.insight.learned_run import LEAST, doubts, value_of_loss
+from nas.search.proposals.insight.learned_run import LEAST, value_of_loss
 from nas.search.proposals.learning.beliefs import FULLY_TRAINED, learn, losses_of
 from nas.search.proposals.learning.gene_codes import GeneCodes
-from nas.search.proposals.learning.regression import terms
 from nas.study.gains import ended_architectures
 from nas.study.results import RunResults
 
@@ -84,13 +83,11 @@ def hindsight(results: RunResults) -> tuple[Hindsight, ...]:
     for start, end in blocks(len(trials), max(config.search.initial, LEAST)):
         before, here = slice(0, start), slice(start, end)
         try:
-            beliefs = learn(trials[before], rows[before], found[before], metrics)
+            beliefs = learn(trials[before], codes.columns, rows[before], found[before], metrics)
         except (ValueError, ArithmeticError, np.linalg.LinAlgError):
             continue  # too little to tell these by
-        means, deviations = beliefs.at(rows[here])
-        told[here] = means
-        each = zip(beliefs.objectives, deviations.T, strict=True)
-        spread[here] = np.stack([doubts(*one) for one in each], axis=1)
+        told[here], _ = beliefs.at(rows[here])
+        spread[here] = beliefs.doubts(rows[here])
         nearest[here] = of_nearest(rows[here], rows[before], found[before])
     whole = np.array(
         [trial.constraints.get(FULLY_TRAINED, 0) <= 0 for trial in trials], dtype=bool
@@ -125,7 +122,8 @@ def of_nearest(rows: Array, before: Array, found: Array) -> Array:
 
     The mean of those that are equally near; NaN in a column where none of them has a number.
     """
-    alike, _ = terms(rows, before)
+    sizes = np.sqrt(np.maximum(np.outer(rows.sum(axis=1), before.sum(axis=1)), 1e-12))
+    alike = (rows @ before.T) / sizes
     nearest = np.empty((len(rows), found.shape[1]))
     for column in range(found.shape[1]):
         known = np.isfinite(found[:, column])

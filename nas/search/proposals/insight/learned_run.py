@@ -15,9 +15,9 @@ from nas.evaluation.free_rules import FreeRules
 from nas.problem.metrics import Metric
 from nas.problem.records import RunConfig
 from nas.runs.findings.earlier_run import kept
+from nas.search.proposals.batch_planner import BatchPlanner
 from nas.search.proposals.gate import Gate
-from nas.search.proposals.learning.regression import Regression
-from nas.search.proposals.surrogate import BatchPlanner, SurrogateSampler
+from nas.search.proposals.surrogate import SurrogateSampler
 from nas.study.names import ENQUEUED, HASH
 from nas.study.results import RunResults
 from search_spaces.graphs.errors import UserError
@@ -36,15 +36,6 @@ Array = NDArray[np.float64]
 def value_of_loss(metric: Metric, losses: Array) -> Array:
     """Returns losses of the surrogate as values of a metric."""
     return -losses if metric.direction == "maximize" else np.exp(losses)
-
-
-def doubts(regression: Regression, deviations: Array) -> Array:
-    """Returns by how much what is found may differ from what is believed: one deviation.
-
-    Args:
-        deviations: Of what is believed, without what no trial can tell (noise).
-    """
-    return np.hypot(deviations, np.sqrt(regression.kernel.noise) * regression.scale)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +105,8 @@ class LearnedRun:
         """
         planner = self.planner
         rows = planner.codes.one_hot(planner.codes.encode([dict(a.genes) for a in networks]))
-        means, deviations = planner.beliefs.at(rows)
-        beliefs = zip(planner.beliefs.objectives, deviations.T, strict=True)
-        spread = np.stack([doubts(*each) for each in beliefs], axis=1)
+        means, _ = planner.beliefs.at(rows)
+        spread = planner.beliefs.doubts(rows)
         told = planner.told(networks)
         known = np.isfinite(told)
         return np.where(known, told, means), np.where(known, 0.0, spread)

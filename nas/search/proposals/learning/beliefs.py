@@ -12,7 +12,14 @@ from optuna.trial import FrozenTrial, TrialState
 from scipy.special import ndtr
 
 from nas.problem.metrics import Metric
-from nas.search.proposals.learning.regression import Regression, fit
+from nas.search.proposals.learning.covariance import Columns
+from nas.search.proposals.learning.losses import (
+    LossRegression,
+    LossShape,
+    likeliest_shape,
+    regressed,
+)
+from nas.search.proposals.learning.warps import Warp, warps_of_costs, warps_of_qualities
 from nas.study.names import EPOCHS
 from search_spaces.graphs.graph import Graph
 
@@ -20,6 +27,7 @@ Array = NDArray[np.float64]
 Known = Callable[[Graph], Mapping[str, float]]
 OUTLIERS = 3.0  # losses further above the median than so often the best quarter is below it
 FEWEST = 3  # values, to learn anything from
+AS_IF_WHOLE = "as if trained whole"  # the shape of what whole trainings teach of others
 RUNS, FULLY_TRAINED = "runs", "fully trained"  # rules that `told_constraints` adds
 
 
@@ -54,7 +62,7 @@ def without_outliers(losses: Array) -> Array:
 
     Networks that learn nothing would else decide how far apart all others are.
     """
-    median, good = np.median(losses), np.quantile(losses, 0.25)
+    median, good = np.nanmedian(losses), np.nanquantile(losses, 0.25)
     found: Array = (
         np.minimum(losses, median + OUTLIERS * (median - good)) if good < median else losses
     )
@@ -75,76 +83,118 @@ class Beliefs:
     Attributes:
         objectives: Of each loss.
         rules: Of how far each constraint that some trial broke is exceeded.
+        shapes: What the likeliest covariances are like, by what they are of.
     """
 
-    objectives: tuple[Regression, ...]
-    rules: tuple[Regression, ...]
+    objectives: tuple[LossRegression, ...]
+    rules: tuple[LossRegression, ...]
+    shapes: Mapping[str, LossShape]
 
     def at(self, rows: Array) -> tuple[Array, Array]:
         """Returns means and deviations of the losses at one-hot rows, (rows, objectives)."""
         found = [each.at(rows) for each in self.objectives]
         return np.stack([m for m, _ in found], axis=1), np.stack([d for _, d in found], axis=1)
 
+    def doubts(self, rows: Array) -> Array:
+        """Returns deviations of what will be found, which is noisy, (rows, objectives)."""
+        posteriors = [each.posterior(rows) for each in self.objectives]
+        return np.stack([each.deviation_found for each in posteriors], axis=1)
+
     def chances(self, rows: Array) -> Array:
         """Returns how likely architectures keep all constraints, 0..1."""
         chances = np.ones(len(rows))
         for rule in self.rules:
-            mean, deviation = rule.at(rows)
-            chances *= ndtr(-mean / np.hypot(deviation, np.sqrt(rule.kernel.noise) * rule.scale))
+            posterior = rule.posterior(rows)
+            chances *= ndtr(-posterior.mean / posterior.deviation_found)
         return chances
 
     def believing(self, rows: Array) -> "Beliefs":
         """Returns the beliefs as if these architectures had been found to be as expected."""
-        return Beliefs(tuple(each.believing(rows) for each in self.objectives), self.rules)
+        objectives = tuple(each.believing(rows) for each in self.objectives)
+        return Beliefs(objectives, self.rules, self.shapes)
+
+
+@dataclass(slots=True)
+class Lessons:
+    """Genes of finished trials, and the shapes of what was learned from them.
+
+    Attributes:
+        columns: Which gene each one-hot column belongs to.
+        rows: Their genes, one-hot.
+        shapes: Those that are known already, and then all.
+    """
+
+    columns: Columns
+    rows: Array
+    shapes: dict[str, LossShape]
+
+    def learned(
+        self, name: str, losses: Array, has: NDArray[np.bool_], *warps: Warp
+    ) -> LossRegression:
+        """Returns the regression of losses that some trials have."""
+        rows = self.rows[has]
+        if name not in self.shapes:
+            tried = (warps,) if warps else ()
+            self.shapes[name] = likeliest_shape(self.columns, rows, losses[has], *tried)
+        return regressed(self.shapes[name], self.columns, rows, losses[has])
 
 
 def learn(
-    trials: Sequence[FrozenTrial], rows: Array, losses: Array, metrics: Sequence[Metric]
+    trials: Sequence[FrozenTrial],
+    columns: Columns,
+    rows: Array,
+    losses: Array,
+    metrics: Sequence[Metric],
+    shapes: Mapping[str, LossShape] | None = None,
 ) -> Beliefs:
     """Returns what finished trials teach.
 
     Args:
+        columns: Which gene each column of ``rows`` belongs to.
         rows: Their genes, one-hot.
         losses: What they were, NaN where that was not had.
+        shapes: What is known of shapes already; the others are looked for.
 
     Raises:
         ValueError: If they teach too little of an objective.
         LinAlgError: If a regression cannot be fitted.
     """
+    lessons = Lessons(columns, rows, dict(shapes or {}))
     halved = fidelities(trials)
     fitted = []
     for column, metric in zip(losses.T, metrics, strict=True):
         has = np.isfinite(column)
-        values = column[has]
-        if len(values) < FEWEST or np.ptp(values) == 0:
+        if has.sum() < FEWEST or np.ptp(column[has]) == 0:
             raise ValueError(f"{metric.name} is the same, or unknown, in all trials")
         if metric.is_quality and (halved[has] > 0).any():
-            values = as_if_whole(rows[has], values, halved[has])
+            column = as_if_whole(lessons, column, halved)
         if metric.direction == "maximize":
-            values = without_outliers(values)
-        fitted.append(fit(rows[has], values))
-    return Beliefs(tuple(fitted), tuple(learn_rules(trials, rows)))
+            column = without_outliers(column)
+        find = warps_of_qualities if metric.direction == "maximize" else warps_of_costs
+        fitted.append(lessons.learned(metric.name, column, has, *find(column[has])))
+    return Beliefs(tuple(fitted), tuple(learn_rules(trials, lessons)), lessons.shapes)
 
 
-def as_if_whole(rows: Array, values: Array, halved: Array) -> Array:
+def as_if_whole(lessons: Lessons, losses: Array, halved: Array) -> Array:
     """Returns losses of trainings that were ended early, less what a halving costs on average.
 
     That is learned from those that were trained whole, by what is expected of the others.
     """
-    whole = halved == 0
-    if whole.sum() < FEWEST or whole.all() or np.ptp(values[whole]) == 0:
-        return values
-    expected = fit(rows[whole], values[whole]).mean_at(rows[~whole])
-    lost = float(np.median((values[~whole] - expected) / halved[~whole]))
-    return values - np.maximum(lost, 0) * halved
+    has = np.isfinite(losses)
+    whole, part = has & (halved == 0), has & (halved > 0)
+    if whole.sum() < FEWEST or not part.any() or np.ptp(losses[whole]) == 0:
+        return losses
+    expected, _ = lessons.learned(AS_IF_WHOLE, losses, whole).at(lessons.rows[part])
+    lost = float(np.median((losses[part] - expected) / halved[part]))
+    return losses - np.maximum(lost, 0) * halved
 
 
-def learn_rules(trials: Sequence[FrozenTrial], rows: Array) -> list[Regression]:
+def learn_rules(trials: Sequence[FrozenTrial], lessons: Lessons) -> list[LossRegression]:
     found = []
     for name in sorted({name for t in trials for name in t.constraints} - {FULLY_TRAINED}):
         absent = -1.0 if name == RUNS else np.nan  # whatever runs is told nothing of it
         excess = np.array([t.constraints.get(name, absent) for t in trials])
         has = np.isfinite(excess)
         if has.sum() >= FEWEST and (excess[has] > 0).any() and np.ptp(excess[has]) > 0:
-            found.append(fit(rows[has], np.clip(excess[has], -1.0, 1.0)))
+            found.append(lessons.learned(name, np.clip(excess, -1.0, 1.0), has))
     return found

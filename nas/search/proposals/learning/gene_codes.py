@@ -36,10 +36,14 @@ class GeneCodes:
     @classmethod
     def of(cls, trials: Sequence[FrozenTrial]) -> "GeneCodes":
         values: dict[str, dict[Value, None]] = {}
+        last: dict[str, tuple[Value, ...]] = {}
         for trial in trials:
             for name, distribution in trial.distributions.items():
                 if isinstance(distribution, CategoricalDistribution):
-                    values.setdefault(name, {}).update(dict.fromkeys(distribution.choices))  # type: ignore[arg-type]
+                    choices: tuple[Value, ...] = distribution.choices  # type: ignore[assignment]
+                    if last.get(name) != choices:  # most trials were offered the same
+                        values.setdefault(name, {}).update(dict.fromkeys(choices))
+                        last[name] = choices
         sizes = [len(each) for each in values.values()]
         offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         return cls({name: tuple(each) for name, each in values.items()}, offsets)
@@ -47,6 +51,11 @@ class GeneCodes:
     @property
     def sizes(self) -> Codes:
         return np.diff(self.offsets)
+
+    @property
+    def columns(self) -> Codes:
+        """Which gene each one-hot column belongs to."""
+        return np.repeat(np.arange(len(self.values)), self.sizes)
 
     def encode(self, genes: Sequence[Mapping[str, Value]]) -> Codes:
         """Returns a row for each; values that no trial was offered count as absent."""

@@ -6,14 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.search.proposals.learning.improvement import expected_improvement
-from nas.search.proposals.learning.regression import GenePosterior
+from nas.search.proposals.learning.losses import LossPosterior
 
 Array = NDArray[np.float64]
 
 
 def greedy(
-    posteriors: Sequence[GenePosterior],
-    told: Array | None,
+    posteriors: Sequence[LossPosterior],
     chances: Array,
     front: Array,
     corner: Array,
@@ -24,20 +23,14 @@ def greedy(
 
     Args:
         posteriors: Of each loss, at the networks; they are changed.
-        told: Losses that are known exactly, (networks, objectives); NaN elsewhere.
         chances: How likely each network keeps all constraints.
         front: Losses of what was found.
     """
     means = np.stack([each.mean for each in posteriors], axis=1)
-    exact = np.zeros(means.shape, dtype=bool) if told is None else np.isfinite(told)
-    if told is not None:
-        means = np.where(exact, told, means)
     left = np.ones(len(means), dtype=bool)
     taken: list[int] = []
     while len(taken) < count and left.any():
-        deviations = np.stack([each.deviation for each in posteriors], axis=1)
-        deviations[exact] = 0
-        gains = expected_improvement(means, deviations, front, corner, rng) * chances
+        gains = expected_improvement(posteriors, front, corner, rng) * chances
         at = int(np.where(left, gains, -np.inf).argmax())
         if gains[at] <= 0 or not np.isfinite(gains[at]):
             break

@@ -1,59 +1,28 @@
 """Regression: what finished trials say of the genes that were not tried, with a doubt.
 
-A Gaussian process over genes. Its kernel is a polynomial in the share of genes that two
-architectures have in common: the first power is Bayesian ridge regression on one-hot genes, the
-second adds their pairs, the exponential all higher terms, which only near neighbours share. How
-much there is of each, and of noise, is what makes the trials likeliest. Genes that an architecture
-does not have are in common with none, so conditional spaces need nothing else.
+A Gaussian process over genes; `covariance` says how alike architectures are.
 
-Source: Rasmussen and Williams, "Gaussian Processes for Machine Learning", MIT Press 2006, chapters
-2 and 5, https://gaussianprocess.org/gpml/.
+Source: Rasmussen and Williams, "Gaussian Processes for Machine Learning", MIT Press 2006,
+chapter 2, https://gaussianprocess.org/gpml/.
 """
 
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.linalg import cho_solve, cholesky, eigh, solve_triangular
+from scipy.linalg import cho_solve, cholesky, solve_triangular
 
-Array = NDArray[np.float64]
-MIXES = tuple(  # shares of first powers, pairs and neighbours
-    (a, b, 1 - a - b) for a, b in product((0.1, 0.35, 0.65), (0.1, 0.3, 0.6)) if a + b < 1
+from nas.search.proposals.learning.covariance import (
+    Array,
+    Columns,
+    GeneCovariance,
+    likeliest,
 )
-NOISES = tuple(np.geomspace(1e-4, 1.0, 9))  # of the variance
-NEAR = 3.0  # genes by which what only neighbours share falls to 1/e
-MOST_FITTED = 250  # trials by which the kernel is chosen
 
-
-@dataclass(frozen=True, slots=True)
-class GeneCovariance:
-    """What share of the variance is of which kind.
-
-    Attributes:
-        mix: Of single genes, of pairs, of neighbours; together 1.
-        noise: Beside these, as a share of them.
-    """
-
-    mix: tuple[float, float, float]
-    noise: float
-
-    def between(self, one: Array, other: Array) -> Array:
-        """Returns the covariances of two sets of architectures, given as one-hot rows."""
-        return mixed(self.mix, *terms(one, other))
-
-
-def terms(one: Array, other: Array) -> tuple[Array, Array]:
-    """Returns the share of genes in common, and how near neighbours are, 0..1."""
-    own, others = one.sum(axis=1), other.sum(axis=1)
-    sizes = np.sqrt(np.maximum(np.outer(own, others), 1e-12))
-    common = (one @ other.T) / sizes
-    return common, np.exp((common - 1) * sizes / NEAR)
-
-
-def mixed(mix: tuple[float, float, float], common: Array, near: Array) -> Array:
-    single, pairs, neighbours = mix
-    return single * common + pairs * common**2 + neighbours * near
+MOST_FITTED = 150  # values by which the covariance is chosen
+FEWEST_FITTED = 60
+MOST_WORK = 8_000_000  # products of one step of that; fewer values are taken of very long genes
+JITTER = 1e-9  # of a variance, so that equal rows have a factor
+LEAST_LEFT = 1e-10  # of a variance, so that its root can be had
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +50,7 @@ class Regression:
         """Returns what is believed at one-hot rows, which can be believed further."""
         between = self.kernel.between(rows, self.rows)
         explained = solve_triangular(self.lower, between.T, lower=True, check_finite=False)
-        left = 1 - (explained**2).sum(axis=0)
+        left = self.kernel.own(rows) - (explained**2).sum(axis=0)
         mean = self.mean + between @ self.weights
         return GenePosterior(self.kernel, rows, mean, self.scale, explained, left)
 
@@ -120,7 +89,24 @@ class GenePosterior:
 
     @property
     def deviation(self) -> Array:
-        found: Array = self.scale * np.sqrt(np.maximum(self.left, 1e-10))
+        found: Array = self.scale * np.sqrt(np.maximum(self.left, LEAST_LEFT))
+        return found
+
+    @property
+    def noise(self) -> float:
+        """Standard deviation of what genes do not explain."""
+        return float(self.scale * np.sqrt(self.kernel.noise))
+
+    def drawn(self, count: int, rng: np.random.Generator) -> Array:
+        """Returns what the architectures may turn out to be together, noise among it.
+
+        Returns:
+            An array (count, architectures).
+        """
+        covariance = self.kernel.between(self.rows, self.rows) - self.explained.T @ self.explained
+        covariance[np.diag_indices(len(self.rows))] += self.kernel.noise + JITTER
+        factor = self.scale * cholesky(covariance, lower=True)
+        found: Array = self.mean + rng.normal(size=(count, len(self.rows))) @ factor.T
         return found
 
     def believe(self, at: int) -> None:
@@ -132,43 +118,40 @@ class GenePosterior:
         self.left = self.left - row**2
 
 
-def fit(rows: Array, values: Array) -> Regression:
-    """Returns the likeliest regression of ``values`` (n) on one-hot ``rows`` (n, features).
+def fit(columns: Columns, rows: Array, values: Array) -> Regression:
+    """Returns the likeliest regression of ``values`` (n) on one-hot ``rows`` (n, columns).
+
+    Args:
+        columns: Which gene each column belongs to.
 
     Raises:
         LinAlgError: If the covariances cannot be factored.
     """
-    few = np.unique(np.linspace(0, len(rows) - 1, MOST_FITTED).astype(int))
-    kernel, scale = likeliest(rows[few], values[few])
-    return conditioned(kernel, rows, values, scale)
+    few = those_fitted(rows)
+    likeness = likeliest(columns, rows[few], values[few])
+    return conditioned(likeness.on(columns, rows), rows, values)
 
 
-def conditioned(kernel: GeneCovariance, rows: Array, values: Array, scale: float) -> Regression:
+def those_fitted(rows: Array) -> Columns:
+    """Returns which rows a covariance is chosen by, spread over all."""
+    affordable = int(np.sqrt(MOST_WORK / max(1, rows.shape[1])))
+    most = int(np.clip(affordable, FEWEST_FITTED, MOST_FITTED))
+    return np.unique(np.linspace(0, len(rows) - 1, most).astype(np.int64))
+
+
+def conditioned(
+    kernel: GeneCovariance, rows: Array, values: Array, scale: float | None = None
+) -> Regression:
+    """Returns the regression of a covariance.
+
+    Args:
+        scale: Standard deviation of the values without genes; the likeliest where it is None.
+    """
     covariances = kernel.between(rows, rows)
     covariances[np.diag_indices(len(rows))] += kernel.noise
     lower = cholesky(covariances, lower=True, check_finite=False)
     mean = float(values.mean())
     weights = cho_solve((lower, True), values - mean, check_finite=False)
+    if scale is None:
+        scale = float(np.sqrt(max((values - mean) @ weights / len(values), 1e-300)))
     return Regression(kernel, rows, lower, weights, mean, scale)
-
-
-def likeliest(rows: Array, values: Array) -> tuple[GeneCovariance, float]:
-    """Returns the kernel under which the values are likeliest, and its deviation."""
-    centred = values - values.mean()
-    common, near = terms(rows, rows)
-    best, found = -np.inf, (GeneCovariance(MIXES[0], NOISES[-1]), 0.0)
-    for mix in MIXES:
-        spectrum, basis = eigh(mixed(mix, common, near), check_finite=False)
-        energies = (basis.T @ centred) ** 2
-        for noise in NOISES:
-            variances = np.maximum(spectrum, 0) + noise
-            scale = float(np.mean(energies / variances))
-            if scale <= 0:
-                continue
-            likelihood = -np.log(scale) * len(rows) - np.log(variances).sum()
-            if likelihood > best:
-                best, found = (
-                    likelihood,
-                    (GeneCovariance(mix, float(noise)), float(np.sqrt(scale))),
-                )
-    return found

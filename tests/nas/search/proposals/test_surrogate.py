@@ -9,11 +9,12 @@ from optuna.trial import TrialState
 
 from nas.evaluation.free_rules import graph_values
 from nas.problem.pareto import Points, hypervolume, nadir
+from nas.search.proposals.batch_planner import exact_of
 from nas.search.proposals.evolution import ArchiveEvolutionSampler
 from nas.search.proposals.gate import SpaceUsedUpError
-from nas.search.proposals.learning.beliefs import as_if_whole, fidelities, losses_of
+from nas.search.proposals.learning.beliefs import Lessons, as_if_whole, fidelities, losses_of
 from nas.search.proposals.learning.gene_codes import GeneCodes
-from nas.search.proposals.surrogate import SurrogateSampler, exact_of
+from nas.search.proposals.surrogate import SurrogateSampler
 from nas.study.names import EPOCHS, HASH
 from nas.study.study import suggest
 from search_spaces.graphs.cost import count_macs
@@ -161,7 +162,8 @@ def test_trainings_that_were_ended_early_teach_what_they_would_have_been() -> No
     whole_losses = hot @ rng.normal(size=20)
     halved = np.where(rng.random(60) < 0.4, 2.0, 0.0)
 
-    found = as_if_whole(hot, whole_losses + 0.5 * halved, halved)
+    lessons = Lessons(np.repeat(np.arange(5), 4), hot, {})
+    found = as_if_whole(lessons, whole_losses + 0.5 * halved, halved)
 
     assert np.abs(found - whole_losses).max() < 0.3
 

@@ -1,20 +1,40 @@
 """Expected improvements are those that drawing many networks finds."""
 
+from dataclasses import dataclass
+
 import moocore
 import numpy as np
 import pytest
 
 from nas.search.proposals.learning.improvement import (
     Array,
-    below,
     by_directions,
     expected_improvement,
 )
+from nas.search.proposals.learning.warps import below
 
 FRONT = np.array([[0.2, 3.0], [0.5, 1.0], [0.9, 0.2], [0.6, 2.0], [2.0, 0.1]])
 CORNER = np.array([1.0, 4.0])
 MEAN = np.array([[0.1, 2.0], [0.6, 0.9], [0.8, 3.9], [1.5, 5.0]])
 DEVIATION = np.array([[0.2, 0.5], [0.1, 0.1], [0.3, 0.0], [0.4, 0.4]])
+
+
+@dataclass(frozen=True)
+class Normal:
+    """What is believed of one loss."""
+
+    mean: Array
+    deviation: Array
+
+    def below(self, levels: Array) -> Array:
+        return below(levels, self.mean, self.deviation)
+
+    def at(self, quantile: np.float64) -> Array:
+        return self.mean + quantile * self.deviation
+
+
+def normals(mean: Array, deviation: Array) -> list[Normal]:
+    return [Normal(m, d) for m, d in zip(mean.T, deviation.T, strict=True)]
 
 
 def drawn(
@@ -31,14 +51,16 @@ def drawn(
 def test_with_two_objectives_it_is_what_draws_find(front: Array) -> None:
     rng = np.random.default_rng(0)
 
-    found = expected_improvement(MEAN, DEVIATION, front, CORNER, rng)
+    found = expected_improvement(normals(MEAN, DEVIATION), front, CORNER, rng)
 
     expected = [drawn(m, d, front, CORNER, rng) for m, d in zip(MEAN, DEVIATION, strict=True)]
     assert found == pytest.approx(expected, abs=0.05)
 
 
 def test_what_is_known_adds_exactly_its_hypervolume() -> None:
-    found = expected_improvement(MEAN, 0 * DEVIATION, FRONT, CORNER, np.random.default_rng(0))
+    found = expected_improvement(
+        normals(MEAN, 0 * DEVIATION), FRONT, CORNER, np.random.default_rng(0)
+    )
 
     before = moocore.hypervolume(FRONT[:4], ref=CORNER)
     after = [moocore.hypervolume(np.vstack([FRONT[:4], m]), ref=CORNER) for m in MEAN]
@@ -49,7 +71,7 @@ def test_with_one_objective_it_is_how_far_below_the_best_it_is_expected() -> Non
     mean, deviation = np.array([[0.3], [0.1]]), np.array([[0.1], [1e-9]])
     front, rng = np.array([[0.4], [0.2]]), np.random.default_rng(0)
 
-    found = expected_improvement(mean, deviation, front, np.array([1.0]), rng)
+    found = expected_improvement(normals(mean, deviation), front, np.array([1.0]), rng)
 
     draws = np.maximum(0.2 - (0.3 + 0.1 * rng.normal(size=200_000)), 0).mean()
     assert found == pytest.approx([draws, 0.1], abs=2e-4)
@@ -60,7 +82,7 @@ def test_directions_order_networks_of_three_objectives_as_exact_volumes_do() -> 
     front, mean = rng.random((6, 3)), rng.random((40, 3)) * 0.8
     corner = np.ones(3)
 
-    found = by_directions(mean, np.zeros_like(mean), front, corner, rng)
+    found = by_directions(normals(mean, np.zeros_like(mean)), front, corner, rng)
 
     before = moocore.hypervolume(front, ref=corner)
     exact = [moocore.hypervolume(np.vstack([front, m]), ref=corner) - before for m in mean]

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from nas.search.proposals.learning.regression import Array, fit
+from nas.search.proposals.learning.covariance import Array
+from nas.search.proposals.learning.regression import fit
+
+COLUMNS = np.tile(np.arange(6), 3)  # a column for each value of each gene
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +30,7 @@ def test_mean_and_deviation_are_the_textbooks(everything: tuple[Array, Array]) -
     hot, values = everything
     known, asked = some(60)[:40], some(60)[40:]
 
-    regression = fit(hot[known], values[known])
+    regression = fit(COLUMNS, hot[known], values[known])
     mean, deviation = regression.at(hot[asked])
 
     kernel, scale = regression.kernel, regression.scale
@@ -35,7 +38,7 @@ def test_mean_and_deviation_are_the_textbooks(everything: tuple[Array, Array]) -
     between = kernel.between(hot[asked], hot[known])
     centre = values[known].mean()
     assert mean == pytest.approx(centre + between @ inverse @ (values[known] - centre), abs=1e-6)
-    left = 1 - np.einsum("ij,jk,ik->i", between, inverse, between)
+    left = kernel.own(hot[asked]) - np.einsum("ij,jk,ik->i", between, inverse, between)
     assert deviation == pytest.approx(scale * np.sqrt(np.maximum(left, 1e-10)), abs=1e-6)
 
 
@@ -47,7 +50,7 @@ def test_what_was_not_seen_is_predicted_and_the_doubt_is_right(
     for seed in range(5):
         known = some(120, seed)
         asked = np.setdiff1d(np.arange(729), known)
-        mean, deviation = fit(hot[known], values[known]).at(hot[asked])
+        mean, deviation = fit(COLUMNS, hot[known], values[known]).at(hot[asked])
         assert np.corrcoef(mean, values[asked])[0, 1] > 0.95
         inside.append(np.mean(np.abs(mean - values[asked]) < 2 * deviation))
 
@@ -59,7 +62,7 @@ def test_believing_changes_no_mean_and_lowers_doubt_as_fitting_anew_would(
 ) -> None:
     hot, values = everything
     known, asked = some(80)[:50], some(80)[50:]
-    regression = fit(hot[known], values[known])
+    regression = fit(COLUMNS, hot[known], values[known])
     posterior = regression.posterior(hot[asked])
     before = posterior.deviation
 
@@ -76,6 +79,6 @@ def test_believing_changes_no_mean_and_lowers_doubt_as_fitting_anew_would(
 def test_genes_that_are_not_there_are_in_common_with_none() -> None:
     hot = np.array([[1, 0, 1.0], [1, 0, 0], [0, 1, 0]])
 
-    regression = fit(np.vstack([hot] * 3), np.tile([1.0, 2.0, 5.0], 3))
+    regression = fit(np.array([0, 0, 1]), np.vstack([hot] * 3), np.tile([1.0, 2.0, 5.0], 3))
 
     assert regression.at(hot)[0] == pytest.approx([1, 2, 5], abs=0.3)

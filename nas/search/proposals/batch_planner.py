@@ -1,0 +1,357 @@
+"""Batch planner: what one batch of the surrogate is planned from, and how it is chosen.
+
+Rows of genes are bred in rounds, first of the front, then of what the last rounds expect most of;
+of the most promising the space makes networks, which are judged again as they are.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Protocol
+
+import moocore
+import numpy as np
+from numpy.typing import NDArray
+from optuna.trial import FrozenTrial, TrialState
+
+from nas.problem.metrics import Metric
+from nas.search.proposals.evolution import best_trials, violation
+from nas.search.proposals.gate import Gate
+from nas.search.proposals.learning.beliefs import Beliefs, Known, as_loss, learn, losses_of
+from nas.search.proposals.learning.first_tries import FirstTries
+from nas.search.proposals.learning.gene_codes import Codes, GeneCodes
+from nas.search.proposals.learning.greedy import greedy
+from nas.search.proposals.learning.improvement import expected_improvement
+from nas.search.proposals.learning.losses import LossPosterior, LossShape
+from nas.search.proposals.left_over import passes
+from nas.study.names import HASH
+from search_spaces.space.architecture import graph_hash
+from search_spaces.space.space import Architecture, SearchSpace, complete, restore
+
+DOUBT = 0.5  # share of the deviations that is believed in: what is likely good is tried first
+BRED = 2000  # rows of genes in all rounds
+ROUNDS = 4
+BREEDERS = 40  # rows that the next round is bred from
+OF_ANY = 0.25  # share of the first round that is bred from any trial, not from the front
+WISHES = 200  # rows that networks are chosen from
+MOST_NUMBERS = 4_000_000  # that rows are written in; fewer are bred of very long genes
+MOST_PAIRS = 1_200_000  # of rows and trials; fewer are bred where many trials are known
+MOST_TRIALS = 1200  # that are learned from; of more those nearest the front
+MADE, MADE_MORE = 3, 5  # networks that are made for each that is proposed, and beside these
+SPARE = 3  # that are planned further, in case others propose the same
+PROBES = 6  # trials by which it is seen whether what graphs tell is what trials were told
+SAME = 1e-6  # share by which the two may differ
+REFITTED = 5, 0.1  # shapes are found anew after so many trials, or so large a share of them
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What the first trials of a study teach for a while.
+
+    Attributes:
+        count: How many they are.
+        shapes: Of the covariances.
+        exact: Which objectives a graph alone tells.
+    """
+
+    count: int
+    shapes: Mapping[str, LossShape]
+    exact: tuple[int, ...]
+
+
+class Asker(Protocol):
+    """Who plans batches, and on which terms."""
+
+    remembered: Remembered | None
+
+    @property
+    def space(self) -> SearchSpace: ...
+    @property
+    def metrics(self) -> tuple[Metric, ...]: ...
+    @property
+    def initial(self) -> int: ...
+    @property
+    def gate(self) -> Gate: ...
+    @property
+    def known(self) -> Known: ...
+    @property
+    def reference(self) -> Mapping[str, float]: ...
+    @property
+    def first_tries(self) -> FirstTries: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Lived:
+    """Trials with genes, as numbers.
+
+    Attributes:
+        told: Those that are finished.
+        running: Those that are under way.
+        rows: Codes of the genes of those that are finished.
+        losses: Of these, NaN where that was not had.
+    """
+
+    codes: GeneCodes
+    told: Sequence[FrozenTrial]
+    running: Sequence[FrozenTrial]
+    rows: Codes
+    losses: Array
+
+    @classmethod
+    def of(cls, trials: Sequence[FrozenTrial], metrics: Sequence[Metric]) -> "Lived":
+        bred = [t for t in trials if t.params]
+        told = [t for t in bred if t.state == TrialState.COMPLETE]
+        running = [t for t in bred if t.state != TrialState.COMPLETE]
+        codes = GeneCodes.of(bred)
+        return cls(
+            codes, told, running, codes.encode([t.params for t in told]), losses_of(told, metrics)
+        )
+
+    def learn(
+        self, metrics: Sequence[Metric], shapes: Mapping[str, LossShape] | None = None
+    ) -> Beliefs:
+        """Returns what those that are finished teach.
+
+        Raises:
+            ValueError: If they teach too little.
+            LinAlgError: If a regression cannot be fitted.
+        """
+        chosen = nearest_the_front(self.losses, MOST_TRIALS)
+        told = [self.told[at] for at in chosen]
+        rows = self.codes.one_hot(self.rows[chosen])
+        return learn(told, self.codes.columns, rows, self.losses[chosen], metrics, shapes)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPlanner:
+    """What one batch is planned from.
+
+    Attributes:
+        rows: Genes of all trials, as codes.
+        parents: Genes of those that are bred from.
+        front: Losses of all that is feasible.
+        corner: Losses beyond which nothing is gained.
+        exact: Which objectives a graph alone tells.
+        seen: Hashes of the graphs of all trials.
+    """
+
+    sampler: Asker
+    codes: GeneCodes
+    rows: Codes
+    parents: Codes
+    beliefs: Beliefs
+    front: Array
+    corner: Array
+    exact: tuple[int, ...]
+    seen: frozenset[str]
+
+    @classmethod
+    def of(cls, sampler: Asker, trials: Sequence[FrozenTrial]) -> "BatchPlanner":
+        """Learns from trials.
+
+        Raises:
+            ValueError: If they teach too little.
+            LinAlgError: If a regression cannot be fitted.
+        """
+        remembered = remembered_of(sampler, trials)
+        lived = Lived.of(trials, sampler.metrics)
+        beliefs = lived.learn(sampler.metrics, remembered.shapes)
+        codes, losses = lived.codes, lived.losses
+        pending = codes.encode([t.params for t in lived.running])
+        means = np.zeros((0, losses.shape[1]))
+        if len(pending):
+            means, _ = beliefs.at(codes.one_hot(pending))
+            beliefs = beliefs.believing(codes.one_hot(pending))
+        kept = np.array([violation(t) <= 0 for t in lived.told]) & np.isfinite(losses).all(axis=1)
+        parents = codes.encode([t.params for t in best_trials(lived.told, sampler.metrics)])
+        return cls(
+            sampler,
+            codes,
+            np.vstack([lived.rows, pending]),
+            parents,
+            beliefs,
+            np.vstack([losses[kept], means]),
+            corner_of(losses, lived.told, sampler),
+            remembered.exact,
+            frozenset(str(t.user_attrs.get(HASH)) for t in trials),
+        )
+
+    def batch(self, size: int, rng: np.random.Generator) -> tuple[Architecture, ...]:
+        """Returns what is to be tried next, best first; nothing where nothing new is promising."""
+        wishes = self.wishes(rng)
+        if not len(wishes):
+            return ()
+        made = self.made(wishes[self.best(wishes, None, MADE * size + MADE_MORE, rng)], rng)
+        if not made:
+            return ()
+        rows = self.codes.encode([dict(a.genes) for a in made])
+        order = self.best(rows, self.told(made), size + SPARE, rng)
+        return tuple(made[at] for at in order)
+
+    def wishes(self, rng: np.random.Generator) -> Codes:
+        """Returns genes from which something is expected, each once and none of a trial's."""
+        pool = np.zeros((0, self.rows.shape[1]), dtype=np.int64)
+        gains = np.zeros(0)
+        before = {row.tobytes() for row in self.rows}
+        for number in range(ROUNDS):
+            bred = self.children(pool[:BREEDERS], rng) if number else self.first_children(rng)
+            fresh = unseen(bred, before)
+            if fresh:
+                pool = np.vstack([pool, fresh])
+                gains = np.append(gains, self.gains(np.array(fresh), rng))
+                order = np.argsort(-gains, kind="stable")[:WISHES]
+                pool, gains = pool[order], gains[order]
+        return pool[gains > 0]
+
+    @property
+    def bred(self) -> int:
+        """How many rows a round breeds."""
+        columns, trials = max(1, int(self.codes.offsets[-1])), max(1, len(self.rows))
+        return max(100, min(BRED, MOST_NUMBERS // columns, MOST_PAIRS // trials)) // ROUNDS
+
+    def children(self, parents: Codes, rng: np.random.Generator) -> Codes:
+        return self.codes.bred(parents if len(parents) else self.parents, self.bred, rng)
+
+    def first_children(self, rng: np.random.Generator) -> Codes:
+        """Returns children of the front, and some of any trial, to find what lies elsewhere."""
+        elsewhere = round(OF_ANY * self.bred)
+        return np.vstack(
+            [
+                self.codes.bred(self.parents, self.bred - elsewhere, rng),
+                self.codes.bred(self.rows, elsewhere, rng),
+            ]
+        )
+
+    def made(self, wishes: Codes, rng: np.random.Generator) -> list[Architecture]:
+        """Returns networks as near to the wishes as the space allows, if new and let through."""
+        draws, found = Random(int(rng.integers(2**62))), dict[str, Architecture]()
+        for wish in wishes:
+            genes = self.codes.decode(wish)
+            drawn = self.sampler.gate.draw(lambda: complete(self.sampler.space, genes, draws))  # noqa: B023
+            if drawn is not None and passes(drawn, self.is_new):
+                found.setdefault(graph_hash(drawn.architecture.graph), drawn.architecture)
+        return list(found.values())
+
+    def is_new(self, architecture: Architecture) -> bool:
+        return graph_hash(architecture.graph) not in self.seen
+
+    def told(self, made: Sequence[Architecture]) -> Array:
+        """Returns the losses that graphs tell, NaN for the others."""
+        losses = np.full((len(made), len(self.corner)), np.nan)
+        if self.exact:
+            for at, architecture in enumerate(made):
+                values = self.sampler.known(architecture.graph)
+                for column in self.exact:
+                    losses[at, column] = np.log(values[self.sampler.metrics[column].name])
+        return losses
+
+    def gains(self, rows: Codes, rng: np.random.Generator) -> Array:
+        """Returns the hypervolume that each row is expected to add."""
+        hot = self.codes.one_hot(rows)
+        gains = expected_improvement(self.believed(hot, None), self.front, self.corner, rng)
+        return gains * self.beliefs.chances(hot)
+
+    def best(
+        self, rows: Codes, told: Array | None, count: int, rng: np.random.Generator
+    ) -> NDArray[np.intp]:
+        """Returns which rows to take together, best first."""
+        hot = self.codes.one_hot(rows)
+        chances = self.beliefs.chances(hot)
+        return greedy(self.believed(hot, told), chances, self.front, self.corner, count, rng)
+
+    def believed(self, hot: Array, told: Array | None) -> list[LossPosterior]:
+        """Returns what is believed of each loss, and known of it."""
+        posteriors = [each.posterior(hot, DOUBT) for each in self.beliefs.objectives]
+        if told is not None:
+            for posterior, losses in zip(posteriors, told.T, strict=True):
+                posterior.know(losses)
+        return posteriors
+
+
+def unseen(rows: Codes, before: set[bytes]) -> list[Codes]:
+    """Returns rows that were not before, each once, and notes them there."""
+    found = []
+    for row in rows:
+        key = row.tobytes()
+        if key not in before:
+            before.add(key)
+            found.append(row)
+    return found
+
+
+def remembered_of(sampler: Asker, trials: Sequence[FrozenTrial]) -> Remembered:
+    """Returns what the first of the trials teach for a while; the sampler keeps it.
+
+    Shapes cost most to learn and change least. Which trials they are learned from depends on their
+    number alone, so that a resumed search learns the same.
+    """
+    count = refitted_at(len(trials))
+    if sampler.remembered is None or sampler.remembered.count != count:
+        lived = Lived.of(trials[:count], sampler.metrics)
+        shapes: Mapping[str, LossShape] = {}
+        if len(lived.told) >= min(sampler.initial, count):
+            try:
+                shapes = lived.learn(sampler.metrics).shapes
+            except ValueError:  # too little yet; the trials since then may teach it
+                shapes = {}
+        sampler.remembered = Remembered(count, shapes, exact_of(sampler, lived.told))
+    return sampler.remembered
+
+
+def refitted_at(trials: int) -> int:
+    """Returns after how many of so many trials shapes were found last.
+
+    >>> refitted_at(23), refitted_at(1000)
+    (20, 972)
+    """
+    fewest, share = REFITTED
+    count = 0
+    while (further := count + max(fewest, int(share * count))) <= trials:
+        count = further
+    return count
+
+
+def nearest_the_front(losses: Array, most: int) -> NDArray[np.int64]:
+    """Returns the places of at most so many rows, those of the best fronts, in their order."""
+    if len(losses) <= most:
+        return np.arange(len(losses))
+    finite = np.where(np.isfinite(losses), losses, np.nanmax(losses, axis=0))
+    ranks = np.asarray(moocore.pareto_rank(finite))
+    return np.sort(np.argsort(ranks, kind="stable")[:most]).astype(np.int64)
+
+
+def corner_of(losses: Array, told: Sequence[FrozenTrial], sampler: Asker) -> Array:
+    """Returns the losses beyond which nothing is gained.
+
+    Where the run names none: of what is maximised the median of the first trials, which are a
+    sample of the space, without those that earlier runs chose; of costs the largest there was.
+    """
+    tried = sampler.first_tries.hashes
+    drawn = [at for at, t in enumerate(told) if t.user_attrs.get(HASH) not in tried]
+    corner = []
+    for column, metric in zip(losses.T, sampler.metrics, strict=True):
+        value = sampler.reference.get(metric.name)
+        if value is not None and np.isfinite(given := as_loss(value, metric)):
+            corner.append(given)
+        elif metric.direction == "minimize":
+            corner.append(float(np.nanmax(column)))
+        else:
+            first = column[drawn[: sampler.initial]]
+            corner.append(float(np.nanmedian(first if np.isfinite(first).any() else column)))
+    return np.array(corner)
+
+
+def exact_of(sampler: Asker, told: Sequence[FrozenTrial]) -> tuple[int, ...]:
+    """Returns which costs graphs tell, if what trials were told agrees with them."""
+    agreed = {at for at, m in enumerate(sampler.metrics) if m.direction == "minimize"}
+    for trial in told[:PROBES] if agreed else ():
+        values = sampler.known(restore(sampler.space, trial.params).graph)
+        agreed = {at for at in agreed if agrees(sampler.metrics[at], values, trial.values[at])}
+    return tuple(sorted(agreed))
+
+
+def agrees(metric: Metric, values: Mapping[str, float], told: float) -> bool:
+    value = values.get(metric.name, 0)
+    return value > 0 and abs(told - value) <= SAME * value
