@@ -14,10 +14,10 @@ from latency_models.onnx.drafts.finish import finished
 from latency_models.onnx.drafts.views import MapView, whole
 from latency_models.onnx.float32 import in_float32
 from latency_models.onnx.reading.codes import FLOAT_REMEDY
-from latency_models.onnx.reading.interface import Interface, fixed, interface_of
+from latency_models.onnx.reading.interface import Interface, batch_of, fixed, interface_of
 from latency_models.onnx.reading.opened import opened
 from latency_models.onnx.reading.reader import Reader
-from latency_models.onnx.reading.simplified import simplified
+from latency_models.onnx.reading.simplified import of_one_picture, simplified
 from latency_models.onnx.reading.table import (
     KINDS_OF_NETWORKS,
     READERS,
@@ -79,6 +79,8 @@ def read_model(proto: onnx.ModelProto, input_shape: Sequence[int] | None) -> Imp
     refuse_known_gaps(proto)
     types = in_float32(proto)
     interface = interface_of(proto, input_shape)
+    if (batch := batch_of(proto, interface)) > 1:
+        proto = of_one_picture(fixed(proto, interface, batch), batch)
     whole_file = fixed(proto, interface)
     file = simplified(whole_file)
     refuse_unknown(file)
@@ -171,7 +173,7 @@ def refuse(nodes: Iterable[NodeProto]) -> None:
         more = f" and {len(nodes) - 1} more" if len(nodes) > 1 else ""
         lines.append(
             f"{kind} {shown_name(nodes[0])!r}{more}: there is no such operator here; "
-            f"{remedy(nodes[0].op_type)}"
+            f"{remedy(nodes[0])}"
         )
     raise_lines(lines)
 

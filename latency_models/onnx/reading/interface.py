@@ -157,6 +157,13 @@ def dims_of(info: onnx.ValueInfoProto, input_shape: Sequence[int] | None) -> tup
     return (1, *asked)
 
 
+def batch_of(proto: onnx.ModelProto, interface: Interface) -> int:
+    """Returns how many pictures a file takes at once; 1 where it leaves that open."""
+    (info,) = (each for each in proto.graph.input if each.name == interface.input)
+    dims = info.type.tensor_type.shape.dim
+    return max(1, dims[0].dim_value) if dims else 1
+
+
 def is_turned(graph: onnx.GraphProto, name: str) -> bool:
     """Whether the channels of the input come last: it is turned before anything else reads it."""
     for node in graph.node:
@@ -171,8 +178,8 @@ def is_turned(graph: onnx.GraphProto, name: str) -> bool:
     return False
 
 
-def fixed(proto: onnx.ModelProto, interface: Interface) -> onnx.ModelProto:
-    """Returns the file for one picture, without the sizes that it states for others."""
+def fixed(proto: onnx.ModelProto, interface: Interface, batch: int = 1) -> onnx.ModelProto:
+    """Returns the file for so many pictures, without the sizes that it states for others."""
     made = onnx.ModelProto()
     made.CopyFrom(proto)
     graph = made.graph
@@ -181,7 +188,7 @@ def fixed(proto: onnx.ModelProto, interface: Interface) -> onnx.ModelProto:
     graph.input.extend(kept)
     shape = graph.input[0].type.tensor_type.shape
     del shape.dim[:]
-    for size in interface.dims:
+    for size in (batch, *interface.dims[1:]):
         shape.dim.add().dim_value = size
     for info in graph.output:
         info.type.tensor_type.ClearField("shape")

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import onnx
-from onnx import shape_inference
+from onnx import numpy_helper, shape_inference
 
 from search_spaces.graphs.errors import UserError, one_line
 
@@ -82,3 +82,30 @@ def check_sizes(proto: onnx.ModelProto) -> None:
             raise UserError(
                 f"its value {info.name!r} would hold {numbers} numbers; {MOST_NUMBERS} are read"
             )
+
+
+def of_one_picture(proto: onnx.ModelProto, batch: int) -> onnx.ModelProto:
+    """Returns a file for ``batch`` pictures as one for a picture, its constants computed.
+
+    Exporters write the batch that they were given into the shapes of reshapes. What such a file
+    makes of pictures begins with the batch, so that a shape that does too is that of all of them.
+    """
+    file = simplified(proto)
+    graph = file.graph
+    known = {each.name: each for each in graph.initializer}
+    pictures = {graph.input[0].name}  # values that begin with the batch
+    for node in graph.node:
+        if node.op_type == "Shape" or pictures.isdisjoint(node.input):
+            continue
+        pictures.update(node.output)
+        if node.op_type != "Reshape" or node.input[1] not in known:
+            continue
+        shape = numpy_helper.to_array(known[node.input[1]]).copy()
+        if shape.size and shape[0] == batch:
+            shape[0] = 1
+            name = f"{node.input[1]} of one picture"
+            if name not in known:
+                known[name] = numpy_helper.from_array(shape, name)
+                graph.initializer.append(known[name])
+            node.input[1] = name
+    return file

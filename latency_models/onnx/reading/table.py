@@ -106,12 +106,18 @@ KINDS_OF_NETWORKS: Mapping[str, str] = {
     ),
 }
 STANDARD = ("", "ai.onnx")  # domains
+OF_RUNTIME = ("com.microsoft", "com.microsoft.nchwc", "com.ms.internal.nhwc")
 CONTROL = ("If", "Loop", "Scan")  # gone where their condition is a constant
+AS_QDQ = "quantize with QuantFormat.QDQ, or import the float32 file and run `nas quantize`"
+OPTIMIZED = "import the file as it was before ONNX Runtime optimized it"
 # What to do instead, where there is more to say than to train with another operator.
 REMEDIES: Mapping[str, str] = {
     **dict.fromkeys(
-        ("QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger", "DynamicQuantizeLinear"),
-        "quantize with QuantFormat.QDQ, or import the float32 file and run `nas quantize`",
+        (
+            *("ConvInteger", "MatMulInteger", "DynamicQuantizeLinear", "QGemm", "QAttention"),
+            *("DynamicQuantizeMatMul", "MatMulIntegerToFloat"),
+        ),
+        AS_QDQ,
     ),
     **dict.fromkeys(
         ("ArgMax", "ArgMin", "TopK"),
@@ -137,8 +143,13 @@ def is_known_gap(node: NodeProto) -> bool:
     """Whether it is sure that a node cannot be read, whatever becomes of it."""
     if node.domain not in STANDARD:
         return True
-    return node.op_type in REMEDIES and node.op_type not in (*READERS, *CONTROL)
+    is_left = node.op_type in REMEDIES or node.op_type.startswith("QLinear")
+    return is_left and node.op_type not in (*READERS, *CONTROL)
 
 
-def remedy(kind: str) -> str:
-    return REMEDIES.get(kind, OTHERWISE)
+def remedy(node: NodeProto) -> str:
+    """Returns what to do instead of a node that cannot be read."""
+    if node.op_type.startswith("QLinear"):  # of ONNX, and many more of ONNX Runtime
+        return AS_QDQ
+    otherwise = OPTIMIZED if node.domain in OF_RUNTIME else OTHERWISE
+    return REMEDIES.get(node.op_type, otherwise)

@@ -88,6 +88,14 @@ WRONG: dict[str, tuple[Callable[[ModelProto], None], str]] = {
         with_node("Swish", domain="ai.acme"),
         "ai.acme.Swish 'odd': there is no",
     ),
+    "codes of ONNX Runtime": (
+        with_node("QLinearAdd", domain="com.microsoft"),
+        "com.microsoft.QLinearAdd 'odd'.*quantize with QuantFormat.QDQ",
+    ),
+    "an optimized file": (
+        with_node("FusedConv", domain="com.microsoft"),
+        "com.microsoft.FusedConv 'odd'.*the file as it was before ONNX Runtime optimized it",
+    ),
     "a class number": (with_node("ArgMax"), "ArgMax 'odd'.*cut the file in front of it"),
     "a constant beyond memory": (huge_constant, "would hold 1099511627776 numbers"),
 }

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.latency_models.parts.onnx_text import operators_of
+from tests.latency_models.parts.onnx_text import imported, onnx_file, operators_of, word
 
 ints = np.array
 LAST = "t = Transpose<perm = [0, 2, 3, 1]>"
@@ -86,6 +86,24 @@ def test_a_convolution_of_a_row_is_one_of_a_picture_of_one_row() -> None:
     found = operators_of(body, shape=(4, 1, 30), s=ints([1, 4, 30]), w=(5, 4, 3))
 
     assert found == ["Conv2d relu", "GlobalAvgPool"]
+
+
+def test_a_file_for_several_pictures_is_read_for_one() -> None:
+    body = (
+        "a = Reshape(x, s) b = Transpose<perm = [0, 2, 1, 3]>(a) c = Reshape(b, t) "
+        "v = Reshape(w, u) d = Conv(c, v) p = GlobalAveragePool(d) "
+        "f = Concat<axis = 0>(four, rest) y = Reshape(p, f)"
+    )
+    given: dict[str, Any] = {
+        **{"s": ints([4, 2, 2, 64]), "t": ints([4, 4, 8, 8]), "four": ints([4])},
+        **{"rest": ints([-1]), "w": (16,), "u": ints([4, 4, 1, 1])},  # the last is of weights
+    }
+    proto = onnx_file(body, (4, 8, 8), **given)
+    proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 4
+
+    found = [word(node) for node in imported(proto).model.graph.nodes]
+
+    assert found == ["ChannelShuffle", "Conv2d", "GlobalAvgPool"]
 
 
 @pytest.mark.parametrize(("body", "given"), ODD.values(), ids=ODD)
