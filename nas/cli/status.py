@@ -93,25 +93,39 @@ def in_json(status: "Status", outlook: dict[str, Any] | None = None) -> str:
 
 def outlook_json(results: "RunResults") -> dict[str, Any]:
     """Returns what the next trials are expected to bring, or the reason why it is not known."""
-    from nas.search.proposals.insight.outlook import outlook
+    from nas.search.proposals.insight.outlook import outlook, outlook_check
     from search_spaces.graphs.errors import UserError
 
     try:
-        return asdict(outlook(results))
+        found = asdict(outlook(results))
     except UserError as error:
         return {"reason": str(error)}
+    check = outlook_check(results)
+    return found | {"check": check and asdict(check)}
 
 
 def outlook_line(results: "RunResults") -> str:
     found = outlook_json(results)
     if "reason" in found:
         return f"next trials: no estimate of what they bring ({found['reason']})"
-    gain, low, high = (f"{100 * found[name]:.2g}" for name in ("gain", "low", "high"))
-    return (
-        f"next {found['next']} trials: expected to add {gain} % to the hypervolume ({low} to "
-        f"{high} %), and with a chance of {100 * found['chance']:.0f} % anything, by a surrogate "
-        f"that learned from {found['trials']} trials"
+    check, chance = found["check"], 100 * found["chance"]
+    said = (
+        f"next {found['next']} trials: expected to add {share(found['gain'])} to the hypervolume "
+        f"({share(found['low'])} to {share(found['high'])}; with a chance of {chance:.0f} % "
+        f"anything), as a surrogate believes that learned from {found['trials']} trials"
     )
+    if check is None:
+        return said
+    told, came = share(check["told"]), share(check["found"])
+    return f"{said}; of the last {check['trials']} it would have told {told}, and {came} came"
+
+
+def share(value: float) -> str:
+    """
+    >>> share(0.03456), share(0.00001), share(0.5)
+    ('3.5 %', '0.001 %', '50 %')
+    """
+    return f"{100 * value:.2g} %"
 
 
 def in_one_line(status: "Status") -> str:

@@ -9,7 +9,7 @@ from nas.problem.formatting import percent, scaled, shown
 from nas.report.drawing.charts import FRONT, INFEASIBLE, OBJECTIVES, axis, styled
 from nas.report.drawing.html import Html, card, details, join, section, table, tag
 from nas.search.proposals.insight.effects import Effects, GeneEffect, effects
-from nas.search.proposals.insight.hindsight import FEWEST, Hindsight, hindsight
+from nas.search.proposals.insight.hindsight import FEWEST, Hindsight, hindsight, is_learned
 from nas.search.proposals.insight.learned_run import LEAST, LearnedRun, NothingLearnedError
 from nas.search.proposals.insight.suggestions import Suggestion, in_words, suggested
 from nas.study.results import RunResults
@@ -46,6 +46,8 @@ def what_was_learned(results: RunResults, add: AddChart) -> Html:
 
 def foretold(results: RunResults, add: AddChart) -> Html:
     """Returns how good the surrogate would have been at trials from the ones before them."""
+    if not any(is_learned(metric, results.config) for metric in results.metrics):
+        return tag("p", "Graphs tell all objectives of this run, so none needs to be foretold.")
     rows = hindsight(results)
     if not rows:
         first = max(results.config.search.initial, LEAST)
@@ -145,6 +147,8 @@ def hover(row: Hindsight, at: int) -> str:
 def what_matters(found: Sequence[Effects], add: AddChart) -> Html:
     """Returns which genes, and which pairs of genes, the surrogate believes to matter."""
     known = [each for each in found if each.genes]
+    if not found:
+        return tag("p", "Graphs tell all objectives of this run.")
     if not known:
         return tag("p", "It believes that no gene by itself makes a difference.")
     note = (

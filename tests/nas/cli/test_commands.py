@@ -55,7 +55,9 @@ def test_help_comes_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("words", [["front"], ["status"], ["compare", "{copy}"], ["runs"]])
+@pytest.mark.parametrize(
+    "words", [["front"], ["status", "--no-outlook"], ["compare", "{copy}"], ["runs"]]
+)
 def test_what_only_reads_runs_needs_no_torch(
     words: list[str], tmp_path: Path, searched: Path
 ) -> None:
@@ -83,7 +85,7 @@ except SystemExit:
 
     *shown, imported = done.stdout.splitlines()
     assert any("Show the Pareto front of a run." in line for line in shown)
-    assert {name.split(".")[2] for name in imported.split()} == {"inspect", "style", "terminal"}
+    assert {name.split(".")[2] for name in imported.split()} == {"inspect", "terminal"}
 
 
 def test_every_command_is_in_the_help_and_a_wrong_one_is_named(tmp_path: Path) -> None:

@@ -252,8 +252,8 @@ def test_any_two_or_more_objectives_have_a_report(
 ) -> None:
     file = run_file(trials=20, objectives=objectives)
     page = written(make_run(tmp_path, trials=20, file=file))
-    # A chart for each pair with the first objective, the history, the importances.
-    assert page.count('class="chart"') == len(objectives) - 1 + 2
+    # A chart for each pair with the first objective, the history, the importances, the effects.
+    assert page.count('class="chart"') == len(objectives) - 1 + 3
 
 
 def test_a_search_that_still_runs_says_how_far_it_is(tmp_path: Path) -> None:

@@ -9,20 +9,21 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.search.proposals.insight.learned_run import LearnedRun, value_of_loss
+from nas.search.proposals.batch_planner import BatchPlanner
+from nas.search.proposals.insight.learned_run import value_of_loss
 from search_spaces.space.space import Architecture
 
 Array = NDArray[np.float64]
 
 
 def drawn_values(
-    learned: LearnedRun, networks: Sequence[Architecture], count: int, rng: np.random.Generator
+    planner: BatchPlanner, networks: Sequence[Architecture], count: int, rng: np.random.Generator
 ) -> tuple[Array, NDArray[np.bool_]]:
     """Returns values of networks, (draws, networks, objectives), and which keep every constraint.
 
     What graphs tell is the same in each draw.
     """
-    planner, metrics = learned.planner, learned.results.metrics
+    metrics = planner.sampler.metrics
     rows = planner.codes.one_hot(planner.codes.encode([dict(a.genes) for a in networks]))
     told = planner.told(networks)
     found = np.empty((count, len(networks), len(metrics)))

@@ -12,6 +12,7 @@ Differs from the paper: the surrogate is a Gaussian process; variances are estim
 of the space, less what as many random groups would differ by; genes may be conditional.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from random import Random
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 
 from nas.problem.metrics import Metric
 from nas.search.proposals.insight.learned_run import LearnedRun, value_of_loss
-from nas.search.proposals.learning.gene_codes import ABSENT, Codes
+from nas.search.proposals.learning.gene_codes import ABSENT, Codes, GeneCodes
 from search_spaces.building.choice import Value
 from search_spaces.space.space import sample
 
@@ -88,7 +89,7 @@ def effects(learned: LearnedRun, seed: int = 0) -> tuple[Effects, ...]:
     codes = planner.codes.encode([dict(network.genes) for network in drawn])
     hot = planner.codes.one_hot(codes)
     return tuple(
-        of_objective(metric, codes, belief.mean_at(hot), learned)
+        effects_of(metric, planner.codes, codes, belief.mean_at(hot))
         for at, (metric, belief) in enumerate(
             zip(learned.results.metrics, planner.beliefs.objectives, strict=True)
         )
@@ -96,34 +97,38 @@ def effects(learned: LearnedRun, seed: int = 0) -> tuple[Effects, ...]:
     )
 
 
-def of_objective(metric: Metric, codes: Codes, means: Array, learned: LearnedRun) -> Effects:
-    names = list(learned.planner.codes.values)
+def effects_of(metric: Metric, genes: GeneCodes, codes: Codes, means: Array) -> Effects:
+    """Returns what explains the losses that are believed of architectures, given as codes."""
+    names = list(genes.values)
     total = float(means.var())
     if total <= 0:
         return Effects(metric, (), (), len(means))
-    shares = [between(codes[:, at], means) / total for at in range(len(names))]
+    shares = [float(between(codes[:, at], means) / total) for at in range(len(names))]
     order = sorted(range(len(names)), key=lambda at: -shares[at])
-    genes = tuple(
-        GeneEffect(names[at], shares[at], values_of(metric, codes[:, at], means, learned, at))
+    single = tuple(
+        GeneEffect(
+            names[at],
+            shares[at],
+            values_of(metric, genes.values[names[at]], codes[:, at], means),
+        )
         for at in order
         if shares[at] >= LEAST_SHARE
     )
     left = means - means.mean()  # what single genes explain would only blur the pairs
-    for at in order[: len(genes)]:
+    for at in order[: len(single)]:
         left = without_main(codes[:, at], left)
     pairs = [
         PairEffect((names[one], names[other]), share)
         for one, other in combinations(sorted(order[:MOST_GENES]), 2)
-        if (share := together(codes[:, one], codes[:, other], left) / total) >= LEAST_SHARE
+        if (share := float(together(codes[:, one], codes[:, other], left) / total)) >= LEAST_SHARE
     ]
     pairs.sort(key=lambda pair: -pair.share)
-    return Effects(metric, genes, tuple(pairs), len(means))
+    return Effects(metric, single, tuple(pairs), len(means))
 
 
 def values_of(
-    metric: Metric, column: Codes, means: Array, learned: LearnedRun, at: int
+    metric: Metric, values: Sequence[Value], column: Codes, means: Array
 ) -> tuple[ValueMean, ...]:
-    values = list(learned.planner.codes.values.values())[at]
     found = [
         (float(means[column == code].mean()), value)
         for code, value in enumerate(values)

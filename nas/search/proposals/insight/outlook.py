@@ -3,17 +3,23 @@
 The networks that a surrogate would try next are drawn as it believes they turn out, again and
 again, and what each draw adds to the hypervolume of the run is averaged. It is told for networks
 that are chosen together now: those of a search learn from each other and may do better; a sampler
-that does not learn does worse.
+that does not learn does worse. What was chosen as the best of many is seldom as good as believed,
+so beside it stands what was told, and what came, of the trials before.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nas.problem.pareto import hypervolume
+from nas.problem.pareto import Points, hypervolume
+from nas.search.proposals.batch_planner import BatchPlanner
 from nas.search.proposals.insight.draws import drawn_values
-from nas.search.proposals.insight.learned_run import LearnedRun, NothingLearnedError
+from nas.search.proposals.insight.learned_run import LEAST, LearnedRun, NothingLearnedError
+from nas.study.gains import ended_architectures
+from nas.study.names import HASH
 from nas.study.results import RunResults
+from search_spaces.space.space import Architecture
 
 NEXT = 20  # trials that are looked ahead
 DRAWS = 200
@@ -40,6 +46,15 @@ class Outlook:
     trials: int
 
 
+@dataclass(frozen=True, slots=True)
+class OutlookCheck:
+    """What was expected of the last trials before they ran, and what they brought."""
+
+    trials: int
+    told: float
+    found: float
+
+
 def outlook(results: RunResults, count: int = NEXT) -> Outlook:
     """Returns what the next ``count`` trials of a run are expected to bring.
 
@@ -49,20 +64,12 @@ def outlook(results: RunResults, count: int = NEXT) -> Outlook:
     """
     if not results.front:
         raise NothingLearnedError("nothing feasible was found yet")
-    present = hypervolume(results.points(results.front), results.reference, results.metrics)
-    if present <= 0:
+    if hypervolume_of(results, results) <= 0:
         raise NothingLearnedError("the front has no hypervolume yet, so no gain is a share of it")
     learned = LearnedRun.of(results)
     networks = learned.untried(count)
-    rng = np.random.default_rng(0)
-    drawn, kept = drawn_values(learned, networks, DRAWS, rng)
-    front, corner = results.points(results.front), results.reference
-    gains = np.array(
-        [
-            hypervolume(np.vstack([front, one[which]]), corner, results.metrics) / present - 1
-            for one, which in zip(drawn, kept, strict=True)
-        ]
-    )
+    front = results.points(results.front)
+    gains = gains_of(learned.planner, networks, front, results.reference)
     low, high = np.quantile(gains, (0.1, 0.9))
     return Outlook(
         len(networks),
@@ -72,3 +79,44 @@ def outlook(results: RunResults, count: int = NEXT) -> Outlook:
         float((gains > ROUNDING).mean()),
         learned.trials,
     )
+
+
+def outlook_check(results: RunResults, count: int = NEXT) -> OutlookCheck | None:
+    """Returns how good the outlook was before the last trials; None where there was none."""
+    ended = ended_architectures(results.asked)
+    if len(ended) < count + LEAST:
+        return None
+    known = {trial.user_attrs[HASH] for trial in ended[:-count]}
+    before = replace(
+        results,
+        trials=tuple(trial for trial in results.trials if trial.hash in known),
+        asked=tuple(ended[:-count]),
+    )
+    try:
+        told = outlook(before, count).gain
+    except NothingLearnedError:
+        return None
+    found = hypervolume_of(results, before) / hypervolume_of(before, before) - 1
+    return OutlookCheck(count, told, found)
+
+
+def hypervolume_of(results: RunResults, before: RunResults) -> float:
+    """Returns the hypervolume of a front, up to the reference that was right ``before``."""
+    return hypervolume(results.points(results.front), before.reference, results.metrics)
+
+
+def gains_of(
+    planner: BatchPlanner,
+    networks: Sequence[Architecture],
+    front: Points,
+    corner: Sequence[float],
+) -> Points:
+    """Returns the share by which the hypervolume grows with these networks, draw by draw."""
+    metrics = planner.sampler.metrics
+    drawn, kept = drawn_values(planner, networks, DRAWS, np.random.default_rng(0))
+    present = hypervolume(front, corner, metrics)
+    grown = [
+        hypervolume(np.vstack([front, one[which]]), corner, metrics)
+        for one, which in zip(drawn, kept, strict=True)
+    ]
+    return np.array(grown) / present - 1

@@ -109,7 +109,7 @@ def suggested(learned: LearnedRun, count: int) -> tuple[Suggestion, ...]:
     networks = learned.untried(count)
     means, spread = learned.believed(networks)
     rng = np.random.default_rng(0)
-    drawn, kept = drawn_values(learned, networks, DRAWS, rng)
+    drawn, kept = drawn_values(learned.planner, networks, DRAWS, rng)
     joins = (kept & are_better(drawn, results)).mean(axis=0)
     tried = [t for t in results.front or results.trials if t.genes]
     return tuple(
