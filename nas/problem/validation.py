@@ -1,7 +1,7 @@
 """Strict models: what is read from outside is checked as a whole, and every mistake explained."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from difflib import get_close_matches
 from typing import Annotated, Any, TypeVar, get_args
@@ -23,6 +23,7 @@ from nas.problem.addresses import NOT_REPEATED, is_suspect, told, without_passwo
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.schema import shown
 
+KINDS = re.compile(r"int|float|str|literal\[.*\]")  # of one value, as pydantic calls them
 MOST_LINES, MOST_LETTERS = 20, 1000  # of mistakes in one file, and of each
 T = TypeVar("T")
 R = TypeVar("R")
@@ -132,7 +133,7 @@ def to_record(record: Callable[..., R], model: BaseModel) -> R:
 
 def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
     """Returns one line for each mistake in a ``model``: where, the rule, the value, the remedy."""
-    lines, mistakes = [], error.errors()
+    lines, mistakes = [], united(error.errors())
     for item in mistakes[:MOST_LINES]:
         where = ".".join(str(part) for part in item["loc"] if part != "[key]")
         place = f"{where}: " if where else ""
@@ -144,10 +145,30 @@ def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
             lines.append(place + cleared(str(item["ctx"]["error"]), item["input"]))
         else:
             rule = re.sub(r" or instance of \w+", "", item["msg"])
+            rule = re.sub(r"(?i)\btuple\b", "list", rule)
             lines.append(f"{place}{rule[0].lower()}{rule[1:]}, got {told(item['input'])}")
     if (more := len(mistakes) - MOST_LINES) > 0:
         lines.append(f"... and {more} more")
     return [cut(without_passwords(line)) for line in lines]
+
+
+def united(mistakes: Iterable[Any]) -> list[Any]:
+    """Returns mistakes, those of a value that may be of several kinds as one of all of them.
+
+    Pydantic has one for each kind, whose place ends with its name.
+    """
+    found: dict[tuple[int | str, ...], Any] = {}
+    for item in mistakes:
+        *place, kind = item["loc"] or ("",)
+        if not KINDS.fullmatch(str(kind)):
+            found[(*item["loc"], len(found))] = item
+        elif (key := tuple(place)) in found:
+            rule = item["msg"].split(", unable to")[0].removeprefix("Input should be ")
+            found[key] |= {"msg": f"{found[key]['msg']} or {rule}"}
+        else:
+            rule = item["msg"].split(", unable to")[0]
+            found[key] = {**item, "loc": key, "msg": rule}
+    return list(found.values())
 
 
 def cut(line: str) -> str:

@@ -14,6 +14,7 @@ from pydantic import (
 
 from nas.compression.running.step_files import StepItem, chosen, merged, one_key, to_step
 from nas.compression.steps.archive import ArchiveFile
+from nas.compression.steps.export import ExportFiles
 from nas.compression.steps.registry import STEPS
 from nas.compression.stop import Drop, StopRules
 from nas.compression.workbench import CompressionStep
@@ -90,7 +91,13 @@ def some(steps: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def distinct_files(steps: Sequence[Any]) -> None:
-    """Raises UserError if two steps write archives of one name."""
+    """Raises UserError if two steps write the same files."""
+    names = [name for name, _ in map(chosen, steps)]
+    if names.count(ExportFiles.name) > 1:
+        raise UserError(
+            f"a recipe has one step {ExportFiles.name}, which writes the folder "
+            f"{ExportFiles.name}/, got {names.count(ExportFiles.name)}; leave all but one out"
+        )
     archives = [given for name, given in map(chosen, steps) if name == ArchiveFile.name]
     files = [getattr(given, "file") for given in archives]  # noqa: B009  (made at run time)
     if twice := [file for file in files if files.count(file) > 1]:

@@ -164,3 +164,36 @@ def test_inputs_are_normalised_as_the_network_expects(
     ours = from_model(teacher)(inputs)
     theirs = from_model(start.stored.model)((pixels - 0.1) / 0.5)
     assert (ours - theirs).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        (
+            [{"prune": {"ratio": 0.5, "multiple": "eight"}}],
+            "steps.0.prune.multiple: input should be a valid integer or 'device', got 'eight'",
+        ),
+        (
+            [{"sparse_train": {"norm_l1": "high"}}],
+            "steps.0.sparse_train.norm_l1: input should be a valid number or 'auto', got 'high'",
+        ),
+        (
+            ["export", "finetune", "export"],
+            "a recipe has one step export, which writes the folder export/, got 2; leave",
+        ),
+    ],
+)
+def test_a_mistake_in_a_recipe_is_one_line(
+    steps: list[Any], said: str, model: Path, digits_file: dict[str, Any], tmp_path: Path
+) -> None:
+    (line,) = refused(model, recipe_of(steps, digits_file), tmp_path)
+
+    assert said in line
+
+
+def test_steps_that_are_no_list_are_told_so(
+    model: Path, digits_file: dict[str, Any], tmp_path: Path
+) -> None:
+    (line,) = refused(model, {**recipe_of([], digits_file), "steps": "prune"}, tmp_path)
+
+    assert "steps: input should be a valid list, got 'prune'" in line
