@@ -50,7 +50,7 @@ def suggest_command(
         typer.echo(json.dumps(suggestions_json(results, found, learned.trials), indent=1))
         return
     print_suggestions(results, found)
-    less = "" if len(found) == count else f"; no more than {len(found)} are expected to gain"
+    less = "" if len(found) == count else f"; no more than {len(found)} were found that may gain"
     console.print(
         f"learned from {learned.trials} trials, of which none is among them{less}; about two "
         "thirds of what is predicted should be found within ±"

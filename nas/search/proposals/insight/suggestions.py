@@ -109,8 +109,9 @@ def suggested(learned: LearnedRun, count: int) -> tuple[Suggestion, ...]:
     networks = learned.untried(count)
     means, spread = learned.believed(networks)
     rng = np.random.default_rng(0)
-    drawn, kept = drawn_values(learned.planner, networks, DRAWS, rng)
-    joins = (kept & are_better(drawn, results)).mean(axis=0)
+    drawn, _ = drawn_values(learned.planner, networks, DRAWS, rng)
+    keeps = learned.chances(networks)
+    joins = keeps * are_better(drawn, results).mean(axis=0)
     tried = [t for t in results.front or results.trials if t.genes]
     return tuple(
         suggestion(network, believed(results.metrics, *row), float(join), float(keep), tried)
@@ -118,7 +119,7 @@ def suggested(learned: LearnedRun, count: int) -> tuple[Suggestion, ...]:
             networks,
             zip(means, spread, strict=True),
             joins,
-            learned.chances(networks),
+            keeps,
             strict=True,
         )
     )

@@ -84,6 +84,13 @@ def test_the_same_run_is_suggested_the_same_and_fewer_are_the_first_of_many(
     assert len(suggested(learned, 3)) == 3
 
 
+def test_many_are_chosen_together_where_graphs_tell_an_objective(learned: LearnedRun) -> None:
+    found = suggested(learned, 40)
+
+    assert 20 < len({each.hash for each in found}) == len(found), len(found)
+    assert all(0 < each.beliefs[0].high - each.beliefs[0].low < 1 for each in found)
+
+
 def test_what_differs_is_told_against_the_nearest_of_the_front(
     learned: LearnedRun, results: RunResults
 ) -> None:
@@ -161,12 +168,12 @@ def test_an_outlook_is_the_hypervolume_that_draws_add(
     learned: LearnedRun, results: RunResults
 ) -> None:
     networks = learned.untried(20)
-    drawn, _ = drawn_values(learned.planner, networks, DRAWS, np.random.default_rng(0))
+    drawn, kept = drawn_values(learned.planner, networks, DRAWS, np.random.default_rng(0))
     front, corner = results.points(results.front), results.reference
     present = hypervolume(front, corner, results.metrics)
     grown = [
-        hypervolume(np.vstack([results.points(results.feasible), one]), corner, results.metrics)
-        for one in drawn
+        hypervolume(np.vstack([front, *(one[which])]), corner, results.metrics)
+        for one, which in zip(drawn, kept, strict=True)
     ]
 
     told = outlook(results)
