@@ -12,7 +12,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from nas.models.archives.container import Archive, Section, file_bytes
+from nas.models.archives.container import Archive, NoArchiveError, Section, file_bytes
 from nas.models.archives.forms import (
     Entropy,
     KeptArray,
@@ -103,6 +103,8 @@ def read_content(path: Path, content: bytes) -> StoredModel:
 
 
 def unreadable(path: Path, error: UserError) -> UserError:
+    if isinstance(error, NoArchiveError):
+        return UserError(f"{path} {error}")
     return UserError(f"{path} is no whole archive ({error}); {REMEDY}")
 
 

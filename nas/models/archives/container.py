@@ -20,6 +20,10 @@ MOST_DEFLATED = 1032  # bytes that deflate can make of one
 RAW_DEFLATE = -15
 
 
+class NoArchiveError(UserError):
+    """A file is none, or one that only another hwnas reads; says of it what it is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Section:
     """One array as it is kept.
@@ -64,12 +68,15 @@ class Archive:
         self.cursor = Cursor(content)
         start = content[: len(MAGIC)]
         if start != MAGIC:
-            raise UserError(f"an archive starts with {MAGIC!r}, this one with {shown(start)}")
+            raise NoArchiveError(
+                f"must start with {MAGIC!r} as archives do, got {shown(start)}; give a file that "
+                "'nas export --formats archive' or the step archive wrote"
+            )
         self.cursor.take(len(MAGIC), "the start")
         version = self.cursor.byte("the version")
         if version != VERSION:
-            raise UserError(
-                f"an archive of version {version}; this hwnas reads version {VERSION}; "
+            raise NoArchiveError(
+                f"is an archive of version {version}; this hwnas reads version {VERSION}; "
                 f"{'upgrade hwnas' if version > VERSION else 'write it again'}"
             )
         self.check = 0
@@ -79,7 +86,7 @@ class Archive:
     def read_head(self) -> bytes:
         cursor = self.cursor
         size = cursor.number("the head", MOST_HEAD)
-        packed = cursor.take(cursor.number("the head", cursor.left), "the head")
+        packed = cursor.take(cursor.length("the head"), "the head")
         self.take_check(cursor.data[: cursor.at], "the head")
         if size > MOST_DEFLATED * len(packed):
             raise UserError(f"the head cannot have {size} bytes in {len(packed)}")
@@ -100,8 +107,7 @@ class Archive:
         """
         what, start = f"array {name!r}", self.cursor.at
         form = self.cursor.byte(what)
-        size = self.cursor.number(what, self.cursor.left)
-        body = self.cursor.take(size, what)
+        body = self.cursor.take(self.cursor.length(what), what)
         self.take_check(self.cursor.data[start : self.cursor.at], what)
         return Section(form, body, self.cursor.at - start)
 

@@ -51,6 +51,10 @@ class Cursor:
             raise UserError(f"{what} must be at most {most}, got {value}")
         return value
 
+    def length(self, what: str) -> int:
+        """Returns the next varint: bytes, which `take` holds against what is left."""
+        return self.number(what, 1 << 7 * NUMBER_BYTES)
+
     def floats(self, count: int, what: str) -> NDArray[np.float32]:
         found = np.frombuffer(self.take(4 * count, what), "<f4").astype(np.float32)
         return found

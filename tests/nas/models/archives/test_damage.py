@@ -1,6 +1,7 @@
 """Damaged and made up archives: each is one line, or exactly the network that was written."""
 
 import json
+import re
 import zlib
 from collections.abc import Callable
 from functools import cache
@@ -145,18 +146,32 @@ def test_an_archive_without_changes_is_read_again() -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "starts with"),
-        (b"PK\x03\x04", "starts with"),
+        (
+            b"",
+            "got b''; give a file that 'nas export --formats archive' or the step archive wrote",
+        ),
+        (b"PK\x03\x04", r"got b'PK\x03\x04'; give a file"),
         (MAGIC, r"the version must have 1 bytes, 0 are left"),
         (MAGIC + b"\x02", r"version 2; this hwnas reads version 1; upgrade hwnas"),
         (MAGIC + b"\x00", r"version 0; this hwnas reads version 1; write it again"),
         (MAGIC + b"\x01" + b"\xff" * 9, "more than 9 bytes"),
         (MAGIC + b"\x01" + number_bytes(1 << 40), "at most 16777216"),
-        (MAGIC + b"\x01" + number_bytes(9) + number_bytes(1 << 50), "at most 8"),
+        (MAGIC + b"\x01" + number_bytes(9) + number_bytes(1 << 50), "the head must have 1125"),
     ],
 )
 def test_a_start_that_is_none_is_told(content: bytes, said: str) -> None:
     assert said in refusal(content)
+
+
+@pytest.mark.parametrize("content", [b"PK\x03\x04", MAGIC + b"\x02"])
+def test_no_copy_is_advised_of_what_is_no_archive_of_ours(content: bytes) -> None:
+    assert "copy it again" not in refusal(content)
+
+
+def test_an_archive_that_is_cut_off_says_how_many_bytes_are_left() -> None:
+    content = right("ans")[1]
+
+    assert re.search(r"must have \d+ bytes, \d+ are left\)", refusal(content[: len(content) // 2]))
 
 
 def start_of(packed: bytes, size: int) -> bytes:
