@@ -186,7 +186,9 @@ def terms_of(
         else:
             data.pop(section, None)
     # Their folders may lie elsewhere on another machine; what they found is in the study.
-    data["search"]["learn_from"] = [Path(path).name for path in config.search.learn_from]
+    del data["search"]["learn_from"]
+    if earlier := [Path(path).name for path in config.search.learn_from]:
+        data["search"]["learn_from"] = earlier
     fingerprints = data_summary(setting.splits)["fingerprints"]
     measures_here = is_here and needs_latency(config) and is_this_machine(config)
     given = {name: fingerprint[:16] for name, fingerprint in given_models(setting).items()}

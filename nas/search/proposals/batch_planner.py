@@ -4,6 +4,7 @@ Rows of genes are bred in rounds, first of the front, then of what the last roun
 of the most promising the space makes networks, which are judged again as they are.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -18,6 +19,7 @@ from nas.problem.metrics import Metric
 from nas.search.proposals.evolution import best_trials, violation
 from nas.search.proposals.gate import Gate
 from nas.search.proposals.learning.beliefs import Beliefs, Known, as_loss, learn, losses_of
+from nas.search.proposals.learning.earlier_beliefs import Teachers
 from nas.search.proposals.learning.first_tries import FirstTries
 from nas.search.proposals.learning.gene_codes import Codes, GeneCodes
 from nas.search.proposals.learning.greedy import greedy
@@ -44,6 +46,7 @@ SAME = 1e-6  # share by which the two may differ
 REFITTED = 5, 0.1  # shapes are found anew after so many trials, or so large a share of them
 
 Array = NDArray[np.float64]
+log = logging.getLogger("nas.search")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,8 @@ class Asker(Protocol):
     @property
     def reference(self) -> Mapping[str, float]: ...
     @property
+    def teachers(self) -> Teachers: ...
+    @property
     def first_tries(self) -> FirstTries: ...
 
 
@@ -110,9 +115,12 @@ class Lived:
         )
 
     def learn(
-        self, metrics: Sequence[Metric], shapes: Mapping[str, LossShape] | None = None
+        self,
+        metrics: Sequence[Metric],
+        teachers: Teachers,
+        shapes: Mapping[str, LossShape] | None = None,
     ) -> Beliefs:
-        """Returns what those that are finished teach.
+        """Returns what those that are finished teach, and earlier runs as far as they agree.
 
         Raises:
             ValueError: If they teach too little.
@@ -121,7 +129,8 @@ class Lived:
         chosen = nearest_the_front(self.losses, MOST_TRIALS)
         told = [self.told[at] for at in chosen]
         rows = self.codes.one_hot(self.rows[chosen])
-        return learn(told, self.codes.columns, rows, self.losses[chosen], metrics, shapes)
+        losses, experts = self.losses[chosen], teachers.experts(self.codes)
+        return learn(told, self.codes.columns, rows, losses, metrics, shapes, experts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +166,7 @@ class BatchPlanner:
         """
         remembered = remembered_of(sampler, trials)
         lived = Lived.of(trials, sampler.metrics)
-        beliefs = lived.learn(sampler.metrics, remembered.shapes)
+        beliefs = lived.learn(sampler.metrics, sampler.teachers, remembered.shapes)
         codes, losses = lived.codes, lived.losses
         pending = codes.encode([t.params for t in lived.running])
         means = np.zeros((0, losses.shape[1]))
@@ -293,9 +302,11 @@ def remembered_of(sampler: Asker, trials: Sequence[FrozenTrial]) -> Remembered:
         shapes: Mapping[str, LossShape] = {}
         if len(lived.told) >= min(sampler.initial, count):
             try:
-                shapes = lived.learn(sampler.metrics).shapes
+                shapes = lived.learn(sampler.metrics, sampler.teachers).shapes
             except ValueError:  # too little yet; the trials since then may teach it
                 shapes = {}
+        if sampler.teachers.runs and shapes:
+            log.info("earlier runs that are heard: %s", sampler.teachers.heard(shapes) or "none")
         sampler.remembered = Remembered(count, shapes, exact_of(sampler, lived.told))
     return sampler.remembered
 

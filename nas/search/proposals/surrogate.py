@@ -26,6 +26,7 @@ from nas.search.proposals.batch_planner import BatchPlanner, Remembered
 from nas.search.proposals.evolution import ArchiveEvolutionSampler
 from nas.search.proposals.gate import Gate
 from nas.search.proposals.learning.beliefs import Known
+from nas.search.proposals.learning.earlier_beliefs import Teachers
 from nas.search.proposals.learning.first_tries import FirstTries
 from nas.search.proposals.planning import PlanningSampler
 from nas.study.study import proposed
@@ -86,6 +87,7 @@ class SurrogateSampler(PlanningSampler):
         self.evolution = ArchiveEvolutionSampler(
             space, metrics, seed=seed, initial=initial, gate=self.gate
         )
+        self.teachers = Teachers(earlier, self.metrics)
         self.first_tries = FirstTries(space, self.metrics, earlier, self.allowed, seed)
         self.remembered: Remembered | None = None
         self._batch: PlannedBatch | None = None

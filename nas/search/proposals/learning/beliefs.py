@@ -4,7 +4,7 @@ Everything is in losses: smaller is better, costs by their logarithm.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from nas.search.proposals.learning.losses import (
     likeliest_shape,
     regressed,
 )
+from nas.search.proposals.learning.transfer import Expert, heeding, prior_of
 from nas.search.proposals.learning.warps import Warp, warps_of_costs, warps_of_qualities
 from nas.study.names import EPOCHS
 from search_spaces.graphs.graph import Graph
@@ -122,21 +123,25 @@ class Lessons:
         columns: Which gene each one-hot column belongs to.
         rows: Their genes, one-hot.
         shapes: Those that are known already, and then all.
+        experts: What earlier runs say, by what it is of.
     """
 
     columns: Columns
     rows: Array
     shapes: dict[str, LossShape]
+    experts: Mapping[str, Sequence[Expert]] = field(default_factory=dict)
 
     def learned(
         self, name: str, losses: Array, has: NDArray[np.bool_], *warps: Warp
     ) -> LossRegression:
         """Returns the regression of losses that some trials have."""
-        rows = self.rows[has]
+        rows, experts = self.rows[has], self.experts.get(name, ())
         if name not in self.shapes:
             tried = (warps,) if warps else ()
-            self.shapes[name] = likeliest_shape(self.columns, rows, losses[has], *tried)
-        return regressed(self.shapes[name], self.columns, rows, losses[has])
+            shape = likeliest_shape(self.columns, rows, losses[has], *tried)
+            self.shapes[name] = heeding(shape, self.columns, rows, losses[has], experts)
+        prior = prior_of(self.shapes[name], experts)
+        return regressed(self.shapes[name], self.columns, rows, losses[has], prior)
 
 
 def learn(
@@ -146,6 +151,7 @@ def learn(
     losses: Array,
     metrics: Sequence[Metric],
     shapes: Mapping[str, LossShape] | None = None,
+    experts: Mapping[str, Sequence[Expert]] | None = None,
 ) -> Beliefs:
     """Returns what finished trials teach.
 
@@ -154,12 +160,13 @@ def learn(
         rows: Their genes, one-hot.
         losses: What they were, NaN where that was not had.
         shapes: What is known of shapes already; the others are looked for.
+        experts: What earlier runs say of losses, by metric.
 
     Raises:
         ValueError: If they teach too little of an objective.
         LinAlgError: If a regression cannot be fitted.
     """
-    lessons = Lessons(columns, rows, dict(shapes or {}))
+    lessons = Lessons(columns, rows, dict(shapes or {}), experts or {})
     halved = fidelities(trials)
     fitted = []
     for column, metric in zip(losses.T, metrics, strict=True):

@@ -1,7 +1,7 @@
 """First tries: the best of earlier runs, among the first trials of a search that learns of them.
 
-Every second one of the random trials that a search begins with gives way to one of these, so that
-it is seen where it matters how far the earlier runs agree; the others stay a sample of the space.
+Every fourth of the random trials that a search begins with gives way to one of these, so that it
+is seen where it matters how far the earlier runs agree; the others stay a sample of the space.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ from search_spaces.space.architecture import graph_hash
 from search_spaces.space.space import Architecture, SearchSpace, complete
 
 MOST = 30  # of one run
-EVERY = 2  # a try, and a random one
+EVERY = 4  # three random ones, and a try
 
 Draw = Callable[[Callable[[], Architecture]], Architecture | None]
 

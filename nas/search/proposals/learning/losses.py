@@ -1,6 +1,6 @@
 """Losses: regressions of losses, each on the scale on which its trials are likeliest."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,15 +14,22 @@ from nas.search.proposals.learning.regression import (
 )
 from nas.search.proposals.learning.warps import Unwarped, Warp
 
+Prior = Callable[[Array], Array]  # what is believed of one-hot rows before any trial
 FURTHER_STEPS = 6  # of the optimiser, from one scale to the next
 
 
 @dataclass(frozen=True, slots=True)
 class LossShape:
-    """On which scale losses are normal, and what their covariance is like."""
+    """On which scale losses are normal, and what their covariance is like.
+
+    Attributes:
+        slopes: What earlier runs say is multiplied by, where some are heard; the covariance is
+            that of what is left.
+    """
 
     warp: Warp
     likeness: Likeness
+    slopes: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +37,13 @@ class LossRegression:
     """A regression of losses.
 
     Attributes:
-        inner: On the scale of the warp.
+        inner: On the scale of the warp, of what a prior leaves.
+        prior: What earlier runs say on that scale, where some are heard.
     """
 
     warp: Warp
     inner: Regression
+    prior: Prior | None = None
 
     def posterior(self, rows: Array, doubt: float = 1.0) -> "LossPosterior":
         """Returns what is believed at one-hot rows, which can be believed further.
@@ -42,7 +51,10 @@ class LossRegression:
         Args:
             doubt: What deviations are multiplied by.
         """
-        return LossPosterior(self.warp, self.inner.posterior(rows), doubt)
+        inner = self.inner.posterior(rows)
+        if self.prior is not None:
+            inner.mean = inner.mean + self.prior(rows)
+        return LossPosterior(self.warp, inner, doubt)
 
     def at(self, rows: Array) -> tuple[Array, Array]:
         """Returns mean and standard deviation of losses at one-hot rows, noise left out."""
@@ -51,15 +63,16 @@ class LossRegression:
 
     def mean_at(self, rows: Array) -> Array:
         """Returns what half of the belief lies below, at one-hot rows."""
-        return self.warp.backward(self.inner.mean_at(rows))
+        mean = self.inner.mean_at(rows)
+        return self.warp.backward(mean if self.prior is None else mean + self.prior(rows))
 
     def drawn(self, rows: Array, count: int, rng: np.random.Generator) -> Array:
         """Returns losses that one-hot rows may turn out to have together, (count, rows)."""
-        return self.warp.backward(self.inner.posterior(rows).drawn(count, rng))
+        return self.warp.backward(self.posterior(rows).inner.drawn(count, rng))
 
     def believing(self, rows: Array) -> "LossRegression":
         """Returns the regression as if its means at these rows had been found."""
-        return LossRegression(self.warp, self.inner.believing(rows))
+        return LossRegression(self.warp, self.inner.believing(rows), self.prior)
 
 
 @dataclass(slots=True)
@@ -135,11 +148,16 @@ def likeliest_shape(
     return found
 
 
-def regressed(shape: LossShape, columns: Columns, rows: Array, losses: Array) -> LossRegression:
+def regressed(
+    shape: LossShape, columns: Columns, rows: Array, losses: Array, prior: Prior | None = None
+) -> LossRegression:
     """Returns the regression of a shape on all rows.
 
     Raises:
         LinAlgError: If the covariances cannot be factored.
     """
     kernel = shape.likeness.on(columns, rows)
-    return LossRegression(shape.warp, conditioned(kernel, rows, shape.warp.forward(losses)))
+    left = shape.warp.forward(losses)
+    if prior is not None:
+        left = left - prior(rows)
+    return LossRegression(shape.warp, conditioned(kernel, rows, left), prior)

@@ -8,7 +8,7 @@ import pytest
 
 from nas.problem.metrics import METRICS
 from nas.runs.findings.earlier_run import EarlierRun, earlier_run
-from nas.search.proposals.learning.first_tries import MOST, FirstTries, spread
+from nas.search.proposals.learning.first_tries import EVERY, MOST, FirstTries, spread
 from nas.search.proposals.surrogate import SurrogateSampler
 from nas.study.names import HASH
 from nas.study.study import suggest
@@ -82,19 +82,20 @@ def test_several_runs_take_turns_and_nothing_is_tried_twice() -> None:
     assert all(restore(Towers(), genes).graph for genes in found)
 
 
-def test_every_second_of_the_random_trials_is_a_try_and_the_others_are_as_without() -> None:
+def test_every_fourth_of_the_random_trials_is_a_try_and_the_others_are_as_without() -> None:
     run = searched(80)
-    sampler = SurrogateSampler(Towers(), TWO, seed=4, initial=10, earlier=[run])
-    study, alone = study_of(sampler), study_of(SurrogateSampler(Towers(), TWO, seed=4, initial=10))
+    sampler = SurrogateSampler(Towers(), TWO, seed=4, initial=14, earlier=[run])
+    study, alone = study_of(sampler), study_of(SurrogateSampler(Towers(), TWO, seed=4, initial=14))
 
-    found = [step(study, Towers(), worth) for _ in range(10)]
-    drawn = [step(alone, Towers(), worth) for _ in range(10)]
+    found = [step(study, Towers(), worth) for _ in range(14)]
+    drawn = [step(alone, Towers(), worth) for _ in range(14)]
 
     front = [dict(genes) for genes in spread(run, TWO)]
-    count = min(5, len(front))
-    assert count > 2
-    assert [dict(a.genes) for a in found[1 : 2 * count : 2]] == front[:count]
-    assert found[::2] == drawn[::2]
+    assert len(front) >= 3
+    assert [dict(a.genes) for a in found[3::4]] == front[:3]
+    assert [a for at, a in enumerate(found) if at % 4 < 3] == [
+        a for at, a in enumerate(drawn) if at % 4 < 3
+    ]
 
 
 def test_a_space_that_differs_completes_what_it_can_and_the_gate_decides() -> None:
@@ -121,7 +122,7 @@ def test_workers_try_different_ones_and_where_all_are_tried_random_ones_follow()
 
     assert len({*hashes}) == 40
     tried = [graph_hash(restore(Towers(), genes).graph) for genes in few]
-    assert hashes[1 : 2 * len(few) : 2] == tried
+    assert hashes[EVERY - 1 : EVERY * len(few) : EVERY] == tried
 
 
 @pytest.mark.parametrize("seed", [0, 1])
