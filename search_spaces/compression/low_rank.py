@@ -3,8 +3,7 @@
 Shape letters: O output channels.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from itertools import takewhile
 
 import numpy as np
@@ -151,45 +150,3 @@ def substituted(model: Model, factorisation: Factorisation) -> Model:
     graph = Graph(model.graph.input_shape, tuple(nodes))
     arrays = {**model.arrays, **factorisation.arrays}
     return Model(graph, {name: arrays[name] for name in graph.array_shapes()})
-
-
-@dataclass(frozen=True, slots=True)
-class LayerFactors:
-    """What became of one layer: its factorisation, or None and why not."""
-
-    layer: str
-    chosen: Factorisation | None
-    why: str
-
-
-def factorised(
-    model: Model,
-    layers: Iterable[str],
-    rank: Rank,
-    responses: Mapping[str, Responses] | None = None,
-) -> tuple[Model, tuple[LayerFactors, ...]]:
-    """Returns the model with layers factorised where that saves multiply-accumulates.
-
-    Each gets the scheme that saves most at this rank, and stays as it is where none does; which
-    of them are faster on a device, only a timing tells.
-
-    Args:
-        responses: Of the layers that are approximated on data, as `candidates` takes them.
-
-    Raises:
-        UserError: If a layer does not exist or cannot be factorised.
-    """
-    records = []
-    for name in layers:
-        given = (responses or {}).get(name)
-        found = candidates(model, name, rank, given)
-        if given is not None:
-            found = {DATA_SCHEME: found[DATA_SCHEME]}
-        best = min(found.values(), key=lambda each: each.macs[1])
-        if best.saves:
-            model = substituted(model, best)
-            records.append(LayerFactors(name, best, ""))
-        else:
-            why = f"{best.scheme} at rank {best.ranks} takes {best.macs[1]} MACs, not fewer than "
-            records.append(LayerFactors(name, None, f"{why}the {best.macs[0]} of the layer"))
-    return model, tuple(records)

@@ -24,6 +24,7 @@ from search_spaces.compression.low_rank import (
     candidates,
     factorisable,
     substituted,
+    within_macs,
 )
 from search_spaces.graphs.cost import network_cost
 from search_spaces.graphs.errors import UserError
@@ -54,6 +55,8 @@ class Factorise:
         scheme: "auto" takes the fastest.
         energy: Share of the squared singular values that each keeps; 0.9 where nothing is said.
         rank: In its place, the rank itself.
+        macs: In their place, the share of its multiply-accumulates that each may take: the
+            largest rank that does.
         max_accuracy_drop: In their place, what each layer may cost alone, batch norms measured
             anew: it takes the least energy that does.
         on_data: Whether layers are approximated by what they answer to images (Zhang et al.).
@@ -63,6 +66,7 @@ class Factorise:
     scheme: Scheme = "auto"
     energy: float | None = None
     rank: int | None = None
+    macs: float | None = None
     max_accuracy_drop: Drop | None = None
     on_data: bool = False
     name: ClassVar[str] = "factorise"
@@ -71,7 +75,7 @@ class Factorise:
     trains: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        names = ("energy", "rank", "max_accuracy_drop")
+        names = ("energy", "rank", "macs", "max_accuracy_drop")
         given = [name for name in names if getattr(self, name) is not None]
         if len(given) > 1:
             raise UserError(
@@ -83,11 +87,18 @@ class Factorise:
             raise UserError(
                 f"on_data has a scheme of its own, got scheme {self.scheme!r}; leave it out"
             )
-        for rank in self.ranks():
-            assert rank.multiple == 1  # its own checks have run
+        if self.macs is not None and not 0 < self.macs < 1:
+            raise UserError(
+                f"macs must be a share of a layer's, above 0 and below 1, got {self.macs:g}"
+            )
+        if self.on_data and self.macs is not None:
+            raise UserError("on_data takes energy, rank or max_accuracy_drop, got macs")
+        self.ranks()  # its own checks
 
-    def ranks(self) -> tuple[Rank, ...]:
-        """Returns what is tried, the smallest network first."""
+    def ranks(self) -> tuple[Rank | None, ...]:
+        """Returns what is tried, the smallest network first; None where `macs` says it."""
+        if self.macs is not None:
+            return (None,)
         if self.max_accuracy_drop is not None:
             return tuple(Rank(energy=energy) for energy in ENERGIES)
         if self.rank is not None:
@@ -118,6 +129,8 @@ class Factorise:
     def layer(self, model: Model, name: str, bench: Workbench) -> tuple[Model, str]:
         """Returns the model with a layer factorised, or as it was, and what was done."""
         why = "no scheme saves multiply-accumulates"
+        if self.macs is not None:
+            why = f"no scheme takes {percent(self.macs)} of its multiply-accumulates or fewer"
         for rank in self.ranks():
             found = self.saving(model, name, rank, bench)
             if not found or bench.is_rehearsal:
@@ -133,13 +146,18 @@ class Factorise:
             return model, f"left as it is: {why}"
         return substituted(model, best), f"{best.scheme}, rank {words(best.ranks)}; {why}"
 
-    def saving(self, model: Model, name: str, rank: Rank, bench: Workbench) -> list[Factorisation]:
+    def saving(
+        self, model: Model, name: str, rank: Rank | None, bench: Workbench
+    ) -> list[Factorisation]:
         """Returns what saves multiply-accumulates, the most first."""
         answers = None
         if self.on_data:
             images = 16 if bench.is_rehearsal else 512
             answers = responses(model, bench.tensors.train, [name], num_images=images)[name]
-        found = candidates(model, name, rank, answers)
+        if rank is None:
+            found = within_macs(model, name, self.macs or 0.0)
+        else:
+            found = candidates(model, name, rank, answers)
         if self.on_data:
             kinds: tuple[str, ...] = (DATA_SCHEME,)
         else:

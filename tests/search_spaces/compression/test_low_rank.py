@@ -14,7 +14,6 @@ from search_spaces.compression.factors import Matrix, Rank
 from search_spaces.compression.low_rank import (
     SCHEMES,
     candidates,
-    factorised,
     substituted,
     within_macs,
 )
@@ -218,10 +217,10 @@ def test_a_sum_still_joins_the_last_factor_which_keeps_its_name() -> None:
     net.add("classifier", Linear(4), net.add("sum", Add("relu"), x, y))
     model = random_model(net.graph(), np.random.default_rng(0))
 
-    again, (record,) = factorised(model, ["conv"], Rank(count=4))
+    found = candidates(model, "conv", Rank(count=4))["spatial"]
+    again = substituted(model, found)
 
-    assert record.chosen is not None
-    made = [node.name for node in record.chosen.nodes]
+    made = [node.name for node in found.nodes]
     assert [node.name for node in again.graph.nodes] == ["stem", *made, "sum", "classifier"]
     assert made[-1] == "conv"
     assert again.graph.node("sum").inputs == ("stem", "conv")
@@ -261,20 +260,16 @@ def test_a_share_that_no_rank_meets_is_met_by_none() -> None:
         within_macs(model, "conv", 1)
 
 
-def test_what_would_not_save_is_left_and_said() -> None:
-    model = around(Conv2d(4))
+def test_what_would_not_save_says_so() -> None:
+    found = candidates(around(Conv2d(4)), "conv", FULL)["channel_out"]
 
-    same, (record,) = factorised(model, ["conv"], FULL)
-
-    assert same is model
-    assert record.chosen is None
-    assert "channel_out at rank (4,) takes" in record.why
-    assert "not fewer than the 1728 of the layer" in record.why
+    assert not found.saves
+    assert found.macs[1] > found.macs[0] == 1728
 
 
 def test_a_factor_can_be_factorised_again() -> None:
     model = around(Conv2d(16, (3, 3)), channels=16)
-    once, _ = factorised(model, ["conv"], Rank(count=8))
+    once = substituted(model, candidates(model, "conv", Rank(count=8))["spatial"])
     name = next(node.name for node in once.graph.nodes if node.name.startswith("conv.factor"))
 
     twice = substituted(once, candidates(once, name, FULL)["channel_out"])
@@ -283,14 +278,19 @@ def test_a_factor_can_be_factorised_again() -> None:
     assert len({node.name for node in twice.graph.nodes}) == len(twice.graph.nodes)
 
 
-def test_alexnets_linear_layers_take_a_third_of_the_multiplications_by_a_plan() -> None:
+def test_alexnets_linear_layers_take_a_third_of_the_multiplications() -> None:
     graph = get_network("alexnet")(width=0.125, resolution=63, num_classes=10)
-    model = random_model(graph, np.random.default_rng(0))
-    names = [n.name for n in graph.nodes if isinstance(n.operator, Linear)]
+    model = small = random_model(graph, np.random.default_rng(0))
 
-    small, records = factorised(model, names, Rank(count=16))
+    taken = [
+        candidates(model, node.name, Rank(count=16))["svd"]
+        for node in graph.nodes
+        if isinstance(node.operator, Linear)
+    ]
+    taken = [each for each in taken if each.saves]
+    for each in taken:
+        small = substituted(small, each)
 
-    taken = [record.chosen for record in records if record.chosen]
     assert len(taken) >= 2
     assert sum(each.macs[1] for each in taken) < sum(each.macs[0] for each in taken) / 3
     assert output(small).shape == (3, 10, 1, 1)

@@ -12,6 +12,7 @@ from nas.compression.steps.factorise import Factorise
 from nas.compression.workbench import Made, Workbench
 from nas.data.splits import Splits
 from nas.data.tensors import TensorSplits, place
+from search_spaces.compression.factorisation import macs_of
 from search_spaces.graphs.cost import count_macs
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.model import Model, random_model
@@ -114,6 +115,26 @@ def test_an_accuracy_takes_the_least_rank_that_keeps_it(
     assert loose.model.graph == least.model.graph
 
 
+def test_a_share_of_the_multiply_adds_is_the_most_that_layers_take(
+    model: Model, tensors: TensorSplits
+) -> None:
+    found, notes = made(model, tensors, by_macs, macs=0.5, layers=("first",))
+    _, left = made(model, tensors, by_macs, macs=0.001, layers=("first",))
+
+    share = count_macs(model.graph) - count_macs(found.model.graph)
+    assert share >= 0.5 * layer_macs(model, "first")
+    assert " to " in notes["first"]
+    assert "no scheme takes 0.10 % of its multiply-accumulates or fewer" in left["first"]
+    with pytest.raises(UserError, match=r"macs must be a share of a layer's, .* got 3"):
+        Factorise(macs=3)
+    with pytest.raises(UserError, match="on_data takes energy, rank or max_accuracy_drop"):
+        Factorise(macs=0.5, on_data=True)
+
+
+def layer_macs(model: Model, name: str) -> int:
+    return macs_of(model.graph, model.graph.node(name))
+
+
 def test_layers_in_groups_are_left_and_said(tensors: TensorSplits) -> None:
     from search_spaces.networks import get_network
 
@@ -129,5 +150,5 @@ def test_layers_in_groups_are_left_and_said(tensors: TensorSplits) -> None:
 def test_a_pattern_must_fit_a_layer(model: Model, tensors: TensorSplits) -> None:
     with pytest.raises(UserError, match="no layer is called 'fc\\*'; the layers are stem"):
         made(model, tensors, by_macs, layers=("fc*",))
-    with pytest.raises(UserError, match="takes one of energy, rank, max_accuracy_drop"):
+    with pytest.raises(UserError, match="takes one of energy, rank, macs, max_accuracy_drop"):
         Factorise(energy=0.5, rank=3)
