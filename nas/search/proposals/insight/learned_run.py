@@ -29,6 +29,7 @@ class NothingLearnedError(UserError):
     """Why a run says nothing of networks that were not tried; who asks names the run."""
 
 
+USED_UP = "all architectures of the space were tried"
 LEAST = 10  # finished trials, to say anything of others
 Array = NDArray[np.float64]
 
@@ -61,6 +62,8 @@ class LearnedRun:
         """
         told = told_trials(results)
         if told < LEAST:
+            if is_used_up(results):
+                raise NothingLearnedError(USED_UP)
             raise NothingLearnedError(
                 f"too little to learn from: it takes {LEAST} finished trials of the space, there "
                 f"{'is' if told == 1 else 'are'} {told or 'none'}"
@@ -90,9 +93,8 @@ class LearnedRun:
         return found
 
     def why_none(self) -> str:
-        size, tried = count_architectures(self.results.config.space), len(self.results.searched)
-        if tried >= size:
-            return f"all {size} architectures of the space were tried"
+        if is_used_up(self.results):
+            return USED_UP
         refused = self.planner.sampler.gate.in_one_line()
         return "no network near the front is new and expected to gain anything" + (
             f" ({refused})" if refused else ""
@@ -117,6 +119,10 @@ class LearnedRun:
         return self.planner.beliefs.chances(
             codes.one_hot(codes.encode([dict(a.genes) for a in networks]))
         )
+
+
+def is_used_up(results: RunResults) -> bool:
+    return len(results.searched) >= count_architectures(results.config.space)
 
 
 def told_trials(results: RunResults) -> int:
