@@ -66,13 +66,11 @@ def print_info(file: Path, found: "ArchiveInfo") -> None:
     for each in found.arrays:
         made.add_row(*cells_of(each))
     made.add_row("head", *[""] * 7, f"{found.head_bytes:,}", "")
-    kept = percent(found.kept / found.weights)
+    kept = percent(found.density)
     totals = (f"{found.total_bytes:,}", f"{found.ratio:.1f}x")
     made.add_row("total", "", f"{found.weights:,}", kept, *[""] * 4, *totals, style="bold")
     console.print(made)
-    console.print(
-        f"{8 * found.total_bytes / found.weights:.2f} bits a weight, all bytes of the file counted"
-    )
+    console.print(f"{found.bits_a_weight:.2f} bits a weight, all bytes of the file counted")
 
 
 def cells_of(row: "ArrayInfo") -> tuple[str, ...]:

@@ -49,7 +49,7 @@ def described(found: ArchiveInfo) -> str:
     """Returns how small an archive is, in words."""
     return (
         f"{scaled(found.total_bytes, 'B')}, {found.ratio:.1f}x less than float32, "
-        f"{8 * found.total_bytes / found.weights:.2f} bits a weight"
+        f"{found.bits_a_weight:.2f} bits a weight"
     )
 
 

@@ -90,6 +90,16 @@ class ArchiveInfo:
         return sum(array.kept for array in self.arrays)
 
     @property
+    def density(self) -> float:
+        """The share of weights that are kept."""
+        return self.kept / max(self.weights, 1)
+
+    @property
+    def bits_a_weight(self) -> float:
+        """All bytes of the file counted."""
+        return 8 * self.total_bytes / max(self.weights, 1)
+
+    @property
     def float_bytes(self) -> int:
         """Of all arrays as float32, and nothing else."""
         return FLOAT_BYTES * self.weights

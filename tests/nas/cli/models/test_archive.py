@@ -10,7 +10,10 @@ import pytest
 
 from nas.models.archives.archive import write_archive
 from nas.models.archives.info import archive_info
-from nas.models.folder import ModelInput, fingerprint, read_model
+from nas.models.folder import ModelInput, StoredModel, fingerprint, read_model
+from search_spaces.graphs.graph import INPUT, Graph, Node
+from search_spaces.graphs.model import Model
+from search_spaces.graphs.operators import GlobalAvgPool
 from search_spaces.space.architecture import graph_hash
 from tests.nas.parts.command_line import nas
 from tests.nas.parts.models import small_folder, small_graph, small_model
@@ -40,6 +43,14 @@ def test_every_array_is_shown_with_what_it_keeps_and_takes(made: Path) -> None:
     assert all(name in said for name in LAYERS)
     assert f"{size:,}" in said
     assert f"{archive_info(made / 'm.hwz').ratio:.1f}x" in said
+
+
+def test_a_network_without_weights_is_shown_too(tmp_path: Path) -> None:
+    graph = Graph((3, 8, 8), (Node("pool", GlobalAvgPool(), (INPUT,), (3, 1, 1)),))
+    stored = StoredModel("pool", Model(graph, {}), ModelInput(), None, {})
+    write_archive(tmp_path / "p.hwz", stored)
+
+    assert "0.0x" in nas("archive", "info", "p.hwz", at=tmp_path)
 
 
 @pytest.mark.parametrize("file", ["m.hwz", "paper.hwz", "renamed.bin"])
