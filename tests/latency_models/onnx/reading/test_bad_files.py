@@ -10,6 +10,7 @@ import onnx
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
+from latency_models.onnx.reading import opened
 from latency_models.onnx.reading.imported import import_onnx
 from search_spaces.graphs.errors import MistakesError, UserError
 from tests.latency_models.parts.onnx_text import imported, onnx_file
@@ -213,3 +214,13 @@ def test_names_that_would_break_ours_are_changed() -> None:
     found = [node.name for node in imported(proto).model.graph.nodes]
 
     assert found == ["a.input_", "_[31m.b.weight_", "input_"]
+
+
+def test_weights_beyond_memory_are_refused_before_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outside(tmp_path / "net.onnx", "weights.bin")
+    monkeypatch.setattr(opened, "MOST_WEIGHTS", 3839)  # 960 numbers take one byte more
+
+    with pytest.raises(UserError, match=r"has \d+ bytes of weights, and 3839 can be read here"):
+        import_onnx(tmp_path / "net.onnx")

@@ -2,6 +2,7 @@
 
 import json
 import re
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from functools import cache
@@ -239,9 +240,16 @@ def bomb(data: dict[str, Any]) -> None:
 
 
 def test_a_graph_of_more_numbers_than_such_a_file_holds_is_told_before_anything_is_made() -> None:
-    said = refusal(rewritten(bomb))
+    content = rewritten(bomb)
+    tracemalloc.start()
+    try:
+        said = refusal(content)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
 
     assert "numbers, an archive of" in said
+    assert peak < 1 << 20
 
 
 def test_arrays_of_another_shape_than_the_graph_says_are_told() -> None:
