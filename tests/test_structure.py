@@ -194,6 +194,7 @@ def test_a_layer_knows_only_its_libraries(layer: str) -> None:
         ("search_spaces.networks", {"torch", "tvm", "optuna", "pydantic", "onnx"}),
         ("nas.problem.run_file", {"torch", "tvm", "onnxruntime"}),
         ("nas.study.status", {"torch", "tvm", "onnxruntime"}),
+        ("nas.search.proposals.insight.outlook", {"torch", "tvm", "onnxruntime", "sklearn"}),
         ("latency_models.measurement.measurer", {"torch", "tvm", "optuna", "pydantic"}),
         ("latency_models.prediction.model", {"torch", "tvm", "onnx", "onnxruntime", *FITTING}),
     ],

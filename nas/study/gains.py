@@ -42,7 +42,12 @@ def without_gain(config: RunConfig, trials: Sequence[FrozenTrial]) -> int | None
 
 
 def is_feasible(trial: FrozenTrial) -> bool:
-    return all(excess <= 0 for excess in trial.constraints.values())
+    return violation(trial) <= 0
+
+
+def violation(trial: FrozenTrial) -> float:
+    """Returns by how much a trial exceeds its constraints together; 0 where it keeps all."""
+    return sum(max(0.0, excess) for excess in trial.constraints.values())
 
 
 def why_enough(config: RunConfig, trials: Sequence[FrozenTrial]) -> str:

@@ -14,10 +14,11 @@ from random import Random
 from optuna.trial import FrozenTrial
 
 from nas.problem.metrics import Metric
-from nas.search.proposals.evolution import Parents, best_trials, violation
+from nas.search.proposals.evolution import Parents, best_trials
 from nas.search.proposals.gate import Gate
+from nas.search.proposals.learning.reward import by_completion
 from nas.search.proposals.planning import Draw, DrawingSampler
-from nas.search.proposals.reward import by_completion
+from nas.study.gains import violation
 from search_spaces.space.space import Architecture, SearchSpace, mutate, sample
 
 SAMPLE = 4  # one in so many of the population is drawn into a sample

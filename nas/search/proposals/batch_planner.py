@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.problem.metrics import Metric
-from nas.search.proposals.evolution import best_trials, violation
+from nas.search.proposals.evolution import best_trials
 from nas.search.proposals.gate import Gate
 from nas.search.proposals.learning.beliefs import Beliefs, Known, as_loss, learn, losses_of
 from nas.search.proposals.learning.earlier_beliefs import Teachers
@@ -26,6 +26,7 @@ from nas.search.proposals.learning.greedy import greedy
 from nas.search.proposals.learning.improvement import expected_improvement
 from nas.search.proposals.learning.losses import LossPosterior, LossShape
 from nas.search.proposals.left_over import passes
+from nas.study.gains import violation
 from nas.study.names import HASH
 from search_spaces.space.architecture import graph_hash
 from search_spaces.space.space import Architecture, SearchSpace, complete, restore

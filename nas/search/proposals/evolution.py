@@ -21,6 +21,7 @@ from nas.problem.metrics import Metric
 from nas.problem.pareto import Points, crowding_distances, non_dominated
 from nas.search.proposals.gate import Gate
 from nas.search.proposals.planning import Draw, DrawingSampler
+from nas.study.gains import violation
 from search_spaces.space.space import Architecture, SearchSpace, crossover, mutate, sample
 
 TWO_CHANGED = 0.2  # share of children with two decisions changed, not one
@@ -110,10 +111,6 @@ def best_trials(finished: Sequence[FrozenTrial], metrics: Sequence[Metric]) -> l
     front = np.flatnonzero(non_dominated(points, metrics))
     _, firsts = np.unique(points[front], axis=0, return_index=True)
     return [feasible[at] for at in np.sort(front[firsts])]
-
-
-def violation(trial: FrozenTrial) -> float:
-    return sum(max(0.0, excess) for excess in trial.constraints.values())
 
 
 def points_of(trials: Sequence[FrozenTrial]) -> Points:

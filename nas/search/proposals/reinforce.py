@@ -19,8 +19,8 @@ from optuna.trial import FrozenTrial
 from nas.problem.metrics import Metric
 from nas.search.proposals.gate import Gate
 from nas.search.proposals.learning.policy import Policy
+from nas.search.proposals.learning.reward import SoftReward, by_completion
 from nas.search.proposals.planning import Draw, DrawingSampler
-from nas.search.proposals.reward import SoftReward, by_completion
 from search_spaces.space.space import SearchSpace, decide, record
 
 RATE = 0.3  # of a step, for an advantage of one deviation

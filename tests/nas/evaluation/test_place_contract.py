@@ -16,6 +16,7 @@ from nas.models.folder import ModelInput, fingerprint, write_model
 from nas.models.given.setting import note_models
 from nas.problem.run_file import RunFile, to_yaml
 from nas.runs.folder import create_run
+from nas.search.run import run_search
 from nas.training.accuracy import accuracy
 from nas.training.loop import train
 from search_spaces.graphs.errors import UserError
@@ -127,6 +128,22 @@ def test_an_open_place_evaluates_candidates_and_measures_and_ends_what_it_starte
     assert opened.measurer.device_name == "host"
     assert opened.description
     assert children() == before
+
+
+@pytest.mark.slow
+def test_a_search_ends_in_any_place_once_it_brings_nothing_more(
+    place: Place, name: str, digits_file: dict[str, Any], tmp_path: Path
+) -> None:
+    workers = 2 if name == "two processes" else 1
+    search = {"trials": 54, "initial": 4, "stop": {"no_gain_in": 6}, "workers": workers}
+    file = tiny(data=digits_file, objectives=["accuracy", "latency_ms"], search=search)
+
+    results = run_search(file, tmp_path, place=place)
+
+    assert results.num_running == 0
+    assert 6 < len(results.searched) < 54
+    assert (results.without_gain or 0) >= 6
+    assert results.ending.startswith("the hypervolume has not grown")
 
 
 @pytest.mark.slow

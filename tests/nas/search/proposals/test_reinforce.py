@@ -10,8 +10,8 @@ import pytest
 from nas.problem.metrics import METRICS
 from nas.search.proposals.gate import Gate
 from nas.search.proposals.learning.policy import Array, Policy
+from nas.search.proposals.learning.reward import by_completion
 from nas.search.proposals.reinforce import ReinforceSampler
-from nas.search.proposals.reward import by_completion
 from nas.search.proposals.samplers import make_sampler
 from nas.study.names import HASH
 from nas.study.study import suggest

@@ -15,7 +15,7 @@ import numpy as np
 from optuna.trial import FrozenTrial
 
 from nas.problem.metrics import Metric
-from nas.search.proposals.evolution import violation
+from nas.study.gains import violation
 
 EXPONENT = -0.07  # twice the cost must bring 5 % more accuracy
 LEAST_SHARE = 1e-3  # of the target; a cost of nothing is worth no more than this

@@ -8,7 +8,7 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from nas.problem.metrics import METRICS
-from nas.search.proposals.reward import SoftReward, by_completion
+from nas.search.proposals.learning.reward import SoftReward, by_completion
 
 ACCURACY, LATENCY, SIZE = METRICS["accuracy"], METRICS["latency_ms"], METRICS["size_bytes"]
 PAIR = (ACCURACY, LATENCY)
