@@ -258,7 +258,9 @@ def test_a_space_that_overlaps_is_learned_from(runs: Path, tmp_path: Path) -> No
     results = run_search(learning(runs / "before", space=wider), tmp_path)
 
     assert len(results.searched) == 14
-    assert "left to evolution" not in results.run.log_file.read_text()
+    log = results.run.log_file.read_text()
+    assert "left to evolution" not in log
+    assert "earlier runs that are heard: " in log
 
 
 def test_a_single_run_needs_no_list(tmp_path: Path) -> None:
