@@ -19,7 +19,7 @@ from nas.study.gains import violation
 
 EXPONENT = -0.07  # twice the cost must bring 5 % more accuracy
 LEAST_SHARE = 1e-3  # of the target; a cost of nothing is worth no more than this
-WORST = -1.0
+WORST, BEST = -1.0, 1e6  # whatever trials were told, so that squares are numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class SoftReward:
         for metric, value in told:
             if metric.name in self.targets:
                 reward *= max(value / self.targets[metric.name], LEAST_SHARE) ** EXPONENT
-        return reward
+        return min(max(reward, WORST), BEST)
 
 
 def by_completion(finished: Sequence[FrozenTrial]) -> list[FrozenTrial]:
