@@ -21,7 +21,7 @@ from nas.study.names import HASH
 from nas.study.results import RunResults
 from search_spaces.space.space import Architecture
 
-NEXT = 20  # trials that are looked ahead
+NEXT, NEXT_OF_MANY = 20, 5  # trials that are looked ahead; beyond two objectives each costs more
 DRAWS = 200
 ROUNDING = 1e-12  # of a hypervolume that did not change
 
@@ -55,8 +55,13 @@ class OutlookCheck:
     found: float
 
 
-def outlook(results: RunResults, count: int = NEXT) -> Outlook:
-    """Returns what the next ``count`` trials of a run are expected to bring.
+def trials_ahead(results: RunResults) -> int:
+    """Returns how many trials a run is looked ahead, so that it takes a second or two."""
+    return NEXT if len(results.metrics) <= 2 else NEXT_OF_MANY
+
+
+def outlook(results: RunResults) -> Outlook:
+    """Returns what the next trials of a run are expected to bring.
 
     Raises:
         NothingLearnedError: If nothing can be said, with the reason.
@@ -67,7 +72,7 @@ def outlook(results: RunResults, count: int = NEXT) -> Outlook:
     if hypervolume_of(results, results) <= 0:
         raise NothingLearnedError("the front has no hypervolume yet, so no gain is a share of it")
     learned = LearnedRun.of(results)
-    networks = learned.untried(count)
+    networks = learned.untried(trials_ahead(results))
     front = results.points(results.front)
     gains = gains_of(learned.planner, networks, front, results.reference)
     low, high = np.quantile(gains, (0.1, 0.9))
@@ -81,8 +86,9 @@ def outlook(results: RunResults, count: int = NEXT) -> Outlook:
     )
 
 
-def outlook_check(results: RunResults, count: int = NEXT) -> OutlookCheck | None:
+def outlook_check(results: RunResults) -> OutlookCheck | None:
     """Returns how good the outlook was before the last trials; None where there was none."""
+    count = trials_ahead(results)
     ended = ended_architectures(results.asked)
     if len(ended) < count + LEAST:
         return None
@@ -93,7 +99,7 @@ def outlook_check(results: RunResults, count: int = NEXT) -> OutlookCheck | None
         asked=tuple(ended[:-count]),
     )
     try:
-        told = outlook(before, count).gain
+        told = outlook(before).gain
     except NothingLearnedError:
         return None
     found = hypervolume_of(results, before) / hypervolume_of(before, before) - 1

@@ -297,3 +297,16 @@ def test_hashes_of_trials_are_those_of_their_networks(results: RunResults) -> No
     for trial in results.asked[:5]:
         network = restore(space, trial.params)
         assert graph_hash(network.graph) == trial.user_attrs[HASH]
+
+
+def test_more_objectives_are_looked_ahead_less_far(tmp_path: Path) -> None:
+    three = make_run(
+        tmp_path, file=run_file(objectives=("accuracy", "macs", "params"), trials=20), trials=20
+    )
+
+    told, check = outlook(three), outlook_check(three)
+
+    assert told.next <= 5
+    assert told.gain > 0
+    assert check is not None
+    assert check.trials == 5
