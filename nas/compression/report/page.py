@@ -118,7 +118,8 @@ def headline(original: StepRecord, kept: StepRecord, archive: StepRecord | None)
             card(
                 "latency",
                 milliseconds(after.latency_ms),
-                f"{times['latency']:.2f}x faster ({milliseconds(before.latency_ms)})",
+                f"{times_of(times['latency'], 'faster', 'slower')} "
+                f"({milliseconds(before.latency_ms)})",
             )
         )
     for name, title, unit in (
@@ -127,7 +128,7 @@ def headline(original: StepRecord, kept: StepRecord, archive: StepRecord | None)
         ("bytes", "weights", "B"),
     ):
         one, other = getattr(after, name), getattr(before, name)
-        note = f"{times_less(times[name])} ({scaled(other, unit)})"
+        note = f"{times_of(times[name])} ({scaled(other, unit)})"
         cards.append(card(title, scaled(one, unit), note))
     if archive is not None:
         size, ratio = archive.figures["archive_bytes"], archive.figures["ratio"]
@@ -135,12 +136,14 @@ def headline(original: StepRecord, kept: StepRecord, archive: StepRecord | None)
     return tag("div", *cards, classes="cards")
 
 
-def times_less(ratio: float) -> str:
+def times_of(ratio: float, less: str = "less", more: str = "more") -> str:
     """
-    >>> times_less(2.5), times_less(1.0)
-    ('2.50x less', 'as before')
+    >>> times_of(2.5), times_of(1.0), times_of(0.8, "faster", "slower")
+    ('2.50x less', 'as before', '1.25x slower')
     """
-    return "as before" if ratio == 1 else f"{ratio:.2f}x less"
+    if ratio == 1:
+        return "as before"
+    return f"{ratio:.2f}x {less}" if ratio > 1 else f"{1 / ratio:.2f}x {more}"
 
 
 def steps_table(records: Sequence[StepRecord], kept: StepRecord) -> Html:
