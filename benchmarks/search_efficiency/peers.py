@@ -74,12 +74,12 @@ def parego(table: Table, seed: int) -> Iterator[int]:
     https://jmlr.org/papers/v23/21-0888.html; Knowles, ParEGO, IEEE TEVC 2006,
     https://doi.org/10.1109/TEVC.2005.851274.
     """
-    smac, weights = installed("smac"), installed("smac.multi_objective.parego")
-    runs, spaces = installed("smac.runhistory"), installed("ConfigSpace")
+    facade = installed("smac.facade").HyperparameterOptimizationFacade
+    weights, runs = installed("smac.multi_objective.parego"), installed("smac.runhistory")
+    scenarios, spaces = installed("smac.scenario"), installed("ConfigSpace")
     choices = {choice.name: [str(v) for v in choice.values] for choice in table.choices}
-    facade = smac.HyperparameterOptimizationFacade
     with TemporaryDirectory() as folder:
-        scenario = smac.Scenario(
+        scenario = scenarios.Scenario(
             spaces.ConfigurationSpace(space=choices, seed=seed),
             objectives=["error", "cost"],
             deterministic=True,

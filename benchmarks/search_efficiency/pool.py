@@ -5,7 +5,7 @@ genes in common with its proposal, and was not evaluated yet, takes its place. S
 search the pool on equal terms, and learn only of what was trained.
 
     nas search examples/digits_mixed.yaml --trials 300 --workers 1 --set name=pool \\
-        --set search.sampler=random --set reference={} \\
+        --set search.sampler=random --set training.epochs=4 --set reference={} \\
         --set objectives=[accuracy,macs,size_bytes]
     python -m benchmarks.search_efficiency.pool runs/pool --space examples/digits_mixed.yaml \\
         --to benchmarks/search_efficiency/digits_mixed.json

@@ -94,7 +94,7 @@ def test_the_pools_on_file_are_architectures_of_their_space_with_the_costs_that_
     file, cost = POOLS[name]
     pool = read_pool(file, cost)
 
-    assert len(pool.rows) == len(pool.genes) >= 10
+    assert len(pool.rows) == len(pool.genes) >= 50
     assert json.loads(file.read_text())["space"] == "examples/digits_mixed.yaml"
     assert ((pool.values[:, 0] > 0) & (pool.values[:, 0] <= 1)).all()
     for row in range(0, len(pool.genes), 25):
