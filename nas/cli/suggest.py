@@ -51,10 +51,8 @@ def suggest_command(
         return
     print_suggestions(results, found)
     less = "" if len(found) == count else f"; no more than {len(found)} were found that may gain"
-    console.print(
-        f"learned from {learned.trials} trials, of which none is among them{less}; about two "
-        "thirds of what is predicted should be found within ±"
-    )
+    console.print(f"learned from {learned.trials} trials, of which none is among them{less}")
+    console.print(about_doubts(results))
     if csv_file is not None:
         console.print(f"{len(found)} networks: {csv_file}")
     folder = save or Path("suggested")
@@ -63,6 +61,18 @@ def suggest_command(
     again = search_line(results.run.config_file, where | {"--enqueue": [folder]})
     first = "" if save else f"nas suggest {run} --save {folder}, then "
     console.print(f"to evaluate them: {first}{again}")
+
+
+def about_doubts(results: "RunResults") -> str:
+    """Returns what ± means, and how often it was right at trials told by those before them."""
+    from nas.search.proposals.insight.hindsight import hindsight
+
+    said = "± is one doubt: two thirds should be found within it"
+    told = [
+        f"{100 * row.within(1):.0f} % of {len(row.trials)} trials for {row.metric.title}"
+        for row in hindsight(results)
+    ]
+    return f"{said}; so far, told before they ran, were {' and '.join(told)}" if told else said
 
 
 def print_suggestions(results: "RunResults", found: "Sequence[Suggestion]") -> None:

@@ -234,8 +234,8 @@ def untried(learned: LearnedRun) -> Html:
         said = str(error)
         return tag("p", f"{said[:1].upper()}{said[1:]}.")
     note = (
-        "Chosen together, as the next trials of a search would be. ± is one doubt: about two "
-        "thirds of what is told should be found within it (of a cost it is a share). What a graph "
+        "Chosen together, as the next trials of a search would be. ± is one doubt, right "
+        "as often as the figures above tell (of a cost it is a share). What a graph "
         "tells is exact. nas suggest writes them as files that nas search --enqueue takes."
     )
     metrics = learned.results.metrics
