@@ -263,7 +263,7 @@ class SearchConfig:
 
     trials: int = 60
     workers: int = 1
-    sampler: str = "evolution"
+    sampler: str = "surrogate"
     seed: int = 0
     initial: int = 20
     timeout: str | float | None = None
@@ -336,8 +336,8 @@ class RunConfig:
 
 
 SAMPLERS: dict[str, str] = {
-    "evolution": "archive evolution of whole architectures (the default)",
-    "surrogate": "expected hypervolume improvement by regressions on all trials",
+    "evolution": "archive evolution of whole architectures",
+    "surrogate": "expected hypervolume improvement by regressions on all trials (the default)",
     "tpe": "Optuna's tree-structured Parzen estimator, multivariate",
     "nsga2": "Optuna's NSGA-II",
     "aging": "regularised evolution: of a small population, the oldest dies",

@@ -28,10 +28,11 @@ from nas.search.proposals.learning.losses import LossPosterior, LossShape
 from nas.search.proposals.left_over import passes
 from nas.study.gains import violation
 from nas.study.names import HASH
-from search_spaces.space.architecture import graph_hash
-from search_spaces.space.space import Architecture, SearchSpace, complete, restore
+from search_spaces.building.choice import Value
+from search_spaces.space.architecture import check_sizes, graph_hash
+from search_spaces.space.space import Architecture, SearchSpace, complete, restore, sample
 
-DOUBT = 0.5  # share of the deviations that is believed in: what is likely good is tried first
+DOUBTS = (0.1, 0.5, 1.5)  # what deviations are multiplied by, by turns: to gain, to explore
 BRED = 2000  # rows of genes in all rounds
 ROUNDS = 4
 BREEDERS = 40  # rows that the next round is bred from
@@ -43,6 +44,7 @@ MOST_TRIALS = 1200  # that are learned from; of more those nearest the front
 MADE, MADE_MORE = 3, 5  # networks that are made for each that is proposed, and beside these
 SPARE = 3  # that are planned further, in case others propose the same
 PROBES = 6  # trials by which it is seen whether what graphs tell is what trials were told
+RANDOM = 150  # architectures of the space by which the corner is found
 SAME = 1e-6  # share by which the two may differ
 REFITTED = 5, 0.1  # shapes are found anew after so many trials, or so large a share of them
 
@@ -69,7 +71,10 @@ class Asker(Protocol):
     """Who plans batches, and on which terms."""
 
     remembered: Remembered | None
+    random: Sequence[Mapping[str, Value]] | None
 
+    @property
+    def seed(self) -> int: ...
     @property
     def space(self) -> SearchSpace: ...
     @property
@@ -129,7 +134,7 @@ class Lived:
         """
         chosen = nearest_the_front(self.losses, MOST_TRIALS)
         told = [self.told[at] for at in chosen]
-        rows = self.codes.one_hot(self.rows[chosen])
+        rows = self.codes.features(self.rows[chosen])
         losses, experts = self.losses[chosen], teachers.experts(self.codes)
         return learn(told, self.codes.columns, rows, losses, metrics, shapes, experts)
 
@@ -169,11 +174,13 @@ class BatchPlanner:
         lived = Lived.of(trials, sampler.metrics)
         beliefs = lived.learn(sampler.metrics, sampler.teachers, remembered.shapes)
         codes, losses = lived.codes, lived.losses
+        random = codes.features(codes.encode(random_genes(sampler)))
+        corner = corner_of(losses, lived.told, beliefs.at(random)[0], sampler)
         pending = codes.encode([t.params for t in lived.running])
         means = np.zeros((0, losses.shape[1]))
         if len(pending):
-            means, _ = beliefs.at(codes.one_hot(pending))
-            beliefs = beliefs.believing(codes.one_hot(pending))
+            means, _ = beliefs.at(codes.features(pending))
+            beliefs = beliefs.believing(codes.features(pending))
         kept = np.array([violation(t) <= 0 for t in lived.told]) & np.isfinite(losses).all(axis=1)
         parents = codes.encode([t.params for t in best_trials(lived.told, sampler.metrics)])
         return cls(
@@ -183,7 +190,7 @@ class BatchPlanner:
             parents,
             beliefs,
             np.vstack([losses[kept], means]),
-            corner_of(losses, lived.told, sampler),
+            corner,
             remembered.exact,
             frozenset(str(t.user_attrs.get(HASH)) for t in trials),
         )
@@ -259,7 +266,7 @@ class BatchPlanner:
 
     def gains(self, rows: Codes, rng: np.random.Generator) -> Array:
         """Returns the hypervolume that each row is expected to add."""
-        hot = self.codes.one_hot(rows)
+        hot = self.codes.features(rows)
         gains = expected_improvement(self.believed(hot, None), self.front, self.corner, rng)
         return gains * self.beliefs.chances(hot)
 
@@ -267,13 +274,14 @@ class BatchPlanner:
         self, rows: Codes, told: Array | None, count: int, rng: np.random.Generator
     ) -> NDArray[np.intp]:
         """Returns which rows to take together, best first."""
-        hot = self.codes.one_hot(rows)
+        hot = self.codes.features(rows)
         chances = self.beliefs.chances(hot)
         return greedy(self.believed(hot, told), chances, self.front, self.corner, count, rng)
 
     def believed(self, hot: Array, told: Array | None) -> list[LossPosterior]:
         """Returns what is believed of each loss, and known of it."""
-        posteriors = [each.posterior(hot, DOUBT) for each in self.beliefs.objectives]
+        doubt = DOUBTS[len(self.rows) % len(DOUBTS)]
+        posteriors = [each.posterior(hot, doubt) for each in self.beliefs.objectives]
         if told is not None:
             for posterior, losses in zip(posteriors, told.T, strict=True):
                 posterior.know(losses)
@@ -334,24 +342,48 @@ def nearest_the_front(losses: Array, most: int) -> NDArray[np.int64]:
     return np.sort(np.argsort(ranks, kind="stable")[:most]).astype(np.int64)
 
 
-def corner_of(losses: Array, told: Sequence[FrozenTrial], sampler: Asker) -> Array:
+def random_genes(sampler: Asker) -> Sequence[Mapping[str, Value]]:
+    """Returns genes of random architectures that the gate lets through; the sampler keeps them.
+
+    They are no proposals, so what the gate refuses here it does not count.
+    """
+    if sampler.random is None:
+        rng, found = Random(f"{sampler.seed} corner"), []
+        for _ in range(RANDOM):
+            try:
+                architecture = sample(sampler.space, rng)
+                check_sizes(architecture.graph)
+                if sampler.gate.judge(architecture.graph).excess <= 0:
+                    found.append(dict(architecture.genes))
+            except ValueError:  # these decisions make no network
+                continue
+        sampler.random = found
+    return sampler.random
+
+
+def corner_of(losses: Array, told: Sequence[FrozenTrial], random: Array, sampler: Asker) -> Array:
     """Returns the losses beyond which nothing is gained.
 
-    Where the run names none: of what is maximised the median of the first trials, which are a
-    sample of the space, without those that earlier runs chose; of costs the largest there was.
+    Where the run names none: of what is maximised the median of the space, by the first trials,
+    without those that earlier runs chose, and by what is believed of random architectures; of
+    costs the largest there was, or is believed there.
+
+    Args:
+        random: What is believed of random architectures, (architectures, objectives).
     """
     tried = sampler.first_tries.hashes
     drawn = [at for at, t in enumerate(told) if t.user_attrs.get(HASH) not in tried]
     corner = []
-    for column, metric in zip(losses.T, sampler.metrics, strict=True):
+    for column, believed, metric in zip(losses.T, random.T, sampler.metrics, strict=True):
         value = sampler.reference.get(metric.name)
         if value is not None and np.isfinite(given := as_loss(value, metric)):
             corner.append(given)
         elif metric.direction == "minimize":
-            corner.append(float(np.nanmax(column)))
+            corner.append(float(np.nanmax(np.append(column, believed))))
         else:
             first = column[drawn[: sampler.initial]]
-            corner.append(float(np.nanmedian(first if np.isfinite(first).any() else column)))
+            first = first if np.isfinite(first).any() else column
+            corner.append(float(np.nanmedian(np.append(first, believed))))
     return np.array(corner)
 
 

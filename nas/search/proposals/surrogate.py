@@ -30,6 +30,7 @@ from nas.search.proposals.learning.earlier_beliefs import Teachers
 from nas.search.proposals.learning.first_tries import FirstTries
 from nas.search.proposals.planning import PlanningSampler
 from nas.study.study import proposed
+from search_spaces.building.choice import Value
 from search_spaces.space.architecture import graph_hash
 from search_spaces.space.space import Architecture, SearchSpace
 
@@ -90,6 +91,7 @@ class SurrogateSampler(PlanningSampler):
         self.teachers = Teachers(earlier, self.metrics)
         self.first_tries = FirstTries(space, self.metrics, earlier, self.allowed, seed)
         self.remembered: Remembered | None = None
+        self.random: Sequence[Mapping[str, Value]] | None = None
         self._batch: PlannedBatch | None = None
 
     def plan(self, study: Study, trial: FrozenTrial) -> Architecture:

@@ -53,7 +53,7 @@ def test_everything_that_is_left_out_has_a_default(read: Read) -> None:
     config = read({"name": "a", "space": SPACE}).config()
 
     assert [metric.name for metric in config.objectives] == ["accuracy", "latency_ms"]
-    assert (config.search.sampler, config.data.kind) == ("evolution", "digits")
+    assert (config.search.sampler, config.data.kind) == ("surrogate", "digits")
 
 
 def test_one_value_stands_for_a_list_of_one(read: Read) -> None:

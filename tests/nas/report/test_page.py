@@ -186,7 +186,7 @@ def test_every_number_says_how_it_was_made(results: RunResults) -> None:
     text = Text(written(results)).text
     for fact in ("Example CPU 9000", "tvm 0.27.0", "median of at least 40 runs", "1.05 to 1.05"):
         assert fact in text
-    for fact in ("evolution, 20 random", "learning rate", "python", "cores"):
+    for fact in ("surrogate, 20 random", "learning rate", "python", "cores"):
         assert fact in text
 
 

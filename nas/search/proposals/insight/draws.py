@@ -24,7 +24,7 @@ def drawn_values(
     What graphs tell is the same in each draw.
     """
     metrics = planner.sampler.metrics
-    rows = planner.codes.one_hot(planner.codes.encode([dict(a.genes) for a in networks]))
+    rows = planner.codes.features(planner.codes.encode([dict(a.genes) for a in networks]))
     told = planner.told(networks)
     found = np.empty((count, len(networks), len(metrics)))
     for at, (metric, belief) in enumerate(zip(metrics, planner.beliefs.objectives, strict=True)):

@@ -87,7 +87,7 @@ def effects(learned: LearnedRun, seed: int = 0) -> tuple[Effects, ...]:
     rng = Random(seed)
     drawn = [sample(planner.sampler.space, rng) for _ in range(SAMPLES)]
     codes = planner.codes.encode([dict(network.genes) for network in drawn])
-    hot = planner.codes.one_hot(codes)
+    hot = planner.codes.features(codes)
     return tuple(
         effects_of(metric, planner.codes, codes, belief.mean_at(hot))
         for at, (metric, belief) in enumerate(

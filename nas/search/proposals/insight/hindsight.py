@@ -77,7 +77,8 @@ def hindsight(results: RunResults) -> tuple[Hindsight, ...]:
     trials = [trial for trial in ended_architectures(results.asked) if trial.params]
     config, metrics = results.config, results.metrics
     codes = GeneCodes.of(trials)
-    rows = codes.one_hot(codes.encode([trial.params for trial in trials]))
+    coded = codes.encode([trial.params for trial in trials])
+    rows, hot = codes.features(coded), codes.one_hot(coded)
     found = losses_of(trials, metrics)
     told, spread, nearest = (np.full(found.shape, np.nan) for _ in range(3))
     for start, end in blocks(len(trials), max(config.search.initial, LEAST)):
@@ -88,7 +89,7 @@ def hindsight(results: RunResults) -> tuple[Hindsight, ...]:
             continue  # too little to tell these by
         told[here], _ = beliefs.at(rows[here])
         spread[here] = beliefs.doubts(rows[here])
-        nearest[here] = of_nearest(rows[here], rows[before], found[before])
+        nearest[here] = of_nearest(hot[here], hot[before], found[before])
     whole = np.array(
         [trial.constraints.get(FULLY_TRAINED, 0) <= 0 for trial in trials], dtype=bool
     )

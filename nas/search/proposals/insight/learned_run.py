@@ -106,7 +106,7 @@ class LearnedRun:
         What graphs tell has no doubt.
         """
         planner = self.planner
-        rows = planner.codes.one_hot(planner.codes.encode([dict(a.genes) for a in networks]))
+        rows = planner.codes.features(planner.codes.encode([dict(a.genes) for a in networks]))
         means, _ = planner.beliefs.at(rows)
         spread = planner.beliefs.doubts(rows)
         told = planner.told(networks)
@@ -117,7 +117,7 @@ class LearnedRun:
         """Returns how likely networks keep every constraint, 0..1."""
         codes = self.planner.codes
         return self.planner.beliefs.chances(
-            codes.one_hot(codes.encode([dict(a.genes) for a in networks]))
+            codes.features(codes.encode([dict(a.genes) for a in networks]))
         )
 
 

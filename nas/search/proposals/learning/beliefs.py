@@ -92,7 +92,7 @@ class Beliefs:
     shapes: Mapping[str, LossShape]
 
     def at(self, rows: Array) -> tuple[Array, Array]:
-        """Returns means and deviations of the losses at one-hot rows, (rows, objectives)."""
+        """Returns means and deviations of the losses at rows of features, (rows, objectives)."""
         found = [each.at(rows) for each in self.objectives]
         return np.stack([m for m, _ in found], axis=1), np.stack([d for _, d in found], axis=1)
 
@@ -120,8 +120,8 @@ class Lessons:
     """Genes of finished trials, and the shapes of what was learned from them.
 
     Attributes:
-        columns: Which gene each one-hot column belongs to.
-        rows: Their genes, one-hot.
+        columns: Which scale each column has the scale of.
+        rows: Features of their genes.
         shapes: Those that are known already, and then all.
         experts: What earlier runs say, by what it is of.
     """
@@ -156,8 +156,8 @@ def learn(
     """Returns what finished trials teach.
 
     Args:
-        columns: Which gene each column of ``rows`` belongs to.
-        rows: Their genes, one-hot.
+        columns: Which scale each column of ``rows`` has.
+        rows: Features of their genes.
         losses: What they were, NaN where that was not had.
         shapes: What is known of shapes already; the others are looked for.
         experts: What earlier runs say of losses, by metric.

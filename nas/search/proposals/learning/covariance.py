@@ -1,11 +1,11 @@
 """Covariance: how alike architectures are by their genes, and which likeness trials tell of.
 
-Each gene has a scale: how much it matters that two architectures differ in it. Two terms share the
-scales: a linear one, which is Bayesian ridge regression on one-hot genes, and an exponential one
-of the distance, in which genes act together (pairs, triples and so on). Scales, the share of
-each and the noise are those that make the values likeliest, given that scales are not too far from
-each other. Genes that an architecture does not have are in common with none, so conditional spaces
-need nothing else.
+Each gene has a scale: how much it matters that two architectures differ in it; so has each kind of
+genes, of how often they have each value. Two terms share the scales: a linear one, which is
+Bayesian ridge regression, and an exponential one of the distance, in which genes act together
+(pairs, triples and so on). Scales, the share of each term and the noise are those that make the
+values likeliest, given that scales are not too far from each other. Genes that an architecture
+does not have are in common with none, so conditional spaces need nothing else.
 
 Source: Rasmussen and Williams, "Gaussian Processes for Machine Learning", MIT Press 2006, chapters
 2 and 5 (relevance of each input, marginal likelihood), https://gaussianprocess.org/gpml/.
@@ -35,8 +35,8 @@ class Likeness:
     """What the covariance of a set of values is like.
 
     Attributes:
-        scales: By gene; a gene beyond them takes the typical one.
-        typical: Scale of a gene of which nothing is known.
+        scales: By their numbers; one beyond them takes the typical one.
+        typical: Scale of what nothing is known of.
         linear: Share of the linear term; the other has the rest.
         noise: Beside these, as a share of them.
         evidence: Logarithm of how likely the values are with it.
@@ -49,22 +49,22 @@ class Likeness:
     evidence: float
 
     def on(self, columns: Columns, rows: Array) -> "GeneCovariance":
-        """Returns the covariance of one-hot rows.
+        """Returns the covariance of rows of features.
 
         Args:
-            columns: Which gene each column belongs to.
+            columns: Which scale each column has.
             rows: Of which the linear term shall have its share on average.
         """
         missing = max(0, int(columns.max(initial=-1)) + 1 - len(self.scales))
         by_gene = np.concatenate([self.scales, np.full(missing, self.typical)])
         scales = by_gene[columns]
-        size = float((rows @ scales).mean()) or 1.0
+        size = float((rows**2 @ scales).mean()) or 1.0
         return GeneCovariance(scales, self.linear, size, self.noise)
 
 
 @dataclass(frozen=True, slots=True)
 class GeneCovariance:
-    """Covariances of architectures, given as one-hot rows, in units of the values' variance.
+    """Covariances of architectures, given as rows of features, in units of the values' variance.
 
     Attributes:
         scales: Of each column.
@@ -81,20 +81,25 @@ class GeneCovariance:
     def between(self, one: Array, other: Array) -> Array:
         scaled = one * self.scales
         common = scaled @ other.T
-        apart = scaled.sum(axis=1)[:, None] + (other @ self.scales)[None, :] - 2 * common
+        apart = self.square(one)[:, None] + self.square(other)[None, :] - 2 * common
         found: Array = (1 - self.linear) * np.exp(-apart) + (self.linear / self.size) * common
         return found
 
     def own(self, rows: Array) -> Array:
         """Returns the variance of each architecture."""
-        found: Array = (1 - self.linear) + (self.linear / self.size) * (rows @ self.scales)
+        found: Array = (1 - self.linear) + (self.linear / self.size) * self.square(rows)
+        return found
+
+    def square(self, rows: Array) -> Array:
+        """Returns the scaled length of each row, squared."""
+        found: Array = rows**2 @ self.scales
         return found
 
 
 def likeliest(
     columns: Columns, rows: Array, values: Array, start: Likeness | None = None, steps: int = STEPS
 ) -> Likeness:
-    """Returns what makes values (n) of one-hot ``rows`` (n, columns) likeliest.
+    """Returns what makes values (n) of ``rows`` of features (n, columns) likeliest.
 
     Args:
         start: From where it is looked for.
@@ -132,7 +137,7 @@ class Evidence:
     @property
     def typical(self) -> float:
         """Logarithm of the scale of a gene of which nothing is known."""
-        return float(np.log(DISTANCE / (2 * max(self.rows.sum(axis=1).mean(), 1))))
+        return float(np.log(DISTANCE / (2 * max((self.rows**2).sum(axis=1).mean(), 1))))
 
     @property
     def centre(self) -> Array:
@@ -189,12 +194,12 @@ class Evidence:
 
     def slopes(self, covariance: GeneCovariance, pull: Array, near: Array, line: Array) -> Array:
         """Returns how much each number adds to what is against it, by the chain rule."""
-        linear, rows = covariance.linear, self.rows
+        linear, rows, squares = covariance.linear, self.rows, self.rows**2
         of_near, of_line = pull * near, float((pull * line).sum())
         mixed = 2 * (1 - linear) * of_near + (linear / covariance.size) * pull
         by_column = ((mixed @ rows) * rows).sum(axis=0)
-        by_column -= 2 * (1 - linear) * (of_near.sum(axis=1) @ rows)
-        by_column -= (linear / covariance.size) * of_line * rows.mean(axis=0)
+        by_column -= 2 * (1 - linear) * (of_near.sum(axis=1) @ squares)
+        by_column -= (linear / covariance.size) * of_line * squares.mean(axis=0)
         by_gene = np.bincount(
             self.columns, weights=by_column * covariance.scales, minlength=self.genes
         )

@@ -53,9 +53,40 @@ class GeneCodes:
         return np.diff(self.offsets)
 
     @property
+    def kinds(self) -> tuple[tuple[int, ...], ...]:
+        """Genes that offer the same values, two or more, by where they stand."""
+        found: dict[frozenset[Value], list[int]] = {}
+        for at, values in enumerate(self.values.values()):
+            found.setdefault(frozenset(values), []).append(at)
+        return tuple(tuple(kind) for kind in found.values() if len(kind) > 1)
+
+    @property
     def columns(self) -> Codes:
-        """Which gene each one-hot column belongs to."""
-        return np.repeat(np.arange(len(self.values)), self.sizes)
+        """Which scale each column of `features` has: that of a gene, or of a kind of genes.
+
+        Genes have even ones, the kind that begins with a gene the odd one after it, so that none
+        changes when genes are added.
+        """
+        genes = np.repeat(2 * np.arange(len(self.values)), self.sizes)
+        kinds = [2 * kind[0] + 1 for kind in self.kinds for _ in range(self.sizes[kind[0]])]
+        return np.concatenate([genes, kinds]).astype(np.int64)
+
+    def features(self, rows: Codes) -> NDArray[np.float64]:
+        """Returns what is learned from: one-hot genes, and how often kinds have each value.
+
+        What a value does to one gene it often does to others that offer the same, as in the layers
+        of a stage; the counts are in units in which a kind weighs as much as one gene.
+        """
+        hot = self.one_hot(rows)
+        counts = [hot]
+        values = list(self.values.values())
+        for kind in self.kinds:
+            together = np.zeros((len(rows), len(values[kind[0]])))
+            for gene in kind:  # each may have been offered its values in another order
+                order = [values[gene].index(value) for value in values[kind[0]]]
+                together += hot[:, self.offsets[gene] + np.array(order)]
+            counts.append(together / np.sqrt(len(kind)))
+        return np.hstack(counts)
 
     def encode(self, genes: Sequence[Mapping[str, Value]]) -> Codes:
         """Returns a row for each; values that no trial was offered count as absent."""

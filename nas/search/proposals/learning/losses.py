@@ -14,7 +14,7 @@ from nas.search.proposals.learning.regression import (
 )
 from nas.search.proposals.learning.warps import Unwarped, Warp
 
-Prior = Callable[[Array], Array]  # what is believed of one-hot rows before any trial
+Prior = Callable[[Array], Array]  # what is believed of rows before any trial
 FURTHER_STEPS = 6  # of the optimiser, from one scale to the next
 
 
@@ -46,7 +46,7 @@ class LossRegression:
     prior: Prior | None = None
 
     def posterior(self, rows: Array, doubt: float = 1.0) -> "LossPosterior":
-        """Returns what is believed at one-hot rows, which can be believed further.
+        """Returns what is believed at rows of features, which can be believed further.
 
         Args:
             doubt: What deviations are multiplied by.
@@ -57,17 +57,17 @@ class LossRegression:
         return LossPosterior(self.warp, inner, doubt)
 
     def at(self, rows: Array) -> tuple[Array, Array]:
-        """Returns mean and standard deviation of losses at one-hot rows, noise left out."""
+        """Returns mean and standard deviation of losses at rows of features, noise left out."""
         posterior = self.posterior(rows)
         return posterior.mean, posterior.deviation
 
     def mean_at(self, rows: Array) -> Array:
-        """Returns what half of the belief lies below, at one-hot rows."""
+        """Returns what half of the belief lies below, at rows of features."""
         mean = self.inner.mean_at(rows)
         return self.warp.backward(mean if self.prior is None else mean + self.prior(rows))
 
     def drawn(self, rows: Array, count: int, rng: np.random.Generator) -> Array:
-        """Returns losses that one-hot rows may turn out to have together, (count, rows)."""
+        """Returns losses that rows of features may turn out to have together, (count, rows)."""
         return self.warp.backward(self.posterior(rows).inner.drawn(count, rng))
 
     def believing(self, rows: Array) -> "LossRegression":
@@ -133,7 +133,7 @@ def likeliest_shape(
     """Returns under which of the warps, and with which covariance, losses are likeliest.
 
     Args:
-        columns: Which gene each column of the one-hot ``rows`` belongs to.
+        columns: Which scale each column of ``rows`` has.
     """
     few = those_fitted(rows)
     rows, losses = rows[few], losses[few]

@@ -47,7 +47,7 @@ class Regression:
         return self.mean + self.kernel.between(rows, self.rows) @ self.weights
 
     def posterior(self, rows: Array) -> "GenePosterior":
-        """Returns what is believed at one-hot rows, which can be believed further."""
+        """Returns what is believed at rows of features, which can be believed further."""
         between = self.kernel.between(rows, self.rows)
         explained = solve_triangular(self.lower, between.T, lower=True, check_finite=False)
         left = self.kernel.own(rows) - (explained**2).sum(axis=0)
@@ -55,7 +55,7 @@ class Regression:
         return GenePosterior(self.kernel, rows, mean, self.scale, explained, left)
 
     def at(self, rows: Array) -> tuple[Array, Array]:
-        """Returns mean and standard deviation at one-hot rows, noise left out."""
+        """Returns mean and standard deviation at rows of features, noise left out."""
         posterior = self.posterior(rows)
         return posterior.mean, posterior.deviation
 
@@ -119,10 +119,10 @@ class GenePosterior:
 
 
 def fit(columns: Columns, rows: Array, values: Array) -> Regression:
-    """Returns the likeliest regression of ``values`` (n) on one-hot ``rows`` (n, columns).
+    """Returns the likeliest regression of ``values`` (n) on ``rows`` of features (n, columns).
 
     Args:
-        columns: Which gene each column belongs to.
+        columns: Which scale each column has.
 
     Raises:
         LinAlgError: If the covariances cannot be factored.

@@ -50,8 +50,8 @@ class Expert:
     regression: LossRegression
 
     def says(self, rows: Array) -> Array:
-        """Returns what is expected at one-hot rows of here, on the scale that it has there."""
-        at, column = np.nonzero(rows)
+        """Returns what is expected at rows of features of here, on the scale that it has there."""
+        at, column = np.nonzero(rows[:, : len(self.there)])  # what follows counts these
         there = self.there[column]
         asked = np.zeros((len(rows), self.width))
         is_asked = there != NOT_ASKED
@@ -60,7 +60,7 @@ class Expert:
 
 
 def heard(experts: Sequence[Expert], rows: Array) -> Array:
-    """Returns what experts say of one-hot rows, (rows, experts)."""
+    """Returns what experts say of rows of features, (rows, experts)."""
     return np.stack([expert.says(rows) for expert in experts], axis=1)
 
 
@@ -81,7 +81,7 @@ def heeding(
 
     Args:
         shape: That without them.
-        columns: Which gene each column of the one-hot ``rows`` belongs to.
+        columns: Which gene each column of ``rows`` belongs to.
     """
     if not experts:
         return shape

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 Array = NDArray[np.float64]
-EDGES = (0.1, 0.3, 1.0, 3.0, 30.0)  # beyond the best, of what the median is behind it
+EDGES = (1.0, 3.0, 30.0)  # beyond the best, of what the median is behind it
 POWERS = (1.0, 0.5)  # of costs, beside the logarithm
 INSIDE = 0.1  # of the distance to the edge, that no loss is taken to be nearer
 SMALLEST = 0.5  # of the smallest number seen, that no cost is expected below

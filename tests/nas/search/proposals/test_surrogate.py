@@ -1,6 +1,8 @@
 """The surrogate proposes networks of the space, none twice, and finds fronts early."""
 
 import logging
+from dataclasses import dataclass
+from resource import RUSAGE_SELF, getrusage
 
 import numpy as np
 import optuna
@@ -17,7 +19,11 @@ from nas.search.proposals.learning.gene_codes import GeneCodes
 from nas.search.proposals.surrogate import SurrogateSampler
 from nas.study.names import EPOCHS, HASH
 from nas.study.study import suggest
+from search_spaces.building.builder import GraphBuilder
+from search_spaces.building.choice import Choice, Pick
 from search_spaces.graphs.cost import count_macs
+from search_spaces.graphs.graph import Graph
+from search_spaces.graphs.operators import Linear
 from search_spaces.space.architecture import graph_hash
 from search_spaces.space.space import decide, restore
 from search_spaces.space.staged import count_architectures
@@ -217,3 +223,46 @@ def test_gene_codes_are_read_back_and_children_differ_in_few_genes() -> None:
     changed = (children != rows[0]).sum(axis=1)
     assert set(changed) <= {0, 1, 2}
     assert np.mean(changed == 1) > 0.7
+
+
+@dataclass(frozen=True)
+class Long:
+    """As many genes of four values as one likes, each a width of its own."""
+
+    genes: int
+    name: str = "long"
+
+    def network(self, pick: Pick) -> Graph:
+        widths = [int(pick(Choice(f"gene{at}", (1, 2, 3, 4)))) for at in range(self.genes)]
+        net = GraphBuilder((1, 1, 1))
+        net.add("sum", Linear(sum(width * (at + 1) for at, width in enumerate(widths))), net.input)
+        return net.graph()
+
+
+def test_thousands_of_genes_are_learned_from_in_bounded_memory() -> None:
+    space, value = Long(2000), np.random.default_rng(0).random
+    sampler = SurrogateSampler(space, TWO, seed=0, initial=6)
+    study = study_of(sampler)
+    before = getrusage(RUSAGE_SELF).ru_maxrss
+
+    for _ in range(8):
+        trial = study.ask()
+        trial.set_user_attr(HASH, graph_hash(decide(space, suggest(trial)).graph))
+        study.tell(trial, [float(value()), 1 + float(value())])
+
+    planned = sampler.planned(study.get_trials())
+    assert len(planned) > 0
+    assert getrusage(RUSAGE_SELF).ru_maxrss - before < 600_000  # kilobytes
+
+
+def test_a_sampler_that_begins_anywhere_remembers_what_one_from_the_start_does() -> None:
+    planned = {}
+    for begun in (0, 23):
+        study = study_of(SurrogateSampler(Towers(), TWO, seed=3, initial=12))
+        for _ in range(24):
+            if study.trials and len(study.trials) == begun:
+                study.sampler = SurrogateSampler(Towers(), TWO, seed=3, initial=12)
+            step(study, Towers(), worth)
+        planned[begun] = [t.params for t in study.trials]
+
+    assert planned[0] == planned[23]

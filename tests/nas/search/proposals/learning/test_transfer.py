@@ -63,18 +63,18 @@ def alone(hot: Array, losses: Array) -> LossShape:
 
 
 def heard(codes: Codes, losses: Array, experts: Sequence[Expert]) -> LossRegression:
-    hot = HERE.one_hot(codes)
+    hot = HERE.features(codes)
     shape = heeding(alone(hot, losses), HERE.columns, hot, losses, experts)
     return regressed(shape, HERE.columns, hot, losses, prior_of(shape, experts))
 
 
 def slopes(codes: Codes, losses: Array, experts: Sequence[Expert]) -> tuple[float, ...]:
-    hot = HERE.one_hot(codes)
+    hot = HERE.features(codes)
     return heeding(alone(hot, losses), HERE.columns, hot, losses, experts).slopes
 
 
 def error(regression: LossRegression, codes: Codes, losses: Array) -> float:
-    mean, _ = regression.at(HERE.one_hot(codes))
+    mean, _ = regression.at(HERE.features(codes))
     return float(np.sqrt(np.mean((mean - losses) ** 2)))
 
 
@@ -132,7 +132,7 @@ def test_of_two_runs_the_one_that_agrees_is_heard() -> None:
 def test_what_is_believed_is_the_prior_and_the_regression_of_what_is_left() -> None:
     world = World(1)
     teacher, here, asked = expert(earlier(*world.drawn(60))), world.drawn(20), world.drawn(30)
-    hot, new, losses = HERE.one_hot(here[0]), HERE.one_hot(asked[0]), -here[1]
+    hot, new, losses = HERE.features(here[0]), HERE.features(asked[0]), -here[1]
     shape = heeding(alone(hot, losses), HERE.columns, hot, losses, [teacher])
     found = heard(here[0], losses, [teacher])
 
