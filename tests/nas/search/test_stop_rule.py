@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nas.problem.pareto import hypervolume_history
+from nas.problem.pareto import hypervolume, hypervolume_history
 from nas.problem.records import SAMPLERS
 from nas.problem.run_file import RunFile, to_yaml
 from nas.search.loop import Progress
@@ -104,8 +104,11 @@ def test_trainings_that_were_stopped_early_count_as_brought_nothing(tmp_path: Pa
     assert results.without_gain == 6
     after = results.searched[-6:]
     assert "stopped" in {trial.evaluation.status for trial in after}
-    front = {trial.hash for trial in results.front}
-    assert not front & {trial.hash for trial in after}
+    before, now = (
+        hypervolume(results.points(trials), results.reference, results.metrics)
+        for trials in ([t for t in results.feasible if t not in after], results.feasible)
+    )
+    assert before == pytest.approx(now, rel=1e-12)
 
 
 def test_what_is_enqueued_is_evaluated_though_nothing_more_is_proposed(tmp_path: Path) -> None:
