@@ -123,7 +123,7 @@ class Long:
         return net.graph()
 
 
-@pytest.mark.parametrize("name", [name for name in SAMPLERS if name != "tpe"])
+@pytest.mark.parametrize("name", SAMPLERS)
 def test_thousands_of_genes_are_searched(name: str) -> None:
     space = Long()
 
