@@ -52,7 +52,7 @@ class Belief:
         >>> from nas.problem.metrics import METRICS
         >>> Belief(METRICS["accuracy"], 0.92, 0.9, 0.94).text
         '92.00 ±2.00 %'
-        >>> Belief(METRICS["latency_ms"], 2.0, 1.8, 2.22).text
+        >>> Belief(METRICS["latency_ms"], 2.0, 1.8, 2.2).text
         '2 ms ±10 %'
         >>> Belief(METRICS["macs"], 2e6, 2e6, 2e6).text
         '2.00 M'
