@@ -24,6 +24,7 @@ test: $(VENV)/installed  ## the suite without its longest tests, files in two pr
 
 test-slow: $(VENV)/installed  ## the longest tests, README's commands and the rest of each sweep
 	$(BIN)/python -m pytest $(PROCESSES) -m "slow and not cluster"
+	HWNAS_MANY_EXAMPLES=1 $(BIN)/python -m pytest $(PROCESSES) -m "not slow" tests/latency_models/kernels
 
 test-cluster: $(VENV)/installed  ## kill nodes, drivers, databases and what else a cluster has
 	$(BIN)/python -m pytest $(PROCESSES) -m cluster

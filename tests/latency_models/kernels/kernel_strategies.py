@@ -1,5 +1,6 @@
 """What random kernels are made of, for hypothesis."""
 
+import os
 from dataclasses import dataclass
 
 from hypothesis import HealthCheck, settings
@@ -10,6 +11,7 @@ from search_spaces.graphs.activations import ACTIVATIONS
 from search_spaces.graphs.operators import Shape, Size, window_size
 from tests.latency_models.parts.processors import RUNNABLE_CPUS
 
+MANY = "HWNAS_MANY_EXAMPLES"
 cpus = st.sampled_from(RUNNABLE_CPUS)
 activations = st.sampled_from(tuple(ACTIVATIONS))
 seeds = st.integers(0, 1000)
@@ -17,8 +19,9 @@ paddings = st.tuples(st.integers(0, 2), st.integers(0, 2))
 
 
 def examples(count: int) -> settings:
+    """So many random kernels with ``make test-slow``, else a third: each is compiled."""
     return settings(
-        max_examples=count,
+        max_examples=count if MANY in os.environ else -(-count // 3),
         deadline=None,
         derandomize=True,
         suppress_health_check=list(HealthCheck),

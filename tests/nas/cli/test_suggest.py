@@ -122,6 +122,7 @@ def test_status_says_why_there_is_no_outlook(tmp_path: Path) -> None:
     assert data["outlook"]["reason"].startswith("too little to learn from")
 
 
+@pytest.mark.slow
 def test_no_torch_is_needed(results: RunResults, tmp_path: Path) -> None:
     for command in ("suggest", "status"):
         _, heavy = heavy_imports(command, str(results.run.path), at=tmp_path)

@@ -111,6 +111,7 @@ def test_networks_that_do_not_learn_leave_a_sentence(tmp_path: Path) -> None:
 
 
 @needs_browser
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize("width", [400, 1100])
 def test_a_browser_draws_the_section_without_an_error(
     results: RunResults, tmp_path: Path, width: int

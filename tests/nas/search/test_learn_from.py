@@ -105,6 +105,7 @@ def test_paths_are_kept_absolute_so_that_a_search_goes_on_from_any_folder(
     assert results.config.search.learn_from == (str(runs / "before"),)
 
 
+@pytest.mark.slow
 def test_a_driver_that_joins_learns_what_the_study_says_without_the_earlier_run(
     runs: Path, tmp_path: Path
 ) -> None:

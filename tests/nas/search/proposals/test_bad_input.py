@@ -123,6 +123,7 @@ class Long:
         return net.graph()
 
 
+@pytest.mark.sweep(8)
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_thousands_of_genes_are_searched(name: str) -> None:
     space = Long()

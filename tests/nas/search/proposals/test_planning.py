@@ -180,6 +180,7 @@ def test_values_that_teach_nothing_stop_nobody(
     assert len(hashes) >= 13  # what failed may be proposed again
 
 
+@pytest.mark.sweep(4)
 @every_planner
 def test_what_breaks_a_constraint_is_proposed_ever_less(name: str) -> None:
     study = study_of(planner(name, Towers(), initial=20))

@@ -51,6 +51,7 @@ def every_point() -> Points:
     return points(whole(Towers()))
 
 
+@pytest.mark.slow
 def test_a_known_front_of_conditional_genes_is_found_before_evolution_finds_it(
     every_point: Points,
 ) -> None:
@@ -87,6 +88,7 @@ def test_a_new_sampler_goes_on_where_the_old_one_was_interrupted() -> None:
     assert [a.genes for a in parts] == [a.genes for a in whole]
 
 
+@pytest.mark.slow
 def test_no_architecture_is_proposed_twice_until_all_are_and_then_it_says_so() -> None:
     study = study_of(SurrogateSampler(TINY, TWO, seed=0, initial=10))
     total = count_architectures(TINY)
@@ -239,6 +241,7 @@ class Long:
         return net.graph()
 
 
+@pytest.mark.slow
 def test_thousands_of_genes_are_learned_from_in_bounded_memory() -> None:
     space, value = Long(2000), np.random.default_rng(0).random
     sampler = SurrogateSampler(space, TWO, seed=0, initial=6)

@@ -301,7 +301,7 @@ def test_hashes_of_trials_are_those_of_their_networks(results: RunResults) -> No
 
 def test_more_objectives_are_looked_ahead_less_far(tmp_path: Path) -> None:
     three = make_run(
-        tmp_path, file=run_file(objectives=("accuracy", "macs", "params"), trials=20), trials=20
+        tmp_path, file=run_file(objectives=("accuracy", "macs", "params"), trials=40), trials=40
     )
 
     told, check = outlook(three), outlook_check(three)
