@@ -32,7 +32,7 @@ from search_spaces.building.choice import Value
 from search_spaces.space.architecture import check_sizes, graph_hash
 from search_spaces.space.space import Architecture, SearchSpace, complete, restore, sample
 
-DOUBTS = (0.1, 0.5, 1.5)  # what deviations are multiplied by, by turns: to gain, to explore
+DOUBTS = (0.5, 1.0)  # what deviations are multiplied by, by turns: to gain, to explore
 BRED = 2000  # rows of genes in all rounds
 ROUNDS = 4
 BREEDERS = 40  # rows that the next round is bred from
