@@ -50,6 +50,13 @@ class FreeRules:
         self.model = model if config.latency.source == "predicted" else None
         self.has_latency = self.model is not None and bool(latency_rules(config))
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The rules that are judged, as violations name them."""
+        phases = {"cost", "latency"} if self.has_latency else {"cost"}
+        rules = self.config.constraints
+        return frozenset(str(rule) for rule in rules if rule.metric.phase in phases)
+
     def judge(self, graph: Graph) -> Judgement:
         """Returns which rules a graph breaks; cheap ones are looked at first."""
         if not (self.has_costs or self.has_latency):

@@ -82,7 +82,7 @@ def take_up_study(
             search on other terms.
     """
     url = config.search.storage
-    gate = gate or Gate(FreeRules(config).judge)
+    gate = gate or Gate.of(FreeRules(config))
     sampler = partial(
         make_sampler,
         config.search.sampler,

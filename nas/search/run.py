@@ -157,7 +157,7 @@ def run_search(
     # Nothing is written before all that was given is known to be right.
     is_new = not has_run(run.path) and not join
     check_study(config, run, is_new)
-    gate = Gate(FreeRules(config, model).judge)
+    gate = Gate.of(FreeRules(config, model))
     search = CheckedSearch(
         file, config, run, setting, model, gate, queue, changed, earlier, is_new, join, timing
     )

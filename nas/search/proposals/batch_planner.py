@@ -197,15 +197,15 @@ class BatchPlanner:
 
     def batch(self, size: int, rng: np.random.Generator) -> tuple[Architecture, ...]:
         """Returns what is to be tried next, best first; nothing where nothing new is promising."""
-        wishes = self.wishes(rng)
-        if not len(wishes):
-            return ()
-        made = self.made(wishes[self.best(wishes, None, MADE * size + MADE_MORE, rng)], rng)
-        if not made:
-            return ()
-        rows = self.codes.encode([dict(a.genes) for a in made])
-        order = self.best(rows, self.told(made), size + SPARE, rng)
-        return tuple(made[at] for at in order)
+        wishes, at_once = self.wishes(rng), MADE * size + MADE_MORE
+        while len(wishes):
+            chosen = self.best(wishes, at_once, rng)
+            made = self.made(wishes[chosen], rng)
+            if found := tuple(made[at] for at in self.best_made(made, size + SPARE, rng)):
+                return found
+            # These became networks that are known, refused, or no better: the next ones.
+            wishes = np.delete(wishes, chosen if len(chosen) else slice(None), axis=0)
+        return ()
 
     def wishes(self, rng: np.random.Generator) -> Codes:
         """Returns genes from which something is expected, each once and none of a trial's."""
@@ -267,25 +267,37 @@ class BatchPlanner:
     def gains(self, rows: Codes, rng: np.random.Generator) -> Array:
         """Returns the hypervolume that each row is expected to add."""
         hot = self.codes.features(rows)
-        gains = expected_improvement(self.believed(hot, None), self.front, self.corner, rng)
+        gains = expected_improvement(self.believed(hot), self.front, self.corner, rng)
         return gains * self.beliefs.chances(hot)
 
-    def best(
-        self, rows: Codes, told: Array | None, count: int, rng: np.random.Generator
-    ) -> NDArray[np.intp]:
+    def best(self, rows: Codes, count: int, rng: np.random.Generator) -> NDArray[np.intp]:
         """Returns which rows to take together, best first."""
         hot = self.codes.features(rows)
         chances = self.beliefs.chances(hot)
-        return greedy(self.believed(hot, told), chances, self.front, self.corner, count, rng)
+        return greedy(self.believed(hot), chances, self.front, self.corner, count, rng)
 
-    def believed(self, hot: Array, told: Array | None) -> list[LossPosterior]:
-        """Returns what is believed of each loss, and known of it."""
+    def best_made(
+        self, made: Sequence[Architecture], count: int, rng: np.random.Generator
+    ) -> NDArray[np.intp]:
+        """Returns which networks to take together, best first."""
+        if not made:
+            return np.zeros(0, np.intp)
+        posteriors = self.believed(self.features(made))
+        for posterior, losses in zip(posteriors, self.told(made).T, strict=True):
+            posterior.know(losses)
+        return greedy(posteriors, self.chances(made), self.front, self.corner, count, rng)
+
+    def features(self, networks: Sequence[Architecture]) -> Array:
+        return self.codes.features(self.codes.encode([dict(a.genes) for a in networks]))
+
+    def chances(self, networks: Sequence[Architecture]) -> Array:
+        """Returns how likely networks that the gate lets through keep all constraints, 0..1."""
+        return self.beliefs.chances(self.features(networks), kept=self.sampler.gate.free)
+
+    def believed(self, hot: Array) -> list[LossPosterior]:
+        """Returns what is believed of each loss."""
         doubt = DOUBTS[len(self.rows) % len(DOUBTS)]
-        posteriors = [each.posterior(hot, doubt) for each in self.beliefs.objectives]
-        if told is not None:
-            for posterior, losses in zip(posteriors, told.T, strict=True):
-                posterior.know(losses)
-        return posteriors
+        return [each.posterior(hot, doubt) for each in self.beliefs.objectives]
 
 
 def unseen(rows: Codes, before: set[bytes]) -> list[Codes]:

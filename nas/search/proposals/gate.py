@@ -6,8 +6,9 @@ What it refuses costs no trial. It counts what it refused and why, and keeps the
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
-from nas.evaluation.free_rules import KEPT, Judgement
+from nas.evaluation.free_rules import KEPT, FreeRules, Judgement
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.graph import Graph
 from search_spaces.space.architecture import check_sizes
@@ -43,6 +44,7 @@ class Gate:
 
     Args:
         judge: What the free rules say of a graph (`FreeRules.judge`).
+        free: These rules, by name: what is let through keeps them.
 
     Attributes:
         refused: How many draws broke each rule, or made no network.
@@ -50,11 +52,21 @@ class Gate:
         misfit: Why the last draw that made no network made none.
     """
 
-    def __init__(self, judge: Callable[[Graph], Judgement] = lambda graph: KEPT) -> None:
+    def __init__(
+        self,
+        judge: Callable[[Graph], Judgement] = lambda graph: KEPT,
+        free: frozenset[str] = frozenset(),
+    ) -> None:
         self.judge = judge
+        self.free = free
         self.refused: Counter[str] = Counter()
         self.closest: Judged | None = None
         self.misfit = ""
+
+    @classmethod
+    def of(cls, rules: FreeRules) -> Self:
+        """Returns the gate of a run's free rules."""
+        return cls(rules.judge, rules.names)
 
     def draw(self, make: Callable[[], Architecture]) -> Judged | None:
         """Returns what ``make`` draws, judged; None where its decisions make no network."""

@@ -260,8 +260,7 @@ def test_a_space_that_overlaps_is_learned_from(runs: Path, tmp_path: Path) -> No
 
     assert len(results.searched) == 14
     log = results.run.log_file.read_text()
-    left = [line for line in log.splitlines() if "left to evolution" in line]
-    assert all("nothing new was bred" in line for line in left)  # nothing went wrong
+    assert "left to evolution" not in log
     assert "earlier runs that are heard: " in log
 
 

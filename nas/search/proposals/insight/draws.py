@@ -24,7 +24,7 @@ def drawn_values(
     What graphs tell is the same in each draw.
     """
     metrics = planner.sampler.metrics
-    rows = planner.codes.features(planner.codes.encode([dict(a.genes) for a in networks]))
+    rows = planner.features(networks)
     told = planner.told(networks)
     found = np.empty((count, len(networks), len(metrics)))
     for at, (metric, belief) in enumerate(zip(metrics, planner.beliefs.objectives, strict=True)):
@@ -32,5 +32,5 @@ def drawn_values(
         known = np.isfinite(told[:, at])
         losses[:, known] = told[known, at]
         found[:, :, at] = value_of_loss(metric, losses)
-    kept = rng.random((count, len(networks))) < planner.beliefs.chances(rows)
+    kept = rng.random((count, len(networks))) < planner.chances(networks)
     return found, kept

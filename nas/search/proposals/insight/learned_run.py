@@ -106,7 +106,7 @@ class LearnedRun:
         What graphs tell has no doubt.
         """
         planner = self.planner
-        rows = planner.codes.features(planner.codes.encode([dict(a.genes) for a in networks]))
+        rows = planner.features(networks)
         means, _ = planner.beliefs.at(rows)
         spread = planner.beliefs.doubts(rows)
         told = planner.told(networks)
@@ -115,10 +115,7 @@ class LearnedRun:
 
     def chances(self, networks: Sequence[Architecture]) -> Array:
         """Returns how likely networks keep every constraint, 0..1."""
-        codes = self.planner.codes
-        return self.planner.beliefs.chances(
-            codes.features(codes.encode([dict(a.genes) for a in networks]))
-        )
+        return self.planner.chances(networks)
 
 
 def is_used_up(results: RunResults) -> bool:
@@ -146,7 +143,7 @@ def sampler_of(results: RunResults) -> SurrogateSampler:
         config.objectives,
         seed=config.search.seed,
         initial=config.search.initial,
-        gate=Gate(rules.judge),
+        gate=Gate.of(rules),
         known=rules.values,
         reference=config.reference,
         earlier=kept(results.run),

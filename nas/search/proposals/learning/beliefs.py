@@ -3,7 +3,7 @@
 Everything is in losses: smaller is better, costs by their logarithm.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -83,12 +83,12 @@ class Beliefs:
 
     Attributes:
         objectives: Of each loss.
-        rules: Of how far each constraint that some trial broke is exceeded.
+        rules: Of how far each constraint that some trial broke is exceeded, by its name.
         shapes: What the likeliest covariances are like, by what they are of.
     """
 
     objectives: tuple[LossRegression, ...]
-    rules: tuple[LossRegression, ...]
+    rules: Mapping[str, LossRegression]
     shapes: Mapping[str, LossShape]
 
     def at(self, rows: Array) -> tuple[Array, Array]:
@@ -101,10 +101,14 @@ class Beliefs:
         posteriors = [each.posterior(rows) for each in self.objectives]
         return np.stack([each.deviation_found for each in posteriors], axis=1)
 
-    def chances(self, rows: Array) -> Array:
-        """Returns how likely architectures keep all constraints, 0..1."""
+    def chances(self, rows: Array, kept: Container[str] = ()) -> Array:
+        """Returns how likely architectures keep all constraints, 0..1.
+
+        Args:
+            kept: Constraints that they are known to keep.
+        """
         chances = np.ones(len(rows))
-        for rule in self.rules:
+        for rule in (rule for name, rule in self.rules.items() if name not in kept):
             posterior = rule.posterior(rows)
             chances *= ndtr(-posterior.mean / posterior.deviation_found)
         return chances
@@ -179,7 +183,7 @@ def learn(
             column = without_outliers(column)
         find = warps_of_qualities if metric.direction == "maximize" else warps_of_costs
         fitted.append(lessons.learned(metric.name, column, has, *find(column[has])))
-    return Beliefs(tuple(fitted), tuple(learn_rules(trials, lessons)), lessons.shapes)
+    return Beliefs(tuple(fitted), learn_rules(trials, lessons), lessons.shapes)
 
 
 def as_if_whole(lessons: Lessons, losses: Array, halved: Array) -> Array:
@@ -196,12 +200,12 @@ def as_if_whole(lessons: Lessons, losses: Array, halved: Array) -> Array:
     return losses - np.maximum(lost, 0) * halved
 
 
-def learn_rules(trials: Sequence[FrozenTrial], lessons: Lessons) -> list[LossRegression]:
-    found = []
+def learn_rules(trials: Sequence[FrozenTrial], lessons: Lessons) -> dict[str, LossRegression]:
+    found = {}
     for name in sorted({name for t in trials for name in t.constraints} - {FULLY_TRAINED}):
         absent = -1.0 if name == RUNS else np.nan  # whatever runs is told nothing of it
         excess = np.array([t.constraints.get(name, absent) for t in trials])
         has = np.isfinite(excess)
         if has.sum() >= FEWEST and (excess[has] > 0).any() and np.ptp(excess[has]) > 0:
-            found.append(lessons.learned(name, np.clip(excess, -1.0, 1.0), has))
+            found[name] = lessons.learned(name, np.clip(excess, -1.0, 1.0), has)
     return found

@@ -145,8 +145,8 @@ def test_chances_to_join_the_front_are_those_of_the_draws(
     ]
 
     assert drawn.shape == (50, 6, 2)
-    assert kept.mean(axis=0) == pytest.approx(learned.chances(networks), abs=0.25)
-    share = (np.reshape(joined, (50, 6)) & kept).mean(axis=0)
+    assert kept.all()  # the bound is free, and the networks keep it
+    share = np.reshape(joined, (50, 6)).mean(axis=0)
     told = [each.joins for each in suggested(learned, 6)]
     assert told == pytest.approx(share.tolist(), abs=0.25)
 
@@ -301,7 +301,7 @@ def test_hashes_of_trials_are_those_of_their_networks(results: RunResults) -> No
 
 def test_more_objectives_are_looked_ahead_less_far(tmp_path: Path) -> None:
     three = make_run(
-        tmp_path, file=run_file(objectives=("accuracy", "macs", "params"), trials=40), trials=40
+        tmp_path, file=run_file(objectives=("accuracy", "macs", "params"), trials=20), trials=20
     )
 
     told, check = outlook(three), outlook_check(three)
