@@ -13,10 +13,8 @@ from dataclasses import replace
 from benchmarks.compression.channels import MULTIPLE, cut_of
 from benchmarks.compression.networks import NETWORKS
 from benchmarks.compression.setting import load, parser, recipes
-from benchmarks.compression.times import Kept, quantized, table_row
-from benchmarks.compression.timing import timed
+from benchmarks.compression.times import Kept, file_times, quantized
 from benchmarks.compression.training import Shelf
-from benchmarks.report import print_table, write_json
 from nas.compression.statistics import recomputed_norms
 from nas.training.accuracy import accuracy
 from search_spaces.compression.channels import channel_groups
@@ -50,13 +48,7 @@ def main() -> None:
         small = quantized(taught.model, shelf.data)
         networks.append(Kept(name, taught.model, taught.accuracy))
         networks.append(Kept(f"{name} w8a8", small, accuracy(small, shelf.data.test)))
-    times = timed([each.model for each in networks])
-    rows = [
-        table_row(each, networks[0], took, times[0])
-        for each, took in zip(networks, times, strict=True)
-    ]
-    print_table(f"{given.network} at {given.width:g} times its widths", rows)
-    write_json(given.json, rows, {"network": given.network, "width": given.width})
+    file_times(given, networks)
 
 
 if __name__ == "__main__":

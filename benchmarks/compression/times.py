@@ -8,6 +8,8 @@ distillation and 8 bits after training, end to end.
 """
 
 import json
+from argparse import Namespace
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -79,6 +81,11 @@ def main() -> None:
     (half,) = (each for each in networks if each.title == "slim 0.5 distilled")
     small = quantized(half.model, shelf.data)
     networks.append(Kept("slim 0.5 distilled w8a8", small, accuracy(small, shelf.data.test)))
+    file_times(given, networks)
+
+
+def file_times(given: Namespace, networks: Sequence[Kept]) -> None:
+    """Times networks in turns, the whole one first, and prints and files the table."""
     times = timed([each.model for each in networks])
     rows = [
         table_row(each, networks[0], took, times[0])

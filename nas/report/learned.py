@@ -1,12 +1,11 @@
 """Learned: how well the run could have been foretold, which genes matter, what to try next."""
 
 from collections.abc import Callable, Sequence
-from html import escape
 
 import plotly.graph_objects as go
 
 from nas.problem.formatting import percent, scaled, shown
-from nas.report.drawing.charts import FRONT, INFEASIBLE, OBJECTIVES, axis, styled
+from nas.report.drawing.charts import FRONT, INFEASIBLE, axis, shares_chart, styled
 from nas.report.drawing.html import Html, card, details, join, section, table, tag
 from nas.search.proposals.insight.effects import Effects, GeneEffect, effects
 from nas.search.proposals.insight.hindsight import FEWEST, Hindsight, hindsight, is_learned
@@ -189,21 +188,8 @@ def effects_chart(found: Sequence[Effects]) -> go.Figure:
         for gene in each.genes:
             most[gene.gene] = max(most.get(gene.gene, 0.0), gene.share)
     names = sorted(most, key=lambda name: -most[name])[:MOST_BARS]
-    figure = go.Figure()
-    for each, color in zip(found, OBJECTIVES, strict=False):
-        shares = {gene.gene: gene.share for gene in each.genes}
-        figure.add_bar(
-            name=f"for {each.metric.title}",
-            x=[shares.get(name, 0.0) for name in names],
-            y=[escape(name) for name in names],
-            orientation="h",
-            marker={"color": color},
-            hovertemplate="%{y}: %{x:.1%}<extra></extra>",
-        )
-    figure.update_xaxes(title={"text": "share of the variance"}, tickformat=".0%")
-    figure.update_yaxes(autorange="reversed", automargin=True, ticksuffix=" ")
-    figure.update_layout(bargap=0.25)
-    return styled(figure, height=130 + (16 * len(found) + 14) * len(names))
+    shares = [(each.metric, {gene.gene: gene.share for gene in each.genes}) for each in found]
+    return shares_chart(names, shares, "share of the variance")
 
 
 def genes_table(each: Effects) -> Html:

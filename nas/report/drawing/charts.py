@@ -1,6 +1,6 @@
 """Charts: the run's numbers as Plotly figures; colours of text and grid come from the page."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from textwrap import wrap
 from typing import Any
@@ -248,21 +248,28 @@ def history_chart(results: RunResults) -> go.Figure:
 def importance_chart(importances: Sequence[Importance]) -> go.Figure:
     """Returns a bar for each kind of gene and objective."""
     kinds = list(dict.fromkeys(kind for item in importances for kind, _ in item.kinds))
+    shares = [(item.metric, dict(item.kinds)) for item in importances]
+    return shares_chart(kinds, shares, "share of importance")
+
+
+def shares_chart(
+    names: Sequence[str], shares: Sequence[tuple[Metric, Mapping[str, float]]], title: str
+) -> go.Figure:
+    """Returns a bar for each name and objective, from above."""
     figure = go.Figure()
-    for item, color in zip(importances, OBJECTIVES, strict=False):
-        shares = dict(item.kinds)
+    for (metric, known), color in zip(shares, OBJECTIVES, strict=False):
         figure.add_bar(
-            name=f"for {item.metric.title}",
-            x=[shares.get(kind, 0.0) for kind in kinds],
-            y=[escape(kind) for kind in kinds],
+            name=f"for {metric.title}",
+            x=[known.get(name, 0.0) for name in names],
+            y=[escape(name) for name in names],
             orientation="h",
             marker={"color": color},
             hovertemplate="%{y}: %{x:.1%}<extra></extra>",
         )
-    figure.update_xaxes(title={"text": "share of importance"}, tickformat=".0%")
+    figure.update_xaxes(title={"text": title}, tickformat=".0%")
     figure.update_yaxes(autorange="reversed", automargin=True, ticksuffix=" ")
     figure.update_layout(bargap=0.25)
-    return styled(figure, height=130 + (16 * len(importances) + 14) * len(kinds))
+    return styled(figure, height=130 + (16 * len(shares) + 14) * len(names))
 
 
 def styled(figure: go.Figure, height: int) -> go.Figure:

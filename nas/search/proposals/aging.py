@@ -5,7 +5,7 @@ Search", AAAI 2019, https://arxiv.org/abs/1802.01548, algorithm 1: of a sample o
 drawn with replacement, the best is the parent; its mutated child enters, the oldest one leaves.
 Differs from the paper: the population is what `search.initial` says (there 100), the sample a
 quarter of it, as there; a mutation always changes a decision, and no architecture is proposed
-twice; of a sample ... of the sample one that nothing in it dominates
+twice; with several objectives the best is one that nothing in the sample dominates.
 """
 
 from collections.abc import Sequence
@@ -13,13 +13,11 @@ from random import Random
 
 from optuna.trial import FrozenTrial
 
-from nas.problem.metrics import Metric
 from nas.search.proposals.evolution import Parents, best_trials
-from nas.search.proposals.gate import Gate
 from nas.search.proposals.learning.reward import by_completion
 from nas.search.proposals.planning import Draw, DrawingSampler
 from nas.study.gains import violation
-from search_spaces.space.space import Architecture, SearchSpace, mutate, sample
+from search_spaces.space.space import Architecture, mutate, sample
 
 SAMPLE = 4  # one in so many of the population is drawn into a sample
 
@@ -27,28 +25,16 @@ SAMPLE = 4  # one in so many of the population is drawn into a sample
 class AgingEvolutionSampler(DrawingSampler):
     """Plans each trial's architecture from the youngest of the trials that are finished.
 
-    Args:
-        population: How many live at a time; as many random ones come first (baselines count).
-        gate: What every child must pass.
+    As many live at a time as random ones come first.
     """
 
-    def __init__(
-        self,
-        space: SearchSpace,
-        metrics: Sequence[Metric],
-        *,
-        seed: int,
-        population: int = 20,
-        gate: Gate | None = None,
-    ) -> None:
-        super().__init__(space, seed=seed, gate=gate)
-        self.metrics = tuple(metrics)
-        self.population = population
-        self.sample_size = max(2, population // SAMPLE)
+    @property
+    def sample_size(self) -> int:
+        return max(2, self.initial // SAMPLE)
 
     def drawing(self, finished: Sequence[FrozenTrial], rng: Random) -> Draw:
-        alive = by_completion(finished)[-self.population :]
-        if len(alive) < self.population:
+        alive = by_completion(finished)[-self.initial :]
+        if len(alive) < self.initial:
             return lambda further: sample(self.space, rng)
         return lambda further: self.child(alive, rng, further)
 

@@ -10,20 +10,20 @@ from dataclasses import dataclass
 from random import Random
 from typing import Protocol
 
-import moocore
 import numpy as np
 from numpy.typing import NDArray
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from nas.problem.metrics import Metric
 from nas.search.proposals.evolution import best_trials
 from nas.search.proposals.gate import Gate
-from nas.search.proposals.learning.beliefs import Beliefs, Known, as_loss, learn, losses_of
+from nas.search.proposals.learning.beliefs import Beliefs, Known
 from nas.search.proposals.learning.earlier_beliefs import Teachers
 from nas.search.proposals.learning.first_tries import FirstTries
 from nas.search.proposals.learning.gene_codes import Codes, GeneCodes
 from nas.search.proposals.learning.greedy import greedy
 from nas.search.proposals.learning.improvement import expected_improvement
+from nas.search.proposals.learning.lived import Lived, refitted_at
 from nas.search.proposals.learning.losses import LossPosterior, LossShape
 from nas.search.proposals.left_over import passes
 from nas.study.gains import violation
@@ -40,13 +40,11 @@ OF_ANY = 0.25  # share of the first round that is bred from any trial, not from 
 WISHES = 200  # rows that networks are chosen from
 MOST_NUMBERS = 4_000_000  # that rows are written in; fewer are bred of very long genes
 MOST_PAIRS = 1_200_000  # of rows and trials; fewer are bred where many trials are known
-MOST_TRIALS = 1200  # that are learned from; of more those nearest the front
 MADE, MADE_MORE = 3, 1  # networks that are made for each that is proposed, and beside these
 SPARE = 3  # that are planned further, in case others propose the same
 PROBES = 6  # trials by which it is seen whether what graphs tell is what trials were told
 RANDOM = 150  # architectures of the space by which the corner is found
 SAME = 1e-6  # share by which the two may differ
-REFITTED = 5, 0.1  # shapes are found anew after so many trials, or so large a share of them
 
 Array = NDArray[np.float64]
 log = logging.getLogger("nas.search")
@@ -94,52 +92,6 @@ class Asker(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Lived:
-    """Trials with genes, as numbers.
-
-    Attributes:
-        told: Those that are finished.
-        running: Those that are under way.
-        rows: Codes of the genes of those that are finished.
-        losses: Of these, NaN where that was not had.
-    """
-
-    codes: GeneCodes
-    told: Sequence[FrozenTrial]
-    running: Sequence[FrozenTrial]
-    rows: Codes
-    losses: Array
-
-    @classmethod
-    def of(cls, trials: Sequence[FrozenTrial], metrics: Sequence[Metric]) -> "Lived":
-        bred = [t for t in trials if t.params]
-        told = [t for t in bred if t.state == TrialState.COMPLETE]
-        running = [t for t in bred if t.state != TrialState.COMPLETE]
-        codes = GeneCodes.of(bred)
-        return cls(
-            codes, told, running, codes.encode([t.params for t in told]), losses_of(told, metrics)
-        )
-
-    def learn(
-        self,
-        metrics: Sequence[Metric],
-        teachers: Teachers,
-        shapes: Mapping[str, LossShape] | None = None,
-    ) -> Beliefs:
-        """Returns what those that are finished teach, and earlier runs as far as they agree.
-
-        Raises:
-            ValueError: If they teach too little.
-            LinAlgError: If a regression cannot be fitted.
-        """
-        chosen = nearest_the_front(self.losses, MOST_TRIALS)
-        told = [self.told[at] for at in chosen]
-        rows = self.codes.features(self.rows[chosen])
-        losses, experts = self.losses[chosen], teachers.experts(self.codes)
-        return learn(told, self.codes.columns, rows, losses, metrics, shapes, experts)
-
-
-@dataclass(frozen=True, slots=True)
 class BatchPlanner:
     """What one batch is planned from.
 
@@ -175,7 +127,13 @@ class BatchPlanner:
         beliefs = lived.learn(sampler.metrics, sampler.teachers, remembered.shapes)
         codes, losses = lived.codes, lived.losses
         random = codes.features(codes.encode(random_genes(sampler)))
-        corner = corner_of(losses, lived.told, beliefs.at(random)[0], sampler)
+        corner = lived.corner(
+            beliefs.at(random)[0],
+            sampler.metrics,
+            sampler.initial,
+            sampler.reference,
+            sampler.first_tries.hashes,
+        )
         pending = codes.encode([t.params for t in lived.running])
         means = np.zeros((0, losses.shape[1]))
         if len(pending):
@@ -332,28 +290,6 @@ def remembered_of(sampler: Asker, trials: Sequence[FrozenTrial]) -> Remembered:
     return sampler.remembered
 
 
-def refitted_at(trials: int) -> int:
-    """Returns after how many of so many trials shapes were found last.
-
-    >>> refitted_at(23), refitted_at(1000)
-    (20, 972)
-    """
-    fewest, share = REFITTED
-    count = 0
-    while (further := count + max(fewest, int(share * count))) <= trials:
-        count = further
-    return count
-
-
-def nearest_the_front(losses: Array, most: int) -> NDArray[np.int64]:
-    """Returns the places of at most so many rows, those of the best fronts, in their order."""
-    if len(losses) <= most:
-        return np.arange(len(losses))
-    finite = np.where(np.isfinite(losses), losses, np.nanmax(losses, axis=0))
-    ranks = np.asarray(moocore.pareto_rank(finite))
-    return np.sort(np.argsort(ranks, kind="stable")[:most]).astype(np.int64)
-
-
 def random_genes(sampler: Asker) -> Sequence[Mapping[str, Value]]:
     """Returns genes of random architectures that the gate lets through; the sampler keeps them.
 
@@ -371,32 +307,6 @@ def random_genes(sampler: Asker) -> Sequence[Mapping[str, Value]]:
                 continue
         sampler.random = found
     return sampler.random
-
-
-def corner_of(losses: Array, told: Sequence[FrozenTrial], random: Array, sampler: Asker) -> Array:
-    """Returns the losses beyond which nothing is gained.
-
-    Where the run names none: of what is maximised the median of the space, by the first trials,
-    without those that earlier runs chose, and by what is believed of random architectures; of
-    costs the largest there was, or is believed there.
-
-    Args:
-        random: What is believed of random architectures, (architectures, objectives).
-    """
-    tried = sampler.first_tries.hashes
-    drawn = [at for at, t in enumerate(told) if t.user_attrs.get(HASH) not in tried]
-    corner = []
-    for column, believed, metric in zip(losses.T, random.T, sampler.metrics, strict=True):
-        value = sampler.reference.get(metric.name)
-        if value is not None and np.isfinite(given := as_loss(value, metric)):
-            corner.append(given)
-        elif metric.direction == "minimize":
-            corner.append(float(np.nanmax(np.append(column, believed))))
-        else:
-            first = column[drawn[: sampler.initial]]
-            first = first if np.isfinite(first).any() else column
-            corner.append(float(np.nanmedian(np.append(first, believed))))
-    return np.array(corner)
 
 
 def exact_of(sampler: Asker, told: Sequence[FrozenTrial]) -> tuple[int, ...]:

@@ -69,9 +69,7 @@ class ArchiveEvolutionSampler(DrawingSampler):
         crossover_rate: float = 0.3,
         gate: Gate | None = None,
     ) -> None:
-        super().__init__(space, seed=seed, gate=gate)
-        self.metrics = tuple(metrics)
-        self.initial = initial
+        super().__init__(space, metrics, seed=seed, initial=initial, gate=gate)
         self.crossover_rate = crossover_rate
 
     def drawing(self, finished: Sequence[FrozenTrial], rng: Random) -> Draw:

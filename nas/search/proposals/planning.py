@@ -10,6 +10,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
+from nas.problem.metrics import Metric
 from nas.search.proposals.gate import Gate
 from nas.search.proposals.left_over import LeftOver, passes
 from nas.study.study import proposed
@@ -60,14 +61,25 @@ class DrawingSampler(PlanningSampler):
     The plan for a trial depends on the seed and the trials before it that were not interrupted,
     so with one worker an interrupted search goes on as if it had not been interrupted.
 
-    Attributes:
+    Args:
+        initial: Random architectures before anything is learned from (baselines count).
         gate: What every architecture must pass; those that do not are drawn again.
     """
 
-    def __init__(self, space: SearchSpace, *, seed: int, gate: Gate | None = None) -> None:
+    def __init__(
+        self,
+        space: SearchSpace,
+        metrics: Sequence[Metric],
+        *,
+        seed: int,
+        initial: int = 20,
+        gate: Gate | None = None,
+    ) -> None:
         super().__init__()
         self.space = space
+        self.metrics = tuple(metrics)
         self.seed = seed
+        self.initial = initial
         self.gate = gate or Gate()
         self.left_over = LeftOver(space, self.gate)
 

@@ -79,9 +79,7 @@ class ReinforceSampler(DrawingSampler):
         gate: Gate | None = None,
         bounds: Mapping[str, float] | None = None,
     ) -> None:
-        super().__init__(space, seed=seed, gate=gate)
-        self.metrics = tuple(metrics)
-        self.initial = initial
+        super().__init__(space, metrics, seed=seed, initial=initial, gate=gate)
         self.bounds = bounds or {}
         self._learner: Learner | None = None
 

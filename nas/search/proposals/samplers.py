@@ -63,7 +63,7 @@ def make_sampler(
             earlier=earlier,
         )
     if name == "aging":
-        return AgingEvolutionSampler(space, metrics, seed=seed, population=initial, gate=gate)
+        return AgingEvolutionSampler(space, metrics, seed=seed, initial=initial, gate=gate)
     if name == "reinforce":
         return ReinforceSampler(
             space, metrics, seed=seed, initial=initial, gate=gate, bounds=bounds

@@ -61,7 +61,7 @@ class SurrogateSampler(PlanningSampler):
         initial: Random architectures before learning starts (baselines count).
         gate: What every proposal must pass.
         known: What a graph alone tells of metrics, by name.
-        reference: Worst value of interest by metric; see `corner_of` for what is not named.
+        reference: Worst value of interest by metric; see `Lived.corner` for what is not named.
         earlier: What other runs found, to learn from as well.
     """
 

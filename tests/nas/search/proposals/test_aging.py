@@ -30,11 +30,11 @@ def test_its_population_is_as_large_as_the_random_start_and_a_sample_a_quarter_o
     made = make_sampler("aging", Towers(), TWO, seed=0, initial=100, gate=Gate())
 
     assert isinstance(made, AgingEvolutionSampler)
-    assert (made.population, made.sample_size) == (100, 25)  # as in the paper
+    assert (made.initial, made.sample_size) == (100, 25)  # as in the paper
 
 
 def test_a_child_differs_from_a_young_one_in_one_decision() -> None:
-    study = study_of(AgingEvolutionSampler(Towers(), TWO, seed=0, population=12))
+    study = study_of(AgingEvolutionSampler(Towers(), TWO, seed=0, initial=12))
     for _ in range(40):
         step(study, Towers(), worth)
     trials = study.get_trials()
