@@ -80,13 +80,12 @@ def rows_of(
 ) -> Iterator[dict[str, object]]:
     whole, fine = configs
     base = shelf.trained("base", graph, whole)
-    held = replace(fine, distillation_weight=0.5, epochs=max(1, fine.epochs))
-    values = replace(held, optimizer="adamw", learning_rate=0.002, weight_decay=0.0, epochs=1)
+    values = replace(fine, optimizer="adamw", learning_rate=0.002, weight_decay=0.0, epochs=1)
     model = base.model
     yield {"kept %": 100.0, "base %": 100 * base.accuracy, **sizes(base.model, network)}
     for kept, bits in CASES[network].rounds.items():
         pruned = taught(
-            shelf, f"kept {kept:g}", prune_weights(model, "ratio", 1 - kept), held, base.model
+            shelf, f"kept {kept:g}", prune_weights(model, "ratio", 1 - kept), fine, base.model
         )
         model = pruned.model
         for each in bits:

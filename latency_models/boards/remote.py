@@ -23,7 +23,7 @@ from latency_models.boards.library_file import library_bytes
 from latency_models.devices.cpu import Cpu, instruction_sets
 from latency_models.devices.device import Device, cpu_of, parse_address
 from latency_models.devices.latency import MeasurementError
-from search_spaces.graphs.errors import UserError
+from search_spaces.graphs.errors import UserError, plain
 
 TRACKER_S = 10.0  # a free board must be found within
 ATTEMPTS = 5  # boards that a tracker names and that are gone
@@ -225,4 +225,4 @@ def unreachable(device: Device, reason: str) -> MeasurementError:
 def last_line(error: Exception) -> str:
     """Returns the last line of an error's text, where TVM puts the reason."""
     line = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-    return CHECK.sub("", line).strip() or line
+    return plain(CHECK.sub("", line)) or plain(line)

@@ -22,6 +22,7 @@ from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 
 from latency_models.devices.lazy import LazyModule
+from search_spaces.graphs.errors import plain
 
 if TYPE_CHECKING:
     from sqlalchemy import exc
@@ -226,4 +227,4 @@ def reason_of(error: BaseException) -> str:
     """Returns why a database fails, in one line and in its own words."""
     found = driver_error(error)
     said = str(found.orig if found is not None else error.__cause__ or error)
-    return " ".join(said.split())[:300] or type(error).__name__
+    return plain(said) or type(error).__name__

@@ -25,6 +25,16 @@ def one_line(error: BaseException) -> str:
     >>> one_line(OSError("no\\x1b[2J file\\nat line 7")), one_line(KeyError())
     ('no\\\\x1b[2J file', 'KeyError')
     """
-    said = " ".join((str(error).strip().splitlines() or [""])[0].split())
-    shown = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in said)
-    return shown[:MOST_LETTERS] or type(error).__name__
+    return plain((str(error).strip().splitlines() or [""])[0]) or type(error).__name__
+
+
+def plain(text: str) -> str:
+    """Returns a text of others on one line that a terminal may show: escaped, and cut.
+
+    >>> plain("red \\x1b[31m\\n  text")
+    'red \\\\x1b[31m text'
+    """
+    said = " ".join(text.split())
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in said)[
+        :MOST_LETTERS
+    ]
