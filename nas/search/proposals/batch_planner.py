@@ -128,7 +128,7 @@ class BatchPlanner:
         codes, losses = lived.codes, lived.losses
         random = codes.features(codes.encode(random_genes(sampler)))
         corner = lived.corner(
-            beliefs.at(random)[0],
+            beliefs.means(random),
             sampler.metrics,
             sampler.initial,
             sampler.reference,
@@ -137,7 +137,7 @@ class BatchPlanner:
         pending = codes.encode([t.params for t in lived.running])
         means = np.zeros((0, losses.shape[1]))
         if len(pending):
-            means, _ = beliefs.at(codes.features(pending))
+            means = beliefs.means(codes.features(pending))
             beliefs = beliefs.believing(codes.features(pending))
         kept = np.array([violation(t) <= 0 for t in lived.told]) & np.isfinite(losses).all(axis=1)
         parents = codes.encode([t.params for t in best_trials(lived.told, sampler.metrics)])

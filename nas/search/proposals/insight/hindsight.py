@@ -87,7 +87,7 @@ def hindsight(results: RunResults) -> tuple[Hindsight, ...]:
             beliefs = learn(trials[before], codes.columns, rows[before], found[before], metrics)
         except (ValueError, ArithmeticError, np.linalg.LinAlgError):
             continue  # too little to tell these by
-        told[here], _ = beliefs.at(rows[here])
+        told[here] = beliefs.means(rows[here])
         spread[here] = beliefs.doubts(rows[here])
         nearest[here] = of_nearest(hot[here], hot[before], found[before])
     whole = np.array(

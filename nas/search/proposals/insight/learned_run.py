@@ -107,7 +107,7 @@ class LearnedRun:
         """
         planner = self.planner
         rows = planner.features(networks)
-        means, _ = planner.beliefs.at(rows)
+        means = planner.beliefs.means(rows)
         spread = planner.beliefs.doubts(rows)
         told = planner.told(networks)
         known = np.isfinite(told)

@@ -91,10 +91,9 @@ class Beliefs:
     rules: Mapping[str, LossRegression]
     shapes: Mapping[str, LossShape]
 
-    def at(self, rows: Array) -> tuple[Array, Array]:
-        """Returns means and deviations of the losses at rows of features, (rows, objectives)."""
-        found = [each.at(rows) for each in self.objectives]
-        return np.stack([m for m, _ in found], axis=1), np.stack([d for _, d in found], axis=1)
+    def means(self, rows: Array) -> Array:
+        """Returns what half of the belief lies below, at rows of features, (rows, objectives)."""
+        return np.stack([each.mean_at(rows) for each in self.objectives], axis=1)
 
     def doubts(self, rows: Array) -> Array:
         """Returns deviations of what will be found, which is noisy, (rows, objectives)."""
@@ -195,7 +194,7 @@ def as_if_whole(lessons: Lessons, losses: Array, halved: Array) -> Array:
     whole, part = has & (halved == 0), has & (halved > 0)
     if whole.sum() < FEWEST or not part.any() or np.ptp(losses[whole]) == 0:
         return losses
-    expected, _ = lessons.learned(AS_IF_WHOLE, losses, whole).at(lessons.rows[part])
+    expected = lessons.learned(AS_IF_WHOLE, losses, whole).mean_at(lessons.rows[part])
     lost = float(np.median((losses[part] - expected) / halved[part]))
     return losses - np.maximum(lost, 0) * halved
 

@@ -56,11 +56,6 @@ class LossRegression:
             inner.mean = inner.mean + self.prior(rows)
         return LossPosterior(self.warp, inner, doubt)
 
-    def at(self, rows: Array) -> tuple[Array, Array]:
-        """Returns mean and standard deviation of losses at rows of features, noise left out."""
-        posterior = self.posterior(rows)
-        return posterior.mean, posterior.deviation
-
     def mean_at(self, rows: Array) -> Array:
         """Returns what half of the belief lies below, at rows of features."""
         mean = self.inner.mean_at(rows)

@@ -15,7 +15,6 @@ from nas.search.proposals.learning.covariance import (
     Array,
     Columns,
     GeneCovariance,
-    likeliest,
 )
 
 MOST_FITTED = 150  # values by which the covariance is chosen
@@ -53,11 +52,6 @@ class Regression:
         left = self.kernel.own(rows) - (explained**2).sum(axis=0)
         mean = self.mean + between @ self.weights
         return GenePosterior(self.kernel, rows, mean, self.scale, explained, left)
-
-    def at(self, rows: Array) -> tuple[Array, Array]:
-        """Returns mean and standard deviation at rows of features, noise left out."""
-        posterior = self.posterior(rows)
-        return posterior.mean, posterior.deviation
 
     def believing(self, rows: Array) -> "Regression":
         """Returns the regression as if its means at these rows had been found."""
@@ -116,20 +110,6 @@ class GenePosterior:
         row = covariance / np.sqrt(max(self.left[at], 0) + self.kernel.noise)
         self.explained = np.vstack([self.explained, row])
         self.left = self.left - row**2
-
-
-def fit(columns: Columns, rows: Array, values: Array) -> Regression:
-    """Returns the likeliest regression of ``values`` (n) on ``rows`` of features (n, columns).
-
-    Args:
-        columns: Which scale each column has.
-
-    Raises:
-        LinAlgError: If the covariances cannot be factored.
-    """
-    few = those_fitted(rows)
-    likeness = likeliest(columns, rows[few], values[few])
-    return conditioned(likeness.on(columns, rows), rows, values)
 
 
 def those_fitted(rows: Array) -> Columns:

@@ -74,7 +74,7 @@ def slopes(codes: Codes, losses: Array, experts: Sequence[Expert]) -> tuple[floa
 
 
 def error(regression: LossRegression, codes: Codes, losses: Array) -> float:
-    mean, _ = regression.at(HERE.features(codes))
+    mean = regression.mean_at(HERE.features(codes))
     return float(np.sqrt(np.mean((mean - losses) ** 2)))
 
 
@@ -136,7 +136,8 @@ def test_what_is_believed_is_the_prior_and_the_regression_of_what_is_left() -> N
     shape = heeding(alone(hot, losses), HERE.columns, hot, losses, [teacher])
     found = heard(here[0], losses, [teacher])
 
-    mean, deviation = found.at(new)
+    posterior = found.posterior(new)
+    mean, deviation = posterior.mean, posterior.deviation
 
     (slope,) = shape.slopes
     kernel = shape.likeness.on(HERE.columns, hot)
@@ -147,8 +148,8 @@ def test_what_is_believed_is_the_prior_and_the_regression_of_what_is_left() -> N
     expected = slope * teacher.says(new) + centre + between @ inverse @ (left - centre)
     assert mean == pytest.approx(expected, abs=1e-6)
     further = found.believing(new[:3])  # what is left is expected elsewhere on average
-    assert further.at(new)[0] == pytest.approx(mean, abs=0.02)
-    assert (further.at(new)[1] <= deviation + 1e-9).all()
+    assert further.mean_at(new) == pytest.approx(mean, abs=0.02)
+    assert (further.posterior(new).deviation <= deviation + 1e-9).all()
 
 
 def test_genes_are_known_by_name_and_value_whatever_their_order() -> None:
