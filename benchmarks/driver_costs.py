@@ -25,8 +25,8 @@ from nas.search.resume import take_up_study
 from nas.study.drivers import alone
 from nas.training.candidate import CandidateTraining
 from nas.training.loop import TrainingResult
-from search_spaces.graphs.graph import Graph
 from search_spaces.space.architecture import from_json
+from search_spaces.space.space import Architecture
 
 Array = NDArray[np.float64]
 
@@ -55,9 +55,9 @@ class FreeTraining:
         self.spent_s = 0.0
         self.cpu_s = 0.0
 
-    def __call__(self, graph: Graph, values: Mapping[str, float], /) -> TrainingResult:
+    def __call__(self, candidate: Architecture, values: Mapping[str, float], /) -> TrainingResult:
         start, cpu_start_s = perf_counter(), process_time()
-        result = made_up(graph)
+        result = made_up(candidate.graph)
         self.spent_s += perf_counter() - start
         self.cpu_s += process_time() - cpu_start_s
         return result

@@ -36,6 +36,7 @@ from nas.training.loop import TrainingResult
 from search_spaces.graphs.graph import Graph
 from search_spaces.graphs.model import random_model
 from search_spaces.space.architecture import from_json, graph_hash
+from search_spaces.space.space import Architecture
 
 ANSWERS = Confusion(2, ((0, 0, 1), (1, 1, 1)))
 
@@ -65,10 +66,10 @@ class SleepingTraining:
     work_s: float
     spread: float = 0.0
 
-    def __call__(self, graph: Graph, values: Mapping[str, float], /) -> TrainingResult:
+    def __call__(self, candidate: Architecture, values: Mapping[str, float], /) -> TrainingResult:
         with self.log.working():
             start = monotonic()
-            result = made_up(graph)
+            result = made_up(candidate.graph)
             off = 2 * result.accuracy - 1  # the accuracy is random
             deadline = start + self.work_s * (1 + self.spread * off)
             sleep(max(0.0, deadline - monotonic()))

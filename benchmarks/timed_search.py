@@ -20,7 +20,7 @@ from nas.search.run import run_search
 from nas.training.candidate import CandidateTraining, MayGoOn
 from nas.training.checkpoints import Checkpoints
 from nas.training.loop import TrainingResult
-from search_spaces.graphs.graph import Graph
+from search_spaces.space.space import Architecture
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +65,9 @@ class NotedTraining:
         self.log = log
         self.training = training
 
-    def __call__(self, graph: Graph, values: Mapping[str, float], /) -> TrainingResult:
+    def __call__(self, candidate: Architecture, values: Mapping[str, float], /) -> TrainingResult:
         with self.log.working():
-            return self.training(graph, values)
+            return self.training(candidate, values)
 
     def forget(self, key: str) -> None:
         self.training.forget(key)

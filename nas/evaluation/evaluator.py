@@ -25,7 +25,6 @@ from nas.training.candidate import CandidateFailedError, CandidateTraining, Trai
 from nas.training.loop import TrainingResult
 from nas.training.trainer import TrainingDivergedError
 from search_spaces.graphs.errors import UnsupportedOperatorError
-from search_spaces.graphs.graph import Graph
 from search_spaces.space.architecture import graph_hash
 from search_spaces.space.space import Architecture
 
@@ -66,7 +65,7 @@ class Evaluator:
         """Returns what was found out; a candidate that fails is infeasible, with the reason."""
         steps = Steps(self.config)
         try:
-            self.take_steps(architecture.graph, steps)
+            self.take_steps(architecture, steps)
         except CANDIDATES_FAULT as error:
             if is_machines_fault(error):
                 raise
@@ -81,7 +80,8 @@ class Evaluator:
         self.training.forget(evaluation.hash)
         return evaluation
 
-    def take_steps(self, graph: Graph, steps: "Steps") -> None:
+    def take_steps(self, candidate: Architecture, steps: "Steps") -> None:
+        graph = candidate.graph
         with steps.phase("cost"):
             steps.values |= {name: float(value) for name, value in graph_values(graph).items()}
         if steps.hopeless():
@@ -92,7 +92,7 @@ class Evaluator:
             if steps.hopeless():
                 return
         with steps.phase("training"):
-            steps.training = self.training(graph, steps.values)
+            steps.training = self.training(candidate, steps.values)
         steps.learn_scores(steps.training)
         if needs_archive(self.config):
             with steps.phase("training"):

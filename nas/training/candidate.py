@@ -31,6 +31,7 @@ from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.graph import Graph
 from search_spaces.graphs.model import Model
 from search_spaces.space.architecture import graph_hash
+from search_spaces.space.space import Architecture
 
 CHECKPOINT_EVERY_S = 30.0
 
@@ -48,7 +49,7 @@ class CandidateFailedError(UserError):
 class CandidateTraining(Protocol):
     """Trains the candidates of a search."""
 
-    def __call__(self, graph: Graph, values: Mapping[str, float], /) -> TrainingResult:
+    def __call__(self, candidate: Architecture, values: Mapping[str, float], /) -> TrainingResult:
         """Returns the trained network.
 
         Args:
@@ -99,7 +100,8 @@ class LocalTraining:
         self.may_go_on = may_go_on
         self.every_s = every_s
 
-    def __call__(self, graph: Graph, values: Mapping[str, float], /) -> TrainingResult:
+    def __call__(self, candidate: Architecture, values: Mapping[str, float], /) -> TrainingResult:
+        graph = candidate.graph
         key = graph_hash(graph)
         content = self.checkpoints.load(key)
         if content is not None:
@@ -187,10 +189,10 @@ class GivenWeights:
         self.given = given
         self.split = split
 
-    def __call__(self, graph: Graph, values: Mapping[str, float], /) -> TrainingResult:
-        model = self.given.get(graph_hash(graph))
+    def __call__(self, candidate: Architecture, values: Mapping[str, float], /) -> TrainingResult:
+        model = self.given.get(graph_hash(candidate.graph))
         if model is None:
-            return self.training(graph, values)
+            return self.training(candidate, values)
         start = perf_counter()
         try:
             found = confusion(model, self.split)

@@ -110,9 +110,9 @@ class CandidateTrainable(tune.Trainable):  # type: ignore[misc]  # Ray has no ty
         training = self.opened()
         # Who dies before this was not killed by the candidate: it waits until it is noted.
         ask(keeper.begin, key, ray.get_runtime_context().get_node_id())
-        graph = from_json(self.candidate["architecture"]).graph
+        candidate = from_json(self.candidate["architecture"])
         self.checkpoints.found = False
-        result = training(graph, self.candidate["values"])
+        result = training(candidate, self.candidate["values"])
         if (problem := ask(keeper.deliver, key, to_bytes(result))) is not None:
             raise DiskFullError(problem)
         return {"went_on": self.checkpoints.found}

@@ -32,7 +32,7 @@ class TuneTraining:
         self.tuning = tuning
         self.keeper = keeper
 
-    def __call__(self, graph: Graph, values: Mapping[str, float], /) -> TrainingResult:
+    def __call__(self, candidate: Architecture, values: Mapping[str, float], /) -> TrainingResult:
         """Returns the trained candidate; waits for room in the cluster, and for the training.
 
         One that was delivered before its driver died is taken as it is.
@@ -41,10 +41,11 @@ class TuneTraining:
             CandidateFailedError: If the candidate itself failed there.
             WorkerLostError: If its process or node is gone.
         """
+        graph = candidate.graph
         key = graph_hash(graph)
         if (delivered := self.delivered(graph)) is not None:
             return delivered
-        job = trial_config(key, to_json(Architecture("", (), graph)), values)
+        job = trial_config(key, to_json(candidate), values)
         try:
             if value_of(self.tuning.jobs.add(job).result())["went_on"]:
                 log.info("%s went on from its checkpoint", key)

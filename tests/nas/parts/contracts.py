@@ -15,9 +15,9 @@ from nas.training.candidate import MayGoOn
 from nas.training.checkpoints import Checkpoints
 from nas.training.loop import TrainingResult
 from search_spaces.graphs.errors import UserError
-from search_spaces.graphs.graph import Graph
 from search_spaces.graphs.model import random_model
 from search_spaces.graphs.operators import Conv2d
+from search_spaces.space.space import Architecture
 from tests.nas.parts.runs import baseline
 
 ROOT = Path(__file__).parents[3]
@@ -27,8 +27,8 @@ QUICK, SLOW, WRONG, KILLER = (baseline(f"width {width}", width) for width in (4,
 class FatedTraining:
     """Does with a network what its width says: trains it, takes its time, fails, or dies."""
 
-    def __call__(self, graph: Graph, values: Mapping[str, float], /) -> TrainingResult:
-        stem = graph.nodes[0].operator
+    def __call__(self, candidate: Architecture, values: Mapping[str, float], /) -> TrainingResult:
+        stem = candidate.graph.nodes[0].operator
         assert isinstance(stem, Conv2d)
         match stem.out_channels:
             case 8:
@@ -37,7 +37,7 @@ class FatedTraining:
                 raise UserError("the disk is full")
             case 16:
                 os.kill(os.getpid(), signal.SIGKILL)
-        model = random_model(graph, np.random.default_rng(0))
+        model = random_model(candidate.graph, np.random.default_rng(0))
         answers = Confusion(2, ((0, 0, 3), (0, 1, 1)))
         return TrainingResult(model, (0.5,), (0.75,), 1.0, True, answers)
 

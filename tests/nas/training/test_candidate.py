@@ -84,7 +84,11 @@ def trained(
     **options: Any,  # noqa: ANN401
 ) -> TrainingResult:
     training = LocalTraining(config, data, FolderCheckpoints(folder), **options)
-    return training(GRAPH, {"macs": 7.0})
+    return training(candidate_of(GRAPH), {"macs": 7.0})
+
+
+def candidate_of(graph: Graph) -> Architecture:
+    return Architecture("", (), graph)
 
 
 def killed_after(epochs: int, config: RunConfig, data: TensorSplits, folder: Path) -> Path:
@@ -220,7 +224,7 @@ import sys
 from pathlib import Path
 from nas.training.candidate import LocalTraining
 from nas.training.checkpoints import FolderCheckpoints
-from tests.nas.training.test_candidate import KILLED, killed_config
+from tests.nas.training.test_candidate import KILLED, candidate_of, killed_config
 from tests.nas.parts.trainings import few_digits
 
 def tell(key, values, report):
@@ -229,7 +233,8 @@ def tell(key, values, report):
 
 if __name__ == "__main__":
     checkpoints = FolderCheckpoints(Path(sys.argv[1]))
-    LocalTraining(killed_config(), few_digits(), checkpoints, tell, every_s=0)(KILLED, {})
+    training = LocalTraining(killed_config(), few_digits(), checkpoints, tell, every_s=0)
+    training(candidate_of(KILLED), {})
     print("end", flush=True)
 """
 KILLED = dropping_net(PRECISIONS["w4a4"])
@@ -262,10 +267,13 @@ def test_kill_9_again_and_again_changes_no_bit(
     for epoch in (3, 12):  # the second goes on from the first
         kill_after(epoch, tmp_path)
 
-    result = LocalTraining(config, few, FolderCheckpoints(tmp_path))(KILLED, {})
+    result = LocalTraining(config, few, FolderCheckpoints(tmp_path))(candidate_of(KILLED), {})
 
     assert "goes on after epoch" in said.text
-    check_same(result, LocalTraining(config, few, FolderCheckpoints(tmp_path / "x"))(KILLED, {}))
+    check_same(
+        result,
+        LocalTraining(config, few, FolderCheckpoints(tmp_path / "x"))(candidate_of(KILLED), {}),
+    )
 
 
 # What the evaluator makes of it.
@@ -299,7 +307,7 @@ def test_a_training_that_ends_early_is_filed_as_stopped_and_its_checkpoint_dropp
     training = LocalTraining(file.config(), few, checkpoints, only_two, every_s=0)
     evaluator = Evaluator(file.config(), training, OnlyBefore(), run)
 
-    evaluation = evaluator.evaluate(Architecture("", (), GRAPH))
+    evaluation = evaluator.evaluate(candidate_of(GRAPH))
 
     assert (evaluation.status, evaluation.epochs) == ("stopped", 2)
     assert evaluation.reason == f"stopped after 2 of {EPOCHS} epochs by early stopping"
@@ -322,7 +330,7 @@ def test_the_checkpoint_of_a_candidate_that_fails_is_dropped_too(
     tight = replace(config, search=replace(config.search, training_limit_s=1e-9))
     training = LocalTraining(tight, few, FolderCheckpoints(run.checkpoints))
 
-    evaluation = Evaluator(tight, training, None, run).evaluate(Architecture("", (), GRAPH))
+    evaluation = Evaluator(tight, training, None, run).evaluate(candidate_of(GRAPH))
 
     assert evaluation.status == "infeasible"
     assert not list(run.checkpoints.iterdir())

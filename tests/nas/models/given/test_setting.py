@@ -297,7 +297,7 @@ def test_a_taught_training_goes_on_to_the_same_weights_with_no_other_teacher(
 
     first = LocalTraining(config, tensors, kept, stop, every_s=0.0, teacher=teacher)
     with pytest.raises(StoppedError):
-        first(graph, {})
+        first(Architecture("", (), graph), {})
     again = LocalTraining(config, tensors, kept, every_s=0.0, teacher=teacher)
     state = kept.load(graph_hash(graph))
     assert state is not None
@@ -308,7 +308,7 @@ def test_a_taught_training_goes_on_to_the_same_weights_with_no_other_teacher(
         with pytest.raises(DamagedStateError, match="of the same recipe"):
             from_bytes(state, recipe)
 
-    check_same(again(graph, {}), whole)
+    check_same(again(Architecture("", (), graph), {}), whole)
 
 
 def test_where_a_teacher_lies_does_not_count_and_none_changes_no_fingerprint() -> None:
