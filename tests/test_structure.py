@@ -16,7 +16,8 @@ LAYERS = ("search_spaces", "latency_models", "nas")
 # The rooms of each package: each may import those left of it.
 ROOMS = {
     "search_spaces": (
-        *("graphs", "quantization", "compression", "building", "blocks", "networks", "space"),
+        *("graphs", "quantization", "compression", "building", "blocks", "networks"),
+        *("space", "inheritance"),
     ),
     "latency_models": (
         *("devices", "onnx", "onnx.drafts", "onnx.reading", "codegen"),
@@ -36,6 +37,7 @@ ROOMS = {
             "models.archives.coding",
             "models.archives",
             "models.given",
+            "training.inheritance",
             "training",
         ),
         *("serving", "evaluation", "evaluation.ray.nodes", "evaluation.ray", "study"),

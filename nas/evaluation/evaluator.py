@@ -174,4 +174,5 @@ class Steps:
             predicted=self.finding.predicted if self.finding else None,
             known_networks=self.finding.known_networks if self.finding else 0,
             confusion=self.training.confusion if self.training else None,
+            inherited=self.training.inherited if self.training else None,
         )

@@ -29,6 +29,7 @@ from nas.problem.search_problem import Setting
 from nas.runs.folder import RunFolder
 from nas.training.candidate import CandidateTraining, GivenWeights, LocalTraining
 from nas.training.checkpoints import FolderCheckpoints
+from nas.training.inheritance.parents import parents_in
 from nas.training.loop import EpochReport
 from search_spaces.space.architecture import from_json
 
@@ -210,6 +211,11 @@ def local_training(config: RunConfig, run: RunFolder, setting: Setting) -> Candi
 
     checkpoints = FolderCheckpoints(run.checkpoints)
     training = LocalTraining(
-        config, setting.tensors, checkpoints, may_go_on, teacher=setting.teacher
+        config,
+        setting.tensors,
+        checkpoints,
+        may_go_on,
+        teacher=setting.teacher,
+        parents=parents_in(run, config),
     )
     return GivenWeights(training, setting.trained, setting.tensors.validation)

@@ -227,6 +227,38 @@ class EarlyStopping:
 
 
 @dataclass(frozen=True, slots=True)
+class Inherit:
+    """Which candidates begin with weights of another; see `nas.training.inheritance`.
+
+    Attributes:
+        epochs: Share of ``training.epochs`` that they are trained for.
+        after: So many networks are trained from nothing before the first one inherits.
+        afresh: Share of the others that are trained from nothing all the same.
+        least_share: Of a network's weights, that its parent must have.
+    """
+
+    epochs: float = 0.3
+    after: int = 8
+    afresh: float = 0.1
+    least_share: float = 0.5
+
+    def __post_init__(self) -> None:
+        check("inherit.epochs", self.epochs, 0 < self.epochs <= 1, "above 0 and at most 1")
+        check("inherit.after", self.after, self.after >= 1, "at least 1")
+        check("inherit.afresh", self.afresh, 0 <= self.afresh < 1, "in [0, 1)")
+        share = self.least_share
+        check("inherit.least_share", share, 0 < share <= 1, "above 0 and at most 1")
+
+    def epochs_of(self, epochs: int) -> int:
+        """Returns how many epochs a network that inherits is trained, at least one.
+
+        >>> Inherit(epochs=0.3).epochs_of(12), Inherit(epochs=0.3).epochs_of(1)
+        (4, 1)
+        """
+        return max(1, round(self.epochs * epochs))
+
+
+@dataclass(frozen=True, slots=True)
 class StopRule:
     """When a search has had enough before its trials are over; see `nas.study.gains`.
 
@@ -256,6 +288,7 @@ class SearchConfig:
         avoid_useless: Whether a precision that is slower and no smaller than a higher one on the
             device gives way to it.
         early_stopping: None trains every candidate to the end.
+        inherit: None trains every candidate from nothing.
         keep_weights: Whose trained weights stay on disk: of all networks, or of the front.
         learn_from: Folders of runs whose findings the surrogate is to learn from.
         cpus, gpus: Resources of one training on a cluster; a fraction shares one with others.
@@ -272,6 +305,7 @@ class SearchConfig:
     storage: str | None = None
     avoid_useless: bool = True
     early_stopping: EarlyStopping | None = None
+    inherit: Inherit | None = None
     keep_weights: KeepWeights = "all"
     learn_from: tuple[str, ...] = ()
     cpus: float = 1.0
@@ -287,6 +321,11 @@ class SearchConfig:
         check("training_limit_s", limit, limit is None or limit > 0, "above 0, or none")
         if self.storage is not None:
             check_address(self.storage)
+        if self.inherit is not None and self.early_stopping is not None:
+            raise UserError(
+                "inherit and early_stopping exclude each other: at a rung, networks that "
+                "inherited would be held against networks that did not; set one of them to null"
+            )
         known = ", ".join(SAMPLERS)
         keep, kinds = self.keep_weights, get_args(KeepWeights)
         check("keep_weights", repr(keep), keep in kinds, f"one of {', '.join(kinds)}")

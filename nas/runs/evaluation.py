@@ -1,7 +1,7 @@
 """Evaluation: what was found out about one architecture, as a record and as a file."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 from latency_models.devices import latency as latencies
@@ -12,7 +12,25 @@ from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.schema import read_as
 
 Status = Literal["finished", "infeasible", "stopped"]
-NESTED = ("latency", "predicted", "confusion")  # fields with forms of their own in files
+NESTED = (
+    "latency",
+    "predicted",
+    "confusion",
+    "inherited",
+)  # forms of their own in files
+
+
+@dataclass(frozen=True, slots=True)
+class Heritage:
+    """What a network had when its training began.
+
+    Attributes:
+        parent: Hash of the network whose weights it had.
+        share: How much of its own weights those were, in 0..1.
+    """
+
+    parent: str
+    share: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +55,7 @@ class Evaluation:
             hwnas that did not keep them.
         estimated_archive_bytes: What its archive was estimated at, where it was written since and
             ``values`` have the file's size; None where they have the estimate, or neither.
+        inherited: What it was trained on from; None where it was trained from nothing.
     """
 
     hash: str
@@ -52,6 +71,7 @@ class Evaluation:
     known_networks: int = 0
     confusion: Confusion | None = None
     estimated_archive_bytes: int | None = None
+    inherited: Heritage | None = None
 
     @property
     def feasible(self) -> bool:
@@ -87,6 +107,10 @@ def evaluation_to_json(evaluation: Evaluation) -> dict[str, Any]:
         data["confusion"] = confusion_to_json(evaluation.confusion)
     if evaluation.estimated_archive_bytes is None:
         del data["estimated_archive_bytes"]
+    if evaluation.inherited is None:
+        del data["inherited"]
+    else:
+        data["inherited"] = asdict(evaluation.inherited)
     return data | {"accuracy_history": list(evaluation.accuracy_history)}
 
 
@@ -99,12 +123,13 @@ def evaluation_from_json(data: Mapping[str, Any]) -> Evaluation:
     rows = read_as(Mapping[str, Any], data, "the evaluation")
     known = {item.name for item in fields(Evaluation)} - {*NESTED}
     found: Evaluation = read_as(Evaluation, {k: v for k, v in rows.items() if k in known})
-    latency, predicted, confusion = (rows.get(name) for name in NESTED)
+    latency, predicted, confusion, inherited = (rows.get(name) for name in NESTED)
     return replace(
         found,
         latency=None if latency is None else latencies.from_json(latency),
         predicted=None if predicted is None else latencies.from_json(predicted),
         confusion=None if confusion is None else confusion_of(confusion),
+        inherited=None if inherited is None else read_as(Heritage, inherited, "inherited"),
     )
 
 

@@ -8,6 +8,7 @@
     architectures/HASH.json, evaluations/HASH.json, weights/HASH.safetensors
     checkpoints/           trainings that go on, to take them up again where they were
     checkpoints/trained/   networks that a cluster has trained, until they are filed
+    heritage/HASH.json     what a network inherits that is being trained, where some do
     rungs/HASH.json        what a network was at each rung of early stopping, where that is on
     superseded/HASH.json   evaluations that were made again, after a change of the run
     kernel_table.json      what kernels take on the device, where useless precisions are looked for
@@ -138,6 +139,11 @@ class RunFolder:
     def rungs(self) -> Path:
         """The folder of early stopping; missing where nothing reached a rung."""
         return self.path / "rungs"
+
+    @property
+    def heritage(self) -> Path:
+        """The folder of who inherits from whom, while it is trained; missing where nobody does."""
+        return self.path / "heritage"
 
     @property
     def superseded(self) -> Path:

@@ -210,10 +210,16 @@ def is_unmeasured(config: RunConfig, evaluation: Evaluation) -> bool:
     """Whether only the latency of a fully trained network is missing."""
     return (
         evaluation.status == "finished"
-        and evaluation.epochs == config.training.epochs
+        and evaluation.epochs == epochs_of(config, evaluation)
         and needs_latency(config)
         and "latency_ms" not in evaluation.values
     )
+
+
+def epochs_of(config: RunConfig, evaluation: Evaluation) -> int:
+    """Returns how many epochs a network is trained for in a run."""
+    epochs, rule = config.training.epochs, config.search.inherit
+    return epochs if rule is None or evaluation.inherited is None else rule.epochs_of(epochs)
 
 
 def measure_the_unmeasured(

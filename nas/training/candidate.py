@@ -7,6 +7,7 @@ next, and comes to the same weights as if nothing had happened.
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from functools import cached_property
 from time import monotonic, perf_counter
 from typing import Protocol
@@ -14,10 +15,13 @@ from typing import Protocol
 from latency_models.devices.lock import making_way
 from nas.data.tensors import TensorSplit, TensorSplits
 from nas.models.folder import fingerprint
-from nas.problem.records import RunConfig
+from nas.problem.records import RunConfig, TrainingConfig
+from nas.runs.evaluation import Heritage
 from nas.runs.files import DiskFullError, is_full
 from nas.training.accuracy import confusion
 from nas.training.checkpoints import Checkpoints
+from nas.training.inheritance.first_weights import first_weights, shortened
+from nas.training.inheritance.parents import NO_PARENTS, Parentage
 from nas.training.loop import EpochReport, TrainingResult, go_on, train
 from nas.training.state import (
     DamagedStateError,
@@ -29,7 +33,7 @@ from nas.training.state import (
 )
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.graph import Graph
-from search_spaces.graphs.model import Model
+from search_spaces.graphs.model import Array, Model
 from search_spaces.space.architecture import graph_hash
 from search_spaces.space.space import Architecture
 
@@ -73,11 +77,36 @@ def always(key: str, values: Mapping[str, float], report: EpochReport) -> bool:
     return True
 
 
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """How the training of a candidate begins.
+
+    Attributes:
+        config: What it is trained by.
+        heritage: What it inherits; None where it is trained from nothing.
+        arrays: Its first weights, where it inherits and begins.
+    """
+
+    candidate: Architecture
+    config: TrainingConfig
+    heritage: Heritage | None = None
+    arrays: Mapping[str, Array] | None = None
+
+    @property
+    def graph(self) -> Graph:
+        return self.candidate.graph
+
+    @property
+    def key(self) -> str:
+        return graph_hash(self.graph)
+
+
 class LocalTraining:
     """Trains in this process, and saves a checkpoint now and then.
 
     Args:
         teacher: What all candidates learn from, if anything.
+        parents: Whom candidates inherit their first weights from.
         may_go_on: Asked after each epoch but the last; it must answer the same again for an epoch
             that is run once more, from a checkpoint before it.
         every_s: Least seconds between two checkpoints; 0 saves one after every epoch.
@@ -92,8 +121,10 @@ class LocalTraining:
         *,
         every_s: float = CHECKPOINT_EVERY_S,
         teacher: Model | None = None,
+        parents: Parentage = NO_PARENTS,
     ) -> None:
         self.config = config
+        self.parents = parents
         self.teacher = teacher
         self.data = data
         self.checkpoints = checkpoints
@@ -101,33 +132,62 @@ class LocalTraining:
         self.every_s = every_s
 
     def __call__(self, candidate: Architecture, values: Mapping[str, float], /) -> TrainingResult:
-        graph = candidate.graph
-        key = graph_hash(graph)
-        content = self.checkpoints.load(key)
-        if content is not None:
-            try:
-                state = from_bytes(content, self.recipe(graph))
-                phase = "float32 epoch" if state.phase == "float32" else "epoch"
-                log.info("%s goes on after %s %d", key, phase, state.epochs)
-                return self.train(graph, values, state)
-            except DamagedStateError as error:
-                log.warning("%s is trained from the start: %s", key, error)
-                self.checkpoints.drop(key)
-        return self.train(graph, values, None)
+        heritage = self.parents.heritage_of(candidate)
+        begun = Beginning(candidate, self.recipe_of(heritage), heritage)
+        if (state := self.saved(begun)) is None and heritage is not None:
+            begun = self.inheriting(begun, heritage)
+        return replace(self.train(begun, values, state), inherited=begun.heritage)
 
     def forget(self, key: str) -> None:
         self.checkpoints.drop(key)
+        self.parents.forget(key)
+
+    def saved(self, begun: "Beginning") -> TrainingState | None:
+        """Returns where a training was when it was interrupted; None where it is to begin."""
+        content = self.checkpoints.load(begun.key)
+        if content is None:
+            return None
+        try:
+            state = from_bytes(content, self.recipe(begun.graph, begun.config))
+        except DamagedStateError as error:
+            log.warning("%s is trained from the start: %s", begun.key, error)
+            self.checkpoints.drop(begun.key)
+            return None
+        phase = "float32 epoch" if state.phase == "float32" else "epoch"
+        log.info("%s goes on after %s %d", begun.key, phase, state.epochs)
+        return state
+
+    def recipe_of(self, heritage: Heritage | None) -> TrainingConfig:
+        """Returns how a candidate is trained."""
+        rule, recipe = self.config.search.inherit, self.config.training
+        return recipe if rule is None or heritage is None else shortened(recipe, rule)
+
+    def inheriting(self, begun: "Beginning", heritage: Heritage) -> "Beginning":
+        """Returns the beginning with its parent's weights, else with nothing."""
+        key = begun.key
+        try:
+            parent = self.parents.load(heritage.parent)
+            arrays = first_weights(begun.candidate, parent, self.data.train, begun.config)
+        except UserError as error:
+            log.warning("%s is trained from nothing, not from its parent: %s", key, error)
+            self.parents.give_up(key)
+            return Beginning(begun.candidate, self.recipe_of(None))
+        log.info(
+            "%s begins with weights of %s (%.0f %% of its own), for %d epochs",
+            *(key, heritage.parent, 100 * heritage.share, begun.config.epochs),
+        )
+        return replace(begun, arrays=arrays)
 
     def train(
-        self, graph: Graph, values: Mapping[str, float], state: TrainingState | None
+        self, begun: "Beginning", values: Mapping[str, float], state: TrainingState | None
     ) -> TrainingResult:
-        key = graph_hash(graph)
+        key, graph = begun.key, begun.graph
         saved_at = monotonic()
 
         def save_now_and_then(make: Callable[[], TrainingState]) -> None:
             nonlocal saved_at
             if monotonic() - saved_at >= self.every_s:
-                self.save(key, to_bytes(make(), self.recipe(graph)))
+                self.save(key, to_bytes(make(), self.recipe(graph, begun.config)))
                 saved_at = monotonic()
 
         # A GPU must never wait for a measurement, and hardly disturbs one on the CPU.
@@ -138,7 +198,8 @@ class LocalTraining:
             return train(
                 graph,
                 self.data,
-                self.config.training,
+                begun.config,
+                arrays=begun.arrays,
                 teacher=self.teacher,
                 before_step=limit.before_step,
                 state=state,
@@ -158,12 +219,14 @@ class LocalTraining:
                 if not is_full(full):
                     raise
 
-    def recipe(self, graph: Graph) -> Recipe:
-        """Returns what the states of a candidate's training belong to."""
-        device = self.data.train.device.type
-        return Recipe(
-            graph, self.config.training, self.data_fingerprint, device, self.teacher_fingerprint
-        )
+    def recipe(self, graph: Graph, config: TrainingConfig | None = None) -> Recipe:
+        """Returns what the states of a candidate's training belong to.
+
+        Args:
+            config: None takes that of training from nothing.
+        """
+        how, device = config or self.config.training, self.data.train.device.type
+        return Recipe(graph, how, self.data_fingerprint, device, self.teacher_fingerprint)
 
     @cached_property
     def teacher_fingerprint(self) -> str | None:

@@ -17,6 +17,7 @@ from nas.nn.memory import check_memory, refusing_too_large
 from nas.nn.quantized_layers import NoRangeError
 from nas.problem.answers import Confusion
 from nas.problem.records import TrainingConfig
+from nas.runs.evaluation import Heritage
 from nas.training.accuracy import confusion
 from nas.training.randomness import TorchRandom
 from nas.training.state import DamagedStateError, TrainingPhase, TrainingState
@@ -60,6 +61,7 @@ class TrainingResult:
         validation_accuracy: After each finished epoch, in 0..1; none of weights that were given.
         finished: False where the deadline came first, or where it was ended early.
         confusion: On the validation images, after the last finished epoch.
+        inherited: What it was trained on from; None where that was nothing.
     """
 
     model: Model
@@ -68,6 +70,7 @@ class TrainingResult:
     seconds: float
     finished: bool
     confusion: Confusion
+    inherited: Heritage | None = None
 
     @property
     def epochs_run(self) -> int:

@@ -7,6 +7,7 @@ anew at any time. A trained candidate comes from its node as one safetensors fil
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,20 @@ from nas.evaluation.early_stopping import Rungs
 from nas.evaluation.ray.remote_calls import ask
 from nas.problem.answers import confusion_from_json, confusion_to_json
 from nas.problem.run_file import read_run_file
+from nas.runs.evaluation import Heritage
 from nas.runs.files import DiskFullError, arrays_bytes
 from nas.runs.folder import RunFolder
 from nas.training.checkpoints import FolderCheckpoints
+from nas.training.inheritance.first_weights import Parent
+from nas.training.inheritance.parents import Parentage, parents_in
 from nas.training.loop import TrainingResult
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.graph import Graph
 from search_spaces.graphs.model import Model
+from search_spaces.graphs.schema import read_as
+from search_spaces.space.architecture import from_json as architecture_of
+from search_spaces.space.architecture import to_json
+from search_spaces.space.space import Architecture
 
 
 class Keeper:
@@ -44,6 +52,7 @@ class Keeper:
         self.trained = trained_networks(self.run)
         self.places: dict[str, str] = {}
         self._rungs: Rungs | None = None
+        self._parents: Parentage | None = None
 
     def begin(self, key: str, node_id: str) -> None:
         """Notes on which node a candidate is trained."""
@@ -70,6 +79,27 @@ class Keeper:
 
     def drop(self, key: str) -> None:
         self.checkpoints.drop(key)
+
+    def heritage_of(self, candidate: Mapping[str, Any]) -> Heritage | None:
+        """Returns what a candidate, as JSON-ready data, inherits."""
+        return self.parents.heritage_of(architecture_of(candidate))
+
+    def parent(self, key: str) -> tuple[dict[str, Any], bytes] | str:
+        """Returns a network as JSON-ready data and its weights; why not, where it has none."""
+        try:
+            found = self.parents.load(key)
+        except UserError as error:
+            return str(error)
+        return to_json(found.architecture), arrays_bytes(found.arrays)
+
+    def give_up(self, key: str) -> None:
+        self.parents.give_up(key)
+
+    @property
+    def parents(self) -> Parentage:
+        if self._parents is None:
+            self._parents = parents_in(self.run, read_run_file(self.run.config_file).config())
+        return self._parents
 
     def may_go_on(
         self, key: str, values: Mapping[str, float], epoch: int, scores: Mapping[str, float]
@@ -129,6 +159,33 @@ class KeptCheckpoints:
         ask(self.keeper.drop, key)
 
 
+class KeptParents:
+    """Parentage in the run folder, from any node of the cluster."""
+
+    def __init__(self, keeper: Any) -> None:  # noqa: ANN401
+        self.keeper = keeper
+
+    def heritage_of(self, candidate: Architecture, /) -> Heritage | None:
+        heritage: Heritage | None = ask(self.keeper.heritage_of, to_json(candidate))
+        return heritage
+
+    def load(self, key: str, /) -> Parent:
+        """Raises:
+        UserError: If its weights are gone or damaged.
+        """
+        found = ask(self.keeper.parent, key)
+        if isinstance(found, str):
+            raise UserError(found)
+        architecture, arrays = found
+        return Parent(architecture_of(architecture), load(arrays))
+
+    def give_up(self, key: str, /) -> None:
+        ask(self.keeper.give_up, key)
+
+    def forget(self, key: str, /) -> None:
+        """Nothing: the driver does, once it has filed the candidate."""
+
+
 ABOUT = ".about"  # JSON, as an array beside the network's: no layer has an empty name
 
 
@@ -140,6 +197,7 @@ def to_bytes(result: TrainingResult) -> bytes:
         "seconds": result.seconds,
         "finished": result.finished,
         "confusion": confusion_to_json(result.confusion),
+        "inherited": None if result.inherited is None else asdict(result.inherited),
     }
     told = np.frombuffer(json.dumps(about).encode(), np.uint8)
     return arrays_bytes({**result.model.arrays, ABOUT: told})
@@ -154,6 +212,7 @@ def from_bytes(content: bytes, graph: Graph) -> TrainingResult:
     try:
         arrays = load(content)
         about = json.loads(arrays.pop(ABOUT).tobytes())
+        inherited = about.get("inherited")
         return TrainingResult(
             Model(graph, arrays),
             tuple(about["train_loss"]),
@@ -161,6 +220,7 @@ def from_bytes(content: bytes, graph: Graph) -> TrainingResult:
             about["seconds"],
             about["finished"],
             confusion_from_json(about["confusion"]),
+            None if inherited is None else read_as(Heritage, inherited, "inherited"),
         )
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"a trained network that was delivered is damaged: {error}") from None

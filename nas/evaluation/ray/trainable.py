@@ -12,7 +12,7 @@ from typing import Any
 import ray
 from ray import tune
 
-from nas.evaluation.ray.keeper import KeptCheckpoints, to_bytes
+from nas.evaluation.ray.keeper import KeptCheckpoints, KeptParents, to_bytes
 from nas.evaluation.ray.nodes.sources import survey
 from nas.evaluation.ray.remote_calls import UnfitNodeError, ask, outcome_of
 from nas.problem.records import RunConfig
@@ -21,6 +21,7 @@ from nas.runs.files import DiskFullError
 from nas.runs.summary import data_summary
 from nas.training.candidate import CandidateTraining, LocalTraining, MayGoOn
 from nas.training.checkpoints import Checkpoints
+from nas.training.inheritance.parents import NO_PARENTS
 from nas.training.loop import EpochReport
 from search_spaces.graphs.model import Model
 from search_spaces.space.architecture import from_json
@@ -51,6 +52,7 @@ def open_training(
         may_go_on,
         every_s=every_s,
         teacher=shared.teacher,
+        parents=NO_PARENTS if config.search.inherit is None else KeptParents(shared.keeper),
     )
 
 

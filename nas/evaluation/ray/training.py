@@ -14,6 +14,7 @@ from nas.evaluation.ray.tune import TrialLostError, TuneRun
 from nas.evaluation.workers import WorkerLostError
 from nas.runs.folder import RunFolder
 from nas.training.checkpoints import FolderCheckpoints
+from nas.training.inheritance.parents import forget_heritage
 from nas.training.loop import TrainingResult
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.graph import Graph
@@ -27,6 +28,7 @@ class TuneTraining:
     """Has candidates trained by Ray Tune; threads may ask at once, and wait."""
 
     def __init__(self, run: RunFolder, tuning: TuneRun, keeper: Any) -> None:  # noqa: ANN401
+        self.run = run
         self.checkpoints = FolderCheckpoints(run.checkpoints)
         self.trained = trained_networks(run)
         self.tuning = tuning
@@ -74,6 +76,7 @@ class TuneTraining:
     def forget(self, key: str) -> None:
         self.checkpoints.drop(key)
         self.trained.drop(key)
+        forget_heritage(self.run, key)
 
     def lost(self, key: str, error: TrialLostError) -> WorkerLostError:
         """A process that died under a candidate counts against it.
