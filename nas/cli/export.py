@@ -25,10 +25,14 @@ from nas.cli.terminal.style import accuracy_of, console, metric, table
 from nas.problem.formatting import duration
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from nas.export.network import TrainedNetwork
     from nas.export.subject import Asked
     from nas.export.write import ExportReport
     from nas.problem.search_problem import Examples
+    from nas.study.results import RunResults, TrialResult
+    from nas.training.loop import EpochReport
 
 
 def export_command(
@@ -118,9 +122,16 @@ def retrain_command(
     run: RunPath,
     pick: Pick = "knee",
     max_latency_ms: MaxLatency = None,
+    front: Annotated[
+        bool,
+        typer.Option("--front", help="Every network of the front; what is trained is kept."),
+    ] = False,
     epochs: Annotated[
         int | None,
-        typer.Option(help="Five times those of the search by default.", callback=within(1)),
+        typer.Option(
+            help="By default five times those of the search; with --front as many.",
+            callback=within(1),
+        ),
     ] = None,
     data: DataPath = None,
     teacher: Annotated[
@@ -130,7 +141,7 @@ def retrain_command(
         bool, typer.Option("--with-validation", help="Train on the validation images too.")
     ] = False,
 ) -> None:
-    """Train the picked network in full and score it on the test images."""
+    """Train the picked network, or the whole front, from nothing; score it on the test images."""
     from rich.progress import MofNCompleteColumn, TimeRemainingColumn
 
     from nas.cli.terminal.progress import progress_bar
@@ -138,14 +149,23 @@ def retrain_command(
     from nas.export.subject import with_data
     from nas.runs.certainty import num_images
     from nas.study.results import load_results
-    from nas.training.loop import EpochReport
 
     results = with_data(load_results(run), data)
+    if front:
+        from search_spaces.graphs.errors import UserError
+
+        if with_validation or max_latency_ms is not None:
+            raise UserError(
+                "--front compares its networks on the validation images, all of them: leave out "
+                "--with-validation and --max-latency-ms"
+            )
+        retrain_whole_front(results, epochs, teacher)
+        return
     trial = results.pick(pick, max_latency_ms)
     with progress_bar(MofNCompleteColumn(), TimeRemainingColumn()) as bar:
         task = bar.add_task(f"training {trial.name}", total=None)
 
-        def show(epoch: EpochReport) -> None:
+        def show(epoch: "EpochReport") -> None:
             what = f"training {trial.name}, {metric('accuracy', epoch.validation_accuracy)}"
             bar.update(task, total=epoch.epochs, completed=epoch.epoch, description=what)
 
@@ -170,3 +190,45 @@ def retrain_command(
         if aim.is_quality and aim.name != "accuracy":
             console.print(f"test {aim.title} {metric(aim.name, result.test_values[aim.name])}")
     console.print(f"weights: {result.weights_file}; export them with --retrained")
+
+
+def retrain_whole_front(results: "RunResults", epochs: int | None, teacher: Path | None) -> None:
+    """Trains every network of the front from nothing behind a progress bar; prints their front."""
+    from rich.progress import MofNCompleteColumn, TimeRemainingColumn
+
+    from nas.cli.inspect import print_front
+    from nas.cli.terminal.progress import progress_bar
+    from nas.export.retrain_front import retrain_front
+    from nas.report.page import write_report
+
+    with progress_bar(MofNCompleteColumn(), TimeRemainingColumn()) as bar:
+        watcher = FrontBar(bar, epochs or results.config.training.epochs)
+        retrain_front(results, epochs, teacher=teacher, watcher=watcher, say=bar.console.print)
+    print_front(results)
+    console.print(f"report: {write_report(results)}")
+
+
+class FrontBar:
+    """Shows how many epochs of a front's retraining are done.
+
+    Args:
+        epochs: Of each network.
+    """
+
+    def __init__(self, bar: "Progress", epochs: int) -> None:
+        self.bar = bar
+        self.epochs = epochs
+        self.task = bar.add_task("training the front", total=None)
+        self.done = 0
+        self.what = ""
+
+    def begin(self, trial: "TrialResult", number: int, of: int) -> None:
+        self.done = (number - 1) * self.epochs
+        self.what = f"training {trial.name}, {number} of {of}"
+        total = of * self.epochs
+        self.bar.update(self.task, total=total, completed=self.done, description=self.what)
+
+    def epoch(self, report: "EpochReport") -> None:
+        accuracy = metric("accuracy", report.validation_accuracy)
+        what = f"{self.what}, {accuracy}"
+        self.bar.update(self.task, completed=self.done + report.epoch, description=what)

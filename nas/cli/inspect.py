@@ -12,6 +12,7 @@ from nas.cli.terminal.style import console, metric, table
 from nas.problem.answers import ScoreInterval
 from nas.problem.formatting import in_words, interval_in_words, scaled
 from nas.problem.metrics import METRICS
+from nas.runs.evaluation import GUESSED, INHERITED
 
 RunPath = Annotated[Path, typer.Argument(help="Run folder, e.g. runs/digits.")]
 
@@ -63,13 +64,43 @@ def print_front(results: "RunResults") -> None:
             "latency_ms": row.get("latency_source") == "predicted",
             "archive_bytes": row.get("archive_source") == "estimated",
         }
-        marks = {name: "~" for name, holds in guessed.items() if holds}
+        marks = {name: GUESSED for name, holds in guessed.items() if holds}
+        if "inherited" in row:
+            marks |= {name: INHERITED for name in names if METRICS[name].is_quality}
         texts = {name: marks.get(name, "") + metric(name, values.get(name)) for name in columns}
         cells = (with_interval(text, intervals.get(name)) for name, text in texts.items())
         made.add_row(row["name"], *cells, ", ".join(row["picks"]))
     console.print(made)
     if not data["front"]:
         console.print(results.why_nothing)
+    if "retrained" in data:
+        print_retrained(results, columns)
+
+
+def print_retrained(results: "RunResults", columns: list[str]) -> None:
+    """Prints the front of what the search's front is when it is trained from nothing."""
+    from nas.runs.findings.retrained_front import not_retrained, read_retrained_front
+
+    networks, names = read_retrained_front(results.run), {t.hash: t.name for t in results.trials}
+    tested = [name for name in columns if name.startswith("test_")] or ["test_accuracy"]
+    shown = [*(name for name in columns if name not in tested), *tested]
+    heads = (f"?>{name}" if name in ("macs", "params") else f">{name}" for name in shown)
+    epochs = ", ".join(str(n) for n in sorted({each.epochs for each in networks}) if n)
+    title = f"final front: retrained from nothing for {epochs or 'no'} epochs"
+    made = table("trial", *heads, title=title)
+    for each in networks:
+        if not each.on_front:
+            continue
+        values = {**each.values, **{f"test_{n}": value for n, value in each.test_values.items()}}
+        cells = (metric(name, values.get(name)) for name in shown)
+        made.add_row(names.get(each.hash, each.hash), *cells)
+    console.print(made)
+    beaten = [names.get(each.hash, each.hash) for each in networks if not each.on_front]
+    if beaten:
+        console.print(f"no longer on the front: {', '.join(beaten)}")
+    if left := not_retrained(results, networks):
+        said = ", ".join(trial.name for trial in left)
+        console.print(f"on the search's front, and not retrained: {said}", style="yellow")
 
 
 def test_values(row: dict[str, Any]) -> dict[str, float]:

@@ -59,7 +59,7 @@ def in_short(best: "Best | None") -> str:
     """Returns the best value of a run, with its interval, and what it is where not accuracy."""
     if best is None:
         return "-"
-    said = metric(best.objective, best.value)
+    said = best.mark + metric(best.objective, best.value)
     said += f" ({interval_in_words(best.interval)})" if best.interval else ""
     return said if best.objective == "accuracy" else f"{METRICS[best.objective].title} {said}"
 
@@ -148,8 +148,8 @@ def print_comparison(found: "Comparison") -> None:
     made = table("", "network", *(f">{each.name}" for each in found.metrics), "beaten by")
     for point in found.points:
         values = point.trial.evaluation.values
-        mark = dict.fromkeys(point.trial.evaluation.unsure, "~")
-        cells = (mark.get(m.name, "") + metric(m.name, values[m.name]) for m in found.metrics)
+        mark = point.trial.evaluation.mark
+        cells = (mark(m.name) + metric(m.name, values[m.name]) for m in found.metrics)
         beaten_by = ", ".join(tags[run] for run in point.beaten_by)
         made.add_row(tags[point.run], point.trial.name, *cells, beaten_by)
     console.print(made)

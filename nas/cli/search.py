@@ -280,6 +280,7 @@ def finish(results: "RunResults", again: Callable[[], str]) -> None:
     from nas.report.finish import finish_run, without_weights
     from nas.runs.certainty import class_names, one_answer
     from nas.runs.disk import disk_use
+    from nas.runs.findings.retrained_front import heirs_in_one_line
     from nas.study.stopping import in_one_line
 
     done, wanted = len(results.searched), results.config.search.trials
@@ -290,7 +291,7 @@ def finish(results: "RunResults", again: Callable[[], str]) -> None:
     elif done < wanted:
         console.print(f"stopped after {done} of {wanted} architectures", style="yellow")
     refused = f"proposals that cost no trial: {results.refused}" if results.refused else ""
-    sure = (about_latency(results), about_archives(results))
+    sure = (about_latency(results), about_archives(results), heirs_in_one_line(results))
     for said in (refused, about_useless(results), *sure, in_one_line(results)):
         if said:
             console.print(said)

@@ -129,7 +129,10 @@ def share(value: float) -> str:
 
 
 def in_one_line(status: "Status") -> str:
-    best = "".join(f", best {b.objective} {metric(b.objective, b.value)}" for b in status.best)
+    best = "".join(
+        f", best {each.objective} {each.mark}{metric(each.objective, each.value)}"
+        for each in status.best
+    )
     return (
         f"{status.run}: {status.state}, {status.done} of {status.wanted} architectures, "
         f"{trials_line(status)}{best}, left {left(status)}"
@@ -143,6 +146,7 @@ def drawn(status: "Status", results: "RunResults", outlook: str = "") -> Rendera
         outlook: What the next trials are expected to bring.
     """
     from nas.cli.search import about_latency
+    from nas.runs.findings.retrained_front import heirs_in_one_line
     from nas.study.stopping import in_one_line as about_stopped
 
     parts: list[RenderableType] = []
@@ -156,7 +160,7 @@ def drawn(status: "Status", results: "RunResults", outlook: str = "") -> Rendera
     say(trials_line(status))
     if results.num_replaced:
         say(f"useless precisions replaced {results.num_replaced}")
-    for said in (about_latency(results), about_stopped(results)):
+    for said in (about_latency(results), about_stopped(results), heirs_in_one_line(results)):
         if said:
             say(said)
     for said in (
@@ -174,7 +178,7 @@ def drawn(status: "Status", results: "RunResults", outlook: str = "") -> Rendera
         say(f"device {status.device}: {status.measured} networks measured")
     for best, metric_ in zip(status.best, results.metrics, strict=False):
         interval = f" ({interval_in_words(best.interval)})" if best.interval else ""
-        value = metric(best.objective, best.value)
+        value = best.mark + metric(best.objective, best.value)
         say(f"best {metric_.title}: {value}{interval} ({best.name})")
     if status.hypervolume is not None:
         say(f"front: {status.front} networks, hypervolume {status.hypervolume:.4g}{gain(results)}")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from safetensors.numpy import load_file
 
@@ -43,7 +44,8 @@ class RetrainResult:
         validation_accuracy: None where the validation images were trained on.
         test_accuracy: Scored once, after the last epoch.
         weights_file: Where its weights are.
-        test_values: Every metric that training finds out; none from an older file.
+        validation_values, test_values: Every metric that training finds out on these images;
+            none from an older file.
     """
 
     hash: str
@@ -54,6 +56,7 @@ class RetrainResult:
     seconds: float
     weights_file: Path
     test_values: Mapping[str, float] = field(default_factory=dict)
+    validation_values: Mapping[str, float] = field(default_factory=dict)
 
 
 ON_FILE = tuple(item.name for item in fields(RetrainResult) if item.name != "weights_file")
@@ -88,9 +91,8 @@ def retrain(
     run, setting = results.run, setting or load_setting(results.config)
     check_same_data(run.data_file, setting.splits)
     recipe = results.config.training
-    config = for_epochs(recipe, LONGER * recipe.epochs if epochs is None else epochs)
-    if teacher is not None:
-        config = replace(config, teacher=str(teacher))
+    count = LONGER * recipe.epochs if epochs is None else epochs
+    config = with_teacher(for_epochs(recipe, count), teacher)
     if config.warmup_epochs != recipe.warmup_epochs:
         say(
             f"warm-up shortened from {recipe.warmup_epochs:g} to {config.warmup_epochs:g} epochs, "
@@ -111,6 +113,7 @@ def retrain(
         seconds=trained.seconds,
         weights_file=retrained_file(run, trial.hash),
         test_values=tested.scores,
+        validation_values={} if with_validation else trained.scores,
     )
     save(run, found, trained.model, config)
     return found
@@ -140,6 +143,11 @@ def for_epochs(recipe: TrainingConfig, epochs: int) -> TrainingConfig:
     share = recipe.warmup_epochs / recipe.epochs
     warmup = recipe.warmup_epochs if recipe.warmup_epochs <= epochs else share * epochs
     return replace(recipe, epochs=epochs, warmup_epochs=warmup)
+
+
+def with_teacher(recipe: TrainingConfig, other: Path | None) -> TrainingConfig:
+    """Returns the recipe with another teacher, where one is given."""
+    return recipe if other is None else replace(recipe, teacher=str(other))
 
 
 def joined(splits: Splits) -> Splits:
@@ -183,7 +191,8 @@ def load_retrained(run: RunFolder, key: str) -> tuple[Model, RetrainResult]:
     path = retrained_file(run, key)
     try:
         # Older files tell the accuracy alone.
-        data = {"test_values": {}} | json.loads(path.with_suffix(".json").read_text("utf-8"))
+        older: dict[str, Any] = {"test_values": {}, "validation_values": {}}
+        data = older | json.loads(path.with_suffix(".json").read_text("utf-8"))
         model = Model(run.load_architecture(key).graph, load_file(path))
         known = {name: data[name] for name in ON_FILE}
     except FileNotFoundError:

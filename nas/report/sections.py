@@ -24,6 +24,7 @@ from nas.report.drawing.html import (
     tag,
     value_of,
 )
+from nas.report.inherited import inherited
 from nas.runs.certainty import num_images
 from nas.runs.findings.baselines import (
     BaselineRow,
@@ -153,6 +154,7 @@ def front(results: RunResults, chosen: TrialResult | None, add: AddChart) -> Htm
     if results.front:
         parts.append(differences(results))
         parts.append(front_table(results, chosen))
+    parts += inherited(results)
     return section("front", *parts)
 
 

@@ -7,10 +7,11 @@ from typing import Any, Literal
 from latency_models.devices import latency as latencies
 from latency_models.devices.latency import Latency
 from nas.problem.answers import Confusion, confusion_from_json, confusion_to_json
-from nas.problem.metrics import ARCHIVE_BYTES
+from nas.problem.metrics import ARCHIVE_BYTES, METRICS
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.schema import read_as
 
+GUESSED, INHERITED = "~", "*"
 Status = Literal["finished", "infeasible", "stopped"]
 NESTED = (
     "latency",
@@ -86,6 +87,16 @@ class Evaluation:
     def is_archive_estimated(self) -> bool:
         """Whether the size of its archive is only an estimate."""
         return ARCHIVE_BYTES in self.values and self.estimated_archive_bytes is None
+
+    def mark(self, metric: str) -> str:
+        """Returns what stands beside a value where it is not what it seems; "" where it is.
+
+        ``~`` is a prediction or an estimate, ``*`` what was trained on from inherited weights.
+        """
+        if metric in self.unsure:
+            return GUESSED
+        is_score = metric in METRICS and METRICS[metric].is_quality
+        return INHERITED if is_score and self.inherited is not None else ""
 
     @property
     def unsure(self) -> frozenset[str]:

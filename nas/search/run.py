@@ -61,6 +61,16 @@ from search_spaces.space.space import Architecture
 log = logging.getLogger("nas.search")
 
 
+def about_heirs(config: RunConfig) -> list[str]:
+    """Returns what people are to know of inherited weights before their search begins."""
+    if config.search.inherit is None or config.search.keep_weights == "all":
+        return []
+    return [
+        "search.keep_weights is front: candidates inherit from the front of the moment alone, as "
+        "the weights of all others go; set it to all for nearer parents"
+    ]
+
+
 def do_nothing() -> None:
     """For searches whose start nobody waits for."""
 
@@ -147,7 +157,7 @@ def run_search(
     instruments = instruments or Instruments()
     place = place or LocalPlace(instruments)
     setting = place.prepare(config)
-    for note in (*setting.notes, *brought):
+    for note in (*setting.notes, *brought, *about_heirs(config)):
         log.info("%s", note)
         on_note(note)
     queue = fitted(setting.space, enqueue)

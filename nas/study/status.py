@@ -60,12 +60,17 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Best:
-    """The best value of one objective so far, with the 95 % interval of a share of images."""
+    """The best value of one objective so far, with the 95 % interval of a share of images.
+
+    Attributes:
+        mark: What stands beside a value that is guessed or inherited; see `Evaluation.mark`.
+    """
 
     objective: str
     value: float
     name: str
     interval: ScoreInterval | None = None
+    mark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +239,8 @@ def best_of(results: RunResults) -> tuple[Best, ...]:
         values = [(metric.sign * t.evaluation.values[metric.name], t) for t in results.feasible]
         _, best = min(values, key=lambda pair: pair[0])
         value, interval = best.evaluation.values[metric.name], results.interval(best, metric)
-        best_values.append(Best(metric.name, value, best.name, interval))
+        mark = best.evaluation.mark(metric.name)
+        best_values.append(Best(metric.name, value, best.name, interval, mark))
     return tuple(best_values)
 
 

@@ -33,9 +33,8 @@ class TrialLines:
         from nas.study.stopping import why_unfinished
 
         evaluation = progress.evaluation
-        marks = dict.fromkeys(evaluation.unsure, "~")
         values = {
-            name: marks.get(name, "") + metric(name, value)
+            name: evaluation.mark(name) + metric(name, value)
             for name, value in evaluation.values.items()
         }
         cells = "".join(f"  {values.get(name, '-'):>{width(name)}}" for name in self.metrics)

@@ -5,6 +5,7 @@ from html import escape
 
 from nas.problem.formatting import interval_in_words, shown
 from nas.problem.metrics import Metric
+from nas.runs.evaluation import GUESSED
 from nas.study.results import RunResults, TrialResult
 
 
@@ -113,7 +114,7 @@ def facts(rows: Iterable[tuple[str, object]]) -> Html:
     return tag("dl", *(join(tag("dt", name), tag("dd", value)) for name, value in rows))
 
 
-PREDICTED = "~"  # before a latency that is not measured, or a size that is only estimated
+PREDICTED = GUESSED  # before a latency that is not measured, or a size that is only estimated
 
 
 def value_of(trial: TrialResult, metric: Metric) -> str:
@@ -121,7 +122,7 @@ def value_of(trial: TrialResult, metric: Metric) -> str:
     value = trial.evaluation.values.get(metric.name)
     if value is None:
         return ""
-    mark = PREDICTED if metric.name in trial.evaluation.unsure else ""
+    mark = trial.evaluation.mark(metric.name)
     return mark + shown(metric, value)
 
 

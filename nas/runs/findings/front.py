@@ -1,11 +1,13 @@
 """Front: what a run hands over, as JSON-ready data; reading it back needs no torch."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from nas.problem.answers import Confusion, confusion_to_json, wilson
 from nas.problem.metrics import ARCHIVE_BYTES, QUALITIES
 from nas.runs.certainty import num_images
+from nas.runs.findings.retrained_front import read_retrained_front
 from nas.study.results import RunResults, TrialResult
 
 FORMAT = "hwnas.front"
@@ -14,8 +16,13 @@ PICKS = ("best", "knee", "fastest")
 
 
 def front_json(results: RunResults) -> dict[str, Any]:
-    """Returns the front as JSON-ready data, with the test accuracies that are on file."""
-    return front_data(results, results.test_accuracies, results.test_confusions)
+    """Returns the front as JSON-ready data, with the test accuracies that are on file.
+
+    Where it was retrained, that front is there too.
+    """
+    data = front_data(results, results.test_accuracies, results.test_confusions)
+    retrained = read_retrained_front(results.run)
+    return data | ({"retrained": [asdict(each) for each in retrained]} if retrained else {})
 
 
 def front_data(
@@ -56,6 +63,8 @@ def row(results: RunResults, trial: TrialResult, picks: dict[str, str]) -> dict[
         estimated = evaluation.estimated_archive_bytes
         data["archive_source"] = "estimated" if estimated is None else "written"
         data |= {} if estimated is None else {"estimated_archive_bytes": estimated}
+    if evaluation.inherited is not None:
+        data["inherited"] = asdict(evaluation.inherited)
     found = {metric.name: results.interval(trial, metric) for metric in QUALITIES}
     known = {name: [each.low, each.high] for name, each in found.items() if each}
     return data | ({"intervals": known} if known else {})

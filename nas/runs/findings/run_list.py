@@ -101,7 +101,8 @@ def best_quality(status: Status, results: RunResults) -> Best | None:
         return None
     trial = max(trained, key=lambda trial: trial.evaluation.values[name])
     interval = results.interval(trial, METRICS[name])
-    return Best(name, trial.evaluation.values[name], trial.name, interval)
+    evaluation = trial.evaluation
+    return Best(name, evaluation.values[name], trial.name, interval, evaluation.mark(name))
 
 
 def started(path: Path) -> datetime | None:

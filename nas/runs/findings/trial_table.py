@@ -33,6 +33,7 @@ def trial_rows(results: RunResults) -> Iterator[dict[str, Cell]]:
     scores = results.test_accuracies
     known = {name for trial in results.trials for name in trial.evaluation.values}
     metrics = [*(name for name in METRICS if name in known), *sorted(known - METRICS.keys())]
+    has_heirs = any(trial.evaluation.inherited is not None for trial in results.trials)
     phases = dict.fromkeys(p for trial in results.trials for p in trial.evaluation.seconds)
     for trial in results.trials:
         evaluation = trial.evaluation
@@ -52,6 +53,7 @@ def trial_rows(results: RunResults) -> Iterator[dict[str, Cell]]:
             "predicted_latency_ms": predicted.median_ms if predicted else None,
             **archive_cells(evaluation, known),
             "epochs": evaluation.epochs,
+            **heritage_cells(evaluation, has_heirs),
             "accuracy_by_epoch": " ".join(map(repr, evaluation.accuracy_history)),
             **{f"{phase}_s": evaluation.seconds.get(phase) for phase in phases},
             "repeats": " ".join(map(str, trial.repeats)),
@@ -67,6 +69,15 @@ def archive_cells(evaluation: Evaluation, known: set[str]) -> dict[str, Cell]:
     if estimate is None and ARCHIVE_BYTES in evaluation.values:
         estimate = round(evaluation.values[ARCHIVE_BYTES])
     return {"estimated_archive_bytes": estimate}
+
+
+def heritage_cells(evaluation: Evaluation, has_heirs: bool) -> dict[str, Cell]:
+    """Returns whose weights a network began with, in a run where some did."""
+    if not has_heirs:
+        return {}
+    heritage = evaluation.inherited
+    parent, share = (heritage.parent, heritage.share) if heritage else (None, None)
+    return {"inherited_from": parent, "inherited_share": share}
 
 
 def genes_of(trial: TrialResult) -> dict[str, Cell]:
