@@ -66,6 +66,23 @@ def test_what_a_cluster_finds_is_what_this_machine_finds(
     assert all(dict(trial.evaluation.values) == values[trial.hash] for trial in shared)
 
 
+def test_candidates_inherit_on_a_cluster_as_on_this_machine(
+    two_nodes: LocalCluster, tmp_path: Path, digits_file: dict[str, Any]
+) -> None:
+    rule = {"after": 2, "afresh": 0, "least_share": 0.1}
+    search = {"trials": 6, "workers": 1, "inherit": rule}
+    file = tiny(data=digits_file, training={"epochs": 3}, search=search)
+    with driving(tmp_path, file) as process:
+        ended_well(process, tmp_path)
+    there = check_whole(tmp_path / "tiny", 6)
+
+    heirs = [t.evaluation for t in there.trials if t.evaluation.inherited is not None]
+
+    assert heirs
+    assert {each.epochs for each in heirs} == {1}
+    assert not list((tmp_path / "tiny" / "heritage").iterdir())
+
+
 def test_archives_are_estimated_and_written_for_the_front_on_a_cluster_too(
     two_nodes: LocalCluster, tmp_path: Path, digits_file: dict[str, Any]
 ) -> None:

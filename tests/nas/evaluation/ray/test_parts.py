@@ -2,28 +2,37 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.random import default_rng
+from safetensors.numpy import load
 
 from latency_models.devices.latency import DeviceBusyError, Latency, MeasurementError
 from nas.evaluation.instruments import Instruments
 from nas.evaluation.latency import is_machines_fault
 from nas.evaluation.ray.device_client import RemoteMeasurer
 from nas.evaluation.ray.head_watch import Ending
-from nas.evaluation.ray.keeper import from_bytes, to_bytes
+from nas.evaluation.ray.keeper import Keeper, from_bytes, to_bytes
 from nas.evaluation.ray.monitor import fitting
 from nas.evaluation.ray.remote_calls import outcome_of, value_of
 from nas.evaluation.ray.trainable import Shared, shared_config
 from nas.evaluation.ray.tune import Jobs, TrialLostError, TuneRun
 from nas.problem.answers import Confusion
+from nas.problem.run_file import to_yaml
+from nas.runs.evaluation import Evaluation, Heritage
 from nas.runs.files import DiskFullError
+from nas.runs.folder import create_run
 from nas.training.candidate import CandidateFailedError
 from nas.training.loop import TrainingResult
 from nas.training.trainer import TrainingDivergedError
 from search_spaces.graphs.errors import UnsupportedOperatorError, UserError
 from search_spaces.graphs.model import random_model
+from search_spaces.space.architecture import from_json, graph_hash, to_json
+from search_spaces.space.space import sample
 from tests.nas.parts.runs import CONDITIONS, baseline
 from tests.nas.parts.tiny import tiny
 
@@ -82,6 +91,41 @@ def test_a_trained_network_arrives_as_it_was_sent() -> None:
     assert got.model.arrays.keys() == sent.model.arrays.keys()
     for name, array in sent.model.arrays.items():
         np.testing.assert_array_equal(got.model.arrays[name], array)
+
+
+def test_what_a_network_inherited_arrives_with_it() -> None:
+    sent = replace(trained(), inherited=Heritage("0123456789abcdef", 0.75))
+
+    assert from_bytes(to_bytes(sent), sent.model.graph).inherited == sent.inherited
+    assert from_bytes(to_bytes(trained()), sent.model.graph).inherited is None
+
+
+def test_the_keeper_tells_whom_a_candidate_inherits_from_and_why_it_cannot(
+    tmp_path: Path,
+) -> None:
+    file = tiny(search={"inherit": {"after": 1, "afresh": 0, "least_share": 0.01}})
+    run = create_run(tmp_path / "tiny", to_yaml(file))
+    space = replace(file.config(is_tried=True).space, in_channels=1, num_classes=10)
+    parent, child = (sample(space, Random(seed)) for seed in (0, 1))
+    key, arrays = graph_hash(parent.graph), random_model(parent.graph, default_rng(0)).arrays
+    found = Evaluation(key, "finished", None, {"accuracy": 0.5}, {}, epochs=1)
+    run.save_evaluation(parent, found, arrays)
+    keeper = Keeper(str(run.path), ())
+
+    heritage = keeper.heritage_of(to_json(child))
+
+    assert heritage is not None
+    assert heritage.parent == key
+    told = keeper.parent(key)
+    assert not isinstance(told, str)
+    assert from_json(told[0]) == parent
+    assert load(told[1]).keys() == arrays.keys()
+    run.weights_file(key).unlink()
+    said = keeper.parent(key)
+    assert isinstance(said, str)
+    assert "no weights" in said
+    keeper.give_up(graph_hash(child.graph))
+    assert keeper.heritage_of(to_json(child)) is None
 
 
 @pytest.mark.parametrize("cut", [0, 7, 100, -1])

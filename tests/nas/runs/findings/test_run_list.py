@@ -70,6 +70,7 @@ def test_the_best_is_of_the_runs_own_first_aim(tmp_path: Path) -> None:
         "value": 0.7,
         "name": "trial 2",
         "interval": None,
+        "mark": "",
     }
 
 
