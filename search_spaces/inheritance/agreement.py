@@ -7,7 +7,7 @@ the same place may call its layers alike, and means something else by them.
 from collections.abc import Collection
 
 from search_spaces.graphs import operators as ops
-from search_spaces.graphs.graph import Graph, Node
+from search_spaces.graphs.graph import INPUT, Graph, Node
 from search_spaces.space.space import Architecture
 
 BLOCK = "block"  # ends the name of a gene that says which block stands in a place
@@ -64,10 +64,9 @@ def identities(child: Graph, same: Collection[str]) -> frozenset[str]:
         if not isinstance(node.operator, ops.Add) or node.name in same:
             continue
         for name, other in zip(node.inputs, reversed(node.inputs), strict=True):
-            last = next((each for each in child.nodes if each.name == name), None)
-            if last is None or name in same or not begins_at(child, name, other):
+            if name == INPUT or name in same or not begins_at(child, name, other):
                 continue
-            does, readers = last.operator, child.consumers[name]
+            does, readers = child.node(name).operator, child.consumers[name]
             if isinstance(does, ops.Conv2d) and does.norm == "batch" and readers == (node,):
                 found.add(name)
     return frozenset(found)

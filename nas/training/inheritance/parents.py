@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
 from nas.problem.records import Inherit, RunConfig
 from nas.runs.evaluation import Heritage
 from nas.runs.files import read_json, write_json
@@ -133,17 +135,20 @@ class RunParents:
     def learn(self, key: str) -> FinishedNetwork | None:
         try:
             evaluation = self.run.load_evaluation(key)
+            if evaluation is None or not evaluation.feasible or not evaluation.epochs:
+                return None
             genes = read_json(self.run.architecture_file(key))["genes"]
+            accuracy, is_afresh = evaluation.values["accuracy"], evaluation.inherited is None
         except (UserError, OSError, KeyError) as error:
             log.warning("nothing inherits from %s: %s", key, error)
             return None
-        if evaluation is None or not evaluation.feasible or not genes or not evaluation.epochs:
-            return None
-        afresh = evaluation.inherited is None
-        return FinishedNetwork(key, genes, evaluation.values["accuracy"], afresh)
+        return FinishedNetwork(key, genes, accuracy, is_afresh) if genes else None
 
     def load(self, key: str, /) -> Parent:
         model = self.run.load_model(key)
+        broken = [name for name, each in model.arrays.items() if not np.isfinite(each).all()]
+        if broken:
+            raise UserError(f"{self.run.weights_file(key)} is damaged: {broken[0]} is not finite")
         return Parent(self.run.load_architecture(key), model.arrays)
 
     def give_up(self, key: str, /) -> None:

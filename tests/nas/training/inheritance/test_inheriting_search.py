@@ -11,7 +11,7 @@ from nas.evaluation.evaluator import Evaluator
 from nas.problem.records import RunConfig
 from nas.problem.run_file import read_run_file, to_yaml
 from nas.runs.folder import RunFolder, create_run
-from nas.search.run import run_search
+from nas.search.run import about_heirs, run_search
 from nas.study.results import RunResults, load_results
 from nas.training.candidate import LocalTraining, always
 from nas.training.checkpoints import FolderCheckpoints
@@ -142,6 +142,15 @@ def test_a_parent_whose_weights_went_before_the_child_began_is_said_and_it_start
 def test_inheritance_and_rungs_exclude_each_other_in_one_line() -> None:
     with pytest.raises(ValueError, match="inherit and early_stopping exclude each other"):
         tiny(training={"epochs": 4}, search={"inherit": {}, "early_stopping": {}})
+
+
+def test_where_weights_off_the_front_go_is_said_what_that_means_for_heirs() -> None:
+    heirs: dict[str, object] = {"inherit": {}}
+
+    assert about_heirs(tiny(search=heirs).config()) == []
+    assert about_heirs(tiny(search={"keep_weights": "front"}).config()) == []
+    (said,) = about_heirs(tiny(search=heirs | {"keep_weights": "front"}).config())
+    assert "candidates inherit from the front of the moment alone" in said
 
 
 @pytest.mark.parametrize(

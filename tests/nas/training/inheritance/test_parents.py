@@ -10,6 +10,7 @@ import pytest
 
 from nas.problem.records import Inherit
 from nas.runs.evaluation import Evaluation, Heritage
+from nas.runs.files import arrays_bytes
 from nas.runs.folder import RunFolder
 from nas.training.inheritance.parents import FinishedNetwork, RunParents, nearest
 from search_spaces.building.choice import Value
@@ -153,6 +154,10 @@ def test_a_parent_is_read_whole_or_refused_in_one_line(run: RunFolder) -> None:
     path = run.weights_file(key)
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(UserError, match="damaged"):
+        parents.load(key)
+    arrays = random_model(of(8).graph, np.random.default_rng(0)).arrays
+    path.write_bytes(arrays_bytes({name: array * np.nan for name, array in arrays.items()}))
+    with pytest.raises(UserError, match=r"is damaged: .* is not finite"):
         parents.load(key)
     path.unlink()
     with pytest.raises(UserError, match="no weights"):
