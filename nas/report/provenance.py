@@ -8,7 +8,7 @@ from typing import Any
 
 from nas.data.augmentation.settings import Augmentation
 from nas.data.splits import SPLITS
-from nas.problem.formatting import duration, milliseconds
+from nas.problem.formatting import duration, milliseconds, percent
 from nas.problem.records import RunConfig, TrainingConfig
 from nas.runs.files import read_json
 from nas.study.results import RunResults
@@ -160,6 +160,7 @@ def search_facts(results: RunResults) -> Facts:
         ("workers", str(search.workers)),
         ("ends", ending_rule(results.config)),
         ("early stopping", stopping_rule(results.config)),
+        *inheritance_rule(results.config),
         ("constraints", together(str(rule) for rule in results.config.constraints) or "none"),
         ("repeated proposals", f"{results.num_duplicates}, answered from memory"),
         ("interrupted trials", str(results.num_failed)),
@@ -193,6 +194,19 @@ def stopping_rule(config: RunConfig) -> str:
         f"after epoch {rungs} goes on what is among the best 1 / {rule.reduction} there by Pareto "
         "rank, and what nothing dominates"
     )
+
+
+def inheritance_rule(config: RunConfig) -> Facts:
+    """Returns in words what inherits weights; nothing where all is trained from nothing."""
+    rule, epochs = config.search.inherit, config.training.epochs
+    if rule is None:
+        return []
+    said = (
+        f"after {rule.after} networks, for {rule.epochs_of(epochs)} of {epochs} epochs, where a "
+        f"parent has {percent(rule.least_share)} of the weights; {percent(rule.afresh)} from "
+        "nothing all the same"
+    )
+    return [("inherited weights", said)]
 
 
 def machine_facts(record: Mapping[str, Any]) -> Facts:
