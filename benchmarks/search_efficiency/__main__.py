@@ -8,60 +8,107 @@
 
 Regret is the share of the hypervolume that is missing, with the logarithm of the cost, from
 the median accuracy and the largest cost. Costs are told as measured latencies: nothing is free.
+With ``--kept FOLDER`` what a seed evaluated is kept there, and not evaluated again; the JSON has
+each seed.
 """
 
 import argparse
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
 
 from benchmarks.report import print_table, write_json
+from benchmarks.search_efficiency.kept import Evaluated, kept
 from benchmarks.search_efficiency.lessons import Lesson
+from benchmarks.search_efficiency.outcomes import Values
 from benchmarks.search_efficiency.peers import PEERS
 from benchmarks.search_efficiency.pool import POOLS, Pool, read_pool
 from benchmarks.search_efficiency.replay import METHODS, WHOLE, evaluated, evaluations_to
 from benchmarks.search_efficiency.table import PROBLEMS, Problem, Table, read_table
 
 SHARES = (0.05, 0.01)
+MARKS = (50, 100, 150, 200, 300, 500, 800)  # evaluations at which it is told what is missing
 
 
-def compare(
-    table: Table | Pool,
-    methods: Sequence[str],
-    seeds: range,
-    budget: int,
-    workers: int,
-    lesson: Lesson | None = None,
-) -> list[dict[str, Any]]:
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On which terms methods search.
+
+    Attributes:
+        budget: Evaluations of each seed.
+        workers: Trials that are under way whenever one is asked for.
+        kept: Folder of what was evaluated, if it is kept.
+    """
+
+    seeds: range
+    budget: int
+    workers: int = 1
+    lesson: Lesson | None = None
+    kept: Path | None = None
+
+    @property
+    def name(self) -> str:
+        name = f"{self.budget} by {self.workers}"
+        if self.lesson is not None:
+            name += f" after {self.lesson.evaluations} of {self.lesson.name}"
+        return name
+
+    def evaluate(self, table: Table | Pool, method: str, seed: int) -> list[int]:
+        earlier = () if self.lesson is None else (self.lesson.taught(seed),)
+        return evaluated(table, method, seed, self.budget, self.workers, earlier)
+
+
+def compare(table: Table | Pool, methods: Sequence[str], terms: Terms) -> list[dict[str, Any]]:
     """A row for each method: evaluations to each regret, quartiles over seeds."""
     fitting = [m for m in methods if m not in WHOLE or not isinstance(table, Pool)]
-    return [measure(table, method, seeds, budget, workers, lesson) for method in fitting]
+    return [measure(table, method, terms) for method in fitting]
 
 
-def measure(
-    table: Table | Pool,
-    method: str,
-    seeds: range,
-    budget: int,
-    workers: int,
-    lesson: Lesson | None = None,
-) -> dict[str, Any]:
-    started = perf_counter()
-    earlier = [() if lesson is None else (lesson.taught(seed),) for seed in seeds]
-    regrets = [
-        table.regrets(evaluated(table, method, seed, budget, workers, runs))
-        for seed, runs in zip(seeds, earlier, strict=True)
+def measure(table: Table | Pool, method: str, terms: Terms) -> dict[str, Any]:
+    found = [
+        kept(
+            terms.kept,
+            f"{table.name} {method} {terms.name} seed {seed}",
+            partial(terms.evaluate, table, method, seed),
+        )
+        for seed in terms.seeds
     ]
-    row: dict[str, Any] = {"problem": table.name, "method": method, "seeds": len(seeds)}
-    row |= {} if lesson is None else {"learning from": lesson.name}
+    return {
+        "problem": table.name,
+        "method": method,
+        "seeds": len(terms.seeds),
+        **({"workers": terms.workers} if terms.workers > 1 else {}),
+        **({} if terms.lesson is None else {"learning from": terms.lesson.name}),
+        **summary(table, found, terms),
+    }
+
+
+def summary(table: Table | Pool, found: Sequence[Evaluated], terms: Terms) -> dict[str, Any]:
+    """Returns what the seeds of a method come to."""
+    regrets = [table.regrets(each.rows) for each in found]
+    row: dict[str, Any] = {}
     for share in SHARES:
-        found = [evaluations_to(each, share) for each in regrets]
+        reached = [evaluations_to(each, share) for each in regrets]
         for name, part in (("", 0.5), (" low", 0.25), (" high", 0.75)):
-            row[f"{share:.0%}{name}"] = as_text(order_statistic(found, part), budget)
-    return row | {"s a seed": (perf_counter() - started) / len(seeds)}
+            row[f"{share:.0%}{name}"] = as_text(order_statistic(reached, part), terms.budget)
+        row[f"{share:.0%} of each"] = [as_text(each, terms.budget) for each in reached]
+    marks = [mark for mark in MARKS if mark <= terms.budget]
+    row["missing"] = [[mark, median_after(mark, regrets)] for mark in marks]
+    return row | {"s a seed": float(np.mean([each.seconds for each in found]))}
+
+
+def median_after(evaluations: int, regrets: Sequence[Values]) -> float:
+    """Returns which share is missing then; what had ended before stays as it was."""
+    return float(np.median([each[:evaluations][-1] for each in regrets]))
+
+
+def told(row: dict[str, Any]) -> dict[str, Any]:
+    """Returns what of a row is printed."""
+    return {name: value for name, value in row.items() if not isinstance(value, list)}
 
 
 def order_statistic(found: Sequence[float], part: float) -> float:
@@ -105,6 +152,7 @@ def main() -> None:
     parser.add_argument("--learn-from", help="a problem that was searched before")
     parser.add_argument("--earlier", type=int, default=100, help="evaluations of that search")
     parser.add_argument("--shuffled", action="store_true", help="its values mislead")
+    parser.add_argument("--kept", type=Path, help="folder of what seeds evaluated")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     seeds = range(given.first, given.first + given.seeds)
@@ -112,10 +160,11 @@ def main() -> None:
     if given.learn_from:
         (before,) = (problem for problem in PROBLEMS if problem.name == given.learn_from)
         lesson = Lesson(read_table(given.data, before), given.earlier, given.shuffled)
+    terms = Terms(seeds, given.budget, given.workers, lesson, given.kept)
     for table in subjects(given):
-        found = compare(table, given.methods, seeds, given.budget, given.workers, lesson)
+        found = compare(table, given.methods, terms)
         if found:
-            print_table(f"{table.name}: evaluations to a regret", found)
+            print_table(f"{table.name}: evaluations to a regret", [told(row) for row in found])
         rows += found
     write_json(given.json, rows, {"seeds": given.seeds, "budget": given.budget})
 

@@ -1,10 +1,12 @@
 """Tables are searched as spaces are, and their regrets are those that brute force finds."""
 
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmarks.search_efficiency.__main__ import Terms, measure
 from benchmarks.search_efficiency.replay import METHODS, evaluated, evaluations_to
 from benchmarks.search_efficiency.table import Table
 from nas.problem.pareto import hypervolume
@@ -57,3 +59,20 @@ def test_evaluations_are_counted_to_the_first_that_is_good_enough() -> None:
     regrets = np.array([1.0, 0.4, 0.05, 0.01])
 
     assert [evaluations_to(regrets, share) for share in (0.5, 0.05, 0.001)] == [2, 3, np.inf]
+
+
+def test_what_is_kept_is_not_evaluated_again_and_says_the_same(
+    table: Table, tmp_path: Path
+) -> None:
+    def row(seeds: range, kept: Path | None) -> dict[str, object]:
+        found = measure(table, "random", Terms(seeds, 81, kept=kept))
+        return {name: value for name, value in found.items() if name != "s a seed"}
+
+    fresh = row(range(3), None)
+
+    row(range(2), tmp_path)  # ended after two of three
+    files = {file: file.stat().st_mtime_ns for file in tmp_path.iterdir()}
+    assert row(range(3), tmp_path) == fresh
+    assert len(files) == 2
+    assert all(file.stat().st_mtime_ns == before for file, before in files.items())
+    assert fresh["5%"] == sorted(fresh["5% of each"])[1]  # type: ignore[call-overload]
