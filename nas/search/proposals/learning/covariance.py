@@ -78,16 +78,30 @@ class GeneCovariance:
     size: float
     noise: float
 
-    def between(self, one: Array, other: Array) -> Array:
+    def between(
+        self,
+        one: Array,
+        other: Array,
+        one_square: Array | None = None,
+        other_square: Array | None = None,
+    ) -> Array:
+        """Returns the covariances of architectures, (one, other).
+
+        Args:
+            one_square, other_square: What `square` says of them, where that is known: of long
+                rows it takes as long as the rest.
+        """
         scaled = one * self.scales
         common = scaled @ other.T
-        apart = self.square(one)[:, None] + self.square(other)[None, :] - 2 * common
+        one_square = self.square(one) if one_square is None else one_square
+        other_square = self.square(other) if other_square is None else other_square
+        apart = one_square[:, None] + other_square[None, :] - 2 * common
         found: Array = (1 - self.linear) * np.exp(-apart) + (self.linear / self.size) * common
         return found
 
-    def own(self, rows: Array) -> Array:
-        """Returns the variance of each architecture."""
-        found: Array = (1 - self.linear) + (self.linear / self.size) * self.square(rows)
+    def own(self, square: Array) -> Array:
+        """Returns the variance of each architecture, from what `square` says of it."""
+        found: Array = (1 - self.linear) + (self.linear / self.size) * square
         return found
 
     def square(self, rows: Array) -> Array:

@@ -77,24 +77,32 @@ class GeneCodes:
         What a value does to one gene it often does to others that offer the same, as in the layers
         of a stage; the counts are in units in which a kind weighs as much as one gene.
         """
-        hot = self.one_hot(rows)
-        counts = [hot]
-        values = list(self.values.values())
+        found = np.zeros((len(rows), len(self.columns)))
+        self.mark(found, rows)
+        values, start = list(self.values.values()), int(self.offsets[-1])
         for kind in self.kinds:
-            together = np.zeros((len(rows), len(values[kind[0]])))
-            for gene in kind:  # each may have been offered its values in another order
-                order = [values[gene].index(value) for value in values[kind[0]]]
-                together += hot[:, self.offsets[gene] + np.array(order)]
-            counts.append(together / np.sqrt(len(kind)))
-        return np.hstack(counts)
+            first = {value: place for place, value in enumerate(values[kind[0]])}
+            # Each may have been offered its values in another order.
+            order = np.array([[first[value] for value in values[gene]] for gene in kind])
+            codes = rows[:, list(kind)]
+            places = np.where(codes == ABSENT, ABSENT, order[np.arange(len(kind)), codes])
+            for place in range(len(first)):
+                count = (places == place).sum(axis=1)
+                found[:, start + place] = count / np.sqrt(len(kind))
+            start += len(first)
+        return found
 
     def encode(self, genes: Sequence[Mapping[str, Value]]) -> Codes:
         """Returns a row for each; values that no trial was offered count as absent."""
         rows = np.full((len(genes), len(self.values)), ABSENT, dtype=np.int64)
-        for column, (name, values) in enumerate(self.values.items()):
-            places = {value: place for place, value in enumerate(values)}
-            rows[:, column] = [
-                places.get(each[name], ABSENT) if name in each else ABSENT for each in genes
+        places = {
+            name: (column, {value: place for place, value in enumerate(values)})
+            for column, (name, values) in enumerate(self.values.items())
+        }
+        for row, each in zip(rows, genes, strict=True):
+            known = [(places[name], value) for name, value in each.items() if name in places]
+            row[[column for (column, _), _ in known]] = [
+                codes.get(value, ABSENT) for (_, codes), value in known
             ]
         return rows
 
@@ -105,9 +113,13 @@ class GeneCodes:
     def one_hot(self, rows: Codes) -> NDArray[np.float64]:
         """Returns a column for each value of each gene, 1 where a row has it."""
         found = np.zeros((len(rows), self.offsets[-1]))
+        self.mark(found, rows)
+        return found
+
+    def mark(self, found: NDArray[np.float64], rows: Codes) -> None:
+        """Writes one-hot genes into the first columns, which are zero."""
         at, column = np.nonzero(rows != ABSENT)
         found[at, self.offsets[column] + rows[at, column]] = 1
-        return found
 
     def bred(self, parents: Codes, count: int, rng: np.random.Generator) -> Codes:
         """Returns so many children of random parents, each once, none of them a parent."""

@@ -33,6 +33,7 @@ class Regression:
         lower: Cholesky factor of their covariances, in units of `scale` squared.
         weights: Of the rows.
         mean, scale: Of the values.
+        square: Scaled length of each row, squared.
     """
 
     kernel: GeneCovariance
@@ -41,17 +42,20 @@ class Regression:
     weights: Array
     mean: float
     scale: float
+    square: Array
 
     def mean_at(self, rows: Array) -> Array:
-        return self.mean + self.kernel.between(rows, self.rows) @ self.weights
+        between = self.kernel.between(rows, self.rows, other_square=self.square)
+        return self.mean + between @ self.weights
 
     def posterior(self, rows: Array) -> "GenePosterior":
         """Returns what is believed at rows of features, which can be believed further."""
-        between = self.kernel.between(rows, self.rows)
+        square = self.kernel.square(rows)
+        between = self.kernel.between(rows, self.rows, square, self.square)
         explained = solve_triangular(self.lower, between.T, lower=True, check_finite=False)
-        left = self.kernel.own(rows) - (explained**2).sum(axis=0)
+        left = self.kernel.own(square) - (explained**2).sum(axis=0)
         mean = self.mean + between @ self.weights
-        return GenePosterior(self.kernel, rows, mean, self.scale, explained, left)
+        return GenePosterior(self.kernel, rows, mean, self.scale, explained, left, square)
 
     def believing(self, rows: Array) -> "Regression":
         """Returns the regression as if its means at these rows had been found."""
@@ -72,6 +76,7 @@ class GenePosterior:
         mean: Of each; what is believed to be as expected changes none.
         explained: What rows of the regression explain of each, (rows, architectures).
         left: What is left of the variance of each, in units of `scale` squared.
+        square: Scaled length of each row, squared.
     """
 
     kernel: GeneCovariance
@@ -80,6 +85,7 @@ class GenePosterior:
     scale: float
     explained: Array
     left: Array
+    square: Array
 
     @property
     def deviation(self) -> Array:
@@ -97,7 +103,8 @@ class GenePosterior:
         Returns:
             An array (count, architectures).
         """
-        covariance = self.kernel.between(self.rows, self.rows) - self.explained.T @ self.explained
+        covariance = self.kernel.between(self.rows, self.rows, self.square, self.square)
+        covariance -= self.explained.T @ self.explained
         covariance[np.diag_indices(len(self.rows))] += self.kernel.noise + JITTER
         factor = self.scale * cholesky(covariance, lower=True)
         found: Array = self.mean + rng.normal(size=(count, len(self.rows))) @ factor.T
@@ -105,7 +112,8 @@ class GenePosterior:
 
     def believe(self, at: int) -> None:
         """Goes on as if this architecture had been found to be as expected."""
-        prior = self.kernel.between(self.rows[at : at + 1], self.rows)[0]
+        one = self.rows[at : at + 1]
+        prior = self.kernel.between(one, self.rows, other_square=self.square)[0]
         covariance = prior - self.explained[:, at] @ self.explained
         row = covariance / np.sqrt(max(self.left[at], 0) + self.kernel.noise)
         self.explained = np.vstack([self.explained, row])
@@ -127,11 +135,12 @@ def conditioned(
     Args:
         scale: Standard deviation of the values without genes; the likeliest where it is None.
     """
-    covariances = kernel.between(rows, rows)
+    square = kernel.square(rows)
+    covariances = kernel.between(rows, rows, square, square)
     covariances[np.diag_indices(len(rows))] += kernel.noise
     lower = cholesky(covariances, lower=True, check_finite=False)
     mean = float(values.mean())
     weights = cho_solve((lower, True), values - mean, check_finite=False)
     if scale is None:
         scale = float(np.sqrt(max((values - mean) @ weights / len(values), 1e-300)))
-    return Regression(kernel, rows, lower, weights, mean, scale)
+    return Regression(kernel, rows, lower, weights, mean, scale, square)

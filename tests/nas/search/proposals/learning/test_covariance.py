@@ -39,7 +39,9 @@ def test_covariances_are_those_that_the_formula_gives_one_by_one() -> None:
             near = np.exp(-sum(s for s, a, b in zip(scales, one, other, strict=True) if a != b))
             expected = likeness.linear * line + (1 - likeness.linear) * near
             assert found[i, j] == pytest.approx(expected, abs=1e-12)
-    assert covariance.own(rows) == pytest.approx(np.diagonal(covariance.between(rows, rows)))
+    assert covariance.own(covariance.square(rows)) == pytest.approx(
+        np.diagonal(covariance.between(rows, rows))
+    )
 
 
 def test_slopes_are_those_of_small_steps() -> None:

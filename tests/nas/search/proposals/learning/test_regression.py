@@ -49,7 +49,8 @@ def test_mean_and_deviation_are_the_textbooks(everything: tuple[Array, Array]) -
     between = kernel.between(hot[asked], hot[known])
     centre = values[known].mean()
     assert mean == pytest.approx(centre + between @ inverse @ (values[known] - centre), abs=1e-6)
-    left = kernel.own(hot[asked]) - np.einsum("ij,jk,ik->i", between, inverse, between)
+    own = kernel.own(kernel.square(hot[asked]))
+    left = own - np.einsum("ij,jk,ik->i", between, inverse, between)
     assert deviation == pytest.approx(scale * np.sqrt(np.maximum(left, 1e-10)), abs=1e-6)
 
 
