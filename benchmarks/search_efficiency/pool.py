@@ -9,11 +9,13 @@ search the pool on equal terms, and learn only of what was trained.
         --set objectives=[accuracy,macs,size_bytes]
     python -m benchmarks.search_efficiency.pool runs/pool --space examples/digits_mixed.yaml \\
         --to benchmarks/search_efficiency/digits_mixed.json
+
+A run with ``--set search.seed=1`` brings others; ``--beside FILE`` puts them after a pool's own.
 """
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -31,7 +33,7 @@ from nas.runs.provenance import machine, versions
 from nas.search.proposals.gate import SpaceUsedUpError
 from nas.search.proposals.planning import OuterSampler
 from nas.study.names import HASH
-from nas.study.results import load_results
+from nas.study.results import TrialResult, load_results
 from search_spaces.building.choice import Pick, Value
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.graph import Graph
@@ -46,6 +48,7 @@ POOLS = {  # file and cost, by the problem's name
 }
 
 Genes = Mapping[str, Value]
+Row = tuple[Genes, list[float]]  # genes and numbers
 
 
 @dataclass(frozen=True)
@@ -144,31 +147,65 @@ def read_pool(file: Path, cost: str) -> Pool:
     return Pool(f"{file.stem} {cost}", space, genes, values)
 
 
-def as_json(run: Path, space: str) -> str:
-    """Returns what a run found of each architecture it trained to the end, one a line."""
+def as_json(run: Path, space: str, beside: Path | None = None) -> str:
+    """Returns what a run found of each architecture it trained to the end, one a line.
+
+    Args:
+        beside: A pool whose rows stay, before those that it does not have.
+
+    Raises:
+        UserError: If that pool is of another space or was trained for other epochs.
+    """
     results = load_results(run)
-    trials = [t for t in results.trials if t.genes and t.evaluation.status == "finished"]
     searched, training = load_setting(results.config).space, results.config.training
-    names = list(dict.fromkeys(name for trial in trials for name in trial.genes))
-    head = {
+    head: dict[str, object] = {
         "space": space,
         "channels": searched.in_channels,
         "classes": searched.num_classes,
         "epochs": training.epochs,
+    }
+    found = known_rows(beside, head) if beside is not None else {}
+    for trial in results.trials:
+        if trial.genes and trial.evaluation.status == "finished":
+            found.setdefault(frozenset(trial.genes.items()), row_of(trial))
+    names = list(dict.fromkeys(name for genes, _ in found.values() for name in genes))
+    head |= {
         "machine": machine(),
         "versions": versions(),
         "genes": names,
         "numbers": list(NUMBERS),
     }
-    lines = [json.dumps(row_of(t.genes, t.evaluation.values, names)) for t in trials]
+    lines = [
+        json.dumps([*(genes.get(name) for name in names), *numbers])
+        for genes, numbers in found.values()
+    ]
     text = json.dumps(head, indent=1).removesuffix("\n}")
     return text + ',\n "rows": [\n  ' + ",\n  ".join(lines) + "\n ]\n}\n"
 
 
-def row_of(genes: Genes, values: Mapping[str, float], names: Sequence[str]) -> list[Value | None]:
-    numbers = [values[name] for name in NUMBERS]
-    whole = [int(number) if number == int(number) else number for number in numbers[1:]]
-    return [*(genes.get(name) for name in names), round(numbers[0], 6), *whole]
+def known_rows(file: Path, head: Mapping[str, object]) -> dict[frozenset[object], Row]:
+    """Returns the rows of a pool by their genes.
+
+    Raises:
+        UserError: If it is not of what ``head`` says.
+    """
+    data = json.loads(file.read_text())
+    for name, value in head.items():
+        if data[name] != value:
+            raise UserError(f"{file} has {name} {data[name]!r}, the run has {value!r}")
+    names, found = data["genes"], dict[frozenset[object], Row]()
+    for row in data["rows"]:
+        pairs = zip(names, row, strict=False)
+        genes = {name: value for name, value in pairs if value is not None}
+        found[frozenset(genes.items())] = genes, row[len(names) :]
+    return found
+
+
+def row_of(trial: TrialResult) -> Row:
+    """Returns genes, and numbers as they are filed."""
+    accuracy, *costs = (trial.evaluation.values[name] for name in NUMBERS)
+    whole = [int(number) if number == int(number) else number for number in costs]
+    return trial.genes, [round(accuracy, 6), *whole]
 
 
 def main() -> None:
@@ -177,9 +214,10 @@ def main() -> None:
     )
     parser.add_argument("run", type=Path, help="folder of a run of random architectures")
     parser.add_argument("--space", required=True, help="its run file, from the top folder")
+    parser.add_argument("--beside", type=Path, help="a pool whose rows stay")
     parser.add_argument("--to", type=Path, required=True)
     given = parser.parse_args()
-    given.to.write_text(as_json(given.run, given.space))
+    given.to.write_text(as_json(given.run, given.space, given.beside))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from benchmarks.search_efficiency.pool import POOLS, Pool, as_json, in_common, r
 from benchmarks.search_efficiency.replay import METHODS, WHOLE, evaluated
 from nas.problem.records import SAMPLERS
 from nas.search.run import run_search
+from nas.study.results import RunResults
 from search_spaces.graphs.cost import count_macs
 from search_spaces.graphs.errors import UserError
 from search_spaces.space.space import restore, sample
@@ -85,6 +86,32 @@ def test_a_run_becomes_a_pool_and_is_read_back(tmp_path: Path) -> None:
         )
     with pytest.raises(UserError, match="no cost 'joules'; it has macs, size_bytes"):
         read_pool(path, "joules")
+
+
+def test_a_run_is_put_beside_the_pool_of_another_and_what_both_have_stays(tmp_path: Path) -> None:
+    def run(seed: int, **training: int) -> RunResults:
+        file = tiny(
+            objectives=["accuracy", "macs", "size_bytes"],
+            search={"trials": 5, "sampler": "random", "seed": seed},
+            **({"training": training} if training else {}),
+        )
+        return run_search(file, tmp_path / f"{seed} {training}")
+
+    one, other = run(0), run(1)
+    first, path = tmp_path / "first.json", tmp_path / "pool.json"
+    first.write_text(as_json(one.run.path, str(one.run.config_file)))
+    path.write_text(as_json(other.run.path, str(one.run.config_file), first))
+
+    before, read = read_pool(first, "macs"), read_pool(path, "macs")
+
+    assert [dict(genes) for genes in read.genes[:5]] == [dict(genes) for genes in before.genes]
+    assert read.values[:5].tolist() == before.values.tolist()
+    hashes = {trial.hash for trial in (*one.trials, *other.trials)}
+    assert read.rows.keys() == hashes
+    assert len(hashes) > 5
+    longer = run(2, epochs=2)
+    with pytest.raises(UserError, match="has epochs 1, the run has 2"):
+        as_json(longer.run.path, str(one.run.config_file), first)
 
 
 @pytest.mark.parametrize("name", POOLS)
