@@ -14,6 +14,7 @@ from nas.cli.terminal.style import console, table
 from nas.problem.formatting import scaled
 
 if TYPE_CHECKING:
+    from nas.search.proposals.insight.hindsight import Hindsight
     from nas.search.proposals.insight.suggestions import Suggestion
     from nas.study.results import RunResults
 
@@ -31,6 +32,7 @@ def suggest_command(
     ] = None,
 ) -> None:
     """Suggest networks that a run has not tried, with what they are expected to be."""
+    from nas.search.proposals.insight.hindsight import hindsight
     from nas.search.proposals.insight.learned_run import LearnedRun, NothingLearnedError
     from nas.search.proposals.insight.suggestions import suggested, suggestions_json
     from nas.study.results import load_results
@@ -39,7 +41,8 @@ def suggest_command(
     results = load_results(run)
     try:
         learned = LearnedRun.of(results)
-        found = suggested(learned, count)
+        told = hindsight(results)
+        found = suggested(learned, count, told)
     except NothingLearnedError as error:
         raise UserError(f"{run}: {error}") from None
     if csv_file is not None:
@@ -52,7 +55,7 @@ def suggest_command(
     print_suggestions(results, found)
     less = "" if len(found) == count else f"; no more than {len(found)} were found that may gain"
     console.print(f"learned from {learned.trials} trials, of which none is among them{less}")
-    console.print(about_doubts(results))
+    console.print(about_doubts(told))
     if csv_file is not None:
         console.print(f"{len(found)} networks: {csv_file}")
     folder = save or Path("suggested")
@@ -63,16 +66,17 @@ def suggest_command(
     console.print(f"to evaluate them: {first}{again}")
 
 
-def about_doubts(results: "RunResults") -> str:
+def about_doubts(told: "Sequence[Hindsight]") -> str:
     """Returns what ± means, and how often it was right at trials told by those before them."""
-    from nas.search.proposals.insight.hindsight import hindsight
-
     said = "± is one doubt: two thirds should be found within it"
-    told = [
+    shares = [
         f"{100 * row.within(1):.0f} % of {len(row.trials)} trials for {row.metric.title}"
-        for row in hindsight(results)
+        for row in told
     ]
-    return f"{said}; so far, told before they ran, were {' and '.join(told)}" if told else said
+    wider = [f"{row.times:.2g} times for {row.metric.title}" for row in told if row.times > 1]
+    if shares:
+        said += f"; so far, told before they ran, were {' and '.join(shares)}"
+    return f"{said}; so they are widened {' and '.join(wider)}" if wider else said
 
 
 def print_suggestions(results: "RunResults", found: "Sequence[Suggestion]") -> None:

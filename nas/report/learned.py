@@ -10,6 +10,7 @@ from nas.report.drawing.html import Html, card, details, join, section, table, t
 from nas.search.proposals.insight.effects import Effects, GeneEffect, effects
 from nas.search.proposals.insight.hindsight import FEWEST, Hindsight, hindsight, is_learned
 from nas.search.proposals.insight.learned_run import LEAST, LearnedRun, NothingLearnedError
+from nas.search.proposals.insight.recalibration import ONE
 from nas.search.proposals.insight.suggestions import Suggestion, in_words, suggested
 from nas.study.results import RunResults
 from search_spaces.graphs.errors import UserError
@@ -17,7 +18,7 @@ from search_spaces.graphs.errors import UserError
 AddChart = Callable[[go.Figure], Html]
 BEST = 10  # networks that are suggested
 MOST_BARS, MOST_ROWS = 12, 15  # genes in the chart, and in a table
-ONE, TWO = 0.6827, 0.9545  # of a normal distribution, within one deviation and two
+TWO = 0.9545  # of a normal distribution, within two deviations
 
 
 def what_was_learned(results: RunResults, add: AddChart) -> Html:
@@ -27,6 +28,7 @@ def what_was_learned(results: RunResults, add: AddChart) -> Html:
     except UserError as error:
         said = str(error)
         return section("learned", tag("p", f"{said[:1].upper()}{said[1:]}."))
+    told = hindsight(results)
     note = (
         f"A surrogate, the Gaussian process over genes of sampler: surrogate, has learned from "
         f"the {learned.trials} finished trials of this run, whichever sampler proposed them."
@@ -35,19 +37,18 @@ def what_was_learned(results: RunResults, add: AddChart) -> Html:
         "learned",
         tag("p", note, classes="quiet"),
         tag("h3", "Told before they ran"),
-        foretold(results, add),
+        foretold(results, told, add),
         tag("h3", "Genes that matter"),
         what_matters(effects(learned), add),
         tag("h3", "Untried networks"),
-        untried(learned),
+        untried(learned, told),
     )
 
 
-def foretold(results: RunResults, add: AddChart) -> Html:
+def foretold(results: RunResults, rows: Sequence[Hindsight], add: AddChart) -> Html:
     """Returns how good the surrogate would have been at trials from the ones before them."""
     if not any(is_learned(metric, results.config) for metric in results.metrics):
         return tag("p", "Graphs tell all objectives of this run, so none needs to be foretold.")
-    rows = hindsight(results)
     if not rows:
         first = max(results.config.search.initial, LEAST)
         text = (
@@ -60,7 +61,8 @@ def foretold(results: RunResults, add: AddChart) -> Html:
         "with a doubt. The rank correlation (Spearman's) tells whether it puts networks into the "
         "right order: 1 is perfect, 0 a guess; beside it that of taking the value of the network "
         "tried before that has most genes alike. If its doubts are right, two thirds of trials "
-        "are found within one of them. Later trials are harder to put in order, as a search that "
+        "are found within one of them; they are as wide as trials told before showed that they "
+        "have to be. Later trials are harder to put in order, as a search that "
         "works proposes networks that are all good."
     )
     cards = [each for row in rows for each in quality_cards(row)]
@@ -83,6 +85,7 @@ def quality_cards(row: Hindsight) -> tuple[Html, Html]:
             f"within 1 / 2 doubts, {title}",
             found,
             f"{100 * ONE:.0f} % / {100 * TWO:.0f} % if doubts are right",
+            f"{row.times:.2g} times what the regression doubts",
         ),
     )
 
@@ -212,10 +215,10 @@ def pairs_table(each: Effects) -> Html:
     )
 
 
-def untried(learned: LearnedRun) -> Html:
+def untried(learned: LearnedRun, told: Sequence[Hindsight]) -> Html:
     """Returns the best networks that were not tried, as the surrogate believes."""
     try:
-        found = suggested(learned, BEST)
+        found = suggested(learned, BEST, told)
     except NothingLearnedError as error:
         said = str(error)
         return tag("p", f"{said[:1].upper()}{said[1:]}.")

@@ -41,6 +41,7 @@ def test_the_section_tells_how_good_predictions_were(section: Html, results: Run
         assert card in text
         shares = f"{100 * row.within(1):.0f} % / {100 * row.within(2):.0f} %"
         assert f"within 1 / 2 doubts, {row.metric.title} {shares} 68 % / 95 % if" in text
+        assert f"if doubts are right {row.times:.2g} times what the regression doubts" in text
     assert section.count('class="chart"') == 3  # two objectives, and the genes
 
 
@@ -51,7 +52,7 @@ def test_the_section_names_genes_and_untried_networks(section: Html, results: Ru
         best = each.genes[0]
         assert f"For {each.metric.title} single genes explain " in text
         assert f"{best.gene} {100 * best.share:.2f} %" in text
-    for suggestion in suggested(learned, 10):
+    for suggestion in suggested(learned, 10, hindsight(results)):
         assert " ".join(belief.text for belief in suggestion.beliefs) in text
 
 

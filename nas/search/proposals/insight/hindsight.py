@@ -2,7 +2,8 @@
 
 The trials of a run are cut where they were searched; at each cut a surrogate learns from those
 that had ended by then and tells those up to the next. No trial is told by what came of it, so this
-is what a search that goes on may expect, whichever sampler proposed them.
+is what a search that goes on may expect, whichever sampler proposed them. Doubts are as wide as
+the cuts before showed that they have to be.
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from scipy.stats import rankdata
 from nas.problem.metrics import Metric
 from nas.problem.records import RunConfig
 from nas.search.proposals.insight.learned_run import LEAST, value_of_loss
+from nas.search.proposals.insight.recalibration import doubts_times, times_before
 from nas.search.proposals.learning.beliefs import FULLY_TRAINED, learn, losses_of
 from nas.search.proposals.learning.gene_codes import GeneCodes
 from nas.study.gains import ended_architectures
@@ -36,6 +38,7 @@ class Hindsight:
         low, high: One doubt to each side.
         nearest: What the trials before had found for the network with most genes alike.
         distances: How many doubts the found value is off.
+        times: What doubts of networks that were not tried are to be multiplied by.
     """
 
     metric: Metric
@@ -46,6 +49,7 @@ class Hindsight:
     high: Array
     nearest: Array
     distances: Array
+    times: float
 
     @property
     def rank_correlation(self) -> float | None:
@@ -81,12 +85,14 @@ def hindsight(results: RunResults) -> tuple[Hindsight, ...]:
     rows, hot = codes.features(coded), codes.one_hot(coded)
     found = losses_of(trials, metrics)
     told, spread, nearest = (np.full(found.shape, np.nan) for _ in range(3))
+    cuts = np.zeros(len(trials), np.int64)
     for start, end in blocks(len(trials), max(config.search.initial, LEAST)):
         before, here = slice(0, start), slice(start, end)
         try:
             beliefs = learn(trials[before], codes.columns, rows[before], found[before], metrics)
         except (ValueError, ArithmeticError, np.linalg.LinAlgError):
             continue  # too little to tell these by
+        cuts[here] = start
         told[here] = beliefs.means(rows[here])
         spread[here] = beliefs.doubts(rows[here])
         nearest[here] = of_nearest(hot[here], hot[before], found[before])
@@ -97,7 +103,8 @@ def hindsight(results: RunResults) -> tuple[Hindsight, ...]:
         row
         for at, metric in enumerate(metrics)
         if is_learned(metric, config)
-        and (row := of_metric(metric, trials, found, told, spread, nearest, at, whole)) is not None
+        and (row := of_metric(metric, trials, found, told, spread, nearest, at, whole, cuts))
+        is not None
     )
 
 
@@ -146,18 +153,23 @@ def of_metric(
     nearest: Array,
     at: int,
     whole: NDArray[np.bool_],
+    cuts: NDArray[np.int64],
 ) -> Hindsight | None:
     """Returns one objective's row; None where too few trials have both.
 
     Args:
         whole: Which trials were trained to the end, as all are told to be.
+        cuts: After how many trials each was told.
     """
     kept = np.isfinite(found[:, at]) & np.isfinite(told[:, at])
     if metric.is_quality:
         kept &= whole
     if kept.sum() < FEWEST:
         return None
-    loss, mean, doubt = found[kept, at], told[kept, at], spread[kept, at]
+    loss, mean, believed = found[kept, at], told[kept, at], spread[kept, at]
+    distances = np.abs(loss - mean) / np.maximum(believed, 1e-12)
+    times = times_before(distances, cuts[kept])
+    doubt = times * believed
     ends = (value_of_loss(metric, mean - doubt), value_of_loss(metric, mean + doubt))
     return Hindsight(
         metric,
@@ -167,5 +179,6 @@ def of_metric(
         np.minimum(*ends),
         np.maximum(*ends),
         value_of_loss(metric, nearest[kept, at]),
-        np.abs(loss - mean) / np.maximum(doubt, 1e-12),
+        distances / times,
+        doubts_times(distances),
     )

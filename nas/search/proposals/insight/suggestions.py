@@ -15,6 +15,7 @@ from nas.problem.formatting import percent, shown
 from nas.problem.metrics import Metric
 from nas.problem.pareto import losses
 from nas.search.proposals.insight.draws import drawn_values
+from nas.search.proposals.insight.hindsight import Hindsight
 from nas.search.proposals.insight.learned_run import LearnedRun, value_of_loss
 from nas.study.results import RunResults, TrialResult
 from search_spaces.building.choice import Value
@@ -99,8 +100,13 @@ class Suggestion:
         return graph_hash(self.architecture.graph)
 
 
-def suggested(learned: LearnedRun, count: int) -> tuple[Suggestion, ...]:
+def suggested(
+    learned: LearnedRun, count: int, told: Sequence[Hindsight] = ()
+) -> tuple[Suggestion, ...]:
     """Returns up to ``count`` networks that together are expected to gain most, best first.
+
+    Args:
+        told: What was told of trials before they ran, which says how wide doubts have to be.
 
     Raises:
         NothingLearnedError: If nothing new is expected to gain anything.
@@ -108,6 +114,8 @@ def suggested(learned: LearnedRun, count: int) -> tuple[Suggestion, ...]:
     results = learned.results
     networks = learned.untried(count)
     means, spread = learned.believed(networks)
+    times = {row.metric.name: row.times for row in told}
+    spread = spread * [times.get(metric.name, 1.0) for metric in results.metrics]
     rng = np.random.default_rng(0)
     drawn, _ = drawn_values(learned.planner, networks, DRAWS, rng)
     keeps = learned.chances(networks)

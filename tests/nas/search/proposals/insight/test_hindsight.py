@@ -99,6 +99,21 @@ def test_noise_is_foretold_by_nobody_but_the_doubts_are_right(results: RunResult
     assert row.within(2) > 0.8
 
 
+def test_trials_that_are_ever_farther_off_widen_the_doubts_of_those_after_them(
+    results: RunResults,
+) -> None:
+    """Accuracies leap between two levels, by less than a thousandth in the first trials."""
+    leaps = np.where(np.arange(COUNT) < 22, 0.001, 0.1) * (-1) ** np.arange(COUNT)
+    (row,) = hindsight(with_values(results, {n: [0.5 + leaps[n], 1.0 + n] for n in range(COUNT)}))
+
+    half = (row.high - row.low) / 2
+    off = np.abs(row.found - row.told)
+
+    assert row.distances == pytest.approx(off / half, rel=1e-6)
+    assert row.times >= 1
+    assert row.within(1) > 0.4
+
+
 def test_trainings_that_were_stopped_early_are_not_held_against_it(results: RunResults) -> None:
     stopped = {31, 35}
 

@@ -12,6 +12,7 @@ from nas.evaluation.free_rules import graph_values
 from nas.problem.pareto import hypervolume, non_dominated
 from nas.runs.evaluation import Evaluation
 from nas.search.proposals.insight.draws import drawn_values
+from nas.search.proposals.insight.hindsight import hindsight
 from nas.search.proposals.insight.learned_run import (
     LEAST,
     LearnedRun,
@@ -89,6 +90,23 @@ def test_many_are_chosen_together_where_graphs_tell_an_objective(learned: Learne
 
     assert 20 < len({each.hash for each in found}) == len(found), len(found)
     assert all(0 < each.beliefs[0].high - each.beliefs[0].low < 1 for each in found)
+
+
+def test_doubts_are_as_wide_as_hindsight_says_and_the_networks_are_the_same(
+    learned: LearnedRun, results: RunResults
+) -> None:
+    (row,) = hindsight(results)
+    wide = replace(row, times=3.0)
+
+    raw, shown = suggested(learned, 5), suggested(learned, 5, (wide,))
+
+    assert [each.hash for each in shown] == [each.hash for each in raw]
+    assert [each.joins for each in shown] == [each.joins for each in raw]
+    for before, after in zip(raw, shown, strict=True):
+        accuracy, widened = before.beliefs[0], after.beliefs[0]
+        assert widened.value == accuracy.value
+        assert widened.low == pytest.approx(max(0, 3 * accuracy.low - 2 * accuracy.value))
+        assert after.beliefs[1] == before.beliefs[1]  # a graph tells it
 
 
 def test_what_differs_is_told_against_the_nearest_of_the_front(
