@@ -1,10 +1,11 @@
 """Searches whose candidates inherit weights beside searches that train all from nothing.
 
     python -m benchmarks.training.inheritance --kept KEPT [--data DATA] [--json FILE]
-        [--problems digits cifar10] [--seeds 3] [--first 0] [--arms whole heirs short]
+        [--problems digits cifar10] [--seeds 3] [--first 0] [--arms whole heirs ...]
 
-For each seed of the sampler three searches of equal trials: ``whole`` trains all by the recipe,
-``heirs`` inherits, ``short`` trains all from nothing for the share of epochs that heirs have.
+For each seed of the sampler these searches: ``whole`` trains all by the recipe, ``heirs`` lets
+candidates inherit, ``short`` trains all from nothing for the share of epochs that heirs have, and
+``lines`` trains all for that share, heirs too. The last two have twice the trials.
 Then each front is retrained from nothing by the whole recipe, as ``nas retrain --front`` does, and
 what counts is the hypervolume of that, in accuracy and the logarithm of MACs; costs are MACs so
 that no busy machine enters. ``work`` is what trainings took, in epochs times multiply-accumulates.
@@ -30,29 +31,35 @@ from nas.search.run import run_search
 from nas.study.results import RunResults
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-ARMS = ("whole", "heirs", "short")
+ARMS = ("whole", "heirs", "short", "lines")
+CHEAP = ("short", "lines")
+MORE = 2  # times the trials, where each takes so much less
 WANTED_SHARE = 1 / 3  # of the training
 HEIRS = ("epochs=0.2", "after=4", "afresh=0.05", "least_share=0.3")
-# What each problem changes in its run file: MACs instead of latencies, one worker, no baselines.
+# What all change in their run files: MACs instead of latencies, one worker, no baselines.
 COMMON = (
     *("objectives=[accuracy, macs]", "baselines=[]", "search.workers=1"),
-    *("search.initial=10", "search.trials=40", "training.device=cpu"),
+    *("search.initial=10", "training.device=cpu"),
 )
-PROBLEMS: dict[str, tuple[str, tuple[str, ...]]] = {
+# By name: the run file, what else changes in it, and the trials of ``whole``.
+PROBLEMS: dict[str, tuple[str, tuple[str, ...], int]] = {
     "digits": (
         "digits.yaml",
         ("constraints=[]", "reference={accuracy: 0.7, macs: 2000000}"),
+        40,
     ),
     "digits_mixed": (
         "digits_mixed.yaml",
         ("constraints=[macs <= 2000000]", "reference={accuracy: 0.7, macs: 2000000}"),
+        40,
     ),
     "cifar10": (
         "cifar10.yaml",
         (
-            *("constraints=[macs <= 6000000, size_bytes <= 2000000]", "search.trials=30"),
+            "constraints=[macs <= 6000000, size_bytes <= 2000000]",
             "reference={accuracy: 0.2, macs: 6000000}",
         ),
+        24,
     ),
 }
 
@@ -60,21 +67,25 @@ PROBLEMS: dict[str, tuple[str, tuple[str, ...]]] = {
 def run_file(
     problem: str, arm: str, seed: int, heirs: Sequence[str], data: Path | None
 ) -> RunFile:
-    name, changes = PROBLEMS[problem]
+    name, changes, trials = PROBLEMS[problem]
     path = EXAMPLES / name
-    given = [*COMMON, *changes, f"search.seed={seed}", f"name={problem}-{arm}-{seed}"]
+    count = trials * (MORE if arm in CHEAP else 1)
+    given = [*COMMON, *changes, f"search.seed={seed}", f"search.trials={count}"]
+    given += [f"name={problem}-{arm}-{seed}" + f"-{count}" * (arm in CHEAP)]
     if problem == "cifar10":
         if data is None:
             raise SystemExit("cifar10 needs --data, the folder of cifar10_train.parquet")
         given += [f"data.path={data}/cifar10_train.parquet"]
         given += [f"data.test_path={data}/cifar10_test.parquet"]
-    if arm == "heirs":
+    if arm in ("heirs", "lines"):
         given += [f"search.inherit.{each}" for each in heirs]
-    if arm == "short":
+    if arm in ("short", "lines"):
         share = float(dict(each.split("=") for each in heirs)["epochs"])
         epochs = max(1, round(share * read_run_file(path, given).training.epochs))
         warmup = min(1.0, share)
         given += [f"training.epochs={epochs}", f"training.warmup_epochs={warmup}"]
+    if arm == "lines":
+        given += ["search.inherit.epochs=1"]
     return read_run_file(path, given)
 
 

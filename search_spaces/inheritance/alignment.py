@@ -3,7 +3,8 @@
 Two networks of one space name their nodes alike. Following the child from its input on tells, for
 each of its maps, which maps of the parent it stands for, channel by channel:
 
-* layers that mix channels and that both have make the parent's first channels, then new ones; one
+* layers that mix channels and that both have make the parent's first channels, then new ones (the
+  parent is ordered before, `ordering`); one
   whose map is added to another, or gates it, makes the channels in the other's order;
 * depthwise convolutions, pools, activations, norms and quantizers carry what they read;
 * a sum stands for its operands too: where the parent lacks a residual layer that the child has, or

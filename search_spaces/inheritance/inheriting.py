@@ -6,6 +6,7 @@ Of the arrays of layers that agree (`agreement`) a child takes what both have:
   weights of what is new are zero, so that a wider network computes what its parent computed (as in
   Chen et al., "Net2Net", ICLR 2016, https://arxiv.org/abs/1511.05641, which copies channels and
   shares their weights out instead);
+* of more channels than it has those whose norms scale them most (`ordering`);
 * kernels around one centre, with zeros where the child's is larger;
 * norms and biases with their channels, and steps of equal precision.
 
@@ -27,9 +28,10 @@ from numpy.typing import NDArray
 
 from search_spaces.graphs import operators as ops
 from search_spaces.graphs.graph import Node
-from search_spaces.graphs.model import Array
+from search_spaces.graphs.model import Array, Model
 from search_spaces.inheritance.agreement import agreeing, identities
 from search_spaces.inheritance.alignment import NEW, Alignment, Channels
+from search_spaces.inheritance.ordering import ordered
 from search_spaces.space.space import Architecture
 
 Arrays = Mapping[str, Array]
@@ -97,6 +99,7 @@ class Kinship:
             parents: The trained parent's.
         """
         arrays, unset = dict(first), set[str]()
+        parents = ordered(Model(self.parent, parents), self.child, self.same).arrays
         zero = identities(self.child, self.same)
         for node in self.child.nodes:
             for name in node.operator.array_shapes(*self.child.input_shapes(node)):
