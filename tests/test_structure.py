@@ -39,6 +39,7 @@ ROOMS = {
             "models.given",
             "training.inheritance",
             "training",
+            "training.supernet",
         ),
         *("serving", "evaluation", "evaluation.ray.nodes", "evaluation.ray", "study"),
         *("runs.findings", "search.proposals.learning", "search.proposals"),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from nas.evaluation.place import Place
     from nas.problem.run_file import RunFile
     from nas.study.results import RunResults
+    from nas.training.supernet.training import SupernetReport
     from search_spaces.space.space import Architecture
 
 Runs = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.")]
@@ -204,6 +205,7 @@ def watched_search(
     )
     config = file.config(is_tried=True)  # as the search does, where it says what is wrong
     lines = trial_lines(config, console.width if is_screen(console) else None)
+    shared = bar.add_task("supernet", visible=False)
     task = bar.add_task("searching", total=file.search.trials, start=False)
 
     def start() -> None:
@@ -218,6 +220,17 @@ def watched_search(
         bar.update(task, completed=progress.done)
         bar.console.print(lines.line(progress))
 
+    def show_supernet(report: "SupernetReport") -> None:
+        found = report.found
+        bar.update(
+            shared,
+            visible=report.epoch < report.epochs,
+            total=report.epochs,
+            completed=report.epoch,
+            description=f"supernet: loss {found.largest_loss:.2f}, largest "
+            f"{found.largest_accuracy:.1%}, smallest {found.smallest_accuracy:.1%}",
+        )
+
     try:
         return run_search(
             *(file, runs),
@@ -228,6 +241,7 @@ def watched_search(
             change=change,
             on_start=start,
             on_progress=show,
+            on_supernet=show_supernet,
             on_note=notify,
         )
     finally:

@@ -168,11 +168,12 @@ class Steps:
             values=self.values,
             violations=violations_of(self.config, self.values, self.latency),
             latency=self.latency,
-            epochs=self.training.epochs_run if self.training else 0,
+            epochs=self.training.epochs_run + self.training.shared_epochs if self.training else 0,
             accuracy_history=self.training.validation_accuracy if self.training else (),
             seconds=self.seconds,
             predicted=self.finding.predicted if self.finding else None,
             known_networks=self.finding.known_networks if self.finding else 0,
             confusion=self.training.confusion if self.training else None,
             inherited=self.training.inherited if self.training else None,
+            weights=self.training.weights if self.training else "own",
         )

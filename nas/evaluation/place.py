@@ -7,18 +7,46 @@ submits candidates to what it finds there.
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from latency_models.prediction.predictor import Predictor
 from nas.evaluation.evaluator import Evaluator
 from nas.evaluation.instruments import Instruments, make_source, needs_latency
 from nas.evaluation.latency import NetworkTimer, hurry
-from nas.evaluation.processes import local_training, local_workers
+from nas.evaluation.processes import local_training, local_workers, supernet_here
 from nas.evaluation.workers import Workers, do_nothing
 from nas.models.given.setting import load_whole_setting
 from nas.problem.records import RunConfig
 from nas.problem.search_problem import Setting
 from nas.runs.folder import RunFolder
+from nas.training.supernet.training import SupernetPlan, SupernetReport
+
+
+class TrainSupernet(Protocol):
+    """Trains the shared weights of a plan somewhere."""
+
+    def __call__(
+        self,
+        plan: SupernetPlan,
+        on_epoch: Callable[[SupernetReport], None],
+        may_go_on: Callable[[], bool],
+        /,
+    ) -> bytes | None:
+        """Returns their file; None where it was stopped, to be taken up again.
+
+        Raises: as `nas.training.supernet.training.train_supernet`.
+        """
+        ...
+
+
+def no_supernet(
+    plan: SupernetPlan,
+    on_epoch: Callable[[SupernetReport], None],
+    may_go_on: Callable[[], bool],
+    /,
+) -> bytes | None:
+    raise AssertionError("this place trains no supernet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +60,14 @@ class OpenPlace:
         description: Where candidates are evaluated, for people; workers that are `Watched` say
             more.
         hurry: Lets nothing wait for a quiet machine any more; another thread may call it.
+        train_supernet: Trains the weights that all networks share, for searches that do.
     """
 
     workers: Workers
     measurer: NetworkTimer
     description: str = "elsewhere"
     hurry: Callable[[], None] = do_nothing
+    train_supernet: "TrainSupernet" = no_supernet
 
 
 class Place(Protocol):
@@ -110,4 +140,5 @@ class LocalPlace:
                 hurry(measurer)
                 workers.hurry()
 
-            yield OpenPlace(workers, measurer, description, hurry_all)
+            train = partial(supernet_here, run)
+            yield OpenPlace(workers, measurer, description, hurry_all, train)

@@ -10,13 +10,15 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnContext
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
+from latency_models.devices.lock import making_way
 from nas.evaluation.early_stopping import Rungs
 from nas.evaluation.evaluator import Evaluator
 from nas.evaluation.instruments import Instruments, make_source, needs_latency
@@ -27,10 +29,18 @@ from nas.problem.records import RunConfig
 from nas.problem.run_file import read_run_file
 from nas.problem.search_problem import Setting
 from nas.runs.folder import RunFolder
-from nas.training.candidate import CandidateTraining, GivenWeights, LocalTraining
+from nas.training.candidate import (
+    CHECKPOINT_EVERY_S,
+    CandidateTraining,
+    GivenWeights,
+    LocalTraining,
+)
 from nas.training.checkpoints import FolderCheckpoints
 from nas.training.inheritance.parents import parents_in
-from nas.training.loop import EpochReport
+from nas.training.loop import EpochReport, go_on
+from nas.training.supernet.candidate import SupernetTraining
+from nas.training.supernet.state import read_bounded
+from nas.training.supernet.training import SupernetPlan, SupernetReport, trained_file
 from search_spaces.space.architecture import from_json
 
 
@@ -210,7 +220,7 @@ def local_training(config: RunConfig, run: RunFolder, setting: Setting) -> Candi
         return rungs.may_go_on(key, values, report.epoch, report.scores)
 
     checkpoints = FolderCheckpoints(run.checkpoints)
-    training = LocalTraining(
+    training: CandidateTraining = LocalTraining(
         config,
         setting.tensors,
         checkpoints,
@@ -218,4 +228,34 @@ def local_training(config: RunConfig, run: RunFolder, setting: Setting) -> Candi
         teacher=setting.teacher,
         parents=parents_in(run, config),
     )
+    if config.search.evaluation == "supernet":
+        plan = SupernetPlan(setting.space, setting.tensors, config)
+        load = partial(supernet_content, run, plan)
+        training = SupernetTraining(training, plan, load, run.holds_slice)
     return GivenWeights(training, setting.trained, setting.tensors.validation)
+
+
+def supernet_content(run: RunFolder, plan: SupernetPlan) -> bytes | None:
+    """Returns the file of the run's supernet; None where there is none."""
+    file = run.supernet_file
+    return read_bounded(file, plan.store) if file.exists() else None
+
+
+def supernet_here(
+    run: RunFolder,
+    plan: SupernetPlan,
+    on_epoch: Callable[[SupernetReport], None],
+    may_go_on: Callable[[], bool],
+    /,
+) -> bytes | None:
+    """Trains shared weights in this process; see `trained_file`."""
+    on_gpu = plan.data.train.device.type == "cuda"
+    with nullcontext(go_on) if on_gpu else making_way() as make_way:
+        return trained_file(
+            plan,
+            FolderCheckpoints(run.checkpoints),
+            every_s=CHECKPOINT_EVERY_S,
+            on_epoch=on_epoch,
+            may_go_on=may_go_on,
+            before_step=make_way,
+        )

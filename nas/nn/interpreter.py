@@ -54,6 +54,8 @@ class Interpreter(Arrays):
 
     Args:
         generator: Where the first weights come from; None takes torch's own.
+        drawn: Whether there are first weights; else arrays hold whatever memory does, until the
+            caller fills them.
         layers: What nodes are run by, by name, in place of what their operators are.
 
     Raises:
@@ -68,6 +70,7 @@ class Interpreter(Arrays):
         norm_momentum: float = 0.1,
         generator: torch.Generator | None = None,
         layers: Mapping[str, LayerFunction] = MappingProxyType({}),
+        drawn: bool = True,
     ) -> None:
         super().__init__()
         self.graph = graph
@@ -78,7 +81,8 @@ class Interpreter(Arrays):
         for quantizer in self.quantizers():
             quantizer.has_step = False
         self._steps = self._plan(layers)
-        initialise(graph, self.state_dict(keep_vars=True), generator)
+        if drawn:
+            initialise(graph, self.state_dict(keep_vars=True), generator)
 
     def quantizers(self) -> list[Arrays]:
         """Returns the arrays of every quantizer that has a step."""

@@ -119,6 +119,7 @@ def check_training(name: str, value: object, holds: bool, rule: str) -> None:
 
 KeepWeights = Literal["all", "front"]
 LatencySourceName = Literal["measured", "predicted", "hybrid"]
+EvaluationName = Literal["training", "supernet"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +274,35 @@ class StopRule:
 
 
 @dataclass(frozen=True, slots=True)
+class SupernetConfig:
+    """How the shared weights of a space are trained, whose slices a search evaluates.
+
+    Attributes:
+        epochs: In each of which the largest networks see every training image once, and smaller
+            ones a share.
+        batch_size: Of the largest networks.
+        learning_rate: Of AdamW, after an epoch of warm-up; it falls as a cosine.
+        tune_epochs: For which networks of the final front are trained on from their slices; 0
+            leaves them.
+        most_mb: Megabytes that the shared weights may take; training takes four times as many.
+    """
+
+    epochs: int = 40
+    batch_size: int = 64
+    learning_rate: float = 5e-3
+    tune_epochs: int = 5
+    most_mb: float = 500.0
+
+    def __post_init__(self) -> None:
+        at = "supernet."
+        check(f"{at}epochs", self.epochs, self.epochs >= 1, "at least 1")
+        check(f"{at}batch_size", self.batch_size, self.batch_size >= 4, "at least 4")
+        check(f"{at}learning_rate", self.learning_rate, self.learning_rate > 0, "above 0")
+        check(f"{at}tune_epochs", self.tune_epochs, self.tune_epochs >= 0, "at least 0")
+        check(f"{at}most_mb", self.most_mb, self.most_mb > 0, "above 0")
+
+
+@dataclass(frozen=True, slots=True)
 class SearchConfig:
     """How the space is explored.
 
@@ -285,6 +315,9 @@ class SearchConfig:
         training_limit_s: A candidate that trains for longer is infeasible; None waits for all.
         storage: Address of a study that several drivers may share: a database URL, or
             ``journal:PATH``; None keeps a journal file in the run folder.
+        evaluation: What an accuracy is: "training" trains each network, "supernet" takes a slice
+            of weights that all networks of the space share.
+        supernet: How these are trained.
         avoid_useless: Whether a precision that is slower and no smaller than a higher one on the
             device gives way to it.
         early_stopping: None trains every candidate to the end.
@@ -310,6 +343,8 @@ class SearchConfig:
     learn_from: tuple[str, ...] = ()
     cpus: float = 1.0
     gpus: float = 0.0
+    evaluation: EvaluationName = "training"
+    supernet: SupernetConfig = field(default_factory=SupernetConfig)
 
     def __post_init__(self) -> None:
         for name in ("trials", "workers", "initial"):
@@ -326,6 +361,10 @@ class SearchConfig:
                 "inherit and early_stopping exclude each other: at a rung, networks that "
                 "inherited would be held against networks that did not; set one of them to null"
             )
+        way, ways = self.evaluation, get_args(EvaluationName)
+        check("evaluation", repr(way), way in ways, f"one of {', '.join(ways)}")
+        alone = self.inherit is None or way == "training"
+        check("evaluation", repr(way), alone, "training where there is inherit, or inherit null")
         known = ", ".join(SAMPLERS)
         keep, kinds = self.keep_weights, get_args(KeepWeights)
         check("keep_weights", repr(keep), keep in kinds, f"one of {', '.join(kinds)}")

@@ -185,6 +185,16 @@ class RunFile(Strict):
         return self
 
     @model_validator(mode="after")
+    def check_teachers(self) -> Self:
+        if self.search.evaluation == "supernet" and self.training.teacher is not None:
+            raise UserError(
+                "search.evaluation: supernet has networks learn from the largest of them, and "
+                f"training.teacher must be none, got {told(self.training.teacher)}; leave it out, "
+                "and give it to nas retrain --teacher"
+            )
+        return self
+
+    @model_validator(mode="after")
     def check_grace(self) -> Self:
         stopping, epochs = self.search.early_stopping, self.training.epochs
         if stopping is not None and stopping.grace_epochs >= epochs:

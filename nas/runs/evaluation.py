@@ -13,6 +13,8 @@ from search_spaces.graphs.schema import read_as
 
 GUESSED, INHERITED = "~", "*"
 Status = Literal["finished", "infeasible", "stopped"]
+WeightsOf = Literal["own", "slice", "tuned"]
+SCORES = ("accuracy", "balanced_accuracy", "macro_f1")
 NESTED = (
     "latency",
     "predicted",
@@ -57,6 +59,8 @@ class Evaluation:
         estimated_archive_bytes: What its archive was estimated at, where it was written since and
             ``values`` have the file's size; None where they have the estimate, or neither.
         inherited: What it was trained on from; None where it was trained from nothing.
+        weights: What its accuracy is of: weights trained for it alone ("own"), a slice of the
+            supernet's, or a slice that was trained on ("tuned").
     """
 
     hash: str
@@ -73,6 +77,7 @@ class Evaluation:
     confusion: Confusion | None = None
     estimated_archive_bytes: int | None = None
     inherited: Heritage | None = None
+    weights: WeightsOf = "own"
 
     @property
     def feasible(self) -> bool:
@@ -100,8 +105,9 @@ class Evaluation:
 
     @property
     def unsure(self) -> frozenset[str]:
-        """The metrics whose value is only a prediction or an estimate."""
+        """The metrics whose value is a prediction or an estimate, as a slice's accuracy is."""
         found = {"latency_ms": self.is_predicted, ARCHIVE_BYTES: self.is_archive_estimated}
+        found |= dict.fromkeys(SCORES, self.weights == "slice")
         return frozenset(name for name, holds in found.items() if holds)
 
 
@@ -122,6 +128,8 @@ def evaluation_to_json(evaluation: Evaluation) -> dict[str, Any]:
         del data["inherited"]
     else:
         data["inherited"] = asdict(evaluation.inherited)
+    if evaluation.weights == "own":
+        del data["weights"]
     return data | {"accuracy_history": list(evaluation.accuracy_history)}
 
 

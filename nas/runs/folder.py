@@ -12,6 +12,7 @@
     rungs/HASH.json        what a network was at each rung of early stopping, where that is on
     superseded/HASH.json   evaluations that were made again, after a change of the run
     kernel_table.json      what kernels take on the device, where useless precisions are looked for
+    supernet.safetensors   weights that all networks share, where search.evaluation is supernet
     latency_model.json     what predicted latencies, where some were predicted
     earlier_runs.json      what other runs found, where this one learns from them
     drivers/               a file for each process that searches here and has not left
@@ -118,6 +119,10 @@ class RunFolder:
         return self.path / "kernel_table.json"
 
     @property
+    def supernet_file(self) -> Path:
+        return self.path / "supernet.safetensors"
+
+    @property
     def latency_model_file(self) -> Path:
         return self.path / "latency_model.json"
 
@@ -202,6 +207,11 @@ class RunFolder:
         if found.hash != key:
             raise damaged(path, f"it is of {shown(found.hash)}", remedy)
         return found
+
+    def holds_slice(self, key: str) -> bool:
+        """Whether the accuracy on file of the graph with this hash is a slice's of a supernet."""
+        known = self.load_evaluation(key)
+        return known is not None and known.weights == "slice"
 
     def load_architecture(self, key: str) -> Architecture:
         path = self.architecture_file(key)

@@ -22,6 +22,7 @@ from nas.evaluation.instruments import (
     slowed_down,
 )
 from nas.evaluation.latency import NetworkTimer
+from nas.evaluation.supernet import check_supernet
 from nas.models.archives.archive import archive_bytes
 from nas.models.folder import ModelInput, StoredModel
 from nas.models.given.setting import load_whole_setting
@@ -69,6 +70,8 @@ def dry_run(file: RunFile, *, runs: Path = Path("runs"), say: Say = print) -> Ev
     for note in setting.notes:
         say(f"           {note}")
     clock.done(f"space: {in_words(count_architectures(setting.space))} architectures")
+    for note in check_supernet(config, setting, RunFolder(runs / file.name)):
+        clock.done(note)
     clock.done(f"baselines: {', '.join(setting.baselines) or 'none'}")
     rng = Random(config.search.seed)
     architecture = LeftOver(setting.space, Gate()).find(lambda _: True, rng)

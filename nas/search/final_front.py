@@ -1,4 +1,4 @@
-"""Final front: what a run hands over is measured and written, however its numbers were found."""
+"""Final front: what a run hands over is trained, measured and written, however it was found."""
 
 import logging
 from collections.abc import Callable
@@ -8,9 +8,11 @@ from latency_models.devices.latency import DeviceBusyError, MeasurementError
 from nas.evaluation.archive_size import with_written
 from nas.evaluation.feasibility import with_measured
 from nas.evaluation.latency import LatencyMeasurer, is_machines_fault, patient_latency
+from nas.evaluation.supernet import supernet_lock
 from nas.models.archives.archive import archive_bytes
 from nas.runs.evaluation import Evaluation
 from nas.runs.findings.trained import stored_trial
+from nas.search.loop import SearchLoop
 from nas.study.results import RunResults, TrialResult
 from search_spaces.graphs.errors import UnsupportedOperatorError
 
@@ -111,3 +113,24 @@ def measured_evaluation(
             raise
         return replace(trial.evaluation, status="infeasible", reason=str(error))
     return with_measured(results.config, trial.evaluation, latency)
+
+
+def tune_front(loop: SearchLoop, read_results: Callable[[], RunResults]) -> bool:
+    """Trains the front's slices on, until it has none; returns whether there was any."""
+    supernet = loop.config.search.supernet
+    if loop.config.search.evaluation != "supernet" or not supernet.tune_epochs:
+        return False
+    tuned: set[str] = set()
+    with supernet_lock(loop.run, loop.stop.is_set) as mine:
+        while mine and not loop.stop.is_set():
+            front = [t.hash for t in read_results().front if t.evaluation.weights == "slice"]
+            left = [key for key in front if key not in tuned and loop.run.holds_slice(key)]
+            if not left:
+                break
+            loop.notify(
+                f"{len(left)} of the front were scored as slices of the supernet: training them "
+                f"on for {supernet.tune_epochs} epochs"
+            )
+            loop.evaluate_again([loop.run.load_architecture(key) for key in left])
+            tuned.update(left)
+    return bool(tuned)

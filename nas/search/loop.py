@@ -5,7 +5,7 @@ It alone talks to the study; workers only evaluate.
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from threading import Event
@@ -137,6 +137,15 @@ class SearchLoop:
                 return
             else:
                 sleep(poll_s)
+
+    def evaluate_again(self, architectures: Sequence[Architecture]) -> None:
+        """Has networks evaluated beside the study: no trial is told what is found."""
+        left = list(architectures)
+        while self.under_way.futures or (left and not self.stop.is_set()):
+            while left and self.under_way.has_room and not self.stop.is_set():
+                self.under_way.submit(left.pop(0))
+            for future in self.under_way.finished(self.drivers.timing.poll_s):
+                self.finish(future)
 
     def count_finished(self) -> list[Architecture]:
         """Learns from the study what is evaluated; returns those whose evaluation is lost."""

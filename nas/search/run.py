@@ -21,6 +21,7 @@ from nas.evaluation.instruments import Instruments, slowed_down
 from nas.evaluation.kernel_table import KernelTable, KernelTimer
 from nas.evaluation.latency import patient_latency
 from nas.evaluation.place import LocalPlace, OpenPlace, Place
+from nas.evaluation.supernet import check_supernet, ensure_supernet
 from nas.models.given.setting import check_same_models, check_taught, note_models
 from nas.problem.data_paths import with_absolute_paths
 from nas.problem.records import RunConfig
@@ -43,7 +44,7 @@ from nas.search.checks import (
 from nas.search.endings import logging_to, naming_lost_storage
 from nas.search.enqueue import enqueue as enqueue_all
 from nas.search.enqueue import fitted
-from nas.search.final_front import settle_front
+from nas.search.final_front import settle_front, tune_front
 from nas.search.kept_weights import KeptWeights
 from nas.search.loop import OnProgress, Progress, SearchLoop, ignore_notice, ignore_progress
 from nas.search.proposals.dominated_genes import ReplacingSampler, UselessGenes, why_not
@@ -54,6 +55,7 @@ from nas.study.drivers import Drivers
 from nas.study.liveness import USUAL, Timing
 from nas.study.results import RunResults, publish_measured, results_of_study
 from nas.study.storages import remember_password
+from nas.training.supernet.training import SupernetReport, ignore
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.graph import Graph
 from search_spaces.space.space import Architecture
@@ -114,6 +116,7 @@ def run_search(
     on_start: Callable[[], None] = do_nothing,
     on_note: Callable[[str], None] = ignore_notice,
     on_progress: OnProgress = ignore_progress,
+    on_supernet: Callable[[SupernetReport], None] = ignore,
     instruments: Instruments | None = None,
     place: Place | None = None,
     join: bool = False,
@@ -131,6 +134,8 @@ def run_search(
         on_start: Called once everything that was given is checked, before the first trial.
         on_note: Told what people are to know at once, a line each: what of the data was left out
             or taken otherwise, how the search is stopped, what its sampler cannot do.
+        on_supernet: Called after each epoch of the weights that all networks share, where
+            `search.evaluation` is supernet.
         instruments: What latencies are found out with; None takes those of the run's device.
         place: Where candidates are evaluated; None takes this machine.
         join: Take part in a search that others do too: in the same folder, or with a folder of
@@ -164,6 +169,9 @@ def run_search(
     check_taught(setting.teacher, (architecture.graph for architecture in queue))
     get_device(config.latency.device)
     model = instruments.needed_model(config)
+    for note in check_supernet(config, setting, run):
+        log.info("%s", note)
+        on_note(note)
     # Nothing is written before all that was given is known to be right.
     is_new = not has_run(run.path) and not join
     check_study(config, run, is_new)
@@ -180,7 +188,7 @@ def run_search(
         on_start()
         if place.is_here and (slowed := slowed_down(config)):
             loop.tell_people(slowed)
-        return carry_out(loop, opened, weights, gate, model)
+        return carry_out(loop, opened, weights, gate, model, on_supernet)
 
 
 @contextmanager
@@ -266,6 +274,7 @@ def carry_out(
     weights: KeptWeights,
     gate: Gate,
     model: Predictor | None,
+    on_supernet: Callable[[SupernetReport], None] = ignore,
 ) -> RunResults:
     """Searches until all is evaluated, settles the front, and returns what was found.
 
@@ -285,8 +294,14 @@ def carry_out(
     doing = partial(in_words, loop.under_way)
     with stopping_gently(loop.stop, loop.notify, doing, timeout, opened.hurry):
         measure_the_unmeasured(loop.run, loop.config, latency, loop.stop.is_set)
+        ensure_supernet(
+            *(loop.config, loop.setting, loop.run, opened.train_supernet, on_supernet),
+            stopping=loop.stop.is_set,
+        )
         loop.run_all()
         settle_front(read_results, opened.measurer, loop.stop.is_set)
+        while tune_front(loop, read_results):
+            settle_front(read_results, opened.measurer, loop.stop.is_set)
     weights.tidy(read_results())
     if loop.config.search.storage is not None:
         publish_measured(read_results(), loop.study)

@@ -17,7 +17,7 @@ from nas.nn.memory import check_memory, refusing_too_large
 from nas.nn.quantized_layers import NoRangeError
 from nas.problem.answers import Confusion
 from nas.problem.records import TrainingConfig
-from nas.runs.evaluation import Heritage
+from nas.runs.evaluation import Heritage, WeightsOf
 from nas.training.accuracy import confusion
 from nas.training.randomness import TorchRandom
 from nas.training.state import DamagedStateError, TrainingPhase, TrainingState
@@ -62,6 +62,8 @@ class TrainingResult:
         finished: False where the deadline came first, or where it was ended early.
         confusion: On the validation images, after the last finished epoch.
         inherited: What it was trained on from; None where that was nothing.
+        weights: Whether they are its own, or began as a slice of a supernet's.
+        shared_epochs: For which the supernet was trained, where it is of one.
     """
 
     model: Model
@@ -71,6 +73,8 @@ class TrainingResult:
     finished: bool
     confusion: Confusion
     inherited: Heritage | None = None
+    weights: WeightsOf = "own"
+    shared_epochs: int = 0
 
     @property
     def epochs_run(self) -> int:

@@ -51,6 +51,7 @@ class Keeper:
         self.checkpoints = FolderCheckpoints(self.run.checkpoints)
         self.trained = trained_networks(self.run)
         self.places: dict[str, str] = {}
+        self.epochs: list[Mapping[str, Any]] = []
         self._rungs: Rungs | None = None
         self._parents: Parentage | None = None
 
@@ -100,6 +101,23 @@ class Keeper:
         if self._parents is None:
             self._parents = parents_in(self.run, read_run_file(self.run.config_file).config())
         return self._parents
+
+    def supernet(self) -> bytes | None:
+        """Returns the file of the trained supernet; None where there is none."""
+        file = self.run.supernet_file
+        return file.read_bytes() if file.exists() else None
+
+    def note_epoch(self, report: Mapping[str, Any]) -> None:
+        """Notes an epoch of the supernet, for the driver to tell."""
+        self.epochs.append(report)
+
+    def epochs_after(self, number: int) -> list[Mapping[str, Any]]:
+        """Returns what was noted after the first so many."""
+        return self.epochs[number:]
+
+    def is_slice(self, key: str) -> bool:
+        """Whether what is known of a network is a slice's, to be trained on."""
+        return self.run.holds_slice(key)
 
     def may_go_on(
         self, key: str, values: Mapping[str, float], epoch: int, scores: Mapping[str, float]
@@ -198,6 +216,8 @@ def to_bytes(result: TrainingResult) -> bytes:
         "finished": result.finished,
         "confusion": confusion_to_json(result.confusion),
         "inherited": None if result.inherited is None else asdict(result.inherited),
+        "weights": result.weights,
+        "shared_epochs": result.shared_epochs,
     }
     told = np.frombuffer(json.dumps(about).encode(), np.uint8)
     return arrays_bytes({**result.model.arrays, ABOUT: told})
@@ -221,6 +241,8 @@ def from_bytes(content: bytes, graph: Graph) -> TrainingResult:
             about["finished"],
             confusion_from_json(about["confusion"]),
             None if inherited is None else read_as(Heritage, inherited, "inherited"),
+            about["weights"],
+            about["shared_epochs"],
         )
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"a trained network that was delivered is damaged: {error}") from None

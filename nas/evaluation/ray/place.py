@@ -23,6 +23,7 @@ from nas.evaluation.ray.head_watch import Ending, watching_head
 from nas.evaluation.ray.keeper import start_keeper
 from nas.evaluation.ray.monitor import Reporter, Room
 from nas.evaluation.ray.nodes.sources import survey
+from nas.evaluation.ray.supernet import SupernetThere
 from nas.evaluation.ray.trainable import (
     CHECKPOINT_EVERY_S,
     OpenTraining,
@@ -110,7 +111,8 @@ class RayPlace:
         wait_s = 0.0
         try:
             with reporter.reporting(), watching_head(self.cluster.address, tuning.jobs, ending):
-                yield OpenPlace(workers, measurer, hurry=measurer.hurry)
+                there = SupernetThere(shared, config.search.cpus, config.search.gpus)
+                yield OpenPlace(workers, measurer, hurry=measurer.hurry, train_supernet=there)
             wait_s = ENDING_S
         finally:
             ending.end()

@@ -16,13 +16,15 @@ from nas.evaluation.ray.keeper import KeptCheckpoints, KeptParents, to_bytes
 from nas.evaluation.ray.nodes.sources import survey
 from nas.evaluation.ray.remote_calls import UnfitNodeError, ask, outcome_of
 from nas.problem.records import RunConfig
-from nas.problem.search_problem import load_setting
+from nas.problem.search_problem import Setting, load_setting
 from nas.runs.files import DiskFullError
 from nas.runs.summary import data_summary
 from nas.training.candidate import CandidateTraining, LocalTraining, MayGoOn
 from nas.training.checkpoints import Checkpoints
 from nas.training.inheritance.parents import NO_PARENTS
 from nas.training.loop import EpochReport
+from nas.training.supernet.candidate import SupernetTraining
+from nas.training.supernet.training import SupernetPlan
 from search_spaces.graphs.model import Model
 from search_spaces.space.architecture import from_json
 
@@ -40,12 +42,9 @@ def open_training(
     Raises:
         UnfitNodeError: If it is another copy than the driver's.
     """
-    config = shared.config
-    setting = load_setting(config)
-    if data_summary(setting.splits)["fingerprints"] != shared.fingerprints:
-        raise UnfitNodeError(f"{node()} has another copy of the data; put the driver's there")
+    config, setting = shared.config, load_same_setting(shared)
     every_s = shared.checkpoint_every_s
-    return LocalTraining(
+    training = LocalTraining(
         config,
         setting.tensors,
         checkpoints,
@@ -54,6 +53,27 @@ def open_training(
         teacher=shared.teacher,
         parents=NO_PARENTS if config.search.inherit is None else KeptParents(shared.keeper),
     )
+    if config.search.evaluation != "supernet":
+        return training
+    keeper = shared.keeper
+    return SupernetTraining(
+        training,
+        SupernetPlan(setting.space, setting.tensors, config),
+        lambda: ask(keeper.supernet),
+        lambda key: ask(keeper.is_slice, key),
+    )
+
+
+def load_same_setting(shared: "Shared") -> Setting:
+    """Returns the data on this node, and what a search works on.
+
+    Raises:
+        UnfitNodeError: If it is another copy than the driver's.
+    """
+    setting = load_setting(shared.config)
+    if data_summary(setting.splits)["fingerprints"] != shared.fingerprints:
+        raise UnfitNodeError(f"{node()} has another copy of the data; put the driver's there")
+    return setting
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,20 +143,10 @@ class CandidateTrainable(tune.Trainable):  # type: ignore[misc]  # Ray has no ty
         if self.training is None:
             if os.path.isdir(self.shared.folder):
                 os.chdir(self.shared.folder)
-            self.check_node()
+            check_node(self.shared)
             opening = self.shared.open_training
             self.training = opening(self.shared, self.checkpoints, self.may_go_on)
         return self.training
-
-    def check_node(self) -> None:
-        """Nodes that join while a search runs were not there to be checked before it."""
-        here = survey()
-        for name, wanted in self.shared.survey.items():
-            if here.get(name) != wanted:
-                raise UnfitNodeError(
-                    f"{node()} has another {name} ({here.get(name)}, the driver {wanted}); "
-                    "install the same there"
-                )
 
     def may_go_on(self, key: str, values: Mapping[str, float], report: EpochReport) -> bool:
         if self.shared.config.search.early_stopping is None:
@@ -150,6 +160,17 @@ class CandidateTrainable(tune.Trainable):  # type: ignore[misc]  # Ray has no ty
 
     def load_checkpoint(self, checkpoint: object) -> None:
         """Nothing: see the class."""
+
+
+def check_node(shared: Shared) -> None:
+    """Nodes that join while a search runs were not there to be checked before it."""
+    here = survey()
+    for name, wanted in shared.survey.items():
+        if here.get(name) != wanted:
+            raise UnfitNodeError(
+                f"{node()} has another {name} ({here.get(name)}, the driver {wanted}); "
+                "install the same there"
+            )
 
 
 def node() -> str:

@@ -1,0 +1,1 @@
+"""Supernet: weights that all networks of a space share, and accuracies of their slices."""
