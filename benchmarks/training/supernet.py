@@ -147,7 +147,7 @@ def save(file: Path, content: bytes) -> None:
 
 
 def cost(bench: Bench, steps: int = 40) -> Row:
-    """Returns what a step takes beside one of the largest slice alone, in turns."""
+    """Returns what a step takes beside one of the largest slice alone on the batch, in turns."""
     plan, supernet = bench.plan, bench.config.search.supernet
     trainers = [
         SupernetTrainer(
@@ -157,6 +157,7 @@ def cost(bench: Bench, steps: int = 40) -> Row:
         for _ in range(2)
     ]  # fmt: skip
     rows = torch.arange(supernet.batch_size)
+    trainers[0].share = 1.0
     trainers[0].others = iter(lambda: (), None)
     seconds: list[list[float]] = [[], []]
     for step in range(steps):

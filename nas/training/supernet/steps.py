@@ -107,6 +107,7 @@ class SupernetTrainer:
         self.class_weights = (
             None if counts is None else torch.tensor(counts).float().to(split.device)
         )
+        self.share = SHARE
         self.others: Iterator[tuple[Role, ...]] = cycle(OTHERS)
         self.dealer = self.dealer_of(0)
         self.generator = torch.Generator(split.device)
@@ -191,7 +192,7 @@ class SupernetTrainer:
         """Adds the gradients of all networks of a step; returns their losses."""
         largest, *others = slices
         inputs, labels = self.batch(rows, largest)
-        seen = max(2, round(SHARE * len(rows)))
+        seen = max(2, round(self.share * len(rows)))
         said, loss = self.run_slice(largest, inputs[:seen], labels[:seen], None)
         return [loss, *(self.run_slice(each, inputs, labels, said)[1] for each in others)]
 
