@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.archives.estimate --json FILE
 
-Weights are random, pruned by magnitude and shared, so they hang together in nothing: what is told
-is what sampling and counting cost and miss, not what contexts gain on trained networks.
+Weights are random, pruned by magnitude in each layer and shared, so they hang together in nothing:
+what is told is what sampling and counting cost and miss, not what contexts gain on trained ones.
 """
 
 from argparse import ArgumentParser
@@ -72,7 +72,8 @@ def main() -> None:
     for name, graph in NETWORKS.items():
         model = random_model(graph(), np.random.default_rng(0))
         shared = share_weights(
-            prune_weights(model, "ratio", PRUNED), by_layer(layers(model.graph), {"*": BITS})
+            prune_weights(model, "ratio", PRUNED, scope="layer"),
+            by_layer(layers(model.graph), {"*": BITS}),
         )
         rows.append(row(name, model, given.repeats))
         rows.append(row(f"{name}, {1 - PRUNED:.0%} kept, {BITS} bits", shared, given.repeats))
