@@ -37,7 +37,7 @@ from latency_models.prediction.fitting import fit_latency_model
 from latency_models.prediction.model import LatencyModel
 from latency_models.profiling.profile import fit_again, profile_device
 from latency_models.profiling.profiler import ProfileProgress, measurer_of
-from nas.problem.drawing import drawing, read_space
+from nas.evaluation.drawing import drawing, read_space
 from nas.problem.formatting import seconds_of
 from search_spaces.graphs.cost import network_cost
 from search_spaces.graphs.graph import Graph

@@ -46,7 +46,7 @@ NAS = (sys.executable, "-m", "nas", "latency")
 
 def draw(config: Path, count: int, seed: int) -> list[dict[str, Any]]:
     """Returns architectures of a space, as their files hold them."""
-    from nas.problem.drawing import read_space  # not in the processes of clients
+    from nas.evaluation.drawing import read_space  # not in the processes of clients
     from search_spaces.space.space import sample
 
     space, rng = read_space(config, None, None), Random(seed)

@@ -27,7 +27,7 @@ from nas.evaluation.ray.trainable import OpenTraining, Shared
 from nas.evaluation.workers import LocalWorkers
 from nas.problem.answers import Confusion
 from nas.problem.records import RunConfig
-from nas.problem.run_file import RunFile, read_run_file
+from nas.problem.run_file import RunFile, read_kept_file, read_run_file
 from nas.problem.search_problem import Setting, load_setting
 from nas.runs.folder import RunFolder
 from nas.training.candidate import MayGoOn
@@ -133,7 +133,7 @@ def start_sleeping(path: str, lifeline: Connection, training: SleepingTraining) 
     """Prepares a worker process."""
     start_worker(path, lifeline, Instruments())
     run = RunFolder(Path(path))
-    config = read_run_file(run.config_file).config()
+    config = read_kept_file(run.config_file).config()
     _STATE["evaluator"] = Evaluator(config, training, None, run)
 
 

@@ -20,8 +20,8 @@ from latency_models.measurement.readings import read_readings
 from latency_models.onnx.session import open_session, run_session
 from latency_models.transfer.model import load_latency_model
 from nas.cli import app
+from nas.evaluation.drawing import read_space
 from nas.export.retrain import load_retrained
-from nas.problem.drawing import read_space
 from nas.problem.run_file import read_run_file, to_yaml
 from nas.problem.search_problem import load_setting
 from nas.runs.summary import check_same_data

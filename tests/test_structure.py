@@ -37,6 +37,7 @@ ROOMS = {
             "models.archives.coding",
             "models.archives",
             "models.given",
+            "training.recipe",
             "training.inheritance",
             "training",
             "training.supernet",

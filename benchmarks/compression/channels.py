@@ -14,10 +14,10 @@ from benchmarks.compression.networks import NETWORKS
 from benchmarks.compression.setting import load, parser, recipes
 from benchmarks.compression.training import Shelf, Trained
 from benchmarks.report import print_table, write_json
-from nas.compression.statistics import recomputed_norms
 from nas.data.tensors import TensorSplits
 from nas.problem.records import TrainingConfig
 from nas.training.accuracy import accuracy
+from nas.training.recipe.statistics import recomputed_norms
 from search_spaces.compression.channels import channel_groups
 from search_spaces.compression.importance import importance
 from search_spaces.compression.narrowing import narrowed

@@ -15,8 +15,8 @@ from benchmarks.compression.setting import load, parser, recipes
 from benchmarks.compression.timing import timed
 from benchmarks.compression.training import Shelf
 from benchmarks.report import print_table, write_json
-from nas.compression.statistics import recomputed_norms
 from nas.training.accuracy import accuracy
+from nas.training.recipe.statistics import recomputed_norms
 from search_spaces.graphs.cost import network_cost
 from search_spaces.graphs.model import Model
 

@@ -15,8 +15,8 @@ from benchmarks.compression.networks import NETWORKS
 from benchmarks.compression.setting import load, parser, recipes
 from benchmarks.compression.times import Kept, file_times, quantized
 from benchmarks.compression.training import Shelf
-from nas.compression.statistics import recomputed_norms
 from nas.training.accuracy import accuracy
+from nas.training.recipe.statistics import recomputed_norms
 from search_spaces.compression.channels import channel_groups
 from search_spaces.compression.importance import importance
 from search_spaces.compression.removal import remove_channels

@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 
 from latency_models.devices.cpu import AVX2, AVX512, GENERIC, NEON, VectorUnit
-from nas.problem.drawing import read_space
+from nas.evaluation.drawing import read_space
 from search_spaces.blocks import BLOCKS
 from search_spaces.building.builder import GraphBuilder
 from search_spaces.building.layer import Layer

@@ -269,7 +269,7 @@ ConfigPath = Annotated[Path, typer.Argument(help="Run file (YAML).")]
 
 
 def read_space(config: Path) -> "StagedSpace":
-    from nas.problem.drawing import read_space as read
+    from nas.evaluation.drawing import read_space as read
 
     return read(config, None, None)
 

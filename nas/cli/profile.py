@@ -57,7 +57,7 @@ def profile_command(
     from latency_models.profiling.profile import profile_device
     from latency_models.profiling.profiler import ProfileProgress
     from nas.cli.terminal.progress import progress_bar, said
-    from nas.problem.drawing import drawing, read_space
+    from nas.evaluation.drawing import drawing, read_space
 
     budget_s, device = seconds_of(budget, "a budget"), get_device(name, max_drift)
     drawn = drawing(read_space(space, channels, classes))
@@ -151,7 +151,7 @@ def transfer_command(
     from latency_models.devices.device import get_device
     from latency_models.transfer.device_transfer import transfer_device
     from nas.cli.terminal.progress import progress_bar
-    from nas.problem.drawing import drawing, read_space
+    from nas.evaluation.drawing import drawing, read_space
 
     device = get_device(name, max_drift)
     drawn = drawing(read_space(space, channels, classes))

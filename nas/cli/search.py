@@ -98,7 +98,7 @@ def search_command(
     runs: Runs = Path("runs"),
 ) -> None:
     """Search for networks that are accurate and cheap on a device."""
-    from nas.problem.run_file import read_run_file
+    from nas.search.checks import read_search_file
 
     given = {
         **{"search.trials": trials, "search.workers": workers, "search.seed": seed},
@@ -107,7 +107,7 @@ def search_command(
         "search.storage": None if study_url is None else from_anywhere(study_url),
     }
     overrides = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
-    file = read_run_file(config, [*overrides, *(changes or [])])
+    file = read_search_file(config, [*overrides, *(changes or [])], runs)
     if dry_run:
         from nas.search.dry_run import dry_run as try_out
 

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nas.compression.statistics import drawn_batches
 from nas.data.tensors import TensorSplit
 from nas.nn.interpreter import LAYERS, from_model
 from nas.nn.layers import Context
+from nas.training.recipe.statistics import drawn_batches
 from search_spaces.graphs.model import Array, Model
 from search_spaces.graphs.operators import Conv2d, Linear
 

@@ -19,13 +19,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nas.compression.statistics import drawn_batches
 from nas.compression.workbench import Histogram
 from nas.data.tensors import TensorSplit
 from nas.nn.interpreter import from_model
 from nas.problem.records import TrainingConfig
 from nas.training.loss import label_loss
-from nas.training.optimizer import learning_rate
+from nas.training.recipe.optimizer import learning_rate
+from nas.training.recipe.statistics import drawn_batches
 from nas.training.sparsity import norm_scales, scale_names
 from search_spaces.graphs.model import Model
 

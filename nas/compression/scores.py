@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nas.compression.statistics import drawn_batches
 from nas.data.tensors import TensorSplit
 from nas.nn.interpreter import Interpreter, from_model
 from nas.training.loss import label_loss
+from nas.training.recipe.statistics import drawn_batches
 from search_spaces.graphs.model import Array, Model
 
 IMAGES = 1024

@@ -26,7 +26,7 @@ from nas.evaluation.latency import hurry
 from nas.evaluation.workers import InProcess, LocalWorkers, WorkerLostError
 from nas.models.given.setting import check_same_models, load_whole_setting
 from nas.problem.records import RunConfig
-from nas.problem.run_file import read_run_file
+from nas.problem.run_file import read_kept_file
 from nas.problem.search_problem import Setting
 from nas.runs.folder import RunFolder
 from nas.training.candidate import (
@@ -198,7 +198,7 @@ def evaluate_in_process(architecture: Mapping[str, Any]) -> str:
 
 def open_evaluator(run: RunFolder, instruments: Instruments) -> Evaluator:
     """Loads what a worker process needs; it is let go of when the process ends."""
-    config = read_run_file(run.config_file).config()
+    config = read_kept_file(run.config_file).config()
     setting = load_whole_setting(config)
     check_same_models(run, setting)
     source = None

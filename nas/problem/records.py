@@ -16,8 +16,10 @@ from search_spaces.graphs.precision import FP32, get_precision
 from search_spaces.networks import get_network
 from search_spaces.space.staged import StagedSpace
 
-OptimizerName = Literal["adamw", "sgd"]
-Switch = Literal["auto", "off"]
+OptimizerName = Literal["adamw", "sgd", "muon"]
+RecipeName = Literal["fast", "plain"]
+Fall = Literal["cosine", "linear"]
+MixedPrecision = Literal["auto", "bfloat16", "off"]
 DeviceName = Literal["auto", "cpu", "cuda"]
 Hold = Literal["none", "zeros", "shared"]
 
@@ -27,12 +29,17 @@ class TrainingConfig:
     """How a network is trained.
 
     Attributes:
+        recipe: Whose settings hold where none were said (`nas.problem.recipes`); for people.
         batch_size: The largest batch; an epoch is cut into batches of nearly equal size.
-        momentum: Of SGD; AdamW has its own.
+        optimizer: Muon moves the weights of layers, and AdamW beside it all else.
+        momentum: Of SGD and Muon; AdamW has its own.
         label_smoothing: Share of each label spread over all classes.
         class_weights: How much the images of each class count; see `nas.data.class_weights`.
         warmup_epochs: Epochs in which the learning rate rises in a line; may be a fraction.
-        cosine: The learning rate falls to zero as a cosine; else it stays.
+        cosine: The learning rate falls to zero; else it stays.
+        fall: How it falls: as half a cosine, or in a line.
+        whitening: A first convolution whose weights are drawn begins as the principal components
+            of image patches; see `nas.training.recipe.whitening`.
         gradient_clip: Largest norm of the gradient; None leaves it.
         norm_momentum: Weight of the newest batch in batch norm's running statistics.
         norm_l1: Weight in the loss of the sum of all batch norms' absolute scales, which drives
@@ -47,9 +54,11 @@ class TrainingConfig:
             where there is a teacher.
         distillation_temperature: What both outputs are divided by to compare them.
         mixed_precision: ``auto`` is on with CUDA: bfloat16, or float16 with scaled loss.
+            ``bfloat16`` is for CPUs too that compute in it.
         seed: Of the first weights, the order of images, augmentation and dropout.
     """
 
+    recipe: RecipeName = "plain"
     epochs: int = 10
     batch_size: int = 64
     optimizer: OptimizerName = "adamw"
@@ -60,6 +69,8 @@ class TrainingConfig:
     class_weights: Any = "none"  # `ClassWeights`, of which one check alone shall speak
     warmup_epochs: float = 1.0
     cosine: bool = True
+    fall: Fall = "cosine"
+    whitening: bool = False
     gradient_clip: float | None = None
     norm_momentum: float = 0.1
     norm_l1: float = 0.0
@@ -68,7 +79,7 @@ class TrainingConfig:
     teacher: str | None = None
     distillation_weight: float = 0.5
     distillation_temperature: float = 4.0
-    mixed_precision: Switch = "auto"
+    mixed_precision: MixedPrecision = "auto"
     augmentation: Augmentation = field(default_factory=Augmentation)
     seed: int = 0
     device: DeviceName = "auto"
@@ -103,8 +114,10 @@ class TrainingConfig:
         learns = self.teacher is None or weight > 0
         check_training("distillation_weight", weight, learns, "above 0 where there is a teacher")
         for name, kind in (
+            ("recipe", RecipeName),
             ("optimizer", OptimizerName),
-            ("mixed_precision", Switch),
+            ("fall", Fall),
+            ("mixed_precision", MixedPrecision),
             ("device", DeviceName),
             ("hold", Hold),
         ):

@@ -19,10 +19,12 @@ from nas.data.splits import Normalization
 from nas.problem import yaml_text
 from nas.problem.addresses import NOT_REPEATED, is_suspect, told
 from nas.problem.metrics import get_metric, parse_constraint
+from nas.problem.recipes import with_recipe
 from nas.problem.records import (
     BaselineConfig,
     DataConfig,
     LatencyConfig,
+    RecipeName,
     RunConfig,
     SearchConfig,
     TrainingConfig,
@@ -118,6 +120,17 @@ def read_data(path: Path) -> DataConfig:
 
 
 TrainingFile: Any = strict_record(TrainingConfig)
+
+
+class SearchTrainingFile(TrainingFile):  # type: ignore[misc]  # made at run time
+    """How the networks of a search are trained: by the fast recipe, where none is named."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def take_recipe(cls, given: object) -> object:
+        return with_recipe(given, "fast") if isinstance(given, dict) else given
+
+
 LatencyFile: Any = strict_record(LatencyConfig)
 SearchFile: Any = strict_record(SearchConfig)
 BaselineFile: Any = strict_record(BaselineConfig)
@@ -155,7 +168,7 @@ class RunFile(Strict):
     name: Annotated[str, AfterValidator(folder_name)]
     data: DataFile = DataFile()
     space: SpaceFile
-    training: TrainingFile = TrainingFile()
+    training: SearchTrainingFile = SearchTrainingFile()
     objectives: Annotated[Listed[MetricName], TWO_OR_MORE, AfterValidator(distinct)] = (
         "accuracy",
         "latency_ms",
@@ -229,10 +242,15 @@ class RunFile(Strict):
         )
 
 
-def read_run_file(path: Path, overrides: Sequence[str] = ()) -> RunFile:
+def read_run_file(
+    path: Path, overrides: Sequence[str] = (), *, recipe: RecipeName = "fast"
+) -> RunFile:
     """Reads a run file and applies ``key.path=value`` overrides.
 
     A space given as a path is read relative to the run file.
+
+    Args:
+        recipe: How networks are trained where the file names no recipe.
 
     Raises:
         UserError: With every mistake on a line of its own.
@@ -242,10 +260,21 @@ def read_run_file(path: Path, overrides: Sequence[str] = ()) -> RunFile:
     for text in overrides:
         override(data, text)
     read_space(data, path.parent)
+    training = data.setdefault("training", {})
+    if isinstance(training, dict):
+        training.setdefault("recipe", recipe)
     try:
         return RunFile.model_validate(data)
     except ValidationError as error:
         raise MistakesError(*(f"{path}: {line}" for line in explain(error, RunFile))) from None
+
+
+def read_kept_file(path: Path) -> RunFile:
+    """Reads the file that a run has kept; one that names no recipe is older than recipes.
+
+    Raises: as `read_run_file`.
+    """
+    return read_run_file(path, recipe="plain")
 
 
 def read_space(data: dict[str, Any], folder: Path) -> None:

@@ -10,6 +10,7 @@ from nas.data.class_weights import class_weights
 from nas.data.sources.registry import load, make_source
 from nas.data.splits import Splits, normalized_by, split
 from nas.data.tensors import TensorSplits, place, training_device
+from nas.nn.half import half_type
 from nas.problem.records import BaselineConfig, DataConfig, RunConfig
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.model import Model
@@ -78,6 +79,8 @@ def load_setting(config: RunConfig) -> Setting:
         UserError: If the data cannot be read or split, or a baseline cannot have the resolution
             or width that it is to have.
     """
+    device = training_device(config.training.device)
+    half_type(device, config.training.mixed_precision)  # is there, before anything is loaded
     torch.set_num_threads(1)  # small networks lose by more, and one thread repeats exactly
     side = max(config.space.resolutions)
     splits, notes = load_splits(config.data, (side, side))
@@ -86,7 +89,7 @@ def load_setting(config: RunConfig) -> Setting:
     check_weights(config, splits)
     return Setting(
         splits,
-        place(splits, training_device(config.training.device)),
+        place(splits, device),
         space,
         {
             baseline_name(item): baseline(item, space)

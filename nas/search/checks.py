@@ -7,7 +7,7 @@ from nas.problem import yaml_text
 from nas.problem.addresses import address_only, without_passwords
 from nas.problem.data_paths import with_absolute_paths
 from nas.problem.records import RunConfig
-from nas.problem.run_file import RunFile, differences, read_run_file, to_yaml
+from nas.problem.run_file import RunFile, differences, read_kept_file, read_run_file, to_yaml
 from nas.runs.folder import RunFolder, has_run, open_run, refuse_other_run
 from nas.runs.lock import RunLock, is_locked, lock_run
 from nas.search.change import is_changeable
@@ -26,6 +26,19 @@ def without_password(file: RunFile) -> RunFile:
     return file.model_copy(update={"search": stored})
 
 
+def read_search_file(path: Path, overrides: Sequence[str], runs: Path) -> RunFile:
+    """Reads the run file of a search, as `read_run_file` does.
+
+    Where the run is there and the file names no recipe, it is the run's own: a file that began a
+    run before there were recipes goes on with it.
+    """
+    file = read_run_file(path, overrides)
+    run = RunFolder(runs / file.name)
+    if not has_run(run.path):
+        return file
+    return read_run_file(path, overrides, recipe=read_kept_file(run.config_file).training.recipe)
+
+
 def check_run(file: RunFile, path: Path, resume: bool, join: bool, change: bool) -> Sequence[str]:
     """Checks that the run's folder is free, or may be gone on with; returns what is to change.
 
@@ -42,7 +55,7 @@ def check_run(file: RunFile, path: Path, resume: bool, join: bool, change: bool)
         refuse_other_run(path)
     run = open_run(path)
     # Read as a run file, so that keys younger than the run count at their defaults.
-    own = with_absolute_paths(read_run_file(run.config_file))
+    own = with_absolute_paths(read_kept_file(run.config_file))
     before = to_yaml(without_password(own))
     changed = [
         without_passwords(line)

@@ -25,7 +25,7 @@ from nas.evaluation.supernet import check_supernet, ensure_supernet
 from nas.models.given.setting import check_same_models, check_taught, note_models
 from nas.problem.data_paths import with_absolute_paths
 from nas.problem.records import RunConfig
-from nas.problem.run_file import RunFile, read_run_file, to_yaml
+from nas.problem.run_file import RunFile, read_kept_file, to_yaml
 from nas.problem.search_problem import Setting
 from nas.runs.activity import ActivityLog, Watched, forget_activities, new_driver
 from nas.runs.files import read_json, remove_parts, write_json, write_whole
@@ -153,7 +153,7 @@ def run_search(
     remember_password(file.search.storage)
     file = without_password(file)  # from here on, as it may be written down
     run = RunFolder(runs / file.name)
-    own = read_run_file(run.config_file) if has_run(run.path) else None
+    own = read_kept_file(run.config_file) if has_run(run.path) else None
     file = with_absolute_paths(file, own)
     config = file.config()
     changed = check_run(file, run.path, resume, join, change)

@@ -13,7 +13,7 @@ from nas.problem.answers import Confusion, ScoreInterval, confusion_from_json
 from nas.problem.metrics import Metric
 from nas.problem.pareto import Points, knee, non_dominated, reference_point
 from nas.problem.records import RunConfig
-from nas.problem.run_file import read_run_file
+from nas.problem.run_file import read_kept_file
 from nas.runs.certainty import interval_of, num_images
 from nas.runs.closest import why_nothing
 from nas.runs.evaluation import Evaluation, evaluation_from_json, evaluation_to_json
@@ -288,7 +288,7 @@ def load_results(path: Path) -> RunResults:
         UserError: If it is no run, of a newer format, or damaged.
     """
     run = open_run(path)
-    config = read_run_file(run.config_file).config(is_tried=True)
+    config = read_kept_file(run.config_file).config(is_tried=True)
     if config.search.storage is None and not run.journal.exists():
         return RunResults(run, config, (), 0, 0, 0)
     with reading_study(config.search.storage, run.journal):

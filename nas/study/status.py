@@ -21,7 +21,7 @@ from nas.evaluation.feasibility import broken_rules, latency_rules
 from nas.problem.answers import ScoreInterval
 from nas.problem.pareto import hypervolume
 from nas.problem.records import RunConfig
-from nas.problem.run_file import read_run_file
+from nas.problem.run_file import read_kept_file
 from nas.runs.certainty import class_names, one_answer
 from nas.runs.disk import DiskUse, disk_use
 from nas.runs.evaluation import Evaluation
@@ -125,7 +125,7 @@ class StatusReader:
 
     def __init__(self, path: Path) -> None:
         self.run = open_run(path)
-        self.config = read_run_file(self.run.config_file).config(is_tried=True)
+        self.config = read_kept_file(self.run.config_file).config(is_tried=True)
         self.storage: BaseStorage | None = None
         self._study: optuna.Study | None = None
         self._watch = Watch()

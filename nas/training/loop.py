@@ -20,6 +20,7 @@ from nas.problem.records import TrainingConfig
 from nas.runs.evaluation import Heritage, WeightsOf
 from nas.training.accuracy import confusion
 from nas.training.randomness import TorchRandom
+from nas.training.recipe.whitening import whiten
 from nas.training.state import DamagedStateError, TrainingPhase, TrainingState
 from nas.training.trainer import Trainer, TrainingDivergedError, check_output, new_module
 from search_spaces.graphs.errors import UserError
@@ -244,6 +245,8 @@ class Training:
     ) -> None:
         train = self.data.train
         module = new_module(graph, config, arrays, train.device)
+        if arrays is None and config.whitening:
+            whiten(module, train)
         self._trainer = Trainer(module, train, config, self._before_step, teacher)
         self._losses: list[float] = []
         self._accuracies: list[float] = []

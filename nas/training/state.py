@@ -19,6 +19,7 @@ from nas.data.tensors import TensorSplits
 from nas.nn.layers import STATISTICS
 from nas.problem.records import OptimizerName, TrainingConfig
 from nas.problem.validation import Strict, explain
+from nas.training.recipe.optimizer import num_matrices
 from search_spaces.graphs.errors import UserError, one_line
 from search_spaces.graphs.graph import Graph
 from search_spaces.graphs.model import Array
@@ -32,13 +33,17 @@ VERSION = "1"
 MOMENTS: dict[OptimizerName, tuple[str, ...]] = {
     "adamw": ("step", "exp_avg", "exp_avg_sq"),
     "sgd": ("momentum_buffer",),
+    "muon": ("momentum_buffer", "step", "exp_avg", "exp_avg_sq"),
 }
 
 # Settings that older hwnas had not; at their defaults they train as it did.
 YOUNGER = {
     *("class_weights", "crop", "policy", "policy_ops", "policy_magnitude"),
     *("erasing", "mixup", "cutmix", "norm_l1", "hold"),
+    *("whitening", "fall"),
 }
+
+NOT_TOLD = ("teacher", "recipe")
 
 TrainingPhase = Literal["float32", "main"]
 RandomDevice = Literal["cpu", "cuda"]
@@ -118,10 +123,10 @@ class Recipe:
 def told(record: Any) -> dict[str, Any]:  # noqa: ANN401  (any dataclass)
     """Returns the settings of a recipe, the younger ones where they are not the default.
 
-    Where a teacher lies is left out: which it is counts.
+    Where a teacher lies is left out: which it is counts; and a recipe's name: its settings do.
     """
     values = {
-        item: getattr(record, item.name) for item in fields(record) if item.name != "teacher"
+        item: getattr(record, item.name) for item in fields(record) if item.name not in NOT_TOLD
     }
     return {
         item.name: told(value) if is_dataclass(value) else value
@@ -283,7 +288,7 @@ def to_state(about: About, groups: dict[str, Arrays], recipe: Recipe) -> Trainin
     for name, array in random.items():
         refuse(array.dtype != np.uint8 or array.ndim != 1, f"its random state {name} is none")
     moments = {kind: groups.get(kind, {}) for kind in MOMENTS[config.optimizer]}
-    check_moments(moments, shapes, config, epochs)
+    check_moments(moments, shapes, twin if in_float32 else recipe.graph, config, epochs)
     return TrainingState(
         phase=about.phase,
         arrays=groups["arrays"],
@@ -302,6 +307,7 @@ def to_state(about: About, groups: dict[str, Arrays], recipe: Recipe) -> Trainin
 def check_moments(
     moments: Mapping[str, Arrays],
     shapes: Mapping[str, tuple[int, ...]],
+    graph: Graph,
     config: TrainingConfig,
     epochs: int,
 ) -> None:
@@ -311,9 +317,16 @@ def check_moments(
         for name, shape in shapes.items()
         if name.rpartition(".")[2] not in STATISTICS and not keeps_none
     }
+    with_buffer = {
+        name: shape
+        for name, shape in parameters.items()
+        if config.optimizer == "sgd" or num_matrices(graph, name, shape, config)
+    }
+    others = {name: shape for name, shape in parameters.items() if name not in with_buffer}
+    wanted: dict[str, Mapping[str, tuple[int, ...]]]
+    wanted = {"momentum_buffer": with_buffer, "step": dict.fromkeys(others, ())}
     for kind, arrays in moments.items():
-        counts = dict.fromkeys(parameters, ())
-        check_arrays(kind, arrays, counts if kind == "step" else parameters)
+        check_arrays(kind, arrays, wanted.get(kind, others))
 
 
 def check_arrays(group: str, arrays: Arrays, shapes: Mapping[str, tuple[int, ...]]) -> None:

@@ -14,11 +14,12 @@ from nas.data.augmentation.mixing import mixed
 from nas.data.augmentation.settings import Augmentation
 from nas.data.class_weights import class_weights
 from nas.data.tensors import TensorSplit
+from nas.nn.half import half_type
 from nas.nn.interpreter import Interpreter, from_model, load_arrays
 from nas.problem.records import TrainingConfig
 from nas.training.holding import Holding
 from nas.training.loss import distance, image_counts, label_loss
-from nas.training.optimizer import learning_rate, make_optimizer, set_learning_rate
+from nas.training.recipe.optimizer import learning_rate, make_optimizers, set_learning_rate
 from nas.training.sparsity import norm_scales, total_size
 from nas.training.state import MOMENTS, DamagedStateError, Moments, RandomState, TrainingState
 from search_spaces.graphs.errors import UserError
@@ -66,7 +67,7 @@ class Trainer:
             self.teacher = on_device(from_model(teacher), split.device)
         self.split = split
         self.config = config
-        self.optimizer = make_optimizer(module, config)
+        self.optimizers = make_optimizers(module, config)
         self.parameters = list(module.parameters())
         self.scales = norm_scales(module) if config.norm_l1 else []
         self.holding = Holding(module, config.hold)
@@ -75,8 +76,9 @@ class Trainer:
         # A batch of one image has no variance for batch norm to divide by.
         self.steps = min(ceil(len(split) / config.batch_size), len(split) // 2)
         self.rate = 0.0
-        half = half_precision(split.device, config)
-        self.autocast = nullcontext() if half is None else torch.autocast("cuda", half)
+        half = half_type(split.device, config.mixed_precision)
+        kind = split.device.type
+        self.autocast = nullcontext() if half is None else torch.autocast(kind, half)
         # Only float16 has so little range that gradients vanish without a scaled loss.
         self.scaler = torch.amp.GradScaler(split.device.type, enabled=half is torch.float16)
         wants_augmentation = config.augmentation != Augmentation()
@@ -85,8 +87,8 @@ class Trainer:
         self.before_step = before_step
 
     def moments(self) -> Moments:
-        """Returns what the optimizer keeps of each parameter, by its name for it."""
-        known = self.optimizer.state
+        """Returns what optimizers keep of each parameter, by their name for it."""
+        known = {key: value for each in self.optimizers for key, value in each.state.items()}
         return {
             kind: {
                 name: as_array(known[parameter][kind])
@@ -114,6 +116,12 @@ class Trainer:
             DamagedStateError: If it does not fit this training.
         """
         restore_arrays(self.module, state.arrays)
+        owners = {
+            parameter: optimizer
+            for optimizer in self.optimizers
+            for group in optimizer.param_groups
+            for parameter in group["params"]
+        }
         for name, parameter in self.module.named_parameters():
             # Fused optimizers read all of these in the order of the parameter's memory.
             kept = {
@@ -122,7 +130,7 @@ class Trainer:
                 if name in arrays
             }
             if kept:
-                self.optimizer.state[parameter] = kept
+                owners[parameter].state[parameter] = kept
         if (state.loss_scale is not None) != self.scaler.is_enabled():
             raise DamagedStateError("a training's state must have a loss scale where float16 has")
         if state.loss_scale is not None:
@@ -163,20 +171,23 @@ class Trainer:
         """Takes one step and returns its loss, which nobody has waited for."""
         shape = self.module.graph.input_shape
         inputs = self.split.inputs(rows, shape, self.augmentation, self.generator)
-        set_learning_rate(self.optimizer, self.rate)
+        set_learning_rate(self.optimizers, self.rate)
         labels = self.split.labels[rows]
         if self.augmentation is not None and self.augmentation.mixes:
             classes = self.split.num_classes
             inputs, labels = mixed(inputs, labels, classes, self.augmentation, self.generator)
         loss = self.loss(inputs, labels)
-        self.optimizer.zero_grad()
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
         torch.autograd.backward(self.scaler.scale(loss))
         self.holding.hold_gradients()
+        for optimizer in self.optimizers:  # of which Muon's gradients are not divided in a step
+            self.scaler.unscale_(optimizer)
         if self.config.gradient_clip is not None:
-            self.scaler.unscale_(self.optimizer)
             norm = nn.utils.get_total_norm(self.holding.moving(self.parameters))
             nn.utils.clip_grads_with_norm_(self.parameters, self.config.gradient_clip, norm)
-        self.scaler.step(self.optimizer)
+        for optimizer in self.optimizers:
+            self.scaler.step(optimizer)
         self.scaler.update()
         self.holding.hold_weights()
         return loss.detach()
@@ -261,13 +272,6 @@ def on_device(module: Interpreter, device: torch.device) -> Interpreter:
     module.to(device)
     module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its stubs
     return module
-
-
-def half_precision(device: torch.device, config: TrainingConfig) -> torch.dtype | None:
-    """Returns the 16-bit type that convolutions run in, None for float32 throughout."""
-    if device.type != "cuda" or config.mixed_precision == "off":
-        return None
-    return torch.bfloat16 if torch.cuda.is_bf16_supported(False) else torch.float16
 
 
 def check_output(split: TensorSplit, graph: Graph) -> None:

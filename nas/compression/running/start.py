@@ -15,6 +15,7 @@ from nas.data.tensors import TensorSplits, training_device
 from nas.models.examples import examples_of
 from nas.models.folder import ModelInput, StoredModel, fingerprint
 from nas.models.given.reading import is_archive, read_model
+from nas.nn.half import half_type
 from nas.nn.interpreter import to_model
 from nas.problem.search_problem import Examples, load_splits
 from nas.runs.findings.trained import stored_trial
@@ -97,6 +98,7 @@ def load_start(given: str, recipe: CompressionRecipe, pick: str | None = None) -
     sizes = np.bincount(train.labels, minlength=train.num_classes)
     for step in recipe.steps:
         class_weights(step.training.class_weights, train.class_names, sizes)
+        half_type(examples.tensors.train.device, step.training.mixed_precision)
     return Start(given, stored, is_trained, examples)
 
 

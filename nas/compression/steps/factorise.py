@@ -11,12 +11,12 @@ from typing import ClassVar, Literal, get_args
 
 from latency_models.devices.latency import DeviceBusyError
 from nas.compression.responses import responses
-from nas.compression.statistics import recomputed_norms
 from nas.compression.stop import Drop
 from nas.compression.workbench import LayerNote, Made, Workbench
 from nas.problem.formatting import milliseconds, percent, scaled
 from nas.problem.validation import Listed
 from nas.training.accuracy import accuracy
+from nas.training.recipe.statistics import recomputed_norms
 from search_spaces.compression.factorisation import Factorisation
 from search_spaces.compression.factors import Rank
 from search_spaces.compression.low_rank import (

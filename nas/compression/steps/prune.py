@@ -6,11 +6,11 @@ from typing import Any, ClassVar, Literal, get_args
 
 from latency_models.devices.device import cpu_of, get_device
 from nas.compression.scores import taylor_scores
-from nas.compression.statistics import recomputed_norms
 from nas.compression.workbench import LayerNote, Made, Workbench
 from nas.problem.formatting import percent, scaled
 from nas.problem.validation import Listed
 from nas.training.accuracy import accuracy
+from nas.training.recipe.statistics import recomputed_norms
 from search_spaces.compression.channels import ChannelGroup, channel_groups
 from search_spaces.compression.importance import CRITERIA, Scores, importance
 from search_spaces.compression.removal import remove_channels

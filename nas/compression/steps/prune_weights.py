@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from nas.compression.layer_curves import LayerCurve, largest_within, layer_curves
-from nas.compression.statistics import drawn_batches, recomputed_norms
 from nas.compression.stop import Drop
 from nas.compression.workbench import LayerNote, LearningCurve, Made, Workbench
 from nas.problem.formatting import percent
 from nas.training.accuracy import accuracy
 from nas.training.holding import to_hold
+from nas.training.recipe.statistics import drawn_batches, recomputed_norms
 from search_spaces.compression.selection import Scope
 from search_spaces.compression.weight_pruning import (
     Rule,

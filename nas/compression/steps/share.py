@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from nas.compression.layer_curves import LayerCurve, largest_within, layer_curves
-from nas.compression.statistics import drawn_batches
 from nas.compression.steps.prune_weights import CURVE_IMAGES
 from nas.compression.stop import Drop
 from nas.compression.workbench import LayerNote, LearningCurve, Made, Workbench
 from nas.problem.formatting import percent
 from nas.training.accuracy import accuracy
 from nas.training.holding import to_hold
+from nas.training.recipe.statistics import drawn_batches
 from search_spaces.compression.clustering import Init
 from search_spaces.compression.sharing import (
     CONV_BITS,

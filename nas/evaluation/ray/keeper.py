@@ -20,7 +20,7 @@ from safetensors.numpy import load
 from nas.evaluation.early_stopping import Rungs
 from nas.evaluation.ray.remote_calls import ask
 from nas.problem.answers import confusion_from_json, confusion_to_json
-from nas.problem.run_file import read_run_file
+from nas.problem.run_file import read_kept_file
 from nas.runs.evaluation import Heritage
 from nas.runs.files import DiskFullError, arrays_bytes
 from nas.runs.folder import RunFolder
@@ -99,7 +99,7 @@ class Keeper:
     @property
     def parents(self) -> Parentage:
         if self._parents is None:
-            self._parents = parents_in(self.run, read_run_file(self.run.config_file).config())
+            self._parents = parents_in(self.run, read_kept_file(self.run.config_file).config())
         return self._parents
 
     def supernet(self) -> bytes | None:
@@ -124,7 +124,7 @@ class Keeper:
     ) -> bool:
         if self._rungs is None:
             self._rungs = Rungs(
-                self.run, read_run_file(self.run.config_file).config(), self.spared
+                self.run, read_kept_file(self.run.config_file).config(), self.spared
             )
         return self._rungs.may_go_on(key, values, epoch, scores)
 

@@ -10,7 +10,7 @@ from nas.problem import yaml_text
 from nas.problem.addresses import without_passwords
 from nas.problem.metrics import Metric
 from nas.problem.pareto import hypervolume, losses, nadir, non_dominated
-from nas.problem.run_file import differences, read_run_file, to_yaml
+from nas.problem.run_file import differences, read_kept_file, to_yaml
 from nas.runs.files import read_json
 from nas.study.results import RunResults, TrialResult
 from search_spaces.graphs.errors import UserError
@@ -179,7 +179,7 @@ def has_latency(results: RunResults) -> bool:
 def changed(first: RunResults, other: RunResults) -> list[str]:
     """Returns what differs in two configurations; keys younger than a run have their defaults."""
     before, after = (
-        yaml_text.load(to_yaml(read_run_file(run.run.config_file))) for run in (first, other)
+        yaml_text.load(to_yaml(read_kept_file(run.run.config_file))) for run in (first, other)
     )
     lines = differences(before, after)
     return [without_passwords(line) for line in lines if not line.startswith("name:")]

@@ -32,7 +32,7 @@ from nas.data.tensors import TensorSplit
 from nas.nn.quantized_layers import NoRangeError
 from nas.problem.records import SupernetConfig, TrainingConfig
 from nas.training.loss import distance, image_counts, label_loss
-from nas.training.optimizer import FULL_RATE_FAN_IN, SIGN_RATE, multiply
+from nas.training.recipe.optimizer import FULL_RATE_FAN_IN, SIGN_RATE, multiply
 from nas.training.supernet.weights import NoSharedWeightsError, SharedWeights
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.graph import Graph
@@ -241,7 +241,7 @@ def resized(inputs: Tensor, graph: Graph) -> Tensor:
 def make_optimizer(
     weights: SharedWeights, training: TrainingConfig, config: SupernetConfig
 ) -> torch.optim.Optimizer:
-    """Returns AdamW; rates and weight decay are those of `nas.training.optimizer`."""
+    """Returns AdamW; rates and weight decay are those of `nas.training.recipe.optimizer`."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for key, parameter in weights.parameters.items():
         role = weights.store.roles[key]

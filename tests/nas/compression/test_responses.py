@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from nas.compression.responses import POSITIONS, responses
-from nas.compression.statistics import drawn_batches
 from nas.data.tensors import TensorSplit
 from nas.training.accuracy import logits
+from nas.training.recipe.statistics import drawn_batches
 from search_spaces.building.builder import GraphBuilder
 from search_spaces.graphs.graph import Graph
 from search_spaces.graphs.model import Model, random_model

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from nas.compression.scores import taylor_scores
-from nas.compression.statistics import drawn_batches
 from nas.data.tensors import TensorSplit
 from nas.nn.interpreter import from_model
 from nas.nn.layers import REAL_LAYERS
+from nas.training.recipe.statistics import drawn_batches
 from search_spaces.building.builder import GraphBuilder
 from search_spaces.graphs.graph import Graph
 from search_spaces.graphs.model import Model, random_model

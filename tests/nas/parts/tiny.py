@@ -26,7 +26,7 @@ def tiny(**changes: Any) -> RunFile:  # noqa: ANN401
         "data": {"kind": "digits", "train": 60, "validation": 60, "test": 60},
         "space": SPACE,
         "objectives": ["accuracy", "macs"],
-        "training": {"epochs": 1, "batch_size": 30, "device": "cpu"},
+        "training": {"recipe": "plain", "epochs": 1, "batch_size": 30, "device": "cpu"},
         "search": {"trials": 6, "initial": 4},
     }
     for section, values in changes.items():

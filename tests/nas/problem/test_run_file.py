@@ -256,7 +256,7 @@ def test_an_unknown_key_is_named_with_its_place_and_the_nearest_known_one(
         (("latency", "runtime"), "tvn", "latency.runtime: input should be 'tvm' or 'onnxruntime"),
         (("latency", "time_limit_s"), -1, "latency: time_limit_s must be above 0, got -1"),
         (("training", "learning_rate"), -1, "training learning_rate must be above 0, got -1.0"),
-        (("training", "optimizer"), "adam", "training.optimizer: input should be 'adamw' or 'sg"),
+        (("training", "optimizer"), "adam", "training.optimizer: input should be 'adamw', 'sgd"),
         (
             ("training", "hold"),
             "zeros",

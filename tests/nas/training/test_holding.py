@@ -16,7 +16,7 @@ from nas.problem.records import Hold, OptimizerName, TrainingConfig
 from nas.training.holding import Groups, Holding, held, hold_of, to_hold
 from nas.training.loop import Training, go_on, train
 from nas.training.loss import label_loss
-from nas.training.optimizer import is_decayed, learning_rate, rate_share
+from nas.training.recipe.optimizer import is_decayed, learning_rate, rate_share
 from nas.training.state import Recipe as StateRecipe
 from nas.training.state import data_fingerprint, from_bytes, to_bytes
 from nas.training.trainer import Trainer

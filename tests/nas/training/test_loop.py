@@ -20,7 +20,7 @@ from nas.nn.memory import CandidateTooLargeError, free_bytes, refusing_too_large
 from nas.problem.records import TrainingConfig
 from nas.training.accuracy import accuracy, logits
 from nas.training.loop import EpochReport, go_on, train
-from nas.training.optimizer import learning_rate, make_optimizer, set_learning_rate
+from nas.training.recipe.optimizer import learning_rate, make_optimizers, set_learning_rate
 from nas.training.trainer import Trainer, TrainingDivergedError
 from search_spaces.building.builder import GraphBuilder
 from search_spaces.graphs.cost import network_cost
@@ -174,7 +174,7 @@ def test_a_layer_before_a_norm_on_its_own_learns_at_the_full_rate() -> None:
     x = net.add("norm", BatchNorm(), net.add("normed", bare, net.input))
     net.add("free", bare, x)
     module = Interpreter(net.graph())
-    optimizer = make_optimizer(module, replace(QUICK, optimizer="adamw", weight_decay=0.3))
+    (optimizer,) = make_optimizers(module, replace(QUICK, optimizer="adamw", weight_decay=0.3))
     groups = {
         name: group
         for name, known in module.named_parameters()
@@ -190,7 +190,7 @@ def test_a_layer_before_a_norm_on_its_own_learns_at_the_full_rate() -> None:
 
 def test_norms_and_biases_are_not_decayed() -> None:
     module = Interpreter(small_net())
-    optimizer = make_optimizer(module, replace(QUICK, weight_decay=0.3))
+    (optimizer,) = make_optimizers(module, replace(QUICK, weight_decay=0.3))
 
     decayed = {
         name
@@ -212,9 +212,9 @@ def test_weights_without_a_norm_learn_slower_the_more_they_sum() -> None:
     x = net.add("bare", Conv2d(64, (2, 2), norm="none", bias=True), x)
     net.add("narrow", Conv2d(8, norm="none", groups=8), x)
     module = Interpreter(net.graph())
-    optimizer = make_optimizer(module, QUICK)
+    (optimizer,) = make_optimizers(module, QUICK)
 
-    set_learning_rate(optimizer, 0.5)
+    set_learning_rate([optimizer], 0.5)
 
     rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
     by_name = {name: rates[id(parameter)] for name, parameter in module.named_parameters()}
@@ -241,6 +241,9 @@ def test_the_learning_rate_rises_falls_to_zero_or_stays() -> None:
     assert rates[:20] == pytest.approx(np.linspace(0.025, 0.5, 20))
     assert all(before >= after for before, after in pairwise(rates[19:]))
     assert 0 < rates[-1] < 0.001
+    line = [learning_rate(step, 10, replace(config, fall="linear")) for step in range(101)]
+    assert line[:20] == rates[:20]
+    assert line[20:] == pytest.approx(np.linspace(0.5, 0, 81))
     flat = replace(config, cosine=False, warmup_epochs=0.0)
     assert {learning_rate(step, 10, flat) for step in range(100)} == {0.5}
 

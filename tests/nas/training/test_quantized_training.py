@@ -22,7 +22,7 @@ from nas.problem.records import TrainingConfig
 from nas.training.accuracy import accuracy, logits
 from nas.training.loop import TrainingResult, calibration_images, train
 from nas.training.loss import distance
-from nas.training.optimizer import SIGN_RATE, make_optimizer, set_learning_rate
+from nas.training.recipe.optimizer import SIGN_RATE, make_optimizers, set_learning_rate
 from search_spaces.building.builder import GraphBuilder
 from search_spaces.graphs.activations import Activation
 from search_spaces.graphs.errors import UserError
@@ -313,8 +313,8 @@ def test_a_map_without_a_range_is_refused_by_name(value: float) -> None:
 def test_steps_stay_positive_at_any_rate(optimizer: str, rate: float) -> None:
     module = Interpreter(small_net(PRECISIONS["w4a4"])).train()
     config = TrainingConfig(optimizer=optimizer, learning_rate=rate)  # type: ignore[arg-type]
-    rule = make_optimizer(module, config)
-    set_learning_rate(rule, rate)
+    (rule,) = make_optimizers(module, config)
+    set_learning_rate([rule], rate)
     steps = {name: p for name, p in module.named_parameters() if name.endswith("step")}
     torch.autograd.backward(module(torch.randn(8, 1, 8, 8)).square().sum())
     before = {name: p.detach().clone() for name, p in steps.items()}
@@ -333,7 +333,7 @@ def test_a_step_is_multiplied_by_what_would_be_added() -> None:
             learning_rate=0.01,
             momentum=0.0,
         )
-        rule = make_optimizer(module, config)
+        (rule,) = make_optimizers(module, config)
         for name, parameter in module.named_parameters():
             if name.endswith("step"):
                 parameter.data.fill_(0.5)
@@ -349,7 +349,7 @@ def test_a_step_is_multiplied_by_what_would_be_added() -> None:
 
 def test_steps_and_weights_behind_signs_are_not_decayed() -> None:
     module = Interpreter(small_net(PRECISIONS["xnor"]))
-    rule = make_optimizer(module, TrainingConfig(weight_decay=0.3))
+    (rule,) = make_optimizers(module, TrainingConfig(weight_decay=0.3))
     names = {id(parameter): name for name, parameter in module.named_parameters()}
 
     rows = {names[id(p)]: group for group in rule.param_groups for p in group["params"]}

@@ -73,7 +73,7 @@ def taken_up_everywhere(
         training.run_epoch()
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "muon"])
 @pytest.mark.parametrize(
     "changes",
     [
@@ -84,6 +84,7 @@ def taken_up_everywhere(
         {"class_weights": {"3": 5, "8": 0.5}, "label_smoothing": 0.1},
         {"momentum": 0.0, "weight_decay": 0.0},
         {"norm_l1": 1e-3},
+        {"whitening": True, "fall": "linear"},
         {"cosine": False, "warmup_epochs": 1.5, "norm_momentum": 0.3},
     ],
     ids=lambda changes: "-".join(changes) or "plain",
@@ -102,7 +103,7 @@ def test_a_training_taken_up_after_every_epoch_ends_the_same(
 
 @pytest.mark.sweep(4)
 @pytest.mark.parametrize("name", [name for name, p in PRECISIONS.items() if p != FP32])
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "muon"])
 def test_low_bit_training_is_taken_up_in_either_phase_with_its_teacher(
     name: str,
     optimizer: Any,  # noqa: ANN401
@@ -126,6 +127,10 @@ def test_settings_that_older_versions_had_not_change_no_recipe_at_their_defaults
     assert sparse.fingerprint != plain.fingerprint
     holding = replace(plain, config=TrainingConfig(hold="zeros"))
     assert holding.fingerprint != plain.fingerprint
+    named = replace(plain, config=TrainingConfig(recipe="fast"))
+    assert named.fingerprint == plain.fingerprint  # what a recipe says counts, not its name
+    for other in ({"whitening": True}, {"fall": "linear"}, {"optimizer": "muon"}):
+        assert replace(plain, config=TrainingConfig(**other)).fingerprint != plain.fingerprint
 
 
 def test_low_bit_training_from_first_weights_of_its_own_is_taken_up(few: TensorSplits) -> None:

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from nas.compression.statistics import drawn_batches, norm_nodes, recomputed_norms
 from nas.data.tensors import TensorSplit
+from nas.training.recipe.statistics import drawn_batches, norm_nodes, recomputed_norms
 from search_spaces.building.builder import GraphBuilder
 from search_spaces.graphs.graph import Graph
 from search_spaces.graphs.model import Model, random_model

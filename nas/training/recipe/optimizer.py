@@ -18,47 +18,77 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from nas.nn.interpreter import Interpreter
 from nas.problem.records import TrainingConfig
+from nas.training.recipe.muon import Muon
 from search_spaces.graphs.graph import Graph
 from search_spaces.graphs.operators import BatchNorm, Conv2d, LayerNorm, Linear
 
 FULL_RATE_FAN_IN = 32
 SIGN_RATE = 3.0  # of the rate: behind a sign, a weight does nothing until it turns
+MUON_RATE = 4.0  # of the rate: so that one suits Muon, and AdamW beside it or instead of it
 LARGEST_CHANGE = log(2)  # of the logarithm of a step, in one update
 
 
-def make_optimizer(module: Interpreter, config: TrainingConfig) -> torch.optim.Optimizer:
-    """Returns the optimizer of the configuration.
+def make_optimizers(
+    module: Interpreter, config: TrainingConfig
+) -> tuple[torch.optim.Optimizer, ...]:
+    """Returns the optimizers of the configuration, each of its own part of the arrays.
 
     AdamW moves every weight by about the learning rate, however small the weight. Published
     networks without norms (AlexNet, VGG, SqueezeNet) die of the rate that others learn best at,
-    so there it is lowered in proportion to the fan-in.
+    so there it is lowered in proportion to the fan-in. Muon moves the weights of layers, and
+    AdamW beside it all else.
     """
-    groups: dict[tuple[float, float], dict[str, Any]] = {}
+    groups: dict[tuple[float, float, int], dict[str, Any]] = {}
     steps = []
     for name, parameter in module.named_parameters():
         if is_step(name):
             steps.append(parameter)
         decay = config.weight_decay if is_decayed(module, name, parameter) else 0.0
-        share = rate_share(module, name, parameter) if config.optimizer == "adamw" else 1.0
-        group = groups.setdefault(
-            (decay, share), {"params": [], "weight_decay": decay, "rate_share": share}
-        )
+        matrices = num_matrices(module.graph, name, parameter.shape, config)
+        share = MUON_RATE if matrices else 1.0
+        if not matrices and config.optimizer != "sgd":
+            share = rate_share(module, name, parameter)
+        group = groups.setdefault((decay, share, matrices), {"params": []})
+        group |= {"weight_decay": decay, "rate_share": share, "matrices": matrices}
         group["params"].append(parameter)
-    optimizer: torch.optim.Optimizer
-    if config.optimizer == "adamw":
-        optimizer = torch.optim.AdamW(groups.values(), lr=config.learning_rate, fused=True)
-    else:
-        optimizer = torch.optim.SGD(
-            groups.values(),
-            lr=config.learning_rate,
-            momentum=config.momentum,
-            nesterov=config.momentum > 0,
-            fused=True,
-        )
+    of_matrices = [group for group in groups.values() if group["matrices"]]
+    others = [group for group in groups.values() if not group["matrices"]]
+    made: list[torch.optim.Optimizer] = []
+    if of_matrices:
+        made.append(Muon(of_matrices, config.learning_rate, config.momentum))
+    if others:
+        made.append(elementwise(others, config))
     if steps:
         # AdamW's updates do not depend on a step's size, SGD's do.
-        multiply(steps, optimizer, relative=config.optimizer == "adamw")
-    return optimizer
+        multiply(steps, made[-1], relative=config.optimizer != "sgd")
+    return tuple(made)
+
+
+def elementwise(groups: list[dict[str, Any]], config: TrainingConfig) -> torch.optim.Optimizer:
+    """Returns the optimizer of what is moved number by number."""
+    if config.optimizer != "sgd":
+        return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
+    return torch.optim.SGD(
+        groups,
+        lr=config.learning_rate,
+        momentum=config.momentum,
+        nesterov=config.momentum > 0,
+        fused=True,
+    )
+
+
+def num_matrices(graph: Graph, name: str, shape: Sequence[int], config: TrainingConfig) -> int:
+    """Returns how many matrices Muon sees in an array; 0 for what it leaves to others.
+
+    Signs turn as fast as their weights cross zero, each by itself: networks of them learn less by
+    Muon. Weights that are held would be moved by those beside them.
+    """
+    if config.optimizer != "muon" or config.hold != "none" or len(shape) < 2:
+        return 0
+    operator = graph.node(name.removesuffix(".weight")).operator
+    if not isinstance(operator, Conv2d | Linear) or operator.precision.weights == "sign":
+        return 0
+    return operator.groups if isinstance(operator, Conv2d) else 1
 
 
 def is_decayed(module: Interpreter, name: str, parameter: nn.Parameter) -> bool:
@@ -130,7 +160,7 @@ def is_normed(graph: Graph, name: str) -> bool:
 def learning_rate(step: int, steps_per_epoch: int, config: TrainingConfig) -> float:
     """Returns the learning rate of a step (counted from 0 over all epochs).
 
-    It rises in a line over the warm-up, then falls to zero as half a cosine.
+    It rises in a line over the warm-up, then falls to zero as half a cosine, or in a line.
 
     >>> config = TrainingConfig(epochs=3, learning_rate=1.0, warmup_epochs=1)
     >>> [round(learning_rate(step, 4, config), 2) for step in (0, 3, 4, 8, 11)]
@@ -142,9 +172,12 @@ def learning_rate(step: int, steps_per_epoch: int, config: TrainingConfig) -> fl
     if not config.cosine:
         return config.learning_rate
     rest = config.epochs * steps_per_epoch - warmup
+    if config.fall == "linear":
+        return config.learning_rate * (1 - (step - warmup) / rest)
     return config.learning_rate * (1 + cos(pi * (step - warmup) / rest)) / 2
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = rate * group["rate_share"]
+def set_learning_rate(optimizers: Sequence[torch.optim.Optimizer], rate: float) -> None:
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group["rate_share"]

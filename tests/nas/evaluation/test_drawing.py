@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from nas.evaluation.drawing import drawing, read_space
 from nas.problem import yaml_text
-from nas.problem.drawing import drawing, read_space
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.operators import Linear
 from search_spaces.space.staged import count_architectures
