@@ -80,13 +80,13 @@ def elementwise(groups: list[dict[str, Any]], config: TrainingConfig) -> torch.o
 def num_matrices(graph: Graph, name: str, shape: Sequence[int], config: TrainingConfig) -> int:
     """Returns how many matrices Muon sees in an array; 0 for what it leaves to others.
 
-    Signs turn as fast as their weights cross zero, each by itself: networks of them learn less by
-    Muon. Weights that are held would be moved by those beside them.
+    Networks whose maps and weights are signs (xnor) learn less by Muon; those whose weights alone
+    are learn more. Weights that are held would be moved by those beside them.
     """
     if config.optimizer != "muon" or config.hold != "none" or len(shape) < 2:
         return 0
     operator = graph.node(name.removesuffix(".weight")).operator
-    if not isinstance(operator, Conv2d | Linear) or operator.precision.weights == "sign":
+    if not isinstance(operator, Conv2d | Linear) or operator.precision.activations == "sign":
         return 0
     return operator.groups if isinstance(operator, Conv2d) else 1
 
