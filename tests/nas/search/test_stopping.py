@@ -111,6 +111,13 @@ def interrupt_after(run: Path, trials: int) -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
+def begun(run: Path, file: RunFile) -> None:
+    """Leaves a run folder as a search that has just begun does, as far as commands look."""
+    run.mkdir(parents=True)
+    (run / "config.yaml").write_text(to_yaml(file))
+    (run / "run.json").touch()
+
+
 def test_a_second_interrupt_says_how_to_go_on_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,9 +125,9 @@ def test_a_second_interrupt_says_how_to_go_on_too(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("nas.cli.search.watched_search", interrupted)
-    (tmp_path / "run.yaml").write_text(to_yaml(tiny()))
-    (tmp_path / "runs" / "tiny").mkdir(parents=True)
-    (tmp_path / "runs" / "tiny" / "run.json").touch()
+    file = tiny()
+    (tmp_path / "run.yaml").write_text(to_yaml(file))
+    begun(tmp_path / "runs" / "tiny", file)
 
     words = ("search", "run.yaml", "--timeout", "2h", "--workers", "2")
     said = nas(*words, at=tmp_path, code=1)
@@ -147,8 +154,7 @@ def test_every_option_that_was_given_stands_in_the_command_to_go_on_with(
     monkeypatch.setattr("nas.cli.search.place_at", lambda *given: nullcontext())
     file = tiny(data={"kind": "npz", "path": "d.npz"})
     (tmp_path / "run.yaml").write_text(to_yaml(file))
-    (tmp_path / "out" / "tiny").mkdir(parents=True)
-    (tmp_path / "out" / "tiny" / "run.json").touch()
+    begun(tmp_path / "out" / "tiny", file)
     words = [word for option in GIVEN.items() for word in option if word is not None]
 
     said = nas("search", "run.yaml", *words, "--set", "search.initial=2", at=tmp_path, code=1)
