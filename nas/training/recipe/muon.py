@@ -11,8 +11,8 @@ one is a row for each channel; equal shapes are updated at once; all is in float
 Shape letters: G matrices, M rows, N columns.
 """
 
-from collections.abc import Callable, Iterable
-from math import sqrt
+from collections.abc import Callable, Iterable, Sequence
+from math import prod, sqrt
 from typing import Any
 
 import torch
@@ -67,6 +67,18 @@ class Muon(torch.optim.Optimizer):
         buffer: Tensor = state["momentum_buffer"]
         buffer.lerp_(gradient, 1 - momentum)
         return gradient.lerp(buffer, momentum)
+
+
+def orthogonal_macs(shape: Sequence[int], count: int) -> int:
+    """Returns the multiply-accumulates that a parameter of ``count`` matrices takes in a step.
+
+    >>> orthogonal_macs((8, 4, 1, 1), 1)  # five times 4 x 8 x 4, 4 x 4 x 4 and 4 x 4 x 8
+    1600
+    """
+    rows = shape[0] // count
+    columns = prod(shape[1:])
+    small, large = min(rows, columns), max(rows, columns)
+    return count * STEPS * (2 * small**2 * large + small**3)
 
 
 def orthogonal(matrices: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ positive and learns equally fast at every size.
 """
 
 from collections.abc import Sequence
-from math import cos, log, pi
+from math import cos, log, pi, prod
 from typing import Any
 
 import torch
@@ -18,13 +18,15 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from nas.nn.interpreter import Interpreter
 from nas.problem.records import TrainingConfig
-from nas.training.recipe.muon import Muon
+from nas.training.recipe.muon import Muon, orthogonal_macs
 from search_spaces.graphs.graph import Graph
 from search_spaces.graphs.operators import BatchNorm, Conv2d, LayerNorm, Linear
 
 FULL_RATE_FAN_IN = 32
 SIGN_RATE = 3.0  # of the rate: behind a sign, a weight does nothing until it turns
 MUON_RATE = 4.0  # of the rate: so that one suits Muon, and AdamW beside it or instead of it
+MUON_RATE_WITHOUT_NORMS = 0.4  # where nothing removes the scale of layers, they die of more
+RATE_BESIDE_MUON = 0.5  # of the rate, for weights that AdamW moves there and that want less
 LARGEST_CHANGE = log(2)  # of the logarithm of a step, in one update
 
 
@@ -40,14 +42,17 @@ def make_optimizers(
     """
     groups: dict[tuple[float, float, int], dict[str, Any]] = {}
     steps = []
+    muon_rate = MUON_RATE if has_norms(module.graph) else MUON_RATE_WITHOUT_NORMS
     for name, parameter in module.named_parameters():
         if is_step(name):
             steps.append(parameter)
         decay = config.weight_decay if is_decayed(module, name, parameter) else 0.0
         matrices = num_matrices(module.graph, name, parameter.shape, config)
-        share = MUON_RATE if matrices else 1.0
+        share = muon_rate if matrices else 1.0
         if not matrices and config.optimizer != "sgd":
             share = rate_share(module, name, parameter)
+            if config.optimizer == "muon" and is_tender(module, name, parameter):
+                share *= RATE_BESIDE_MUON
         group = groups.setdefault((decay, share, matrices), {"params": []})
         group |= {"weight_decay": decay, "rate_share": share, "matrices": matrices}
         group["params"].append(parameter)
@@ -81,14 +86,18 @@ def num_matrices(graph: Graph, name: str, shape: Sequence[int], config: Training
     """Returns how many matrices Muon sees in an array; 0 for what it leaves to others.
 
     Networks whose maps and weights are signs (xnor) learn less by Muon; those whose weights alone
-    are learn more. Weights that are held would be moved by those beside them.
+    are learn more. Weights that are held would be moved by those beside them. Wide layers of
+    small maps would take longer to be made orthogonal than to be trained.
     """
     if config.optimizer != "muon" or config.hold != "none" or len(shape) < 2:
         return 0
-    operator = graph.node(name.removesuffix(".weight")).operator
+    node = graph.node(name.removesuffix(".weight"))
+    operator = node.operator
     if not isinstance(operator, Conv2d | Linear) or operator.precision.activations == "sign":
         return 0
-    return operator.groups if isinstance(operator, Conv2d) else 1
+    count = operator.groups if isinstance(operator, Conv2d) else 1
+    of_training = 3 * config.batch_size * prod(node.shape[1:]) * prod(shape)
+    return count if orthogonal_macs(shape, count) <= of_training else 0
 
 
 def is_decayed(module: Interpreter, name: str, parameter: nn.Parameter) -> bool:
@@ -145,6 +154,22 @@ def rate_share(module: Interpreter, name: str, parameter: nn.Parameter) -> float
     if is_normed(module.graph, name.removesuffix(".weight")):
         return full
     return full * min(1.0, FULL_RATE_FAN_IN / shape[1:].numel())
+
+
+def is_tender(module: Interpreter, name: str, parameter: nn.Parameter) -> bool:
+    """Whether weights learn less at the rate that suits Muon: signs, and where no norm is."""
+    if parameter.dim() < 2:
+        return False
+    return is_behind_signs(module, name) or not has_norms(module.graph)
+
+
+def has_norms(graph: Graph) -> bool:
+    """Whether any layer of a network is normed."""
+    return any(
+        isinstance(node.operator, BatchNorm | LayerNorm)
+        or (isinstance(node.operator, Conv2d) and node.operator.norm == "batch")
+        for node in graph.nodes
+    )
 
 
 def is_normed(graph: Graph, name: str) -> bool:

@@ -11,8 +11,17 @@ from torch import nn
 from nas.nn.interpreter import Interpreter
 from nas.problem.records import TrainingConfig
 from nas.training.recipe.muon import Muon, orthogonal
-from nas.training.recipe.optimizer import is_behind_signs, make_optimizers
+from nas.training.recipe.optimizer import (
+    MUON_RATE,
+    MUON_RATE_WITHOUT_NORMS,
+    RATE_BESIDE_MUON,
+    is_behind_signs,
+    make_optimizers,
+    num_matrices,
+    rate_share,
+)
 from search_spaces.graphs.precision import PRECISIONS
+from search_spaces.networks import get_network
 from tests.nas.parts.trainings import dropping_net
 
 Matrix = NDArray[np.float64]
@@ -102,3 +111,41 @@ def test_every_array_has_one_optimizer_and_layers_have_muon(name: str) -> None:
     assert {key for key, kind in found.items() if kind is Muon} == layers
     held = make_optimizers(module, TrainingConfig(optimizer="muon", hold="zeros"))
     assert [type(each) for each in held] == [torch.optim.AdamW]
+
+
+def test_layers_that_would_take_longer_to_make_orthogonal_than_to_train_are_left_to_adamw() -> (
+    None
+):
+    graph = get_network("lenet5")(num_classes=10)
+    config = TrainingConfig(optimizer="muon", batch_size=64)
+    shapes = {
+        name: shape for name, shape in graph.array_shapes().items() if name.endswith(".weight")
+    }
+
+    found = {name: num_matrices(graph, name, shape, config) for name, shape in shapes.items()}
+
+    for name, (rows, *rest) in shapes.items():
+        columns = int(np.prod(rest))
+        small, large = min(rows, columns), max(rows, columns)
+        orthogonal_macs = 5 * (small * large * small + small**3 + small * small * large)
+        pixels = int(np.prod(graph.node(name.removesuffix(".weight")).shape[1:]))
+        training_macs = 3 * 64 * pixels * rows * columns  # forward, and back in both directions
+        assert found[name] == (orthogonal_macs <= training_macs), name
+    assert set(found.values()) == {0, 1}
+
+
+def test_networks_without_norms_are_moved_less() -> None:
+    for graph, muons, beside in (
+        (get_network("lenet5")(num_classes=10), MUON_RATE_WITHOUT_NORMS, RATE_BESIDE_MUON),
+        (dropping_net(PRECISIONS["fp32"]), MUON_RATE, 1.0),
+    ):
+        module = Interpreter(graph)
+        for optimizer in make_optimizers(module, TrainingConfig(optimizer="muon", batch_size=2)):
+            for group in optimizer.param_groups:
+                for name, parameter in module.named_parameters():
+                    if not any(parameter is each for each in group["params"]):
+                        continue
+                    share = rate_share(module, name, parameter)
+                    share *= beside if parameter.dim() > 1 else 1.0
+                    wanted = muons if isinstance(optimizer, Muon) else share
+                    assert group["rate_share"] == wanted, name
