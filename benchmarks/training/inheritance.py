@@ -58,6 +58,8 @@ PROBLEMS: dict[str, tuple[str, tuple[str, ...], int]] = {
         (
             "constraints=[macs <= 6000000, size_bytes <= 2000000]",
             "reference={accuracy: 0.2, macs: 6000000}",
+            *("data.train=4000", "data.validation=1000", "training.epochs=5"),
+            "search.early_stopping=null",
         ),
         24,
     ),
