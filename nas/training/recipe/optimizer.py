@@ -27,6 +27,7 @@ SIGN_RATE = 3.0  # of the rate: behind a sign, a weight does nothing until it tu
 MUON_RATE = 4.0  # of the rate: so that one suits Muon, and AdamW beside it or instead of it
 MUON_RATE_WITHOUT_NORMS = 0.4  # where nothing removes the scale of layers, they die of more
 RATE_BESIDE_MUON = 0.5  # of the rate, for weights that AdamW moves there and that want less
+MOST_OF_TRAINING = 8  # times a layer's training that making it orthogonal may take
 LARGEST_CHANGE = log(2)  # of the logarithm of a step, in one update
 
 
@@ -87,7 +88,7 @@ def num_matrices(graph: Graph, name: str, shape: Sequence[int], config: Training
 
     Networks whose maps and weights are signs (xnor) learn less by Muon; those whose weights alone
     are learn more. Weights that are held would be moved by those beside them. Wide layers of
-    small maps would take longer to be made orthogonal than to be trained.
+    small maps would take many times longer to be made orthogonal than to be trained.
     """
     if config.optimizer != "muon" or config.hold != "none" or len(shape) < 2:
         return 0
@@ -97,7 +98,7 @@ def num_matrices(graph: Graph, name: str, shape: Sequence[int], config: Training
         return 0
     count = operator.groups if isinstance(operator, Conv2d) else 1
     of_training = 3 * config.batch_size * prod(node.shape[1:]) * prod(shape)
-    return count if orthogonal_macs(shape, count) <= of_training else 0
+    return count if orthogonal_macs(shape, count) <= MOST_OF_TRAINING * of_training else 0
 
 
 def is_decayed(module: Interpreter, name: str, parameter: nn.Parameter) -> bool:

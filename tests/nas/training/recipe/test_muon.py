@@ -113,9 +113,7 @@ def test_every_array_has_one_optimizer_and_layers_have_muon(name: str) -> None:
     assert [type(each) for each in held] == [torch.optim.AdamW]
 
 
-def test_layers_that_would_take_longer_to_make_orthogonal_than_to_train_are_left_to_adamw() -> (
-    None
-):
+def test_layers_that_take_eight_times_longer_to_make_orthogonal_than_to_train_are_left() -> None:
     graph = get_network("lenet5")(num_classes=10)
     config = TrainingConfig(optimizer="muon", batch_size=64)
     shapes = {
@@ -130,7 +128,7 @@ def test_layers_that_would_take_longer_to_make_orthogonal_than_to_train_are_left
         orthogonal_macs = 5 * (small * large * small + small**3 + small * small * large)
         pixels = int(np.prod(graph.node(name.removesuffix(".weight")).shape[1:]))
         training_macs = 3 * 64 * pixels * rows * columns  # forward, and back in both directions
-        assert found[name] == (orthogonal_macs <= training_macs), name
+        assert found[name] == (orthogonal_macs <= 8 * training_macs), name
     assert set(found.values()) == {0, 1}
 
 
