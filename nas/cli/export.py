@@ -126,6 +126,10 @@ def retrain_command(
         bool,
         typer.Option("--front", help="Every network of the front; what is trained is kept."),
     ] = False,
+    baselines: Annotated[
+        bool,
+        typer.Option("--baselines", help="With --front: the run's published networks too."),
+    ] = False,
     epochs: Annotated[
         int | None,
         typer.Option(
@@ -149,18 +153,19 @@ def retrain_command(
     from nas.export.subject import with_data
     from nas.runs.certainty import num_images
     from nas.study.results import load_results
+    from search_spaces.graphs.errors import UserError
 
     results = with_data(load_results(run), data)
     if front:
-        from search_spaces.graphs.errors import UserError
-
         if with_validation or max_latency_ms is not None:
             raise UserError(
                 "--front compares its networks on the validation images, all of them: leave out "
                 "--with-validation and --max-latency-ms"
             )
-        retrain_whole_front(results, epochs, teacher)
+        retrain_whole_front(results, epochs, teacher, baselines=baselines)
         return
+    if baselines:
+        raise UserError("--baselines go with --front: the front and they are trained alike")
     trial = results.pick(pick, max_latency_ms)
     with progress_bar(MofNCompleteColumn(), TimeRemainingColumn()) as bar:
         task = bar.add_task(f"training {trial.name}", total=None)
@@ -192,7 +197,9 @@ def retrain_command(
     console.print(f"weights: {result.weights_file}; export them with --retrained")
 
 
-def retrain_whole_front(results: "RunResults", epochs: int | None, teacher: Path | None) -> None:
+def retrain_whole_front(
+    results: "RunResults", epochs: int | None, teacher: Path | None, *, baselines: bool
+) -> None:
     """Trains every network of the front from nothing behind a progress bar; prints their front."""
     from rich.progress import MofNCompleteColumn, TimeRemainingColumn
 
@@ -203,7 +210,14 @@ def retrain_whole_front(results: "RunResults", epochs: int | None, teacher: Path
 
     with progress_bar(MofNCompleteColumn(), TimeRemainingColumn()) as bar:
         watcher = FrontBar(bar, epochs or results.config.training.epochs)
-        retrain_front(results, epochs, teacher=teacher, watcher=watcher, say=bar.console.print)
+        retrain_front(
+            results,
+            epochs,
+            baselines=baselines,
+            teacher=teacher,
+            watcher=watcher,
+            say=bar.console.print,
+        )
     print_front(results)
     console.print(f"report: {write_report(results)}")
 

@@ -30,13 +30,13 @@ from nas.problem.run_file import read_kept_file
 from nas.problem.search_problem import Setting
 from nas.runs.folder import RunFolder
 from nas.training.candidate import (
-    CHECKPOINT_EVERY_S,
     CandidateTraining,
     GivenWeights,
     LocalTraining,
 )
 from nas.training.checkpoints import FolderCheckpoints
 from nas.training.inheritance.parents import parents_in
+from nas.training.kept_state import CHECKPOINT_EVERY_S
 from nas.training.loop import EpochReport, go_on
 from nas.training.supernet.candidate import SupernetTraining
 from nas.training.supernet.state import read_bounded

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 
 from nas.data.images import concatenated
 from nas.data.splits import Splits
-from nas.data.tensors import place, training_device
+from nas.data.tensors import TensorSplits, place, training_device
 from nas.models.folder import fingerprint
 from nas.models.given.setting import check_recorded, read_fitting
 from nas.problem.records import TrainingConfig
@@ -27,9 +27,14 @@ from nas.runs.provenance import machine, versions
 from nas.runs.summary import check_same_data
 from nas.study.results import RunResults, TrialResult
 from nas.training.accuracy import confusion
+from nas.training.checkpoints import FolderCheckpoints
+from nas.training.kept_state import CHECKPOINT_EVERY_S, KeptState
 from nas.training.loop import EpochReport, train
+from nas.training.state import Recipe, data_fingerprint
 from search_spaces.graphs.errors import UserError
+from search_spaces.graphs.graph import Graph
 from search_spaces.graphs.model import Model
+from search_spaces.space.architecture import graph_hash
 
 FORMAT = "hwnas.retrained"
 VERSION = 1
@@ -72,10 +77,12 @@ def retrain(
     setting: Setting | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
     say: Callable[[str], None] = lambda note: None,
+    every_s: float = CHECKPOINT_EVERY_S,
 ) -> RetrainResult:
     """Trains the network of ``trial`` from scratch by the run's recipe, for longer.
 
-    An earlier retraining of it is replaced, once this one has ended.
+    An earlier retraining of it is replaced, once this one has ended. One that was interrupted is
+    taken up where it was, if the recipe is the same.
 
     Args:
         epochs: None takes five times those of the search.
@@ -83,7 +90,8 @@ def retrain(
         with_validation: Whether the validation images are trained on too; nothing is chosen by
             them any more.
         setting: The run's data, where it is loaded already.
-        say: Told what of the recipe does not fit so few epochs.
+        say: Told what of the recipe does not fit so few epochs, and where it goes on.
+        every_s: Least seconds between two saves of where it is; 0 saves after every epoch.
 
     Raises:
         UserError: If the data differs from what the search saw, or training fails.
@@ -102,7 +110,18 @@ def retrain(
     tensors = place(splits, training_device(config.device))
     graph = run.load_architecture(trial.hash).graph
     taught_by = teacher_for(results, teacher, setting.splits)
-    trained = train(graph, tensors, config, teacher=taught_by, on_epoch=on_epoch)
+    kept = kept_state(run, recipe_of(graph, config, tensors, taught_by), every_s)
+    if (state := kept.load()) is not None:
+        say(f"{trial.name} goes on after epoch {state.epochs}")
+    trained = train(
+        graph,
+        tensors,
+        config,
+        teacher=taught_by,
+        on_epoch=on_epoch,
+        state=state,
+        on_state=kept.saver(),
+    )
     tested = confusion(trained.model, tensors.test)
     found = RetrainResult(
         hash=trial.hash,
@@ -116,6 +135,7 @@ def retrain(
         validation_values={} if with_validation else trained.scores,
     )
     save(run, found, trained.model, config)
+    kept.drop()
     return found
 
 
@@ -163,6 +183,19 @@ def joined(splits: Splits) -> Splits:
 def retrained_file(run: RunFolder, key: str) -> Path:
     """Returns where the retrained weights of the graph with this hash are, or would be."""
     return run.path / "retrained" / f"{key}.safetensors"
+
+
+def kept_state(run: RunFolder, recipe: Recipe, every_s: float) -> KeptState:
+    """Returns where the state of a retraining is kept while it goes on."""
+    folder = retrained_file(run, graph_hash(recipe.graph)).parent / "checkpoints"
+    return KeptState(FolderCheckpoints(folder), recipe, every_s)
+
+
+def recipe_of(
+    graph: Graph, config: TrainingConfig, data: TensorSplits, teacher: Model | None
+) -> Recipe:
+    taught = None if teacher is None else fingerprint(teacher)
+    return Recipe(graph, config, data_fingerprint(data), data.train.device.type, taught)
 
 
 def save(run: RunFolder, found: RetrainResult, model: Model, config: TrainingConfig) -> None:

@@ -60,6 +60,7 @@ def retrain_front(
     results: RunResults,
     epochs: int | None = None,
     *,
+    baselines: bool = False,
     teacher: Path | None = None,
     setting: Setting | None = None,
     watcher: Watcher = SILENT,
@@ -72,6 +73,8 @@ def retrain_front(
 
     Args:
         epochs: None takes those of the search.
+        baselines: Whether the run's published networks that are feasible are trained too, to be
+            held against by the same recipe.
         teacher: A model folder to learn from; None takes that of the run, if it has one.
         setting: The run's data, where it is loaded already.
         say: Told what of the recipe does not fit so few epochs.
@@ -88,9 +91,10 @@ def retrain_front(
     recipe = results.config.training
     count = recipe.epochs if epochs is None else epochs
     config = with_teacher(for_epochs(recipe, count), teacher)
+    trials = with_baselines(results) if baselines else front
     networks = []
-    for number, trial in enumerate(front, 1):
-        watcher.begin(trial, number, len(front))
+    for number, trial in enumerate(trials, 1):
+        watcher.begin(trial, number, len(trials))
         if not trial.evaluation.epochs:
             networks.append(RetrainedNetwork(trial.hash, trial.evaluation.values, 0))
             continue
@@ -109,6 +113,13 @@ def retrain_front(
     told = with_front(networks, results.metrics)
     write_retrained_front(results.run, told)
     return told
+
+
+def with_baselines(results: RunResults) -> tuple[TrialResult, ...]:
+    """Returns the front, then the feasible baselines that are not on it."""
+    front = {trial.hash for trial in results.front}
+    others = (trial for trial in results.baselines if trial.hash not in front)
+    return (*results.front, *(trial for trial in others if trial.evaluation.feasible))
 
 
 def trained_already(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
-from time import monotonic, perf_counter
+from time import perf_counter
 from typing import Protocol
 
 from latency_models.devices.lock import making_way
@@ -17,27 +17,18 @@ from nas.data.tensors import TensorSplit, TensorSplits
 from nas.models.folder import fingerprint
 from nas.problem.records import RunConfig, TrainingConfig
 from nas.runs.evaluation import Heritage
-from nas.runs.files import DiskFullError, is_full
 from nas.training.accuracy import confusion
 from nas.training.checkpoints import Checkpoints
 from nas.training.inheritance.first_weights import first_weights, shortened
 from nas.training.inheritance.parents import NO_PARENTS, Parentage
+from nas.training.kept_state import CHECKPOINT_EVERY_S, KeptState
 from nas.training.loop import EpochReport, TrainingResult, go_on, train
-from nas.training.state import (
-    DamagedStateError,
-    Recipe,
-    TrainingState,
-    data_fingerprint,
-    from_bytes,
-    to_bytes,
-)
+from nas.training.state import Recipe, TrainingState, data_fingerprint
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.graph import Graph
 from search_spaces.graphs.model import Array, Model
 from search_spaces.space.architecture import graph_hash
 from search_spaces.space.space import Architecture
-
-CHECKPOINT_EVERY_S = 30.0
 
 log = logging.getLogger("nas.search")
 
@@ -134,7 +125,7 @@ class LocalTraining:
     def __call__(self, candidate: Architecture, values: Mapping[str, float], /) -> TrainingResult:
         heritage = self.parents.heritage_of(candidate)
         begun = Beginning(candidate, self.recipe_of(heritage), heritage)
-        if (state := self.saved(begun)) is None and heritage is not None:
+        if (state := self.kept(begun).load()) is None and heritage is not None:
             begun = self.inheriting(begun, heritage)
         return replace(self.train(begun, values, state), inherited=begun.heritage)
 
@@ -142,20 +133,10 @@ class LocalTraining:
         self.checkpoints.drop(key)
         self.parents.forget(key)
 
-    def saved(self, begun: "Beginning") -> TrainingState | None:
-        """Returns where a training was when it was interrupted; None where it is to begin."""
-        content = self.checkpoints.load(begun.key)
-        if content is None:
-            return None
-        try:
-            state = from_bytes(content, self.recipe(begun.graph, begun.config))
-        except DamagedStateError as error:
-            log.warning("%s is trained from the start: %s", begun.key, error)
-            self.checkpoints.drop(begun.key)
-            return None
-        phase = "float32 epoch" if state.phase == "float32" else "epoch"
-        log.info("%s goes on after %s %d", begun.key, phase, state.epochs)
-        return state
+    def kept(self, begun: "Beginning") -> KeptState:
+        """Returns where the state of a candidate's training is kept."""
+        recipe = self.recipe(begun.graph, begun.config)
+        return KeptState(self.checkpoints, recipe, self.every_s)
 
     def recipe_of(self, heritage: Heritage | None) -> TrainingConfig:
         """Returns how a candidate is trained."""
@@ -181,43 +162,24 @@ class LocalTraining:
     def train(
         self, begun: "Beginning", values: Mapping[str, float], state: TrainingState | None
     ) -> TrainingResult:
-        key, graph = begun.key, begun.graph
-        saved_at = monotonic()
-
-        def save_now_and_then(make: Callable[[], TrainingState]) -> None:
-            nonlocal saved_at
-            if monotonic() - saved_at >= self.every_s:
-                self.save(key, to_bytes(make(), self.recipe(graph, begun.config)))
-                saved_at = monotonic()
-
+        key = begun.key
         # A GPU must never wait for a measurement, and hardly disturbs one on the CPU.
         on_gpu = self.data.train.device.type == "cuda"
         with nullcontext(go_on) if on_gpu else making_way() as make_way:
             spent_s = state.seconds if state is not None else 0.0
             limit = TimeLimit(self.config.search.training_limit_s, make_way, spent_s)
             return train(
-                graph,
+                begun.graph,
                 self.data,
                 begun.config,
                 arrays=begun.arrays,
                 teacher=self.teacher,
                 before_step=limit.before_step,
                 state=state,
-                on_state=save_now_and_then,
+                on_state=self.kept(begun).saver(),
                 may_go_on=lambda report: self.may_go_on(key, values, report),
                 clock=limit.clock,
             )
-
-    def save(self, key: str, content: bytes) -> None:
-        """Saves a checkpoint if there is room: a search needs it less than all else it writes."""
-        try:
-            self.checkpoints.save(key, content)
-        except DiskFullError as error:
-            try:
-                log.warning("%s goes on without a new checkpoint: %s", key, error)
-            except OSError as full:  # the log may lie on the same disk
-                if not is_full(full):
-                    raise
 
     def recipe(self, graph: Graph, config: TrainingConfig | None = None) -> Recipe:
         """Returns what the states of a candidate's training belong to.

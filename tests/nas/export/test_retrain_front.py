@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from nas.export.retrain import load_retrained, retrain, retrained_file
@@ -32,6 +33,7 @@ from tests.nas.parts.command_line import nas
 from tests.nas.parts.tiny import tiny
 
 FILE = tiny(
+    baselines=["lenet_300_100"],
     training={"epochs": 3},
     search={"trials": 8, "initial": 4, "inherit": {"after": 2, "afresh": 0, "least_share": 0.1}},
 )
@@ -114,6 +116,56 @@ def test_a_network_trained_on_the_validation_images_too_is_trained_again(
     retrain_front(results, setting=setting, watcher=watching)
 
     assert watching.epochs == [1, 2, 3]
+
+
+def test_a_retraining_that_is_interrupted_goes_on_and_ends_as_one_that_was_not(
+    searched: tuple[RunResults, Setting],
+) -> None:
+    results, setting = searched
+    trial = results.front[0]
+    retrain(results, trial, 3, setting=setting)
+    undisturbed, _ = load_retrained(results.run, trial.hash)
+
+    class KilledError(Exception):
+        pass
+
+    def kill(report: EpochReport) -> None:
+        if report.epoch == 2:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        retrain(results, trial, 3, setting=setting, on_epoch=kill, every_s=0)
+    said: list[str] = []
+    epochs: list[int] = []
+
+    retrain(
+        results,
+        trial,
+        3,
+        setting=setting,
+        on_epoch=lambda report: epochs.append(report.epoch),
+        say=said.append,
+    )
+
+    assert epochs == [2, 3]
+    assert said == [f"{trial.name} goes on after epoch 1"]
+    again, _ = load_retrained(results.run, trial.hash)
+    for name, array in undisturbed.arrays.items():
+        np.testing.assert_array_equal(array, again.arrays[name])
+    assert not list((results.run.path / "retrained" / "checkpoints").iterdir())
+
+
+def test_published_networks_are_retrained_beside_the_front_where_that_is_asked(
+    searched: tuple[RunResults, Setting],
+) -> None:
+    results, setting = searched
+    assert results.baselines
+    expected = {trial.hash for trial in (*results.front, *results.baselines)}
+
+    networks = retrain_front(results, 1, baselines=True, setting=setting)
+
+    assert {each.hash for each in networks} == expected
+    assert all(each.epochs == 1 for each in networks)
 
 
 def test_dominance_is_that_of_the_retrained_networks() -> None:
