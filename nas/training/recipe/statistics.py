@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from nas.data.tensors import TensorSplit
-from nas.nn.interpreter import from_model, to_model
+from nas.nn.interpreter import Interpreter, from_model, to_model
 from search_spaces.graphs.graph import Graph
 from search_spaces.graphs.model import Model
 
@@ -44,15 +44,22 @@ def recomputed_norms(
     Args:
         num_images: How many, drawn over all of the split; all where there are fewer.
     """
-    names = norm_nodes(model.graph)
-    if not names:
+    if not norm_nodes(model.graph):
         return model
     module = from_model(model).to(split.device)
-    with torch.no_grad():
-        for index, rows in enumerate(drawn_batches(split, num_images, batch_size)):
-            module.norm_momentum = 1 / (index + 1)
-            module.run(split.inputs(rows, model.graph.input_shape), measured=names)
+    measure_norms(module, split, num_images, batch_size)
     return to_model(module)
+
+
+@torch.no_grad()
+def measure_norms(
+    module: Interpreter, split: TensorSplit, num_images: int, batch_size: int
+) -> None:
+    """Gives a module in evaluation mode the statistics that `recomputed_norms` describes."""
+    names = norm_nodes(module.graph)
+    for index, rows in enumerate(drawn_batches(split, num_images, batch_size) if names else ()):
+        module.norm_momentum = 1 / (index + 1)
+        module.run(split.inputs(rows, module.graph.input_shape), measured=names)
 
 
 def drawn_batches(split: TensorSplit, num_images: int, batch_size: int) -> tuple[Tensor, ...]:
