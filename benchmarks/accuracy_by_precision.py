@@ -24,9 +24,9 @@ from benchmarks.report import print_table, write_json
 from latency_models.compiler.library import CompiledModel, compile_model
 from latency_models.devices.cpu import Cpu, host_cpu
 from nas.data.tensors import TensorSplits
-from nas.problem.records import TrainingConfig
 from nas.problem.run_file import read_run_file
 from nas.problem.search_problem import load_setting
+from nas.problem.training_config import TrainingConfig
 from nas.training.accuracy import logits
 from nas.training.loop import train
 from search_spaces.blocks import get_block

@@ -21,7 +21,7 @@ from benchmarks.compression.networks import IMAGE, vgg16
 from benchmarks.compression.setting import load, parser, recipes
 from benchmarks.compression.training import Shelf
 from benchmarks.report import print_table, write_json
-from nas.problem.records import TrainingConfig
+from nas.problem.training_config import TrainingConfig
 from nas.training.accuracy import accuracy
 from search_spaces.blocks.fire import Fire
 from search_spaces.building.builder import GraphBuilder

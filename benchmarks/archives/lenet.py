@@ -19,7 +19,7 @@ from benchmarks.report import print_table, write_json
 from nas.models.archives.archive import archive_bytes
 from nas.models.archives.forms import Entropy
 from nas.models.folder import ModelInput, StoredModel
-from nas.problem.records import TrainingConfig
+from nas.problem.training_config import TrainingConfig
 from nas.training.accuracy import accuracy
 from nas.training.holding import to_hold
 from search_spaces.compression.sharing import share_weights

@@ -9,8 +9,9 @@ import torch
 
 from benchmarks.compression.training import Shelf
 from nas.data.tensors import TensorSplits, place
-from nas.problem.records import DataConfig, TrainingConfig
+from nas.problem.records import DataConfig
 from nas.problem.search_problem import load_splits
+from nas.problem.training_config import TrainingConfig
 from search_spaces.graphs.graph import Graph
 from search_spaces.networks import get_network
 

@@ -15,7 +15,7 @@ from benchmarks.compression.setting import load, parser, recipes
 from benchmarks.compression.training import Shelf, Trained
 from benchmarks.report import print_table, write_json
 from nas.data.tensors import TensorSplits
-from nas.problem.records import TrainingConfig
+from nas.problem.training_config import TrainingConfig
 from nas.training.accuracy import accuracy
 from nas.training.recipe.statistics import recomputed_norms
 from search_spaces.compression.channels import channel_groups

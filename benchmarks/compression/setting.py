@@ -6,9 +6,9 @@ from pathlib import Path
 
 from nas.data.augmentation.settings import Augmentation
 from nas.data.tensors import TensorSplits
-from nas.problem.records import TrainingConfig
 from nas.problem.run_file import read_run_file
 from nas.problem.search_problem import load_setting
+from nas.problem.training_config import TrainingConfig
 
 SEED = 0
 RECIPE = TrainingConfig(

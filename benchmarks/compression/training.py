@@ -13,7 +13,7 @@ from time import perf_counter
 from safetensors.numpy import load_file
 
 from nas.data.tensors import TensorSplits
-from nas.problem.records import TrainingConfig
+from nas.problem.training_config import TrainingConfig
 from nas.runs.files import arrays_bytes, write_json, write_whole
 from nas.training.accuracy import accuracy
 from nas.training.loop import EpochReport, train

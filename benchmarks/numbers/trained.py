@@ -10,7 +10,7 @@ from nas.export.lowering import Calibration, sensitivities
 from nas.nn.calibration import quantize_after_training
 from nas.nn.interpreter import from_model
 from nas.nn.observers import OBSERVERS
-from nas.problem.records import TrainingConfig
+from nas.problem.training_config import TrainingConfig
 from nas.training.accuracy import accuracy
 from nas.training.loop import Training, TrainingResult, calibration_images, train
 from search_spaces.graphs.graph import Graph

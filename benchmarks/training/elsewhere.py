@@ -23,8 +23,8 @@ from benchmarks.training.ingredients import cifar
 from nas.data.sources.registry import load, make_source
 from nas.data.splits import split
 from nas.data.tensors import TensorSplits, place
-from nas.problem.recipes import training_config
 from nas.problem.run_file import read_run_file
+from nas.problem.training_config import training_config
 from nas.training.loop import train
 from search_spaces.graphs.graph import Graph
 from search_spaces.graphs.precision import get_precision

@@ -18,7 +18,7 @@ from nas.data.images import concatenated
 from nas.data.sources.registry import load, make_source
 from nas.data.splits import split
 from nas.data.tensors import TensorSplits, place
-from nas.problem.recipes import training_config
+from nas.problem.training_config import training_config
 from nas.runs.files import write_whole
 from nas.training.accuracy import accuracy
 from nas.training.loop import Training

@@ -31,8 +31,8 @@ from nas.data.sources.registry import load, make_source
 from nas.data.splits import split
 from nas.data.tensors import TensorSplits, place
 from nas.problem import yaml_text
-from nas.problem.records import TrainingConfig
 from nas.problem.run_file import read_run_file
+from nas.problem.training_config import TrainingConfig
 from nas.training.loop import train
 from search_spaces.graphs.graph import Graph
 from search_spaces.space.space import sample

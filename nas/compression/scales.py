@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from nas.compression.workbench import Histogram
 from nas.data.tensors import TensorSplit
 from nas.nn.interpreter import from_model
-from nas.problem.records import TrainingConfig
+from nas.problem.training_config import TrainingConfig
 from nas.training.loss import label_loss
 from nas.training.recipe.optimizer import learning_rate
 from nas.training.recipe.statistics import drawn_batches

@@ -9,7 +9,8 @@ from nas.compression.layer_curves import LayerCurve
 from nas.data.tensors import TensorSplits
 from nas.export.write import ExportReport
 from nas.models.archives.forms import Entropy
-from nas.problem.records import LatencyConfig, TrainingConfig
+from nas.problem.records import LatencyConfig
+from nas.problem.training_config import TrainingConfig
 from nas.training.loop import TrainingResult
 from search_spaces.graphs.graph import Graph
 from search_spaces.graphs.model import Array, Model

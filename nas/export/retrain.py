@@ -19,8 +19,8 @@ from nas.data.splits import Splits
 from nas.data.tensors import TensorSplits, place, training_device
 from nas.models.folder import fingerprint
 from nas.models.given.setting import check_recorded, read_fitting
-from nas.problem.records import TrainingConfig
 from nas.problem.search_problem import Setting, load_setting
+from nas.problem.training_config import TrainingConfig
 from nas.runs.files import arrays_bytes, write_json, write_whole
 from nas.runs.folder import RunFolder
 from nas.runs.provenance import machine, versions

@@ -19,8 +19,8 @@ from nas.export.retrain import (
     retrained_file,
     with_teacher,
 )
-from nas.problem.records import TrainingConfig
 from nas.problem.search_problem import Setting, load_setting
+from nas.problem.training_config import TrainingConfig
 from nas.runs.files import read_json
 from nas.runs.findings.retrained_front import (
     RetrainedNetwork,

@@ -19,17 +19,9 @@ from nas.data.splits import Normalization
 from nas.problem import yaml_text
 from nas.problem.addresses import NOT_REPEATED, is_suspect, told
 from nas.problem.metrics import get_metric, parse_constraint
-from nas.problem.recipes import with_recipe
-from nas.problem.records import (
-    BaselineConfig,
-    DataConfig,
-    LatencyConfig,
-    RecipeName,
-    RunConfig,
-    SearchConfig,
-    TrainingConfig,
-)
+from nas.problem.records import BaselineConfig, DataConfig, LatencyConfig, RunConfig, SearchConfig
 from nas.problem.space_file import SpaceFile, staged_space
+from nas.problem.training_config import RecipeName, TrainingConfig, with_recipe
 from nas.problem.validation import (
     Listed,
     Strict,

@@ -9,7 +9,8 @@ from typing import Any
 from nas.data.augmentation.settings import Augmentation
 from nas.data.splits import SPLITS
 from nas.problem.formatting import duration, milliseconds, percent
-from nas.problem.records import RunConfig, TrainingConfig
+from nas.problem.records import RunConfig
+from nas.problem.training_config import TrainingConfig
 from nas.runs.files import read_json
 from nas.study.results import RunResults
 from nas.study.stopping import rungs_of

@@ -15,7 +15,8 @@ from typing import Protocol
 from latency_models.devices.lock import making_way
 from nas.data.tensors import TensorSplit, TensorSplits
 from nas.models.folder import fingerprint
-from nas.problem.records import RunConfig, TrainingConfig
+from nas.problem.records import RunConfig
+from nas.problem.training_config import TrainingConfig
 from nas.runs.evaluation import Heritage
 from nas.training.accuracy import confusion
 from nas.training.checkpoints import Checkpoints

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.nn.interpreter import Interpreter
-from nas.problem.records import Hold, TrainingConfig
+from nas.problem.training_config import Hold, TrainingConfig
 from search_spaces.compression.sharing import MOST_BITS, is_shared
 from search_spaces.graphs.model import Model
 from search_spaces.graphs.operators import Conv2d, Linear

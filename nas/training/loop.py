@@ -16,7 +16,7 @@ from nas.nn.interpreter import Interpreter, model_arrays, to_model
 from nas.nn.memory import check_memory, refusing_too_large
 from nas.nn.quantized_layers import NoRangeError
 from nas.problem.answers import Confusion
-from nas.problem.records import TrainingConfig
+from nas.problem.training_config import TrainingConfig
 from nas.runs.evaluation import Heritage, WeightsOf
 from nas.training.accuracy import confusion
 from nas.training.randomness import TorchRandom

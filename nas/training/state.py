@@ -17,7 +17,7 @@ from safetensors.numpy import load, save
 
 from nas.data.tensors import TensorSplits
 from nas.nn.layers import STATISTICS
-from nas.problem.records import OptimizerName, TrainingConfig
+from nas.problem.training_config import OptimizerName, TrainingConfig
 from nas.problem.validation import Strict, explain
 from nas.training.recipe.optimizer import num_matrices
 from search_spaces.graphs.errors import UserError, one_line

@@ -16,7 +16,7 @@ from nas.data.class_weights import class_weights
 from nas.data.tensors import TensorSplit
 from nas.nn.half import half_type
 from nas.nn.interpreter import Interpreter, from_model, load_arrays
-from nas.problem.records import TrainingConfig
+from nas.problem.training_config import TrainingConfig
 from nas.training.holding import Holding
 from nas.training.loss import distance, image_counts, label_loss
 from nas.training.recipe.optimizer import learning_rate, make_optimizers, set_learning_rate

@@ -19,7 +19,7 @@ from nas.export.write import ExportReport, ship
 from nas.models.archives.archive import read_archive, write_archive
 from nas.models.archives.forms import Entropy
 from nas.models.folder import fingerprint
-from nas.problem.records import TrainingConfig
+from nas.problem.training_config import TrainingConfig
 from nas.training.checkpoints import FolderCheckpoints
 from nas.training.loop import EpochReport, TrainingResult, go_on, train
 from nas.training.state import (

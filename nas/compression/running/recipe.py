@@ -20,7 +20,7 @@ from nas.compression.stop import Drop, StopRules
 from nas.compression.workbench import CompressionStep
 from nas.problem import yaml_text
 from nas.problem.metrics import parse_constraint
-from nas.problem.records import BaselineConfig, DataConfig, LatencyConfig, TrainingConfig
+from nas.problem.records import BaselineConfig, DataConfig, LatencyConfig
 from nas.problem.run_file import (
     DataFile,
     LatencyFile,
@@ -29,6 +29,7 @@ from nas.problem.run_file import (
     override,
     read_yaml,
 )
+from nas.problem.training_config import TrainingConfig
 from nas.problem.validation import (
     Listed,
     Strict,

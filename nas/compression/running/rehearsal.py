@@ -21,7 +21,7 @@ from nas.models.archives.forms import Entropy
 from nas.nn.interpreter import to_model
 from nas.nn.memory import check_memory, refusing_too_large
 from nas.problem.answers import Confusion
-from nas.problem.records import TrainingConfig
+from nas.problem.training_config import TrainingConfig
 from nas.training.loop import TrainingResult, go_on
 from nas.training.trainer import Trainer, check_output, new_module
 from search_spaces.graphs.errors import UserError

@@ -10,8 +10,8 @@ from pydantic import BaseModel, create_model, model_validator
 from nas.compression.steps.registry import STEPS
 from nas.compression.workbench import CompressionStep
 from nas.data.augmentation.settings import Augmentation
-from nas.problem.records import TrainingConfig
 from nas.problem.run_file import TrainingFile
+from nas.problem.training_config import TrainingConfig
 from nas.problem.validation import Strict, strict_record, to_record
 from search_spaces.graphs.errors import UserError
 from search_spaces.graphs.schema import shown

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from nas.compression.running.recipe import CompressionRecipe, RecipeStep
 from nas.compression.running.start import Start, read_teacher
 from nas.data.tensors import TensorSplits
-from nas.problem.records import LatencyConfig, TrainingConfig
+from nas.problem.records import LatencyConfig
+from nas.problem.training_config import TrainingConfig
 from search_spaces.graphs.graph import Graph
 from search_spaces.graphs.model import Model
 

@@ -8,7 +8,8 @@ import torch
 from nas.data.tensors import TensorSplit
 from nas.nn.first_steps import with_first_steps
 from nas.nn.interpreter import Interpreter, model_arrays
-from nas.problem.records import Inherit, TrainingConfig
+from nas.problem.records import Inherit
+from nas.problem.training_config import TrainingConfig
 from search_spaces.graphs.model import Array
 from search_spaces.inheritance.inheriting import Kinship
 from search_spaces.space.space import Architecture

@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from nas.nn.interpreter import Interpreter
-from nas.problem.records import TrainingConfig
+from nas.problem.training_config import TrainingConfig
 from nas.training.recipe.muon import Muon, orthogonal_macs
 from search_spaces.graphs.graph import Graph
 from search_spaces.graphs.operators import BatchNorm, Conv2d, LayerNorm, Linear

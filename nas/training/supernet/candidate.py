@@ -8,7 +8,7 @@ from time import perf_counter
 
 from latency_models.devices.lock import making_way
 from nas.nn.interpreter import Interpreter, model_arrays
-from nas.problem.records import TrainingConfig
+from nas.problem.training_config import TrainingConfig
 from nas.training.accuracy import confusion
 from nas.training.candidate import CandidateFailedError, CandidateTraining
 from nas.training.loop import TrainingResult, finished_model, go_on, train

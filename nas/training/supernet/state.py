@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 from safetensors.numpy import save
 
-from nas.problem.records import SupernetConfig, TrainingConfig
+from nas.problem.records import SupernetConfig
+from nas.problem.training_config import TrainingConfig
 from nas.problem.validation import Strict, explain
 from nas.training.state import DamagedStateError, check_arrays, digest_of, read_file, refuse
 from search_spaces.graphs.errors import UserError

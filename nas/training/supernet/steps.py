@@ -29,7 +29,8 @@ from nas.data.augmentation.mixing import mixed
 from nas.data.augmentation.settings import Augmentation
 from nas.data.tensors import TensorSplit
 from nas.nn.quantized_layers import NoRangeError
-from nas.problem.records import SupernetConfig, TrainingConfig
+from nas.problem.records import SupernetConfig
+from nas.problem.training_config import TrainingConfig
 from nas.training.loss import distance, image_counts, label_loss
 from nas.training.recipe.optimizer import (
     FULL_RATE_FAN_IN,

@@ -7,7 +7,7 @@ import pytest
 
 from nas.compression.scales import first_weight, histogram, scale_sizes, small_share
 from nas.data.tensors import TensorSplit
-from nas.problem.records import TrainingConfig
+from nas.problem.training_config import TrainingConfig
 from search_spaces.graphs.model import Model, random_model
 from tests.nas.parts.compressions import shortcut_net
 

@@ -12,7 +12,7 @@ from torch.func import functional_call
 
 from nas.data.tensors import TensorSplits
 from nas.nn.interpreter import Interpreter, from_model, load_arrays
-from nas.problem.records import Hold, OptimizerName, TrainingConfig
+from nas.problem.training_config import Hold, OptimizerName, TrainingConfig
 from nas.training.holding import Groups, Holding, held, hold_of, to_hold
 from nas.training.loop import Training, go_on, train
 from nas.training.loss import label_loss

@@ -17,7 +17,7 @@ from nas.data.splits import split
 from nas.data.tensors import TensorSplit, TensorSplits, place, training_device
 from nas.nn.interpreter import Interpreter, from_model
 from nas.nn.memory import CandidateTooLargeError, free_bytes, refusing_too_large, training_bytes
-from nas.problem.records import TrainingConfig
+from nas.problem.training_config import TrainingConfig
 from nas.training.accuracy import accuracy, logits
 from nas.training.loop import EpochReport, go_on, train
 from nas.training.recipe.optimizer import learning_rate, make_optimizers, set_learning_rate

@@ -18,7 +18,7 @@ from nas.nn.calibration import calibrate
 from nas.nn.interpreter import Interpreter, from_model, model_arrays, to_model
 from nas.nn.memory import training_bytes
 from nas.nn.quantized_layers import NoRangeError
-from nas.problem.records import TrainingConfig
+from nas.problem.training_config import TrainingConfig
 from nas.training.accuracy import accuracy, logits
 from nas.training.loop import TrainingResult, calibration_images, train
 from nas.training.loss import distance

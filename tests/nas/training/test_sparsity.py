@@ -10,7 +10,7 @@ from nas.data.sources.registry import load, make_source
 from nas.data.splits import split
 from nas.data.tensors import TensorSplits, place
 from nas.nn.interpreter import Interpreter
-from nas.problem.records import OptimizerName, TrainingConfig
+from nas.problem.training_config import OptimizerName, TrainingConfig
 from nas.training.loop import TrainingResult, go_on, train
 from nas.training.sparsity import norm_scales, scale_names, total_size
 from nas.training.trainer import Trainer

@@ -15,7 +15,7 @@ from safetensors.numpy import load, save
 
 from nas.data.augmentation.settings import Augmentation
 from nas.data.tensors import TensorSplits
-from nas.problem.records import TrainingConfig
+from nas.problem.training_config import TrainingConfig
 from nas.training.loop import EpochReport, Training, TrainingResult, train
 from nas.training.state import (
     FORMAT,

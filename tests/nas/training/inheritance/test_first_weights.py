@@ -8,7 +8,8 @@ import pytest
 
 from nas.data.tensors import TensorSplits
 from nas.nn.interpreter import from_model
-from nas.problem.records import Inherit, TrainingConfig
+from nas.problem.records import Inherit
+from nas.problem.training_config import TrainingConfig
 from nas.training.inheritance.first_weights import Parent, first_weights, shortened
 from nas.training.loop import train
 from search_spaces.graphs.model import Model

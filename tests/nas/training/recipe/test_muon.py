@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from nas.nn.interpreter import Interpreter
-from nas.problem.records import TrainingConfig
+from nas.problem.training_config import TrainingConfig
 from nas.training.recipe.muon import Muon, orthogonal
 from nas.training.recipe.optimizer import (
     MUON_RATE,

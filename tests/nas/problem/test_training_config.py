@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from nas.problem import yaml_text
-from nas.problem.recipes import FAST, RECIPES, training_config, with_recipe
-from nas.problem.records import TrainingConfig
 from nas.problem.run_file import read_kept_file, read_run_file
+from nas.problem.training_config import FAST, RECIPES, TrainingConfig, training_config, with_recipe
 from nas.search.checks import read_search_file
 from nas.training.loop import train
 from search_spaces.graphs.errors import UserError
